@@ -1,0 +1,37 @@
+"""The `dataset` section: which rows, which labels, how many shots."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sft.config.base import Count, Names, PositiveCount, Section
+
+
+class DatasetConfig(Section):
+    """Where the rows come from and how many of them the recipe may see."""
+
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description="Hub id, save_to_disk folder, local file (csv, tsv, json, jsonl, txt, parquet, arrow) or folder, "
+        "or fsspec URL."
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of datasets.load_dataset.")
+    train_split: str = Field(default="train", description="Name or slice of the split that shots are drawn from.")
+    test_split: str = Field(default="test", description="Name or slice of the split that is judged.")
+    validation_split: str | None = Field(
+        default=None, description="When named, it is evaluated too, and the report picks the best on it."
+    )
+    task_type: Literal["generation", "classification"] = Field(description="What the answers are.")
+    shots: Count | Literal["all"] = Field(
+        default=0,
+        description="Labelled rows to train on: per label for classification, in total for generation. 0: zero-shot, "
+        'no adapter and no training. "all": the whole train split.',
+    )
+    max_n_test: PositiveCount | None = Field(
+        default=None, description="Judge at most that many rows: a sample drawn with a constant seed, equal in all runs."
+    )
+    labels: Names | None = Field(
+        default=None,
+        description="The labels, in order. Default: the ClassLabel names, else the sorted labels of the train split.",
+    )

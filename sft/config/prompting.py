@@ -1,0 +1,31 @@
+"""The `prompting` section: how a row becomes a conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sft.config.base import Names, PositiveCount, Section
+
+
+class PromptingConfig(Section):
+    """How a row becomes a conversation: instruction, input columns, answer."""
+
+    instruction: str = Field(default="", description="The task in words: the system turn, where the template has one.")
+    input_columns: Annotated[Names, Field(min_length=1)] = Field(
+        description="Columns shown to the model; several stand on one line each, as `column: text`."
+    )
+    output_column: Annotated[str, Field(min_length=1)] = Field(description="The column that holds the answer.")
+    max_input_length: PositiveCount | None = Field(
+        default=None, description="Tokens kept of each input text, those of in-context examples included."
+    )
+    max_output_length: PositiveCount | None = Field(
+        default=None,
+        description="Generation: tokens of the answer, in training, in in-context examples and generated. Labels are "
+        "never cut.",
+    )
+    verbalizers: dict[str, str] | None = Field(default=None, description="Text that stands for a label: {label: text}.")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Further variables of the chat template, such as enable_thinking."
+    )

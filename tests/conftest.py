@@ -1,0 +1,84 @@
+"""What the tests share: a byte-level tokenizer and tiny random models, built in code; no network, ever."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def byte_tokenizer(chat_template: str | None = CHATML, specials: tuple[str, ...] = SPECIAL_TOKENS) -> Any:
+    """A tokenizer with one token per byte and the given special tokens; eos is `<|im_end|>`, pad `<|endoftext|>`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(list(specials))
+    named = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, **{name: token for name, token in named.items() if token in specials}
+    )
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **overrides: Any) -> Any:
+    """A random fp32 causal model of two small layers, in eval mode: llama, qwen2, gpt2, gemma or mistral."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    common = {
+        "vocab_size": vocabulary, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 2048,
+        "bos_token_id": None, "eos_token_id": 258, "pad_token_id": None,
+    }  # fmt: skip
+    if family == "gpt2":
+        common = {
+            "vocab_size": vocabulary, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 2048,
+            "bos_token_id": None, "eos_token_id": 258,
+        }  # fmt: skip
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(family, **{**common, **overrides})
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """The byte-level tokenizer with a ChatML template."""
+    return byte_tokenizer()
+
+
+@pytest.fixture
+def make_tokenizer() -> Callable[..., Any]:
+    """Build a byte-level tokenizer: `make_tokenizer(chat_template, specials)`."""
+    return byte_tokenizer
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Any]:
+    """Build a tiny random model: `make_model("qwen2", seed=1)`."""
+    return tiny_model
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
