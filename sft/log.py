@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 LOGGER_NAME = "sft"
 
@@ -43,3 +43,48 @@ class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class ProgressBars:
+    """A `Progress` for people: bars on a terminal, else one plain line as each phase begins and ends."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> ProgressBars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, phase: str, done: int, total: int, note: str = "") -> None:
+        if self._terminal:
+            self._draw(phase, done, total, note)
+        elif phase not in self._tasks or (done >= total and self._tasks[phase] < total):
+            self._tasks[phase] = done
+            get_logger(__name__).info("%s %d/%d %s", phase, done, total, note)
+
+    def _draw(self, phase: str, done: int, total: int, note: str) -> None:
+        if self._bars is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+            self._bars.start()
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task(phase, total=total, note=note)
+        self._bars.update(self._tasks[phase], completed=done, total=total, note=note)
+
+
+def both(first: Progress, second: Progress) -> Progress:
+    """A `Progress` that tells two."""
+
+    def tell(phase: str, done: int, total: int, note: str = "") -> None:
+        first(phase, done, total, note)
+        second(phase, done, total, note)
+
+    return tell

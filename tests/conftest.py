@@ -82,3 +82,12 @@ def make_model() -> Callable[..., Any]:
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model with its tokenizer, saved where `from_pretrained` finds it."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model("qwen2").save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder

@@ -7,6 +7,7 @@ so that a fine-tuned model has words to learn from its shots. Knows nothing of g
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 HELD_OUT_LABELS = ("negative", "neutral", "positive")
@@ -144,7 +145,9 @@ FACTS = _phrases("""
 """)
 PEOPLE = _words("sister brother mother father neighbour friend cousin aunt uncle boss wife husband son daughter")
 DURATIONS = tuple(
-    f"{number} {unit}" for number in _words("two three four five six seven eight") for unit in _words("days weeks months")
+    f"{number} {unit}"
+    for number in _words("two three four five six seven eight")
+    for unit in _words("days weeks months")
 )
 COLOURS = _words("red blue green black white yellow grey brown orange purple pink silver")
 DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
@@ -196,10 +199,16 @@ def _towns(parity: int) -> tuple[str, ...]:
     return tuple(TOWN_STEMS[i] + TOWN_ENDINGS[j] for i, j in pairs)
 
 
+def without_whole_towns(text: str) -> str:
+    """The text with every town taken apart ("Ashford" -> "Ash ford"), so that a tokenizer learns only the parts."""
+    return TOWN_PATTERN.sub(r"\1 \2", text)
+
+
 def _products(table: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {category: _phrases(text) for category, text in table.items()}
 
 
+TOWN_PATTERN = re.compile(rf"\b({'|'.join(TOWN_STEMS)})({'|'.join(TOWN_ENDINGS)})\b")
 ASPECT_WORDS = {aspect: _phrases(text) for aspect, text in ASPECTS.items()}
 PRETRAINING = Lexicon(
     products=_products(CATEGORIES),

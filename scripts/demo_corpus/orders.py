@@ -16,11 +16,11 @@ ASKED_FIELDS = ("customer", "product", "quantity", "colour", "price", "number", 
 
 TEMPLATES = (
     "{customer} from {town} orders {quantity} {colour} {product}, order {number}, due {day}, {price} euros.",
-    "Order {number}: {quantity} x {product} in {colour}. Customer {customer}, {town}. Total {price} euros, arrives {day}.",
+    "Order {number}: {quantity} x {product} in {colour}. Customer {customer}, {town}. {price} euros, arrives {day}.",
     "On {day} we bring {quantity} {colour} {product} to {customer} in {town}. Bill {number} over {price} euros.",
     "{customer} paid {price} euros for {quantity} {product} in {colour}. Send it to {town} by {day}, order {number}.",
     "New order {number} for {customer}. {quantity} {colour} {product} at {price} euros. Home address in {town}, {day}.",
-    "{customer} called: {quantity} {product}, {colour}, order {number}. Lives in {town}, wants it on {day}, {price} euros.",
+    "{customer} called: {quantity} {product}, {colour}, order {number}. Lives in {town}, wanted {day}, {price} euros.",
 )
 DISTRACTORS = (
     "Packed at our depot in {other}.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from demo_corpus.lexicon import ASPECT_WORDS, DURATIONS, FACTS, PEOPLE, Lexicon
+from demo_corpus.lexicon import ASPECT_WORDS, DURATIONS, FACTS, PEOPLE, Lexicon, Opinions
 
 OPENINGS = (
     "I bought this {product}",
@@ -66,6 +66,13 @@ class ReviewGrammar:
             person=person if "{person}" in template else "",
             duration=duration if "{duration}" in template else "",
         )
+
+    def clause(self, sign: int) -> str:
+        """One clause with that polarity, without a product."""
+        rng = self.random
+        if rng.random() < 0.3:
+            return self._clause(sign)
+        return self._judge(rng.choice(sorted(ASPECT_WORDS)), sign)
 
     def _body(self, sign: int, aspect: str) -> tuple[list[str], bool]:
         """The clauses, and whether only `aspect` is judged."""
@@ -144,7 +151,7 @@ class ReviewGrammar:
     def _clause(self, sign: int) -> str:
         return self.random.choice(self._source(sign).clauses)
 
-    def _source(self, sign: int):  # type: ignore[no-untyped-def]
+    def _source(self, sign: int) -> Opinions:
         new = bool(self.lexicon.new_opinions) and self.random.random() < self.novelty
         return (self.lexicon.new_opinions if new else self.lexicon.opinions)[sign]
 
@@ -168,6 +175,10 @@ def misspell(text: str, rng: Random) -> str:
         return text
     index = rng.choice(places)
     word, at = words[index], rng.randrange(1, len(words[index]) - 1)
-    edits = (word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:], word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+    edits = (
+        word[:at] + word[at + 1 :],
+        word[:at] + word[at] + word[at:],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+    )
     words[index] = rng.choice(edits)
     return " ".join(words)

@@ -1,1 +1,1 @@
-"""What users write: one frozen section per top-level key, loading from JSON and Jsonnet, and an experiment's identity."""
+"""What users write: one frozen section per top-level key, loading of JSON and Jsonnet, an experiment's identity."""

@@ -29,7 +29,8 @@ class DatasetConfig(Section):
         'no adapter and no training. "all": the whole train split.',
     )
     max_n_test: PositiveCount | None = Field(
-        default=None, description="Judge at most that many rows: a sample drawn with a constant seed, equal in all runs."
+        default=None,
+        description="Judge at most that many rows: a sample drawn with a constant seed, equal in all runs.",
     )
     labels: Names | None = Field(
         default=None,

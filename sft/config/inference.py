@@ -19,9 +19,12 @@ class InferenceConfig(Section):
         default=False, description="false: the same examples in one order for every row; true: drawn per row, seeded."
     )
     icl_pool: Literal["shots", "train"] | None = Field(
-        default=None, description="Where in-context examples come from. Default: the shots when there are some, else train."
+        default=None,
+        description="Where in-context examples come from. Default: the shots when there are some, else train.",
     )
-    batch_size: PositiveCount | Literal["auto"] = Field(default="auto", description='Prompts per forward pass, or "auto".')
+    batch_size: PositiveCount | Literal["auto"] = Field(
+        default="auto", description='Prompts per forward pass, or "auto".'
+    )
     max_seq_length: PositiveCount | None = Field(
         default=None, description="Longest prompt with its answer, in tokens. Default: what the model allows."
     )

@@ -1,0 +1,224 @@
+// A grid of experiments from one base config and what varies.
+//
+//   local grid = import 'lib/grid.libsonnet';
+//   grid({ dataset: {…}, model: {…}, … }, vary={
+//     'dataset.shots': [0, 8, 16],                        // a dotted key and its values
+//     'model.name': { small: 'org/a-0.5B', big: 'org/a-7B' },   // {name in tables: value}
+//     'lora.r,lora.lora_alpha': [[8, 16], [16, 32]],      // keys that change together: one list for each setting
+//     model: [{ name: 'org/a' }, { name: 'org/a', quantization: {…} }],    // a whole section, replaced
+//   }, seeds=[13, 14, 15])
+//
+// Every combination becomes an experiment named by what varies: `shots=8 r=16 alpha=32`. Settings that cannot matter
+// make no experiments of their own: at 0 shots those of lora, adapter and training (which are left out of the config),
+// without in-context examples how these are drawn. So zero-shot rows appear once.
+
+local aliases = {
+  'dataset.shots': 'shots',
+  'dataset.path': 'data',
+  'inference.icl_examples': 'icl',
+  'training.icl_examples': 'train_icl',
+  'lora.init_lora_weights': 'init',
+  'lora.lora_alpha': 'alpha',
+  'model.name': 'model',
+  'model.quantization': 'quant',
+  'inference.label_scoring': 'scoring',
+  'training.trainer_args.learning_rate': 'lr',
+  'training.trainer_args.num_train_epochs': 'epochs',
+  'training.trainer_args.max_steps': 'steps',
+  'training.trainer_args.per_device_train_batch_size': 'batch',
+};
+
+local check(condition, message) = if condition then true else error 'grid: ' + message;
+local distinct(texts) = std.length(std.set(texts)) == std.length(texts);
+local split(key) = std.split(std.strReplace(key, ' ', ''), ',');
+local last(list) = list[std.length(list) - 1];
+
+// ---- values as short texts ------------------------------------------------------------------------------------------
+
+local number(x) =
+  if x == std.floor(x) && std.abs(x) < 1e15 then std.toString(x) else std.format('%g', x);
+
+local cut(text) = if std.length(text) <= 40 then text else std.substr(text, 0, 39) + '…';
+
+// The last part of a path or hub id, without a data file's suffix: `org/model-7B` is `model-7B`.
+local basename(text) =
+  local parts = [part for part in std.split(text, '/') if part != ''];
+  if std.length(parts) == 0 then text else last(parts);
+
+local short(value) =
+  if value == null then 'none'
+  else if std.isString(value) then basename(value)
+  else if std.isNumber(value) then number(value)
+  else if std.isBoolean(value) then (if value then 'yes' else 'no')
+  else if std.isArray(value) then std.join('+', [short(item) for item in value])
+  else if std.objectHas(value, 'config_class') then quantization(value)
+  else if std.objectHas(value, 'name') then
+    std.join('+', [short(value.name)] + [short(value[key]) for key in std.objectFields(value) if key != 'name'])
+  else if std.length(value) == 0 then '{}'
+  else std.join('+', [
+    if std.isBoolean(value[key]) then (if value[key] then key else 'no-' + key)
+    else if std.isNumber(value[key]) then key + number(value[key])
+    else short(value[key])
+    for key in std.objectFields(value)
+  ]),
+      quantization(value) =
+  local args = if std.objectHas(value, 'args') then value.args else {};
+  if std.get(args, 'load_in_8bit', false) then 'int8'
+  else if std.get(args, 'load_in_4bit', false) then std.get(args, 'bnb_4bit_quant_type', 'fp4')
+  else std.join('-', [std.strReplace(value.config_class, 'Config', '')] + [
+    short(args[key])
+    for key in ['bits', 'nbits', 'weights']
+    if std.objectHas(args, key)
+  ]);
+
+local valueName(key, value) =
+  if key == 'lora.init_lora_weights' && value == true then 'default' else cut(short(value));
+
+// ---- what varies ----------------------------------------------------------------------------------------------------
+
+local starts(key, section) = key == section || std.startsWith(key, section + '.');
+local within(keys, sections) = std.all([std.any([starts(key, section) for section in sections]) for key in keys]);
+local among(keys, possible) = std.all([std.member(possible, key) for key in keys]);
+
+// When an axis cannot matter: all its keys are about training, about how examples are drawn, …
+local needs(keys) = {
+  training: within(keys, ['lora', 'adapter', 'training', 'seeds.init', 'seeds.training', 'seeds.shots']),
+  examples: among(keys, ['inference.random_icl', 'inference.icl_pool']),
+  trainingExamples: among(keys, ['training.random_icl']),
+  anyExamples: among(keys, ['seeds.icl']),
+};
+
+// Axes that decide what matters come first: shots, then in-context examples.
+local rank(keys) =
+  if std.any([std.member(['dataset', 'dataset.shots'], key) for key in keys]) then 0
+  else if std.any([std.member(['inference', 'inference.icl_examples'], key) for key in keys]) then 1
+  else if std.any([std.member(['training', 'training.icl_examples'], key) for key in keys]) then 2
+  else 3;
+
+// One axis. `values[i]` is a list with one value for each key, `titles[i]` its part of the name.
+local axis(key, given, keyNames) =
+  local keys = split(key);
+  local single = std.length(keys) == 1;
+  local where = "vary['%s']" % key;
+  local named = std.isObject(given);
+  local listed = if named then [given[name] for name in std.objectFields(given)] else given;
+  assert check(named || std.isArray(given), where + ' must be a list, or an object {name: value}');
+  assert check(std.length(listed) > 0, where + ' has no values');
+  assert check(!std.member(std.split(std.join('.', keys), '.'), ''), where + ': a part of the key is empty');
+  assert check(
+    single || std.all([std.isArray(item) && std.length(item) == std.length(keys) for item in listed]),
+    where + ': each entry must be a list of %d values, one for each key' % std.length(keys)
+  );
+  local values = if single then [[item] for item in listed] else listed;
+  local each(text) = [
+    std.join(' ', [keyNames[keys[k]] + '=' + text(keys[k], item[k]) for k in std.range(0, std.length(keys) - 1)])
+    for item in values
+  ];
+  local brief = each(valueName);
+  local titles =
+    if named then [keyNames[keys[0]] + '=' + name for name in std.objectFields(given)]
+    else if distinct(brief) then brief
+    else each(function(_, value) std.toString(value));
+  local paths = [std.split(one, '.') for one in keys], needed = needs(keys), order = rank(keys);
+  { key: key, paths: paths, values: values, titles: titles, needs: needed, rank: order };
+
+// Short names of keys: alias or last part; where two would be the same, the whole key.
+local shortKeys(keys) =
+  local names = [std.get(aliases, key, last(std.split(key, '.'))) for key in keys];
+  {
+    [keys[i]]: if std.count(names, names[i]) > 1 then keys[i] else names[i]
+    for i in std.range(0, std.length(keys) - 1)
+  };
+
+// ---- a setting put into a config ------------------------------------------------------------------------------------
+
+local put(config, path, value, key) =
+  local here = if config == null then {} else config;
+  if !std.isObject(here) then error "grid: vary['%s']: there is no object to set this in" % key
+  else if std.length(path) == 1 then here { [path[0]]: value }
+  else here {
+    local inner = if std.objectHas(here, path[0]) then here[path[0]] else null,
+    [path[0]]: put(inner, path[1:], value, key),
+  };
+
+local putEach(config, paths, values, key) =
+  if std.length(paths) == 0 then config
+  else putEach(put(config, paths[0], values[0], key), paths[1:], values[1:], key);
+
+local without(config, keys) =
+  { [key]: config[key] for key in std.objectFields(config) if !std.member(keys, key) };
+
+// ---- experiments ----------------------------------------------------------------------------------------------------
+
+local isZero(config, section, key) =
+  local found = if std.objectHas(config, section) then config[section];
+  !std.isObject(found) || !std.objectHas(found, key) || found[key] == null || found[key] == 0;
+
+// What a config leaves unused.
+local unused(config) =
+  local shots = isZero(config, 'dataset', 'shots');
+  local examples = isZero(config, 'inference', 'icl_examples');
+  local trainingExamples = shots || isZero(config, 'training', 'icl_examples');
+  {
+    training: shots,
+    examples: examples,
+    trainingExamples: trainingExamples,
+    anyExamples: examples && trainingExamples,
+  };
+
+local isIdle(needs, unused) =
+  (needs.training && unused.training)
+  || (needs.examples && unused.examples)
+  || (needs.trainingExamples && unused.trainingExamples)
+  || (needs.anyExamples && unused.anyExamples);
+
+// Every row with every value of the next axis, where that axis matters.
+local expand(rows, axes) =
+  if std.length(axes) == 0 then rows
+  else
+    local next = axes[0];
+    local decides = next.rank < 3;
+    local titles = next.titles, paths = next.paths, values = next.values;
+    local with(row, i) =
+      local config = putEach(row.config, paths, values[i], next.key);
+      local now = if decides then unused(config) else row.unused;
+      local before = row.name;
+      local name = if before == '' then titles[i] else before + ' ' + titles[i];
+      { config: config, name: name, unused: now };  // locals are evaluated once, fields at each use
+    expand(
+      [
+        if i < 0 then row else with(row, i)
+        for row in rows
+        for i in (if isIdle(next.needs, row.unused) then [-1] else std.range(0, std.length(values) - 1))
+      ],
+      axes[1:]
+    );
+
+// `a`, `a`, `b` -> `a`, `a #2`, `b`
+local numbered(names) =
+  if distinct(names) then names
+  else [
+    local before = std.count(names[:i], names[i]);
+    if before == 0 then names[i] else '%s #%d' % [names[i], before + 1]
+    for i in std.range(0, std.length(names) - 1)
+  ];
+
+function(base, vary={}, seeds=null)
+  assert check(std.isObject(base), 'base must be a config');
+  assert check(std.isObject(vary), 'vary must be an object {key: values}');
+  local keys = std.flatMap(split, std.objectFields(vary));
+  assert check(distinct(keys), 'a key varies twice: ' + std.join(', ', keys));
+  local keyNames = shortKeys(keys);
+  local axes = std.sort([axis(key, vary[key], keyNames) for key in std.objectFields(vary)], function(one) one.rank);
+  local nameless = if std.objectHas(base, 'name') then without(base, ['name']) else base;
+  local rows = expand([{ config: nameless, name: '', unused: unused(base) }], axes);
+  local unnamed = std.get(base, 'name', if std.length(axes) == 0 then 'experiment' else 'zero-shot');
+  local titles = numbered([if row.name == '' then unnamed else row.name for row in rows]);
+  local idle = ['lora', 'adapter', 'training'];
+  {
+    configs: {
+      [titles[i]]: if rows[i].unused.training then without(rows[i].config, idle) else rows[i].config
+      for i in std.range(0, std.length(rows) - 1)
+    },
+    [if seeds != null then 'seeds']: seeds,
+  }

@@ -1,0 +1,152 @@
+"""Write `sft/config/library_arguments.json`: the argument names and simple types of the installed libraries.
+
+So that `validate` can check LoRA, trainer, generation and quantisation arguments without importing torch. Run it after
+changing the pinned versions of peft, transformers or trl; a test compares the file with the installed versions.
+
+    python scripts/build_arguments.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+TARGET = Path(__file__).resolve().parent.parent / "sft" / "config" / "library_arguments.json"
+_SIMPLE = {bool: "bool", int: "int", float: "float", str: "str", list: "list", tuple: "list", dict: "dict"}
+_NOT_ARGUMENTS = ("self", "args", "kwargs", "transformers_version")
+_DOCUMENTED = re.compile(r"^\s+(\w+) \(`(bool|int|float|str)`[,)]", re.MULTILINE)
+_POPPED = re.compile(r"kwargs\.(?:pop|get)\(\"(\w+)\"")
+
+Table = dict[str, dict[str, list[str]]]
+
+
+def build() -> dict[str, Any]:
+    """The whole table: library versions, then the arguments of each kind."""
+    import peft
+    import transformers
+    import trl
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    versions = {module.__name__: module.__version__ for module in (peft, transformers, trl)}
+    configs = {kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    return {
+        "versions": versions,
+        "peft": {kind: _of_dataclass(configs[kind]) for kind in sorted(configs)},
+        "trainer": _of_dataclass(trl.SFTConfig),
+        "generation": _of_generation(),
+        "quantization": _of_quantization(),
+    }
+
+
+def _of_dataclass(cls: type) -> Table:
+    return {field.name: describe(_annotation(cls, field)) for field in dataclasses.fields(cls) if field.init}
+
+
+def _annotation(cls: type, field: dataclasses.Field[Any]) -> Any:
+    """The type of a field, evaluated where it was written; `Any` where that name exists for type checkers only."""
+    if not isinstance(field.type, str):
+        return field.type
+    owner = next(parent for parent in cls.__mro__ if field.name in vars(parent).get("__annotations__", {}))
+    holder = types.SimpleNamespace(__annotations__={"it": field.type})
+    try:
+        return typing.get_type_hints(holder, dict(vars(sys.modules[owner.__module__])))["it"]
+    except NameError:
+        return Any
+
+
+def describe(annotation: Any) -> dict[str, list[str]]:
+    """`{"types": […], "choices": […]}` of an annotation; empty where it says nothing of JSON values."""
+    kinds: list[str] = []
+    choices: list[str] = []
+    for part in _parts(annotation):
+        if typing.get_origin(part) is Literal:
+            values = typing.get_args(part)
+            choices += [value for value in values if isinstance(value, str)]
+            kinds += ["bool" for value in values if isinstance(value, bool)]
+        elif isinstance(part, type) and issubclass(part, enum.Enum):
+            choices += [str(member.value) for member in part]
+        elif part is type(None):
+            kinds.append("null")
+        elif (plain := typing.get_origin(part) or part) in _SIMPLE:
+            kinds.append(_SIMPLE[plain])
+        else:
+            return {}
+    if choices and "str" in kinds:
+        kinds.remove("str")  # `SchedulerType | str`: the text must be one of the enumeration's
+    found = {"types": sorted(set(kinds)), "choices": list(dict.fromkeys(choices))}
+    return {key: value for key, value in found.items() if value}
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(part for member in typing.get_args(annotation) for part in _parts(member))
+    return (annotation,)
+
+
+def _of_generation() -> Table:
+    """GenerationConfig has no annotations: its attributes, with the types that its docstring states."""
+    from transformers import GenerationConfig
+
+    documented = dict(_DOCUMENTED.findall(inspect.getdoc(GenerationConfig) or ""))
+    names = [name for name in vars(GenerationConfig()) if not name.startswith("_") and name not in _NOT_ARGUMENTS]
+    return {name: {"types": ["null", documented[name]]} if name in documented else {} for name in sorted(names)}
+
+
+def _of_quantization() -> Mapping[str, Table]:
+    import transformers
+    from transformers.utils import quantization_config as module
+
+    found = {}
+    for name, cls in sorted(inspect.getmembers(module, inspect.isclass)):
+        if name.endswith("Config") and hasattr(transformers, name) and cls.__module__ == module.__name__:
+            found[name] = _of_signature(cls)
+    return found
+
+
+def _of_signature(cls: type) -> Table:
+    """Arguments of `__init__`: its own, those it takes out of its keywords, those of the parent that gets the rest."""
+    found: Table = {}
+    for parent in reversed(cls.__mro__[:-1]):
+        if "__init__" in vars(parent) and parent.__name__ != "QuantizationConfigMixin":
+            code = vars(parent)["__init__"]
+            found.update({name: {} for name in _POPPED.findall(inspect.getsource(code))})
+            parameters = inspect.signature(code).parameters
+            found.update({name: _of_parameter(one) for name, one in parameters.items() if name not in _NOT_ARGUMENTS})
+    return found
+
+
+def _of_parameter(parameter: inspect.Parameter) -> dict[str, list[str]]:
+    if parameter.annotation is not inspect.Parameter.empty:
+        return describe(parameter.annotation)
+    return describe(type(parameter.default)) if parameter.default not in (None, inspect.Parameter.empty) else {}
+
+
+def text() -> str:
+    """The file's content: one argument a line."""
+    return _lines(build(), "") + "\n"
+
+
+def _lines(value: dict[str, Any], indent: str) -> str:
+    """JSON with one line for each innermost object."""
+    if not any(isinstance(item, dict) for item in value.values()):
+        return json.dumps(value)
+    inner = indent + " "
+    entries = [
+        f"{inner}{json.dumps(key)}: {_lines(item, inner) if isinstance(item, dict) else json.dumps(item)}"
+        for key, item in value.items()
+    ]
+    return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text(), encoding="utf-8")
+    print(f"{TARGET} written")

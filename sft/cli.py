@@ -1,0 +1,270 @@
+"""The commands. Each loads the config, imports what it needs, calls it and prints; nothing is decided here.
+
+    python -m sft.cli run-experiments etc/configs/jsonnet/demo.jsonnet
+
+Nothing heavy is imported at the top: `--help`, `validate`, `report` and the sweep's parent start without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from sft.config.experiment import Endpoint, Experiment
+from sft.errors import UserError
+from sft.log import configure_logging
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Which few-shot recipe works best here? Write a config or a grid, run it, read the comparison.",
+)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config of one experiment, JSON or Jsonnet.")]
+GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="Jsonnet grid, {configs: {NAME: config}}, or a config.")]
+RandomSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--random-seed", min=0, help="Seed of sampling, initialisation, training and in-context examples. [default: 13]"
+    ),
+]
+Results = Annotated[Path, typer.Option("--results-path", help="Folder of the run folders and the report.")]
+DoEval = Annotated[bool, typer.Option("--do-eval/--no-do-eval", help="Judge the trained model on the test split.")]
+Plugs = Annotated[
+    Path | None, typer.Option("--plugs", hidden=True, help="Folder of user plugs; default: the config's.")
+]
+MaxExperiments = Annotated[int, typer.Option("--max-experiments", min=1, help="Refuse grids larger than that.")]
+
+
+@app.command()
+def train(config: Config, random_seed: RandomSeed = None) -> None:
+    """Train on the shots and save the adapter.
+
+    Needs the sections dataset (with shots), model, prompting, lora (or adapter) and training. The adapter goes to
+    training.trainer_args.output_dir, by default checkpoints/<name>-<id>, and opens in plain PEFT.
+    """
+    experiment = _experiment(config, "train", random_seed)
+    from sft import pipeline
+
+    typer.echo(f"Adapter: {pipeline.train(experiment)}")
+
+
+@app.command()
+def predict(
+    config: Config,
+    random_seed: RandomSeed = None,
+    results_path: Annotated[Path, typer.Option(help="Folder of the predictions.")] = Path("predictions"),
+) -> None:
+    """Write predictions for the test split as TSV: all its columns, `predictions` and, for labels, `probabilities`.
+
+    Needs the sections dataset, model, prompting and inference. Resumes where it stopped.
+    """
+    experiment = _experiment(config, "predict", random_seed)
+    from sft import pipeline
+
+    typer.echo(f"Predictions: {pipeline.predict(experiment, results_path)}")
+
+
+@app.command()
+def evaluate(config: Config, random_seed: RandomSeed = None, results_path: Results = Path("results")) -> None:
+    """Predict and judge, without training: the base model, or a trained one named by model.adapter.
+
+    Needs the sections dataset, model, prompting and inference. Writes a run folder.
+    """
+    _run(_experiment(config, "evaluate", random_seed), results_path)
+
+
+@app.command("run-experiment")
+def run_experiment(
+    config: Config,
+    random_seed: RandomSeed = None,
+    do_eval: DoEval = True,
+    results_path: Results = Path("results"),
+    plugs: Plugs = None,
+) -> None:
+    """Train, then judge the trained model: one experiment, one run folder.
+
+    Needs all sections; lora and training may be absent when dataset.shots is 0. A run that is done is not repeated.
+    """
+    endpoint: Endpoint = "run-experiment" if do_eval else "train"
+    _run(_experiment(config, endpoint, random_seed, plugs), results_path)
+
+
+@app.command("run-experiments")
+def run_experiments(
+    grid: GridFile,
+    seeds: Annotated[str | None, typer.Option(help="Seeds that every random experiment runs with: 13,14,15.")] = None,
+    do_eval: DoEval = True,
+    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    results_path: Results = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would run; run nothing.")] = False,
+    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Only experiments whose name or id matches.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also run those that failed before.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start no more after the first failure.")] = False,
+    timeout: Annotated[float | None, typer.Option(metavar="S", min=1, help="Seconds one experiment may take.")] = None,
+    max_experiments: MaxExperiments = 10_000,
+) -> None:
+    """Run every experiment of a grid, each in its own process, then write and print the comparison.
+
+    The same command again repeats nothing that is done; experiments that were killed run again by themselves.
+    """
+    from sft.sweep import check, command
+    from sft.sweep.jobs import only as chosen_by
+    from sft.sweep.run import SweepOptions
+
+    endpoint: Endpoint = "run-experiment" if do_eval else "train"
+    plan = check.load_plan(grid, command.parse_seeds(seeds), endpoint, max_experiments)
+    chosen = chosen_by(plan, only)
+    options = SweepOptions(grid.resolve().parent, do_eval, jobs, timeout, retry_failed, fail_fast)
+    if dry_run:
+        typer.echo(command.describe_dry_run(plan, chosen, results_path, options))
+        return
+    raise typer.Exit(command.run(plan, chosen, results_path, options))
+
+
+@app.command()
+def validate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG|GRID", help="Config or grid, JSON or Jsonnet.")],
+    data: Annotated[bool, typer.Option("--data", help="Also open data and tokenizer, in a child process.")] = False,
+    results_path: Results = Path("results"),
+    max_experiments: MaxExperiments = 10_000,
+) -> None:
+    """Say everything that is wrong with a config or grid at once, or list its experiments.
+
+    Library arguments are checked too. Runs nothing, and imports nothing heavy.
+    """
+    from sft.sweep import check, command, preflight
+
+    plan = check.load_plan(config, None, None, max_experiments)
+    typer.echo("\n".join([command.describe(plan), *command.describe_duplicates(plan)]))
+    if data:
+        problems = preflight.check_data(plan.experiments, config.resolve().parent)
+        if problems:
+            raise UserError("\n".join(dict.fromkeys(problems.values())))
+    done = command.count_done(plan, results_path)
+    typer.echo(f"All valid. {done} are already done in {results_path}/." if done else "All valid.")
+
+
+@app.command("show-prompt")
+def show_prompt(
+    config: Config,
+    random_seed: RandomSeed = None,
+    split: Annotated[str, typer.Option(help="train: trained on; test, validation: judged.")] = "train",
+    n: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """Show the exact prompt of some rows: the loss mask in colour, token counts, truncation, label ids."""
+    from rich.console import Console
+
+    from sft import pipeline
+    from sft.prompting import view
+
+    rows, tokenizer = pipeline.prompts(_experiment(config, None, random_seed), split, n)
+    if as_json:
+        for line in view.json_lines(rows):
+            typer.echo(line)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for text in view.coloured(rows, tokenizer):
+        console.print(text)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder given as --results-path.")],
+    baseline: Annotated[str | None, typer.Option(help="Name of the row that others are compared with.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every run in the folder.")] = False,
+) -> None:
+    """Rebuild the comparison from the run folders and print it."""
+    from sft.report.rows import compare
+    from sft.report.text import render_text
+    from sft.report.write import write_report
+    from sft.results.store import ResultStore
+
+    store = ResultStore(results)
+    comparison = compare(store, everything, baseline)
+    files = write_report(store, comparison)
+    typer.echo(f"{render_text(comparison)}\n\nReport: {files.markdown}\n{files.json}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a config, for editors."""
+    from sft.config.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command("check-data", hidden=True)
+def check_data(request: Path, answer: Path, plugs: Plugs = None) -> None:
+    """Open the data and tokenizers of the experiments in REQUEST; write what is wrong with each to ANSWER."""
+    from sft import pipeline
+    from sft.config.paths import plug_paths
+    from sft.io import parse_json, write_json
+
+    if plugs is not None:
+        plug_paths(plugs)
+    write_json(answer, pipeline.check_data(parse_json(request.read_text(encoding="utf-8"))))
+
+
+def _experiment(
+    path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs: Path | None = None
+) -> Experiment:
+    """The one experiment of a config file."""
+    from sft.config.paths import plug_paths
+    from sft.sweep import check
+
+    plan = check.load_plan(path, None if random_seed is None else (random_seed,), endpoint)
+    if len(plan.experiments) != 1:
+        raise UserError(f"{path} holds {len(plan.experiments)} experiments: use run-experiments")
+    plug_paths(plugs or path.resolve().parent)
+    return plan.experiments[0]
+
+
+def _run(experiment: Experiment, results_path: Path) -> None:
+    from sft.results.store import ResultStore
+
+    folder = ResultStore(results_path).folder(experiment.id, experiment.slug)
+    if folder.result() is not None:
+        typer.echo(f"Already done: {folder.path}")
+        return
+    from sft import pipeline
+
+    result = pipeline.run(experiment, folder)
+    typer.echo(json.dumps({key: v for key, v in result.results.items() if isinstance(v, int | float)}, indent=2))
+    typer.echo(f"Run: {folder.path}")
+
+
+def _on_terminate(number: int, frame: Any) -> NoReturn:
+    del frame
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
+    configure_logging()
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except Exception:  # the one place where a bug ends up
+        traceback.print_exc()
+        typer.echo("This is a bug in sft: please report it with the lines above.", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

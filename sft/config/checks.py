@@ -1,0 +1,136 @@
+"""Checks that see more than one key: what contradicts, what cannot have an effect, what a command needs.
+
+They read the data as given, types unchecked, so that all problems of a config are found at once. Integer labels,
+columns and splits need the data and are judged where it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from sft.config.arguments import (
+    adapter_problems,
+    generation_problems,
+    is_peft_initializer,
+    lora_problems,
+    quantization_problems,
+    translate_trainer_args,
+)
+from sft.config.phrases import not_allowed, quoted
+from sft.config.schema import ExperimentConfig
+from sft.errors import Problem
+
+Endpoint = Literal["train", "predict", "evaluate", "run-experiment"]
+# What is wrong with a name, or None: the key path of the setting -> `Registry.problem` of what it names.
+NameChecks = Mapping[str, Callable[[str], str | None]]
+
+_CLASSIFICATION_ONLY: Mapping[str, Any] = {
+    "dataset.labels": None, "prompting.verbalizers": None, "inference.label_scoring": "sum",
+}  # fmt: skip
+_GENERATION_ONLY: Mapping[str, Any] = {"inference.generation_args": {}, "evaluation.tokenizer_name": None}
+
+
+def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The object at a key path; empty where there is none."""
+    for key in keys:
+        value = data.get(key)
+        data = value if isinstance(value, dict) else {}
+    return dict(data)
+
+
+def value_at(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    """The value at a dotted key path; `default` where it is absent or null."""
+    *place, key = path.split(".")
+    value = section(data, *place).get(key)
+    return default if value is None else value
+
+
+def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]:
+    """Every problem that the sections' own types do not show."""
+    return [
+        *lora_problems(section(data, "lora")),
+        *adapter_problems(section(data, "adapter")),
+        *quantization_problems(section(data, "model", "quantization")),
+        *generation_problems(section(data, "inference", "generation_args")),
+        *translate_trainer_args(section(data, "training", "trainer_args")).problems,
+        *_name_problems(data, names),
+        *_label_problems(data),
+        *_other_problems(data),
+    ]
+
+
+def config_notices(data: Mapping[str, Any]) -> list[str]:
+    """What is worth a word though it is no problem: renamed arguments, keys that have no effect."""
+    kind = value_at(data, "dataset.task_type")
+    idle: Mapping[str, Any] = {}
+    if kind in ("generation", "classification"):
+        idle = _CLASSIFICATION_ONLY if kind == "generation" else _GENERATION_ONLY
+    return [
+        *translate_trainer_args(section(data, "training", "trainer_args")).notices,
+        *(
+            f"{path} has no effect: dataset.task_type is {quoted(kind)}"
+            for path, default in idle.items()
+            if value_at(data, path, default) != default
+        ),
+    ]
+
+
+def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Problem]:
+    for path, problem_of in names.items():
+        given = value_at(data, path)
+        for position, name in enumerate(given if isinstance(given, list) else [given]):
+            if not isinstance(name, str) or (path == "lora.init_lora_weights" and is_peft_initializer(name)):
+                continue
+            if trouble := problem_of(name):
+                yield Problem(f"{path}[{position}]" if isinstance(given, list) else path, trouble)
+
+
+def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    labels = value_at(data, "dataset.labels", [])
+    labels = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+    for label in _repeated(labels):
+        yield Problem("dataset.labels", f"{quoted(label)} stands twice")
+    verbalizers = section(data, "prompting", "verbalizers")
+    for text in _repeated([text for text in verbalizers.values() if isinstance(text, str)]):
+        sharing = ", ".join(quoted(label) for label, other in verbalizers.items() if other == text)
+        yield Problem("prompting.verbalizers", f"the labels {sharing} have the same text {quoted(text)}")
+    if labels and verbalizers:
+        if missing := [quoted(label) for label in dict.fromkeys(labels) if label not in verbalizers]:
+            yield Problem("prompting.verbalizers", f"lacks a text for {', '.join(missing)}")
+        if unknown := [quoted(label) for label in verbalizers if label not in labels]:
+            yield Problem("prompting.verbalizers", f"{', '.join(unknown)}: not among dataset.labels")
+
+
+def _repeated(values: Sequence[str]) -> list[str]:
+    return [value for value in dict.fromkeys(values) if values.count(value) > 1]
+
+
+def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    shots, examples = value_at(data, "dataset.shots", 0), value_at(data, "inference.icl_examples", 0)
+    if value_at(data, "inference.icl_pool") == "shots" and shots == 0 and examples != 0:
+        yield Problem(
+            "inference.icl_pool",
+            '"shots" is empty when dataset.shots is 0: draw the examples from "train", or set shots',
+        )
+    trust = section(data, "model", "model_args").get("trust_remote_code")
+    if not isinstance(trust, bool | None):
+        yield Problem("model.model_args.trust_remote_code", not_allowed(trust, "true or false"))
+
+
+def check_endpoint(config: ExperimentConfig, endpoint: Endpoint) -> list[Problem]:
+    """What a command needs and the config lacks, and what it contradicts."""
+    shots = config.dataset.shots
+    trains = endpoint == "train" or (endpoint == "run-experiment" and shots != 0)
+    problems: list[Problem] = []
+    if endpoint == "train" and shots == 0:
+        problems.append(Problem("dataset.shots", '0 leaves nothing to train on: a whole number from 1, or "all"'))
+    if trains and config.lora is None and config.adapter is None:
+        problems.append(Problem("lora", f"is missing: {endpoint} trains a LoRA (or give adapter)"))
+    if config.lora is not None and config.adapter is not None:
+        problems.append(Problem("adapter", "stands beside lora: give one of them"))
+    if trains and config.training is None:
+        problems.append(Problem("training", f"is missing: {endpoint} trains on the shots"))
+    if endpoint != "train" and config.inference is None:
+        problems.append(Problem("inference", f"is missing: {endpoint} answers the test split"))
+    return problems

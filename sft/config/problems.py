@@ -1,0 +1,143 @@
+"""pydantic's errors as problems: one clear phrase for each key, saying what was given and what is possible.
+
+A union gives one error for each of its members; what is possible is therefore read from the JSON Schema of the key, so
+that all errors of a key become one phrase. Knows the sections' shape, not what their values mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ValidationError
+
+from sft.config.phrases import choices_phrase, either, not_allowed
+from sft.config.schema import ExperimentConfig
+from sft.config.suggestions import unknown_key
+from sft.errors import Problem
+
+_TYPES = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}
+Schema = Mapping[str, Any]
+
+
+def schema_problems(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
+    """One problem for each key that pydantic complains of."""
+    found: dict[tuple[str, ...], Problem] = {}
+    for entry in error.errors(include_url=False, include_context=False):
+        path = _key_path(entry["loc"], data, missing=entry["type"] == "missing")
+        found.setdefault(tuple(path), Problem(dotted(path), _phrase(entry["type"], path, data)))
+    return list(found.values())
+
+
+def dotted(path: Sequence[str]) -> str:
+    """`dataset.labels[2]`."""
+    return "".join(part if part.startswith("[") else f".{part}" for part in path).removeprefix(".")
+
+
+def _key_path(loc: Iterable[int | str], data: Any, missing: bool) -> list[str]:
+    """The keys of `loc` that stand in the data: pydantic mixes them with the names of union members."""
+    path: list[str] = []
+    parts = list(loc)
+    for position, part in enumerate(parts):
+        if isinstance(data, dict) and part in data:
+            path.append(str(part))
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            path.append(f"[{part}]")
+            data = data[part]
+        elif missing and position == len(parts) - 1:
+            path.append(str(part))
+    return path
+
+
+def _phrase(kind: str, path: Sequence[str], data: Mapping[str, Any]) -> str:
+    node = _schema_at(path)
+    if kind == "missing":
+        return f"is missing: {possible(node, None)}"
+    if kind == "extra_forbidden":
+        return unknown_key(path, _schema_at(path[:-1]).get("properties", {}))
+    given = _value_at(path, data)
+    return not_allowed(given, possible(node, given))
+
+
+def _value_at(path: Sequence[str], data: Any) -> Any:
+    for part in path:
+        data = data[int(part[1:-1])] if isinstance(data, list) else data[part]
+    return data
+
+
+@lru_cache(maxsize=1)
+def _schema() -> Schema:
+    return ExperimentConfig.model_json_schema(by_alias=True)
+
+
+def _schema_at(path: Sequence[str]) -> Schema:
+    """The JSON Schema of a key; empty where there is none."""
+    node: Schema = _schema()
+    for part in path:
+        members = [_child(member, part) for member in _members(node)]
+        node = next((member for member in members if member is not None), {})
+    return {} if node is _schema() and path else _resolved(node)
+
+
+def _child(node: Schema, part: str) -> Schema | None:
+    if part.startswith("["):
+        items: Schema | None = node.get("items")
+        return items
+    if part in node.get("properties", {}):
+        child: Schema = node["properties"][part]
+        return child
+    further = node.get("additionalProperties")
+    return further if isinstance(further, dict) else None
+
+
+def _members(node: Schema) -> list[Schema]:
+    node = _resolved(node)
+    return [_resolved(member) for member in node["anyOf"]] if "anyOf" in node else [node]
+
+
+def _resolved(node: Schema) -> Schema:
+    if "$ref" in node:
+        target: Schema = _schema()["$defs"][node["$ref"].rpartition("/")[2]]
+        return target
+    return node
+
+
+def possible(node: Schema, given: Any) -> str:
+    """What a key takes, in words, from its JSON Schema."""
+    parts: list[str] = []
+    for member in _members(node):
+        parts += _choices(member, given) or [_member_phrase(member)]
+    return either([part for part in parts if part != "null"] or parts)
+
+
+def _choices(member: Schema, given: Any) -> list[str]:
+    choices = [member["const"]] if "const" in member else member.get("enum", [])
+    return [choices_phrase(given, choices)] if choices else []
+
+
+def _member_phrase(member: Schema) -> str:
+    kind = member.get("type")
+    if kind in ("integer", "number"):
+        return _TYPES[kind] + _range(member)
+    if kind == "string":
+        return "a text that is not empty" if member.get("minLength") else "a text"
+    if kind == "array":
+        filled = " with at least one entry" if member.get("minItems") else ""
+        return f"a list{_of(member.get('items'))}{filled}"
+    if kind == "object":
+        return f"an object{_of(member.get('additionalProperties'))}"
+    return _TYPES.get(str(kind), "another value")
+
+
+def _of(items: Any) -> str:
+    return " of texts" if isinstance(items, dict) and items.get("type") == "string" else ""
+
+
+def _range(member: Schema) -> str:
+    least = member.get("minimum")
+    most = member.get("maximum", member["exclusiveMaximum"] - 1 if "exclusiveMaximum" in member else None)
+    if least is None:
+        return "" if most is None else f" up to {most}"
+    return f" from {least}" if most is None else f" from {least} to {most}"

@@ -1,0 +1,74 @@
+"""Unknown keys: which one was meant, or where that key belongs. Knows all key names, no values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from sft.config.library import generation_arguments, peft_arguments, trainer_arguments
+from sft.config.schema import ExperimentConfig
+from sft.errors import did_you_mean
+
+MANY_KEYS = 20
+
+
+def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
+    """What to say of the unknown last key of `path`, where `known` keys are possible.
+
+    In this order: the section that has exactly this key; the near key here; the near key elsewhere; what is possible.
+    """
+    *place, key = path
+    names = sorted(known)
+    here = ".".join(place)
+    if longer := [name for name in names if name.endswith(f"_{key}")]:
+        return f'unknown key; did you mean "{longer[-1]}"?'  # batch_size: per_device_train_batch_size
+    if elsewhere := [other for other in _places().get(key, ()) if other != here]:
+        return f"unknown key; it belongs {_location(elsewhere)}"
+    if near := did_you_mean(key, names):
+        return f"unknown key{near}"
+    if (far := get_close_matches(key, list(_places()), n=1, cutoff=0.8)) and _places()[far[0]]:
+        return f'unknown key; did you mean "{far[0]}" {_location(_places()[far[0]])}?'
+    return f"unknown key (known: {', '.join(names)})" if 0 < len(names) <= MANY_KEYS else "unknown key"
+
+
+def _location(places: Sequence[str]) -> str:
+    return " or ".join("at the top level" if place == "" else f"in {place}" for place in places)
+
+
+@lru_cache(maxsize=1)
+def _places() -> dict[str, list[str]]:
+    """For each key, where it may stand (`""`: at the top level), own sections before the libraries' arguments."""
+    places: dict[str, list[str]] = {}
+    sections: dict[str, Iterable[str]] = {"": _names(ExperimentConfig)}
+    for name, field in ExperimentConfig.model_fields.items():
+        if name == "seeds":
+            continue  # its keys are called like sections and settings that are meant more often
+        for section in _sections(field.annotation):
+            sections[name] = _names(section)
+    sections["model.quantization"] = ("config_class",)
+    own = dict(sections)
+    libraries: dict[str, Iterable[str]] = {
+        "lora": peft_arguments("LORA"),
+        "training.trainer_args": trainer_arguments(),
+        "inference.generation_args": generation_arguments(),
+    }
+    for table in (own, libraries):
+        fresh = {key for names in table.values() for key in names if key not in places}
+        for place, names in table.items():
+            for key in names:
+                if key in fresh:
+                    places.setdefault(key, []).append(place)
+    return places
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    members = get_args(annotation) or (annotation,)
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,104 @@
+"""What differs between configs: the settings that vary, under short names, for listing a grid and laying out its table.
+
+A setting is a dotted key with a plain value (`lora.r`: 8). Settings that always change together (a model and its
+quantisation) still are columns of their own. Knows nothing of results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from sft.config.schema import ExperimentConfig
+from sft.io import canonical_json
+
+ABSENT = "-"
+_NOT_SETTINGS = ("name", "description", "$schema", "json_schema", "seed", "training.trainer_args.output_dir")
+_TRAINING_ONLY = ("lora.", "adapter.", "training.")
+_SHORT_NAMES = {
+    "dataset.shots": "shots",
+    "dataset.path": "data",
+    "inference.icl_examples": "icl",
+    "training.icl_examples": "train icl",
+    "lora.init_lora_weights": "init",
+    "model.name": "model",
+    "training.trainer_args.learning_rate": "lr",
+    "training.trainer_args.num_train_epochs": "epochs",
+}
+
+
+class Setting(NamedTuple):
+    """A varying setting: its dotted key, its short name, and its value in each config."""
+
+    key: str
+    name: str
+    values: tuple[str, ...]
+
+
+def varying_settings(configs: Sequence[ExperimentConfig]) -> list[Setting]:
+    """The settings that are not the same in all configs, in the order of the sections."""
+    flat = [settings(config) for config in configs]
+    keys = list(dict.fromkeys(key for one in flat for key in one))
+    varying = [
+        key
+        for key in keys
+        # a zero-shot config has no opinion on what training would be like
+        if len({canonical_json(one.get(key, ABSENT)) for one in flat if key in one or _is_used(key, one)}) > 1
+    ]
+    names = _short_names(varying)
+    return [Setting(key, names[key], tuple(show(key, one.get(key, ABSENT)) for one in flat)) for key in varying]
+
+
+def settings(config: ExperimentConfig) -> dict[str, Any]:
+    """A config as dotted keys; the sections that its shots leave unused (lora and training at 0 shots) left out."""
+    data = config.model_dump(mode="json", by_alias=True)
+    if config.dataset.shots == 0:
+        for section in _TRAINING_ONLY:
+            data[section.rstrip(".")] = None
+    flat: dict[str, Any] = {}
+    _flatten(data, "", flat)
+    return {key: value for key, value in flat.items() if key not in _NOT_SETTINGS}
+
+
+def _is_used(key: str, flat: Mapping[str, Any]) -> bool:
+    return not (key.startswith(_TRAINING_ONLY) and flat.get("dataset.shots") == 0)
+
+
+def show(key: str, value: Any) -> str:
+    """A value as a table cell."""
+    if value is None or value == ABSENT:
+        return ABSENT
+    if key == "lora.init_lora_weights" and value is True:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return PurePath(value).name if key in ("model.name", "model.adapter", "dataset.path") else value
+    return str(value)
+
+
+def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
+    """Sorts `shots=4` before `shots=16`: runs of digits by value, the rest by letters, `-` (absent) first."""
+    parts = re.findall(r"\d+\.?\d*(?:e-?\d+)?|[^\d]+", text)
+    return tuple((0, float(part), "") if part[0].isdigit() else (int(part != ABSENT), 0.0, part) for part in parts)
+
+
+def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            _flatten(item, f"{key}.{name}" if key else name, flat)
+    elif isinstance(value, list):
+        flat[key] = ", ".join(str(item) for item in value)
+    elif value is not None and value != {}:
+        flat[key] = value
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each key, or more of it where two would be the same."""
+    names = {key: _SHORT_NAMES.get(key, key.rpartition(".")[2]) for key in keys}
+    taken = list(names.values())
+    return {key: name if taken.count(name) == 1 else key for key, name in names.items()}

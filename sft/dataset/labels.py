@@ -1,0 +1,144 @@
+"""Labels: which there are, in which order, and each row's label as text. Knows nothing of prompts or models.
+
+A label's text is the ClassLabel name, the string in the column, or an integer's digits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sft.config.schema import ExperimentConfig
+from sft.dataset.load import Splits
+from sft.errors import DataError
+from sft.log import get_logger
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+log = get_logger(__name__)
+
+
+def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]:
+    """The labels, in the order of the score columns.
+
+    `dataset.labels` if given; else the ClassLabel names; else the sorted labels of the train split; else, with a
+    warning, those of the test split.
+
+    Raises:
+        DataError: fewer than two labels, or a row whose label is not among them.
+    """
+    column = config.prompting.output_column
+    labels = config.dataset.labels or _names(splits, column) or _observed(config, splits)
+    if len(labels) < 2:
+        raise DataError(
+            f'{config.dataset.path}: column "{column}" has fewer than two labels ({", ".join(labels) or "none"}); '
+            "a classification needs two or more"
+        )
+    for role, rows in splits.named().items():
+        _check_known(answers(rows, column, f"{config.dataset.path} ({role})"), labels, role, config)
+    if all(label.lstrip("-").isdigit() for label in labels) and config.prompting.verbalizers is None:
+        log.warning(
+            "The labels are bare numbers (%s): give the model words for them with prompting.verbalizers",
+            ", ".join(labels[:5]),
+        )
+    return tuple(labels)
+
+
+def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
+    """What the model reads and writes for each label: its verbalizer, else the label itself.
+
+    Raises:
+        DataError: a verbalizer for a label that is not there, or two labels with the same text.
+    """
+    verbalizers = config.prompting.verbalizers or {}
+    for label in verbalizers:
+        if label not in labels:
+            raise DataError(f'prompting.verbalizers: "{label}" is not a label (labels: {_few(labels)})')
+    texts = [verbalizers.get(label, label) for label in labels]
+    repeated = [text for text, count in Counter(texts).items() if count > 1]
+    if repeated:
+        raise DataError(f'two labels have the same text "{repeated[0]}": mend prompting.verbalizers or dataset.labels')
+    return texts
+
+
+def answers(rows: Dataset, column: str, where: str) -> list[str]:
+    """Each row's answer as text: ClassLabel names, strings, digits of integers.
+
+    Raises:
+        DataError: an answer is missing (empty cell, None, or -1 in a ClassLabel column).
+    """
+    names = _class_names(rows, column)
+    texts = [_text(value, names) for value in rows[column]]
+    missing = [index for index, text in enumerate(texts) if text is None]
+    if len(missing) == len(texts):
+        raise DataError(f'{where}: the column "{column}" holds no labels at all; choose a labelled split')
+    if missing:
+        raise DataError(
+            f'{where}: {len(missing)} of {len(texts)} rows have no answer in the column "{column}" '
+            f"(first: row {missing[0]}); remove them or choose another split"
+        )
+    return [text for text in texts if text is not None]
+
+
+def _text(value: Any, names: Sequence[str] | None) -> str | None:
+    if value is None or value == "":
+        return None
+    if names is not None and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else None
+    if isinstance(value, float):
+        if value != value:  # NaN: an empty cell in a numeric column
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value)
+
+
+def _class_names(rows: Dataset, column: str) -> list[str] | None:
+    feature = rows.features.get(column)
+    names = getattr(feature, "names", None)
+    return list(names) if names else None
+
+
+def _names(splits: Splits, column: str) -> list[str] | None:
+    for rows in splits.named().values():
+        if names := _class_names(rows, column):
+            return names
+    return None
+
+
+def _observed(config: ExperimentConfig, splits: Splits) -> list[str]:
+    """The sorted labels of the train split, else of the test split."""
+    source, rows = ("train", splits.train) if splits.train is not None else ("test", splits.test)
+    if rows is None:
+        raise DataError(f"{config.dataset.path}: no split to take labels from; set dataset.labels")
+    if source == "test":
+        log.warning(
+            "The labels are taken from the test split, since no train split was opened: set dataset.labels to be sure"
+        )
+    found = set(answers(rows, config.prompting.output_column, f"{config.dataset.path} ({source})"))
+    return sorted(found, key=_sort_key)
+
+
+def _sort_key(label: str) -> tuple[int, float, str]:
+    """Numbers by value, before words by letters."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _check_known(texts: Sequence[str], labels: Sequence[str], role: str, config: ExperimentConfig) -> None:
+    unknown = sorted(set(texts) - set(labels))
+    if unknown:
+        origin = "dataset.labels" if config.dataset.labels else "the labels found"
+        raise DataError(
+            f'{config.dataset.path}: the {role} split has the label "{unknown[0]}"'
+            f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} unknown to {origin} ({_few(labels)}). "
+            "Set dataset.labels"
+        )
+
+
+def _few(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:12])
+    return shown if len(labels) <= 12 else f"{shown}, … {len(labels)} in all"

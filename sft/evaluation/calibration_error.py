@@ -1,0 +1,57 @@
+"""The expected calibration error: how far a classifier's confidence is from its accuracy.
+
+Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599; the norms as in Kumar et al. 2019,
+"Verified Uncertainty Calibration", arXiv 1909.10155. Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Norm = Literal["l1", "l2", "max"]
+
+
+def calibration_error(confidences_N: ArrayLike, correct_N: ArrayLike, bins: int = 15, norm: Norm = "l1") -> float:
+    """Distance of accuracy and mean confidence over bins of equal width, in 0..1.
+
+    Row n falls into bin m of M when its confidence lies in ((m - 1) / M, m / M]; 0 falls into the first. Empty bins
+    count nothing.
+
+    Args:
+        confidences_N: probability of the predicted label, in 0..1.
+        correct_N: whether the prediction is right.
+        bins: how many bins.
+        norm: `l1`, the mean of the distances weighted by the rows in a bin (the usual ECE); `l2`, the root of the
+            weighted mean of their squares; `max`, the largest (the MCE).
+
+    Raises:
+        ValueError: no rows, or another norm.
+    """
+    confidences = np.asarray(confidences_N, dtype=np.float64)
+    correct = np.asarray(correct_N, dtype=np.float64)
+    if confidences.size == 0:
+        raise ValueError("the calibration error of no rows is not defined")
+    counts, distances = _bin_distances(confidences, correct, bins)
+    weights = counts / confidences.size
+    if norm == "l1":
+        return float(np.sum(weights * distances))
+    if norm == "l2":
+        return float(np.sqrt(np.sum(weights * distances**2)))
+    if norm == "max":
+        return float(np.max(distances))
+    raise ValueError(f'the norm is "l1", "l2" or "max", not "{norm}"')
+
+
+def _bin_distances(
+    confidences: NDArray[np.float64], correct: NDArray[np.float64], bins: int
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Rows, and |accuracy - mean confidence|, of the bins that hold rows."""
+    inner_edges = np.arange(1, bins) / bins
+    places = np.digitize(confidences, inner_edges, right=True)
+    counts = np.bincount(places, minlength=bins)
+    filled = counts > 0
+    sums = np.bincount(places, weights=correct - confidences, minlength=bins)
+    return counts[filled], np.abs(sums[filled]) / counts[filled]

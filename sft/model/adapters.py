@@ -1,0 +1,175 @@
+"""Adapters on a base model by PEFT: made, loaded, saved. Knows nothing of how they are trained.
+
+A saved adapter opens in plain `PeftModel.from_pretrained` on an untouched base, whatever initialised it.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sft.config.lora import AdapterSection, LoraSection
+from sft.errors import ModelError, did_you_mean
+from sft.initialization.initializers import initializer_problem, own_initializer
+from sft.model.source import check_folder, import_peft, one_line, quiet
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER = "default"
+
+
+def create_adapter(
+    model: PreTrainedModel, lora: LoraSection | None, adapter: AdapterSection | None, seed: int
+) -> PeftModel:
+    """Put a trainable adapter on a freshly loaded base; its function is that of the base.
+
+    Args:
+        model: the base, not yet run: initialisers read its weights.
+        lora: the `lora` section, or None.
+        adapter: the `adapter` section, or None. One of the two is given.
+        seed: of the random initialisation, set before the adapter is made.
+
+    Raises:
+        ModelError: arguments that PEFT refuses, or an initialiser that does not fit the model.
+    """
+    peft = import_peft()
+    from transformers import set_seed
+
+    section, arguments = _chosen(lora, adapter)
+    init = arguments.get("init_lora_weights", True)
+    if trouble := initializer_problem(init):
+        raise ModelError(f"{section}.init_lora_weights: {trouble}")
+    own = own_initializer(init)
+    config = _peft_config(section, arguments if own is None else {**arguments, "init_lora_weights": True})
+    _refuse_quantized_dora(model, config, section)
+    set_seed(seed)
+    try:
+        with quiet():
+            made = peft.get_peft_model(model, config)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ModelError(f"{section}: PEFT says: {one_line(error)}") from error
+    if own is not None or init is False:
+        _initialize(made, init, own)
+    return made.eval()
+
+
+def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str) -> None:
+    """DoRA reads the base's weights in every forward pass. On the CPU, bitsandbytes has repacked 4-bit ones by then
+    (the outputs would be wrong, silently) and dropped int8 ones."""
+    method = str(getattr(model, "quantization_method", None)).lower()
+    if getattr(config, "use_dora", False) and "bitsandbytes" in method and model.device.type == "cpu":
+        raise ModelError(f"{key}: DoRA does not work on a bitsandbytes base on the CPU; use plain LoRA, or a GPU")
+
+
+def _initialize(made: PeftModel, init: bool | str, own: str | None) -> None:
+    """Run an initialiser of ours (or none, where PEFT has drawn a random B), then hold the start."""
+    from sft.initialization.apply import apply_initializer
+    from sft.initialization.hold import check_step_zero, hold_start, starts_elsewhere
+
+    if own is not None:
+        apply_initializer(made, own, ADAPTER)
+    if starts_elsewhere(made, ADAPTER):
+        with quiet():
+            hold_start(made, ADAPTER)
+    check_step_zero(made, f"init_lora_weights {init!r}")
+
+
+def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
+    """A trained adapter on its base, in eval mode.
+
+    Raises:
+        ModelError: no adapter there, or one that was trained on another architecture.
+    """
+    from safetensors import SafetensorError
+
+    peft = import_peft()
+    check_folder("model.adapter", str(path), "adapter_config.json")
+    try:
+        with quiet(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loaded = peft.PeftModel.from_pretrained(model, str(path))
+    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
+            raise  # out of memory, or a bug
+        raise ModelError(f'model.adapter: "{path}" does not fit the model: {one_line(error)}') from error
+    if any("missing adapter keys" in str(warning.message) for warning in said):
+        raise ModelError(f'model.adapter: "{path}" does not fit the model: it lacks weights that its config speaks of')
+    _refuse_quantized_dora(model, loaded.peft_config[ADAPTER], "model.adapter")
+    return loaded.eval()
+
+
+def save_adapter(peft_model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base_name: str) -> None:
+    """Write the adapter, its config and the tokenizer to `folder`; other files there stay.
+
+    Each file is replaced in one move, the config (without which nothing is an adapter) last. Copies of the base's
+    embeddings are not saved.
+
+    Args:
+        base_name: hub id or folder of the base, as the adapter's config shall name it.
+    """
+    from safetensors.torch import save_file
+
+    config, tensors = _portable(peft_model)
+    config.base_model_name_or_path = base_name
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".adapter-") as temporary:
+        with quiet():
+            tokenizer.save_pretrained(temporary)
+        save_file(tensors, str(Path(temporary) / "adapter_model.safetensors"), metadata={"format": "pt"})
+        config.save_pretrained(temporary)
+        for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == "adapter_config.json"):
+            file.replace(folder / file.name)
+
+
+def _portable(peft_model: PeftModel) -> tuple[PeftConfig, dict[str, Any]]:
+    """Config and tensors that mean the same in plain PEFT on an untouched base."""
+    peft = import_peft()
+    from sft.initialization.hold import HELD, fold_config, fold_tensors
+
+    peft = import_peft()
+    config = copy.deepcopy(peft_model.peft_config[ADAPTER])
+    tensors = peft.get_peft_model_state_dict(peft_model, adapter_name=ADAPTER, save_embedding_layers=False)
+    if HELD in peft_model.peft_config:
+        held = peft.get_peft_model_state_dict(peft_model, adapter_name=HELD, save_embedding_layers=False)
+        config, tensors = fold_config(config), fold_tensors(tensors, held)
+    config.inference_mode = True
+    if hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # the saved weights replace whatever it made
+    if isinstance(getattr(config, "target_modules", None), set):
+        config.target_modules = sorted(config.target_modules)  # the same adapter, the same file
+    return config, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _chosen(lora: LoraSection | None, adapter: AdapterSection | None) -> tuple[str, dict[str, Any]]:
+    """The section that is given, and the PEFT arguments it stands for."""
+    if lora is not None and adapter is None:
+        return "lora", {"peft_type": "LORA", **lora.arguments, "init_lora_weights": lora.init_lora_weights}
+    if adapter is not None and lora is None:
+        return "adapter", {"peft_type": adapter.peft_type, **adapter.arguments}
+    raise ModelError("give one of the sections lora and adapter, to say what is trained")
+
+
+def _peft_config(section: str, arguments: dict[str, Any]) -> PeftConfig:
+    """The PEFT config of a section.
+
+    Raises:
+        ModelError: an unknown `peft_type` or argument.
+    """
+    peft = import_peft()
+    arguments = {"task_type": "CAUSAL_LM", **arguments}
+    kind = str(arguments.pop("peft_type")).upper()
+    known = {str(each.value): made for each, made in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if kind not in known:
+        raise ModelError(
+            f'{section}.peft_type: PEFT has no "{kind}"{did_you_mean(kind, list(known))} (it has: {", ".join(known)})'
+        )
+    try:
+        with quiet():
+            return known[kind](**arguments)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ModelError(f"{section}: PEFT says: {one_line(error)}") from error

@@ -1,0 +1,31 @@
+"""How many tokens a model reads, from its config alone. Knows nothing of prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sft.config.model import ModelConfig
+from sft.model.source import check_folder, reading, trusts_remote_code
+
+
+def context_length(config: ModelConfig) -> int | None:
+    """The most positions that the model was made for; None where its config does not say.
+
+    Raises:
+        ModelError: no such model.
+    """
+    from transformers import AutoConfig
+
+    check_folder("model.name", config.name, "config.json")
+    revision: dict[str, Any] = {
+        key: config.model_args[key] for key in ("revision", "token", "cache_dir") if key in config.model_args
+    }
+    with reading("model.name", config.name, revision):
+        loaded = AutoConfig.from_pretrained(
+            config.name, trust_remote_code=trusts_remote_code(config.model_args), **revision
+        )
+    text = loaded.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
+        if isinstance(length := getattr(text, name, None), int) and length > 0:
+            return length
+    return None

@@ -1,0 +1,123 @@
+"""Loads a causal language model as a config says: where it lies, on which device, in which dtype, quantised or not.
+
+Knows nothing of adapters (adapters.py) or tokenizers (tokenizer.py). Quantised weights come back untouched by any
+forward pass, as initialisers need them (on some CPUs the first eval forward repacks 4-bit weights in place).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from sft.config.model import ModelConfig
+from sft.errors import ModelError
+from sft.model.quantization import calm, quantization_config, require_quantizer
+from sft.model.source import check_folder, reading, trusts_remote_code
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+OWN_ARGUMENTS = ("parallelize", "no_split_module_classes", "trust_remote_code", "dtype", "torch_dtype")
+
+
+def load_model(config: ModelConfig) -> PreTrainedModel:
+    """The base model of a config, in eval mode, on the best device.
+
+    Device: the first CUDA device, else MPS, else the CPU; `parallelize` spreads the layers over all devices. Dtype
+    "auto" (the default): bfloat16 where the device does it well, else float32.
+
+    Raises:
+        ModelError: no such model, not a causal language model, weights missing, or an argument nobody knows.
+        MissingPackageError: the quantisation needs a package that is not installed.
+    """
+    from transformers import AutoModelForCausalLM
+
+    arguments = _arguments(config)
+    check_folder("model.name", config.name, "config.json")
+    require_quantizer(config)
+    with reading("model.name", config.name, config.model_args):
+        if arguments.get("device_map") == "auto" and "no_split_module_classes" in config.model_args:
+            arguments["device_map"] = _device_map(config, arguments)
+        model, report = AutoModelForCausalLM.from_pretrained(config.name, output_loading_info=True, **arguments)
+    _refuse_missing_weights(config.name, report["missing_keys"])
+    calm(model)
+    return model.eval()
+
+
+def best_device() -> torch.device:
+    """The first CUDA device, else MPS, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it natively, else float32."""
+    import torch
+
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def _arguments(config: ModelConfig) -> dict[str, Any]:
+    """The arguments of `from_pretrained`."""
+    given = config.model_args
+    arguments = {key: value for key, value in given.items() if key not in OWN_ARGUMENTS}
+    device = best_device()
+    arguments["dtype"] = _dtype(given, device)
+    arguments["trust_remote_code"] = trusts_remote_code(given)
+    if given.get("parallelize") is True:
+        arguments.setdefault("device_map", "auto")
+    elif device.type != "cpu":
+        arguments.setdefault("device_map", {"": str(device)})
+    if config.quantization is not None:
+        arguments["quantization_config"] = quantization_config(config.quantization)
+    return arguments
+
+
+def _dtype(given: dict[str, Any], device: torch.device) -> torch.dtype:
+    """The dtype of the config ("float32", "torch.bfloat16"), or the best for the device."""
+    import torch
+
+    name = given.get("dtype", given.get("torch_dtype", "auto"))
+    if name in ("auto", None):
+        return best_dtype(device)
+    found = getattr(torch, str(name).removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ModelError(f'model.model_args.dtype: "{name}" is not a dtype ("auto", "float32", "bfloat16", "float16")')
+    return found
+
+
+def _device_map(config: ModelConfig, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Which layer goes where, with the user's classes (and the model's own) kept whole."""
+    from accelerate import infer_auto_device_map, init_empty_weights
+    from accelerate.utils import get_balanced_memory
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    hub = {key: arguments[key] for key in ("revision", "token", "cache_dir") if key in arguments}
+    trust = arguments["trust_remote_code"]
+    shape = AutoConfig.from_pretrained(config.name, trust_remote_code=trust, **hub)
+    with init_empty_weights():
+        empty = AutoModelForCausalLM.from_config(shape, trust_remote_code=trust)
+    empty.tie_weights()
+    whole = {*config.model_args["no_split_module_classes"], *(empty._no_split_modules or ())}
+    known = {type(module).__name__ for module in empty.modules()}
+    if absent := sorted(set(config.model_args["no_split_module_classes"]) - known):
+        raise ModelError(f"model.model_args.no_split_module_classes: the model has no {', '.join(absent)}")
+    rules = {"dtype": arguments["dtype"], "no_split_module_classes": sorted(whole & known)}
+    memory = get_balanced_memory(empty, max_memory=arguments.pop("max_memory", None), **rules)
+    return infer_auto_device_map(empty, max_memory=memory, **rules)
+
+
+def _refuse_missing_weights(name: str, missing: Iterable[str]) -> None:
+    """A weight that the checkpoint lacks would be random: the figures of such a model mean nothing."""
+    names = sorted(missing)
+    if names:
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise ModelError(
+            f'model.name: "{name}" is not a whole causal language model; its files lack {len(names)} weights ({shown})'
+        )

@@ -1,0 +1,152 @@
+"""The whole data flow of one experiment, on one screen: data -> prompts -> model -> training -> answers -> metrics.
+
+`run`, `train`, `predict` and `prompts` are what the commands call; the steps lie in `sft/steps`, one file each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sft.config.experiment import Experiment
+from sft.config.load import parse_config
+from sft.errors import UserError
+from sft.io import canonical_json, write_atomic
+from sft.log import ProgressBars, both, get_logger
+from sft.prompting.view import ShownRow
+from sft.results.partial import PartialAnswers
+from sft.results.recording import recording
+from sft.results.schema import RunResult
+from sft.results.store import RunFolder, to_tsv
+from sft.steps.adapt import adapt
+from sft.steps.judge import answer, judge
+from sft.steps.record import (
+    build_result,
+    data_columns,
+    label_probabilities,
+    prediction_columns,
+    recorded_config,
+    shots_record,
+)
+from sft.steps.setup import prepare
+
+log = get_logger(__name__)
+
+CHUNK = 512  # rows that `predict` answers before it makes them durable
+
+
+def run(experiment: Experiment, folder: RunFolder) -> RunResult:
+    """Train when the experiment has shots, judge unless its command is `train`, and leave a run folder."""
+    with recording(folder) as recorded, ProgressBars() as bars:
+        progress = both(recorded, bars)
+        folder.write_config(recorded_config(experiment))
+        setup = prepare(experiment)
+        adapted = adapt(setup, folder.work, _adapter_place(experiment, folder.adapter), progress)
+        judged = {role: judge(setup, adapted.model, role, progress) for role in setup.task.judged}
+        for role, one in judged.items():
+            folder.write_predictions(prediction_columns(setup, one), role)
+            if one.labels is not None:
+                folder.write_scores(one.labels.scores.tensors(), role)
+        folder.write_shots(shots_record(setup, adapted, judged))
+        result = build_result(setup, adapted, judged)
+        folder.write_result(result)
+    return result
+
+
+def train(experiment: Experiment) -> Path:
+    """Train and save the adapter; its folder."""
+    place = _adapter_place(experiment, Path("checkpoints") / experiment.folder_name)
+    with ProgressBars() as progress:
+        adapt(prepare(experiment), place / ".checkpoints", place, progress)
+    return place
+
+
+def predict(experiment: Experiment, results_path: Path) -> Path:
+    """Answer the test split into a TSV file, a chunk of rows at a time; resumes after the last durable chunk."""
+    target = results_path / f"{experiment.folder_name}.tsv"
+    if target.exists():
+        log.info("Already done")
+        return target
+    partial = PartialAnswers(results_path / f".{experiment.folder_name}.partial.jsonl")
+    with ProgressBars() as progress:
+        setup = prepare(experiment)
+        prompts = setup.plan.judged("test")
+        answers, total = partial.read(), len(prompts.shown)
+        if answers:
+            log.info("Resuming after row %d of %d", len(answers), total)
+        model = adapt(setup, results_path, results_path, progress).model if len(answers) < total else None
+        while len(answers) < total:
+            chunk = prompts.part(len(answers), len(answers) + CHUNK)
+            predictions, labels = answer(setup, model, chunk, progress)
+            columns: dict[str, Any] = {"predictions": predictions}
+            if labels is not None:
+                columns["probabilities"] = label_probabilities(setup, labels)
+            partial.append([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+            answers = partial.read()
+            log.info("%d of %d rows", len(answers), total)
+    ours = {key: [one[key] for one in answers] for key in answers[0]}
+    write_atomic(target, to_tsv({**data_columns(setup.task.judged["test"]), **ours}))
+    partial.remove()
+    return target
+
+
+def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownRow], Any]:
+    """The first prompts of a split, as trained on (`train`) or as judged (`test`, `validation`); and the tokenizer."""
+    setup = prepare(experiment)
+    if split == "train":
+        return setup.plan.look_at_training(experiment.trains, count), setup.tokenizer
+    if split not in setup.task.judged:
+        raise UserError(f'--split "{split}": there is {", ".join(["train", *setup.task.judged])}')
+    return setup.plan.look_at_judged(split, count), setup.tokenizer
+
+
+def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Open each distinct data set and tokenizer of some experiments once.
+
+    Returns what is wrong, by id, for those that cannot run.
+
+    Args:
+        request: id -> `{"config": …, "endpoint": …}`.
+    """
+    known: dict[str, str | None] = {}
+    problems = {}
+    for run_id, entry in request.items():
+        config = parse_config(dict(entry["config"]), run_id, Path())
+        experiment = Experiment(run_id, config, config.seed or 0, entry["endpoint"])
+        key = canonical_json(_what_preparing_reads(experiment))
+        if key not in known:
+            known[key] = _trouble(experiment)
+        if (trouble := known[key]) is not None:
+            problems[run_id] = trouble
+    return problems
+
+
+def _what_preparing_reads(experiment: Experiment) -> list[Any]:
+    config = experiment.config
+    sections = config.model_dump(mode="json", include={"dataset", "prompting", "inference"})
+    model = config.model.model_dump(mode="json", include={"name", "chat_template_from"})
+    # how many shots, and which, changes nothing about whether the data can be opened
+    sections["dataset"]["shots"] = config.dataset.shots != 0
+    sections["inference"] = {
+        key: (sections["inference"] or {}).get(key) for key in ("tokenizer_name", "icl_examples", "icl_pool")
+    }
+    return [experiment.endpoint, sections, model]
+
+
+def _trouble(experiment: Experiment) -> str | None:
+    """What keeps an experiment from starting, in one line; None when nothing does."""
+    try:
+        setup = prepare(experiment)
+        for role in setup.task.judged:
+            setup.plan.first(role)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _adapter_place(experiment: Experiment, default: Path) -> Path:
+    """`training.trainer_args.output_dir` where it is given."""
+    training = experiment.config.training
+    given = training.trainer_args.get("output_dir") if training is not None else None
+    return default if given is None else Path(given)

@@ -1,0 +1,209 @@
+"""Text to token ids, with the template's control tokens told apart from the same characters in data.
+
+The trick: a private copy of the tokenizer in which every control token goes by another name, one private-use character.
+Template text is rewritten to these names, data is not; so `<|im_end|>` in a tweet is plain text to the copy, while all
+else (normaliser, pre-tokeniser, merges across the border of template and data, added tokens that are ordinary words)
+works on the whole text exactly as in the original. The caller's tokenizer is never changed.
+It knows nothing of conversations.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from sft.errors import ModelError
+
+_FIRST_ALIAS = 0x10E000  # the far end of Unicode's last private-use plane: 8,190 names that no real text contains
+_MAX_ALIASES = 0x10FFFE - _FIRST_ALIAS
+_UNUSABLE = re.compile("[\U0010e000-\U0010ffff\ud800-\udfff]")  # our own names, and halves of surrogate pairs
+_CACHED_CHUNKS = 16384
+# A letter after a single line feed after something visible: a border for every pre-tokeniser in use for byte-level BPE.
+_NEW_LINE = r"(?<=\S\n)(?=[A-Za-z])"
+_LINE_ENDS = ("a word\n", "9\n", "end.\n", "what?!\n", "it's\n", '"\n', ")\n", "é\n", "字\n", "🙂\n", "_\n", "'\n")
+_LINE_STARTS = ("Answer:", "a", "S", "t", "ll be", "I'm", "Words of text\n", "x = 1")
+
+
+class Encoded(NamedTuple):
+    """Token ids of a text and, for each, where its characters start and end.
+
+    What stands before `last_cut` (a character) is encoded alike whatever follows the text.
+    """
+
+    ids: list[int]
+    starts: list[int]
+    ends: list[int]
+    last_cut: int = 0
+
+    def token_at(self, char: int) -> int:
+        """Index of the first token that starts at `char` or later."""
+        return bisect_left(self.starts, char)
+
+    def token_over(self, char: int) -> int:
+        """Index of the first token that ends after `char`."""
+        return bisect_right(self.ends, char)
+
+
+class Encoder:
+    """Encodes text in which template and data were told apart.
+
+    Args:
+        tokenizer: a transformers tokenizer with a `tokenizers` backend.
+        template: source of the chat template ("" without one); tokens it names count as control tokens.
+
+    Raises:
+        ModelError: the tokenizer has no such backend.
+    """
+
+    def __init__(self, tokenizer: Any, template: str = "") -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ModelError(
+                f"the tokenizer {type(tokenizer).__name__} has no fast form (tokenizer.json): save one beside the "
+                "model, or name another with inference.tokenizer_name"
+            )
+        controls = control_tokens(tokenizer, template)
+        self.aliases = {text: chr(_FIRST_ALIAS + place) for place, text in enumerate(controls[:_MAX_ALIASES])}
+        description = json.loads(backend.to_str())
+        self._backend = _private_copy(description, self.aliases, {text: backend.token_to_id(text) for text in controls})
+        self.controls = re.compile("|".join(re.escape(text) for text in controls) if controls else r"(?!)")
+        self._cut = re.compile(_safe_aliases(description, self.aliases))
+        self._chunk = lru_cache(maxsize=_CACHED_CHUNKS)(self._encode_chunk)
+        if self._lines_are_apart(description):
+            self._cut = re.compile(f"{self._cut.pattern}|{_NEW_LINE}")
+        self._head = lru_cache(maxsize=64)(self._head_now)
+        self._alias = lru_cache(maxsize=4096)(self._alias_now)
+
+    def control(self, template_text: str) -> str:
+        """Template text with its control tokens under their private names."""
+        return self._alias(template_text)
+
+    def _alias_now(self, template_text: str) -> str:
+        return self.controls.sub(lambda match: self.aliases[match[0]], template_text)
+
+    def data(self, text: str) -> str:
+        """Text from data, free of our private names and of surrogate halves (both become U+FFFD)."""
+        return _UNUSABLE.sub("\ufffd", text) if not text.isascii() else text
+
+    def encode(self, text: str, shared: int = 0) -> Encoded:
+        """Ids of text made of `control(…)` and `data(…)` parts; nothing is added at its ends.
+
+        Works chunk by chunk, so that what was seen before need not be encoded again. Cuts are made only where they
+        change nothing: before control tokens, which the pipeline itself cuts at first (unless such a token swallows the
+        space before it or is searched for after normalisation), and at the start of lines where the tokenizer's
+        pre-tokeniser always has a border.
+
+        Args:
+            text: what to encode.
+            shared: so many characters are likely to open other texts too: their ids are kept as a whole.
+        """
+        head = self._head(text[:shared])
+        ids, starts, ends = list(head.ids), list(head.starts), list(head.ends)
+        opening = head.last_cut
+        cuts = [opening, *(match.start() for match in self._cut.finditer(text, opening + 1)), len(text)]
+        for start, end in pairwise(cuts):
+            chunk = self._chunk(text[start:end])
+            ids += chunk.ids
+            starts += [start + at for at in chunk.starts]
+            ends += [start + at for at in chunk.ends]
+        return Encoded(ids, starts, ends, cuts[-2])
+
+    def _head_now(self, text: str) -> Encoded:
+        """The part of `text` before its last cut."""
+        cut = max((match.start() for match in self._cut.finditer(text)), default=0)
+        return self.encode(text[:cut])._replace(last_cut=cut) if cut else Encoded([], [], [])
+
+    def _lines_are_apart(self, description: dict[str, Any]) -> bool:
+        """Whether a text may be cut before a letter that opens a line: byte-level BPE only, and tried out."""
+        if not _is_plain_byte_level(description):
+            return False
+        for before in _LINE_ENDS:
+            for after in _LINE_STARTS:
+                parts = [*self._encode_chunk(before).ids, *self._encode_chunk(after).ids]
+                if self._encode_chunk(before + after).ids != parts:
+                    return False
+        return True
+
+    def _encode_chunk(self, text: str) -> Encoded:
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        offsets = encoding.offsets
+        return Encoded(encoding.ids, [start for start, _ in offsets], [end for _, end in offsets])
+
+
+def control_tokens(tokenizer: Any, template: str) -> list[str]:
+    """Added tokens that text must never turn into: all special ones, and others that the template names.
+
+    Whitespace and single characters are left out: where a tokenizer lists these ("!" as padding, "\\n\\n"), they are
+    ordinary text too. Longest first, as the tokenizer matches them.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    found = {
+        token.content
+        for token in added
+        if len(token.content.strip()) > 1 and (token.special or token.content in template)
+    }
+    return sorted(found, key=lambda text: (-len(text), text))
+
+
+def _private_copy(description: dict[str, Any], aliases: Mapping[str, str], ids: Mapping[str, int]) -> Any:
+    """The tokenizer with renamed control tokens, without truncation, padding and added ends."""
+    from tokenizers import Tokenizer
+
+    renamed = dict(description, truncation=None, padding=None, post_processor=None)
+    renamed["added_tokens"] = [
+        dict(token, content=aliases.get(token["content"], token["content"])) for token in description["added_tokens"]
+    ]
+    renamed["model"] = _renamed_model(description["model"], aliases)
+    copy = Tokenizer.from_str(json.dumps(renamed, ensure_ascii=False))
+    for text, alias in aliases.items():
+        if copy.token_to_id(alias) != ids[text]:
+            raise ModelError(f"the tokenizer's control token {text!r} cannot be told apart from text")
+    return copy
+
+
+def _renamed_model(model: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """The vocabulary under the new names, so that no merge and no piece of it spells a control token."""
+    changed = dict(model)
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, dict):
+        changed["vocab"] = {aliases.get(piece, piece): index for piece, index in vocabulary.items()}
+    elif isinstance(vocabulary, list):
+        changed["vocab"] = [[aliases.get(piece, piece), score] for piece, score in vocabulary]
+    if isinstance(model.get("unk_token"), str):
+        changed["unk_token"] = aliases.get(model["unk_token"], model["unk_token"])
+    if model.get("merges"):
+        changed["merges"] = [merge for merge in model["merges"] if not _makes(merge, aliases)]
+    return changed
+
+
+def _makes(merge: str | list[str], aliases: Mapping[str, str]) -> bool:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left + right in aliases or left in aliases or right in aliases
+
+
+def _safe_aliases(description: dict[str, Any], aliases: Mapping[str, str]) -> str:
+    """A pattern of the control tokens before which a text may be cut without changing its ids."""
+    safe = [
+        aliases[token["content"]]
+        for token in description["added_tokens"]
+        if token["content"] in aliases and not (token["lstrip"] or token["normalized"] or token["single_word"])
+    ]
+    return f"[{''.join(safe)}]" if safe else "(?!)"
+
+
+def _is_plain_byte_level(description: dict[str, Any]) -> bool:
+    """Whether text is split by a pattern, left to right, and then into bytes; nothing is put in front of it."""
+    steps = description.get("pre_tokenizer") or {}
+    steps = steps.get("pretokenizers", [steps])
+    normalizer = description.get("normalizer")
+    return (
+        {step.get("type") for step in steps} <= {"Split", "Digits", "ByteLevel"}
+        and steps[-1].get("type") == "ByteLevel"
+        and not any(step.get("add_prefix_space") for step in steps)
+        and (normalizer is None or normalizer.get("type") == "NFC")
+    )

@@ -1,0 +1,61 @@
+"""The plain form, for models without a chat template.
+
+    INSTRUCTION
+                                  (a blank line; both left out without an instruction)
+    Input: TEXT                   (several columns: one line each, `column: text`, without `Input: `)
+    Answer: ANSWER
+                                  (a blank line after each in-context example)
+    Input: TEXT
+    Answer:                       <- the prompt ends here, without a space
+     ANSWER<eos>                  <- the completion: the space belongs to the answer's first word
+
+A word and the space before it are one token in byte-level BPE and in sentencepiece alike, so the border between prompt
+and answer is a border of tokens. The end of turn is the tokenizer's eos; a tokenizer that has none gets a line feed.
+A begin-of-text token stands in front where the tokenizer itself puts one. It knows nothing of rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sft.prompting.conversation import Conversation, Layout, Slot, Trim
+from sft.prompting.template import Shape
+
+
+class PlainTemplate:
+    """Writes conversations in the plain form; stands in for a `ChatTemplate`."""
+
+    has_system = True
+
+    def __init__(self, tokenizer: Any, single_column: bool) -> None:
+        self._end = tokenizer.eos_token or "\n"
+        self._opening = "Input: " if single_column else ""
+        self.bos_ids = _leading_ids(tokenizer)
+
+    def place(self, conversation: Conversation) -> Conversation:
+        """The conversation as it is: the instruction has its own place."""
+        return conversation
+
+    def render(self, conversation: Conversation, answer: str | None) -> str | None:
+        """There is no other rendering to compare with."""
+        del conversation, answer
+        return None
+
+    def layout(self, shape: Shape) -> Layout:
+        """The parts of a conversation of that shape."""
+        parts: list[str | Slot] = [""]
+        if shape.system:
+            parts += [Slot(0), "\n\n"]
+        first = int(shape.system)
+        for round_ in range(shape.rounds):
+            user = first + 2 * round_
+            parts += [self._opening, Slot(user), "\nAnswer: ", Slot(user + 1, Trim("whitespace", "whitespace")), "\n\n"]
+        parts += [self._opening, Slot(shape.size - 1), "\nAnswer:"]
+        return Layout(tuple(parts), " ", Trim("whitespace", "whitespace"), self._end, "")
+
+
+def _leading_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The begin-of-text token when the tokenizer puts one before a text, else nothing."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a", add_special_tokens=True)["input_ids"]
+    return (full[0],) if full[:1] == [tokenizer.bos_token_id] and full[:1] != bare[:1] else ()

@@ -1,0 +1,62 @@
+"""What goes in and out of the renderer, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled row shown in the prompt. `answer` is the text shown, so a label already in its own words."""
+
+    row: Mapping[str, object]
+    answer: str
+
+
+class Span(NamedTuple):
+    """Prompt tokens `start` to `end` (exclusive) of one origin: instruction, input, example_input, example_answer."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model reads, and what it has to write.
+
+    Attributes:
+        ids: tokens of the prompt.
+        completion_ids: tokens that are trained on, the end of turn last; empty when there is no answer.
+        spans: where in `ids` the data stands.
+        text: the prompt (and the answer with its end of turn) as the template writes it.
+        dropped_examples: in-context examples left out because they did not fit.
+        cut_tokens: tokens cut off the row's own texts.
+    """
+
+    ids: list[int]
+    completion_ids: list[int]
+    spans: tuple[Span, ...]
+    text: str
+    dropped_examples: int = 0
+    cut_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """One prompt and the tokens of every possible answer after it.
+
+    Attributes:
+        prompt: the prompt, the same for all answers.
+        label_ids: tokens of each answer, end of turn included, in the order given.
+        end_tokens: how many of the last tokens of each are the end of turn.
+        lead_tokens: how many of the first tokens of each are the template's own words before the answer, the same for
+            all labels (0 but for a few templates, see `template.py`): what tells labels apart comes after them.
+    """
+
+    prompt: Prompt
+    label_ids: list[list[int]]
+    end_tokens: int
+    lead_tokens: int = 0

@@ -1,0 +1,85 @@
+"""Too much text: cut one text to a number of tokens, share the room among several, keep whole rounds of examples.
+
+The order of the contract: rounds of in-context examples go first (the last ones, so that what is left is what fewer
+examples would have given), then the row's own texts are cut at their end, the longest first. The instruction, the
+answer and the template's own words are never cut. It knows nothing of templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from sft.prompting.encode import Encoder
+
+Row = Mapping[str, object]
+Item = TypeVar("Item")
+
+
+class Cut(NamedTuple):
+    """A text after cutting, and how many tokens it lost."""
+
+    text: str
+    lost: int
+
+
+def cut_text(encoder: Encoder, text: str, limit: int | None) -> Cut:
+    """The longest beginning of `text` that takes at most `limit` tokens, never splitting a character."""
+    if limit is None:
+        return Cut(text, 0)
+    safe = encoder.data(text)
+    encoded = encoder.encode(safe)
+    if len(encoded.ids) <= limit:
+        return Cut(text, 0)
+    tokens = limit
+    while tokens > 0:
+        end = _character_end(encoded.ends, encoded.starts, tokens)
+        # Cutting may change how the last word is split: ask again, until what is left does fit.
+        if len(encoder.encode(safe[:end]).ids) <= limit:
+            return Cut(text[:end], len(encoded.ids) - tokens)
+        tokens -= 1
+    return Cut("", len(encoded.ids))
+
+
+def _character_end(ends: Sequence[int], starts: Sequence[int], tokens: int) -> int:
+    """Where the text of the first `tokens` tokens ends; a character that goes on in the next token is left out."""
+    end = ends[tokens - 1]
+    return min(end, starts[tokens]) if starts[tokens] < end else end
+
+
+def share(lengths: Sequence[int], room: int) -> list[int]:
+    """How many tokens each text keeps when all of them have `room` tokens: the longest are cut first, to one length."""
+    keep = list(lengths)
+    left, waiting = max(room, 0), sorted(range(len(keep)), key=lambda index: lengths[index])
+    for place, index in enumerate(waiting):
+        keep[index] = min(lengths[index], left // (len(waiting) - place))
+        left -= keep[index]
+    return keep
+
+
+def keep_rounds(examples: Sequence[Item], rounds: int, round_size: int) -> Sequence[Item]:
+    """The first `rounds` rounds of examples."""
+    return examples[: max(rounds, 0) * round_size]
+
+
+def count_rounds(examples: Sequence[Item], round_size: int) -> int:
+    """How many rounds these examples make; an unfinished one counts."""
+    return -(-len(examples) // round_size)
+
+
+def rounds_that_fit(lengths: Iterable[Callable[[int], int]], rounds: int, limit: int | None) -> int:
+    """The largest number of rounds, up to `rounds`, with which every row fits in `limit` tokens.
+
+    Args:
+        lengths: for each row, a function from the number of rounds to the length of the row's prompt and answer.
+        rounds: how many there are.
+        limit: tokens; None for no limit.
+    """
+    if limit is None:
+        return rounds
+    for length in lengths:
+        while rounds and length(rounds) > limit:
+            rounds -= 1
+        if not rounds:
+            break
+    return rounds

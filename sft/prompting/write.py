@@ -1,0 +1,121 @@
+"""A conversation and a layout become one text of which the origin of every character is known; then tokens.
+
+It knows nothing of rows, examples or limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sft.prompting.conversation import Content, Layout, Slot, Trim, text_of
+from sft.prompting.encode import Encoder
+
+
+class Mark(NamedTuple):
+    """Characters `start` to `end` of a written text come from data of that kind."""
+
+    start: int
+    end: int
+    kind: str
+
+
+class Written(NamedTuple):
+    """A prompt as text: with control tokens renamed, and as the template writes it.
+
+    `own` is where in the renamed text the row's own turn starts: with fixed examples, all rows have the same before it.
+    """
+
+    text: str
+    shown: str
+    marks: list[Mark]
+    own: int
+
+
+class Ending(NamedTuple):
+    """What follows a prompt, control tokens renamed: template text before the answer, the answer, the end of turn."""
+
+    lead: str
+    answer: str
+    end: str
+
+
+class Finish(NamedTuple):
+    """The border between a prompt and its endings, in tokens.
+
+    `moved`: tokens at the prompt's end that belong to the completions; `end_tokens`, `lead_tokens`: how many tokens of
+    each completion are the end of turn, and template text before the answer.
+    """
+
+    moved: int
+    completions: tuple[tuple[int, ...], ...]
+    end_tokens: int
+    lead_tokens: int
+
+
+def write(contents: Sequence[Content], layout: Layout, encoder: Encoder) -> Written:
+    """Put the contents into the layout's prompt."""
+    renamed: list[str] = []
+    shown: list[str] = []
+    marks: list[Mark] = []
+    position = own = 0
+    for part in layout.prompt:
+        if isinstance(part, Slot):
+            text = text_of(contents[part.content])
+            own = position if part.content == len(contents) - 1 else own
+            start, end = part.trim.bounds(text)
+            marks += _marks(contents[part.content], start, end, position)
+            shown.append(text[start:end])
+            renamed.append(encoder.data(text[start:end]))
+        else:
+            shown.append(part)
+            renamed.append(encoder.control(part))
+        position += len(renamed[-1])
+    return Written("".join(renamed), "".join(shown), marks, own)
+
+
+def _marks(content: Content, start: int, end: int, position: int) -> list[Mark]:
+    """Where the pieces of a content that come from data stand in the text; `start` and `end` are what is left of it."""
+    marks: list[Mark] = []
+    at = 0
+    for piece in content:
+        first, last = max(at, start), min(at + len(piece.text), end)
+        at += len(piece.text)
+        if piece.kind and last > first:
+            marks.append(Mark(position + first - start, position + last - start, piece.kind))
+    return marks
+
+
+def trimmed(answer: str, trim: Trim) -> str:
+    """The answer as the template writes it."""
+    start, end = trim.bounds(answer)
+    return answer[start:end]
+
+
+def finish(encoder: Encoder, tail: str, endings: tuple[Ending, ...]) -> Finish:
+    """Encode `tail` together with each ending and find the last border of tokens that all share with `tail` alone.
+
+    Args:
+        encoder: of the tokenizer.
+        tail: the prompt from `Encoded.last_cut` on, so that nothing before it depends on the endings.
+        endings: what may follow it; at least one.
+    """
+    alone = encoder.encode(tail).ids
+    joint = [encoder.encode(tail + "".join(ending)) for ending in endings]
+    shared = min(_shared(alone, encoded.ids) for encoded in joint)
+    end_tokens, lead_tokens = [], []
+    for encoded, ending in zip(joint, endings, strict=True):
+        after_lead = len(tail) + len(ending.lead)
+        end_tokens.append(max(len(encoded.ids) - encoded.token_at(after_lead + len(ending.answer)), 1))
+        # A blank that opens the answer's first word is no word of the template.
+        lead_tokens.append(encoded.token_over(after_lead - 1) - shared if ending.lead.strip() else 0)
+    completions = tuple(tuple(encoded.ids[shared:]) for encoded in joint)
+    return Finish(len(alone) - shared, completions, min(end_tokens), max(min(lead_tokens), 0))
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the beginning that both have in common."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))

@@ -1,0 +1,56 @@
+"""Keep `state.json` true while a run goes on: running with its phase, then done, or why not."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sft.errors import UserError
+from sft.log import Progress
+from sft.results.schema import Phase, RunState
+from sft.results.store import RunFolder
+
+SECONDS_BETWEEN_WRITES = 0.5
+
+
+@contextmanager
+def recording(folder: RunFolder) -> Iterator[Progress]:
+    """State `running` inside, `done` after; on an exception `oom`, `interrupted` or `failed`, with its last line.
+
+    Yields a `Progress` that keeps phase and step in the state, at most twice a second. Exceptions go on to the caller.
+    """
+    started = RunState(state="running", phase="starting", started=time.time(), pid=os.getpid())
+    folder.write_state(started)
+    try:
+        yield _Recorder(folder, started)
+    except BaseException as error:
+        last_line = (str(error).strip() or type(error).__name__).splitlines()[-1][:500]
+        text = last_line if isinstance(error, UserError) else f"{type(error).__name__}: {last_line}"
+        ended = {"state": _state_for(error), "error": text, "exit_code": getattr(error, "exit_code", 1)}
+        folder.write_state(started.model_copy(update=ended))
+        raise
+    folder.write_state(started.model_copy(update={"state": "done", "phase": ""}))
+
+
+def _state_for(error: BaseException) -> Phase:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    # torch's class is told by its name, so that torch need not be imported here
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "oom"
+    return "failed"
+
+
+class _Recorder:
+    def __init__(self, folder: RunFolder, started: RunState) -> None:
+        self._folder, self._started, self._written, self._phase = folder, started, 0.0, ""
+
+    def __call__(self, phase: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if phase == self._phase and now - self._written < SECONDS_BETWEEN_WRITES:
+            return
+        self._phase, self._written = phase, now
+        update = {"phase": phase, "done": done, "total": total, "note": note}
+        self._folder.write_state(self._started.model_copy(update=update))

@@ -1,0 +1,73 @@
+"""The versioned form of `result.json` and `state.json`. Knows nothing of how they are made or shown."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Phase = Literal["running", "done", "failed", "oom", "timeout", "interrupted"]
+
+
+class RunResult(BaseModel):
+    """One finished run.
+
+    Args:
+        schema_version: of this form.
+        name, id, seed: of the experiment.
+        recipe_id: shared by the runs that differ only by seed.
+        endpoint: the command that made it.
+        config: the config as validated, without what equals the defaults.
+        results: metrics of the test split by name; `validation` and `label_scoring` hold further ones.
+        shots: indices' counts, per label, what was asked for, held-out and dropped examples, cut tokens.
+        labelled_examples: how many labelled rows the recipe used in all (trained on, shown or calibrated with).
+        training: loss history and steps; empty when nothing was trained.
+        timings: seconds per phase, and `total`.
+        resources: peak memory in bytes, device, threads.
+        environment: package versions, Python, platform, git commit.
+        data: path, content hash, rows of each split.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: str
+    id: str
+    recipe_id: str
+    seed: int
+    endpoint: str
+    config: dict[str, Any]
+    results: dict[str, Any]
+    shots: dict[str, Any]
+    labelled_examples: int
+    training: dict[str, Any]
+    timings: dict[str, float]
+    resources: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, Any]
+
+
+class RunState(BaseModel):
+    """Where a run stands.
+
+    Args:
+        state: `running` until it ends.
+        phase, done, total, note: how far it is, while it runs.
+        error: the last meaningful line of a failure.
+        exit_code: of the run's process, when it failed; negative: the signal that ended it.
+        started, updated: seconds since 1970.
+        pid: of the run's process.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Phase
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    error: str = ""
+    exit_code: int | None = None
+    started: float | None = None
+    updated: float | None = None
+    pid: int | None = None

@@ -1,0 +1,130 @@
+"""What a run leaves in its folder: predictions, shots, and the result with where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sft.config.experiment import Experiment
+from sft.dataset.task import LabelledRows, fingerprint
+from sft.inference.answer import LabelAnswers
+from sft.prompting.render import Prompt
+from sft.results.environment import environment, resources
+from sft.results.schema import RunResult
+from sft.steps.adapt import Adapted
+from sft.steps.judge import Judged
+from sft.steps.setup import Setup
+
+
+def recorded_config(experiment: Experiment) -> dict[str, Any]:
+    """The config as validated, without what equals the defaults, with name and seed: enough to run it again."""
+    config: dict[str, Any] = experiment.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return {**config, "name": experiment.name, "seed": experiment.seed}
+
+
+def prediction_columns(setup: Setup, judged: Judged) -> dict[str, Sequence[Any]]:
+    """All columns of the split, `predictions`, and for labels `probabilities` as `{label: p}`."""
+    return {
+        **data_columns(judged.rows),
+        "predictions": judged.predictions,
+        **({"probabilities": label_probabilities(setup, judged.labels)} if judged.labels is not None else {}),
+    }
+
+
+def data_columns(rows: LabelledRows) -> dict[str, Sequence[Any]]:
+    """The split's own columns; one that has the name of ours gets `_of_data` behind it."""
+    table = rows.rows.to_dict()
+    ours = ("predictions", "probabilities")
+    return {f"{name}_of_data" if name in ours else name: values for name, values in table.items()}
+
+
+def label_probabilities(setup: Setup, answers: LabelAnswers) -> list[dict[str, float]]:
+    """For each row the probability of each label, to six digits."""
+    labels = setup.task.labels or ()
+    return [dict(zip(labels, map(_six_digits, row), strict=True)) for row in answers.probabilities_NL.tolist()]
+
+
+def shots_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
+    """Row numbers of the train split: drawn, trained on, and shown to the rows of each judged split."""
+    shots = setup.task.shots
+    return {
+        "requested": shots.requested,
+        "indices": list(shots.indices),
+        "per_label": shots.per_label,
+        "trained_on": list(adapted.prompts.rows),
+        "shown": {role: _shown(one) for role, one in judged.items()},
+    }
+
+
+def build_result(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> RunResult:
+    """The whole result of a run."""
+    experiment = setup.experiment
+    results: dict[str, Any] = dict(judged["test"].metrics) if "test" in judged else {}
+    results |= {role: dict(one.metrics) for role, one in judged.items() if role != "test"}
+    return RunResult(
+        name=experiment.name,
+        id=experiment.id,
+        recipe_id=experiment.recipe_id,
+        seed=experiment.seed,
+        endpoint=experiment.endpoint,
+        config=recorded_config(experiment),
+        results=results,
+        shots=_shots_summary(setup, adapted, judged),
+        labelled_examples=len(_labelled_rows(adapted, judged)),
+        training=_training(adapted),
+        timings=setup.clock.seconds(),
+        resources=resources(),
+        environment=environment(),
+        data=fingerprint(setup.task, Path(setup.config.dataset.path)),
+    )
+
+
+def _labelled_rows(adapted: Adapted, judged: Mapping[str, Judged]) -> set[int]:
+    """Every labelled row that the recipe used: trained on, or shown in any prompt."""
+    trained = set(adapted.prompts.rows) | {row for shown in adapted.prompts.shown for row in shown}
+    return trained.union(*(set(shown) for one in judged.values() for shown in one.prompts.shown))
+
+
+def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
+    shots = setup.task.shots
+    return {
+        "requested": shots.requested,
+        "drawn": len(shots),
+        "per_label": shots.per_label,
+        "trained_on": len(adapted.prompts.rows),
+        "held_out_as_examples": adapted.prompts.held_out,
+        "training_prompts": _prompt_counts(adapted.prompts.prompts),
+        "prompts": {role: _prompt_counts(one.prompts.prompts) for role, one in judged.items()},
+        "examples_shown": {role: len({row for s in one.prompts.shown for row in s}) for role, one in judged.items()},
+    }
+
+
+def _prompt_counts(prompts: Sequence[Prompt]) -> dict[str, int]:
+    """How many prompts, how long, and what was left out so that they fit."""
+    return {
+        "prompts": len(prompts),
+        "longest": max((len(one.ids) + len(one.completion_ids) for one in prompts), default=0),
+        "dropped_examples": sum(one.dropped_examples for one in prompts),
+        "cut_rows": sum(one.cut_tokens > 0 for one in prompts),
+        "cut_tokens": sum(one.cut_tokens for one in prompts),
+    }
+
+
+def _training(adapted: Adapted) -> dict[str, Any]:
+    if adapted.outcome is None:
+        return {}
+    return {**asdict(adapted.outcome), "adapter": str(adapted.adapter)}
+
+
+def _shown(judged: Judged) -> dict[str, Any]:
+    """The examples' rows: one list when all rows are shown the same, else one per row."""
+    distinct = set(judged.prompts.shown)
+    if len(distinct) <= 1:
+        return {"fixed": list(next(iter(distinct), ()))}
+    return {"per_row": [list(shown) for shown in judged.prompts.shown]}
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,78 @@
+"""All that can be known to be wrong with a grid before anything runs, without a heavy import.
+
+Knows configs and the names of plugs; not data (see `preflight.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sft.config.experiment import Endpoint
+from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
+from sft.errors import ConfigError, Problem
+from sft.evaluation import metric_registry
+from sft.initialization.initializers import initializer_registry
+from sft.sweep.jobs import Plan, make_plan
+from sft.training.methods import method_registry
+
+PLUGS: NameChecks = {
+    "lora.init_lora_weights": initializer_registry.problem,
+    "training.method": method_registry.problem,
+    "evaluation.metrics": metric_registry.problem,
+}
+
+
+def load_plan(
+    path: Path, seeds: Sequence[int] | None, endpoint: Endpoint | None, max_experiments: int = 10_000
+) -> Plan:
+    """Read a grid or config, check it whole, and expand it.
+
+    Args:
+        path: JSON or Jsonnet.
+        seeds: given on the command line, or None.
+        endpoint: the command it is for; None: whichever its sections are enough for.
+        max_experiments: refuse more than that.
+
+    Raises:
+        ConfigError: every problem of every experiment at once.
+    """
+    grid = load_grid(path, max_experiments, PLUGS)
+    plan = make_plan(grid, seeds, endpoint or _fitting_endpoint(grid))
+    check_grid(grid, endpoint or _fitting_endpoint(grid))
+    if len(plan.experiments) > max_experiments:
+        what = f"{len(plan.experiments)} experiments with the seeds; at most {max_experiments} (--max-experiments)"
+        raise ConfigError(str(path), [Problem("seeds", what)])
+    return plan
+
+
+def check_grid(grid: Grid, endpoint: Endpoint) -> None:
+    """Refuse configs that lack a section of the command.
+
+    Raises:
+        ConfigError: every problem at once; one that several experiments share is told once.
+    """
+    found: dict[Problem, list[str]] = {}
+    for name, config in grid.configs.items():
+        for problem in check_endpoint(config, endpoint):
+            found.setdefault(problem, []).append(name)
+    if found:
+        several = len(grid.configs) > 1
+        raise ConfigError(str(grid.source), [_told_once(p, names, several) for p, names in found.items()])
+
+
+def _fitting_endpoint(grid: Grid) -> Endpoint:
+    """The command that the configs are meant for, as far as their sections tell."""
+    configs = grid.configs.values()
+    if all(config.inference is None for config in configs):
+        return "train"
+    if all(config.training is None and config.dataset.shots != 0 for config in configs):
+        return "evaluate"
+    return "run-experiment"
+
+
+def _told_once(problem: Problem, names: Sequence[str], several: bool) -> Problem:
+    if not several:
+        return problem
+    more = f" (and in {len(names) - 1} more experiments)" if len(names) > 1 else ""
+    return Problem(f"{names[0]}: {problem.where}", problem.what + more)

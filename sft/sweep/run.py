@@ -1,0 +1,205 @@
+"""Run what a plan still lacks: check the data once, start each experiment as its own process, collect what came of it.
+
+The parent imports no torch and holds no GPU memory: experiments are `python -m sft.cli run-experiment` on the config in
+their run folder. One that fails neither stops nor harms the others.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sft.config.experiment import Experiment
+from sft.io import write_json
+from sft.launchers import launcher_registry
+from sft.launchers.base import Job, Launcher, RunningJob, Status
+from sft.results.schema import RunResult, RunState
+from sft.results.store import ResultStore, RunFolder
+from sft.sweep.display import Display, Line
+from sft.sweep.jobs import Plan, config_of, plan_entries, standing
+from sft.sweep.outcome import Failure, SweepOutcome
+from sft.sweep.preflight import check_data
+
+POLL_SECONDS = 0.1
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How a sweep is run.
+
+    Args:
+        plug_folder: the grid's folder, where `"module:function"` plugs are found.
+        do_eval: judge each trained model.
+        jobs: experiments at a time.
+        timeout: seconds that one experiment may take; None: no limit.
+        retry_failed: also run those that failed by themselves before.
+        fail_fast: start nothing more after the first failure.
+    """
+
+    plug_folder: Path
+    do_eval: bool = True
+    jobs: int = 1
+    timeout: float | None = None
+    retry_failed: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class _Running:
+    experiment: Experiment
+    folder: RunFolder
+    job: RunningJob
+    started: float
+
+
+class Sweep:
+    """One sweep.
+
+    Args:
+        plan: all experiments of the grid, for `plan.json`.
+        chosen: those that are asked for now.
+        store: where results go.
+        options: how it is run.
+    """
+
+    def __init__(self, plan: Plan, chosen: Sequence[Experiment], store: ResultStore, options: SweepOptions) -> None:
+        self._plan, self._store, self._options = plan, store, options
+        self._launcher: Launcher = launcher_registry["local"]()
+        standings = {e.id: standing(self._folder(e), options.retry_failed) for e in chosen}
+        self.to_run = [e for e in chosen if standings[e.id] == "to run"]
+        self.done = [e for e in chosen if standings[e.id] == "done"]
+        self.failed_before = [e for e in chosen if standings[e.id] == "failed before"]
+        self._succeeded: list[str] = []
+        self._failed = list(self.failures_before)
+
+    def run(self, display: Display) -> SweepOutcome:
+        """Run what is left to run. Ctrl-C ends the running ones and starts no more."""
+        start = time.monotonic()
+        write_plan(self._plan, self._store)
+        waiting: deque[Experiment] = deque()
+        running: list[_Running] = []
+        interrupted = False
+        try:
+            waiting.extend(self._pass_preflight(display))
+            while running or (waiting and not self._is_over()):
+                while waiting and len(running) < self._options.jobs and not self._is_over():
+                    running.append(self._start(waiting.popleft(), display))
+                time.sleep(POLL_SECONDS)
+                running = self._collect(running, display)
+        except KeyboardInterrupt:
+            interrupted = True
+            for one in running:
+                one.job.stop()
+                self._record(one, RunState(state="interrupted", error="stopped from the keyboard"), display)
+        return SweepOutcome(
+            succeeded=tuple(self._succeeded),
+            failed=tuple(self._failed),
+            skipped=tuple(e.name for e in self.done),
+            not_started=tuple(e.name for e in waiting),
+            interrupted=interrupted,
+            seconds=time.monotonic() - start,
+        )
+
+    @property
+    def failures_before(self) -> tuple[Failure, ...]:
+        """The failures of earlier sweeps that are not tried again."""
+        return tuple(_failure_of(e.name, self._folder(e)) for e in self.failed_before)
+
+    def _folder(self, experiment: Experiment) -> RunFolder:
+        return self._store.folder(experiment.id, experiment.slug)
+
+    def _is_over(self) -> bool:
+        return self._options.fail_fast and len(self._failed) > len(self.failed_before)
+
+    def _pass_preflight(self, display: Display) -> list[Experiment]:
+        """The experiments whose data and tokenizer open; the others are recorded as failed."""
+        problems = check_data(self.to_run, self._options.plug_folder)
+        for experiment in self.to_run:
+            if experiment.id in problems:
+                folder = self._folder(experiment)
+                folder.write_config(config_of(experiment))
+                folder.write_state(RunState(state="failed", error=problems[experiment.id], exit_code=2))
+                folder.log_file.write_text(problems[experiment.id] + "\n", encoding="utf-8")
+                self._failed.append(_failure_of(experiment.name, folder))
+                display.failed(self._failed[-1], 0.0)
+        return [e for e in self.to_run if e.id not in problems]
+
+    def _start(self, experiment: Experiment, display: Display) -> _Running:
+        folder = self._folder(experiment)
+        folder.write_config(config_of(experiment))
+        folder.write_state(RunState(state="running", phase="starting", started=time.time()))
+        evaluation = "--do-eval" if self._options.do_eval else "--no-do-eval"
+        plugs = str(self._options.plug_folder)
+        command = (sys.executable, "-m", "sft.cli", "run-experiment", str(folder.config_file))
+        job = Job(
+            argv=(*command, evaluation, "--results-path", str(self._store.root), "--plugs", plugs),
+            log_file=folder.log_file,
+            timeout=self._options.timeout,
+        )
+        display.started(experiment.name)
+        return _Running(experiment, folder, self._launcher.start(job), time.monotonic())
+
+    def _collect(self, running: Sequence[_Running], display: Display) -> list[_Running]:
+        """Record the jobs that have ended; the others go on."""
+        left = []
+        for one in running:
+            status = one.job.poll()
+            if status is None:
+                left.append(one)
+            else:
+                self._ended(one, status, display)
+        display.tick([Line(o.experiment.name, o.folder.state(), time.monotonic() - o.started) for o in left])
+        return left
+
+    def _ended(self, one: _Running, status: Status, display: Display) -> None:
+        result = one.folder.result()
+        if status.exit_code == 0 and result is not None:
+            self._succeeded.append(one.experiment.name)
+            display.done(one.experiment.name, status.seconds, headline(result))
+        else:
+            self._record(one, _state_after(one.folder, status, self._options.timeout), display)
+
+    def _record(self, one: _Running, state: RunState, display: Display) -> None:
+        one.folder.write_state(state)
+        self._failed.append(_failure_of(one.experiment.name, one.folder))
+        display.failed(self._failed[-1], time.monotonic() - one.started)
+
+
+def write_plan(plan: Plan, store: ResultStore) -> None:
+    """Note which experiments the grid has: the report covers these."""
+    write_json(store.plan_file, {"schema_version": PLAN_VERSION, "experiments": plan_entries(plan, store)})
+
+
+def headline(result: RunResult) -> str:
+    """The leading figure of a result, for one line: `accuracy .812`."""
+    for metric in ("accuracy", "exact_match"):
+        value = result.results.get(metric)
+        if isinstance(value, float | int):
+            return f"{metric} {value:.3f}"
+    return "trained" if not result.results else ""
+
+
+def _state_after(folder: RunFolder, status: Status, timeout: float | None) -> RunState:
+    """What to record of a process that ended without a result: its own last word, else what is seen from outside."""
+    own = folder.state()
+    if status.timed_out:
+        return RunState(state="timeout", error=f"took longer than {timeout:g} s", exit_code=status.exit_code)
+    if own is not None and own.state != "running":
+        return own.model_copy(update={"exit_code": own.exit_code or status.exit_code})
+    if status.exit_code < 0:
+        name = signal.Signals(-status.exit_code).name
+        hint = " (killed from outside, or by the system for lack of memory)" if name == "SIGKILL" else ""
+        return RunState(state="failed", error=f"ended by {name}{hint}", exit_code=status.exit_code)
+    error = folder.last_error_line() or f"ended with exit code {status.exit_code} and no result"
+    return RunState(state="failed", error=error, exit_code=status.exit_code or 1)
+
+
+def _failure_of(name: str, folder: RunFolder) -> Failure:
+    state = folder.state() or RunState(state="failed", error="left no state")
+    return Failure(name, state.state, state.error, folder.log_file)

@@ -1,0 +1,117 @@
+"""What a training method is given, what it gives back, and how one is found by its name.
+
+Rows arrive as token ids with the answer apart, so the loss mask is known and never searched for. A method is a
+function `(TrainRequest) -> TrainOutcome` that changes the model's trainable parameters in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sft.config.training import TrainingConfig
+from sft.errors import DataError, ModelError
+from sft.log import Progress, silent
+from sft.training.methods import method_registry
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One labelled row: the prompt's ids, and the ids to learn (answer and end of turn)."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Everything a method needs.
+
+    Args:
+        model: the base with a trainable adapter.
+        tokenizer: only its padding id matters; it is never changed.
+        rows: what to learn from.
+        config: the `training` section.
+        work_dir: where intermediate checkpoints may lie; the final adapter is saved by the caller.
+        seed: order of the rows and dropout.
+        progress: told of each step.
+    """
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[TrainingRow]
+    config: TrainingConfig
+    work_dir: Path
+    seed: int
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What training did.
+
+    Attributes:
+        steps: optimiser steps taken.
+        epochs: passes over the rows.
+        seconds: wall time of the steps.
+        train_loss: mean loss over all steps.
+        trained_tokens: tokens under the loss in one pass.
+        loss_history: `{"step", "epoch", "loss", "learning_rate", "grad_norm"}`, in order.
+    """
+
+    steps: int
+    epochs: float
+    seconds: float
+    train_loss: float
+    trained_tokens: int
+    loss_history: tuple[dict[str, float], ...]
+
+
+class Method(Protocol):
+    """A training method: changes `request.model`'s trainable parameters in place."""
+
+    def __call__(self, request: TrainRequest) -> TrainOutcome: ...
+
+
+def train(request: TrainRequest) -> TrainOutcome:
+    """Train with the method that the config names.
+
+    Raises:
+        DataError: no rows, or a row without a token to learn.
+        ModelError: ids beyond the model's vocabulary, or a loss that is no longer a number.
+        UserError: an unknown method.
+    """
+    method: Method = method_registry.resolve(request.config.method)
+    _check_rows(request)
+    outcome = method(request)
+    for entry in outcome.loss_history:
+        if not math.isfinite(entry["loss"]):
+            raise ModelError(
+                f"training went astray: the loss is {entry['loss']} at step {entry['step']:.0f}; "
+                "lower training.trainer_args.learning_rate"
+            )
+    return outcome
+
+
+def _check_rows(request: TrainRequest) -> None:
+    """Libraries drop such rows in silence, or fail deep inside; here each has its line."""
+    if not request.rows:
+        raise DataError("there are no rows to train on")
+    if bare := [index for index, row in enumerate(request.rows) if not row.completion_ids]:
+        raise DataError(f"training row {bare[0]} has no token to learn ({len(bare)} such rows): its answer is empty")
+    if lone := [index for index, row in enumerate(request.rows) if not row.prompt_ids]:
+        raise DataError(f"training row {lone[0]} has no prompt ({len(lone)} such rows): its first token has no context")
+    size = request.model.get_input_embeddings().weight.shape[0]
+    largest = max(max(row.prompt_ids + row.completion_ids) for row in request.rows)
+    if largest >= size:
+        raise ModelError(f"the tokenizer does not fit the model: id {largest}, but only {size} embeddings")

@@ -1,0 +1,243 @@
+"""Supervised fine-tuning on the answers, by TRL's SFTTrainer, with our token ids and masks: nothing is re-tokenised.
+
+The loss is the mean cross-entropy of the answer tokens of a batch. Knows nothing of what the ids mean.
+
+TRL and transformers change the model that they train (its forward, its config, an adapter's dtype on quantised
+bases); all of that is put back, so that inference right after training equals inference after a fresh load.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from sft.config.arguments import translate_trainer_args
+from sft.errors import ConfigError, Problem
+from sft.log import Progress
+from sft.model.source import one_line, quiet
+from sft.model.tokenizer import padding_id
+from sft.training.base import TrainOutcome, TrainRequest
+from sft.training.collators import IGNORED, CompletionCollator
+
+KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few steps
+
+# Everything whose default in TRL or transformers differs from what a few dozen rows and an adapter want, or that
+# would write, report or draw something nobody asked for. The user's `trainer_args` come on top.
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 5,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 2e-4,  # adapters stand higher rates than whole models
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0,  # with so few steps, warming up would waste some of them
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "optim": "adamw_torch",
+    "activation_checkpointing": False,  # few short rows fit; recomputing costs a fifth of the time
+    "max_length": None,  # prompts were cut to length when they were rendered
+    "packing": False,
+    "padding_free": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are token ids already
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "logging_strategy": "steps",
+    "logging_nan_inf_filter": False,  # a loss that is no number must show
+}
+CALLERS_OWN = ("output_dir", "seed", "data_seed")  # the final adapter's place and the run's seeds
+# Old names that transformers still takes, but lets its new ones (of which we set one) overrule.
+ALIASES = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+
+
+def train_sft(request: TrainRequest) -> TrainOutcome:
+    """Train the adapter on the answers of the rows.
+
+    Raises:
+        ConfigError: `trainer_args` that the trainer refuses, or rows longer than their `max_length`.
+    """
+    arguments = sft_config(request)
+    dataset = _dataset(request)
+    with quiet(), _as_found(request.model):
+        trainer = _trainer(request, arguments, dataset)
+        if len(trainer.train_dataset) != len(request.rows):
+            raise RuntimeError(f"{len(request.rows)} rows were given, {len(trainer.train_dataset)} would be trained on")
+        start = time.perf_counter()
+        result = trainer.train()
+        seconds = time.perf_counter() - start
+    request.model.eval()
+    return TrainOutcome(
+        steps=result.global_step,
+        epochs=float(trainer.state.epoch or 0.0),
+        seconds=seconds,
+        train_loss=float(result.training_loss),
+        trained_tokens=sum(len(row.completion_ids) for row in request.rows),
+        loss_history=tuple(_point(entry) for entry in trainer.state.log_history if "loss" in entry),
+    )
+
+
+def sft_config(request: TrainRequest) -> SFTConfig:
+    """TRL's config: our defaults, the device's needs, the user's arguments on top.
+
+    Raises:
+        ConfigError: an unknown argument, or values that TRL refuses.
+    """
+    device, dtype = request.model.device.type, _compute_dtype(request)
+    user = _user_arguments(request.config.trainer_args)
+    values: dict[str, Any] = {
+        **DEFAULTS,
+        "bf16": device == "cuda" and dtype == torch.bfloat16,
+        "fp16": device == "cuda" and dtype == torch.float16,
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device == "cuda",
+        **user,
+        "output_dir": str(request.work_dir),
+        "seed": request.seed,
+        "data_seed": request.seed,
+    }
+    _check_rows_whole(request, values)
+    try:
+        with quiet():
+            if "logging_steps" not in user:
+                values["logging_steps"] = 1
+                values["logging_steps"] = _logging_steps(SFTConfig(**values), len(request.rows))
+            return SFTConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise _refused(one_line(error)) from error
+
+
+def _user_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """The user's arguments under their current names, without those that the run itself decides.
+
+    Raises:
+        ConfigError: unknown or removed arguments, each with what to do.
+    """
+    translated = translate_trainer_args(given)
+    if translated.problems:
+        raise ConfigError("", translated.problems)
+    user = {key: value for key, value in translated.args.items() if key not in CALLERS_OWN}
+    for old, new in ALIASES.items():
+        if old in user:
+            user.setdefault(new, user.pop(old))
+    return user
+
+
+def _compute_dtype(request: TrainRequest) -> torch.dtype:
+    """The dtype that the base computes in (quantised weights themselves are integers)."""
+    return request.model.get_input_embeddings().weight.dtype
+
+
+def _check_rows_whole(request: TrainRequest, values: dict[str, Any]) -> None:
+    """Each row is trained on whole and alone; prompts are shortened where they are rendered."""
+    longest = max(len(row) for row in request.rows)
+    if values["max_length"] is not None and longest > values["max_length"]:
+        raise _refused(
+            f"max_length {values['max_length']} would cut answers off (the longest row has {longest} tokens); "
+            "shorten the prompts by prompting.max_input_length"
+        )
+    if values["packing"] or values["padding_free"]:
+        # Without flash attention some models then attend across rows, silently.
+        raise _refused("leave out packing and padding_free: each row is trained on its own")
+
+
+def _logging_steps(config: SFTConfig, rows: int) -> int:
+    """Every step, or every few of a long training."""
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps = config.max_steps if config.max_steps > 0 else -(-rows // batch) * config.num_train_epochs
+    return max(1, int(steps) // KEPT_POINTS)
+
+
+def _refused(reason: str) -> ConfigError:
+    return ConfigError("", [Problem("training.trainer_args", reason)])
+
+
+def _dataset(request: TrainRequest) -> Dataset:
+    """Ids and labels: the answer's tokens stand, everything before is ignored by the loss."""
+    return Dataset.from_dict(
+        {
+            "input_ids": [row.prompt_ids + row.completion_ids for row in request.rows],
+            "labels": [[IGNORED] * len(row.prompt_ids) + row.completion_ids for row in request.rows],
+        }
+    )
+
+
+def _trainer(request: TrainRequest, arguments: SFTConfig, dataset: Dataset) -> SFTTrainer:
+    tokenizer = copy.deepcopy(request.tokenizer)  # TRL sets a pad token on the one that it is given
+    weights = {name: value.data for name, value in request.model.named_parameters() if value.requires_grad}
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device, as Trainer itself sets it for split models
+    try:
+        trainer = SFTTrainer(
+            model=request.model,
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            data_collator=CompletionCollator(padding_id(tokenizer)),
+            callbacks=[_Reporter(request.progress)],
+        )
+    except (TypeError, ValueError) as error:
+        raise _refused(one_line(error)) from error
+    trainer.remove_callback(PrinterCallback)
+    # On quantised bases TRL rounds the adapter to bfloat16, too coarse for small updates. No optimiser exists yet.
+    for name, value in request.model.named_parameters():
+        if name in weights:
+            value.data = weights[name]
+    return trainer
+
+
+@contextmanager
+def _as_found(model: Any) -> Iterator[None]:
+    """Put back what the trainer changes on the model besides its weights: forwards, configs, checkpointing."""
+    base = model.get_base_model()
+    forwards = [(owner, vars(owner).get("forward")) for owner in (model, base)]
+    configs = [
+        (owner, copy.deepcopy(vars(owner))) for owner in (base.config, base.generation_config) if owner is not None
+    ]
+    try:
+        yield
+    finally:
+        for owner, forward in forwards:
+            vars(owner).pop("forward", None)
+            if forward is not None:
+                owner.forward = forward
+        for owner, values in configs:
+            vars(owner).clear()
+            vars(owner).update(values)
+        if base.is_activation_checkpointing:
+            base.activation_checkpointing_disable()
+            base.disable_input_require_grads()
+        model.zero_grad(set_to_none=True)
+
+
+def _point(entry: dict[str, Any]) -> dict[str, float]:
+    """One point of the loss curve, without the trainer's other figures."""
+    kept = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+    return {key: float(entry[key]) for key in kept if key in entry}
+
+
+class _Reporter(TrainerCallback):
+    """Tells our `Progress` of each step, with the latest loss."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.note = ""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        self.progress("train", state.global_step, state.max_steps, self.note)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:
+        loss = (context.get("logs") or {}).get("loss")
+        if loss is not None:
+            self.note = f"loss {float(loss):.2f}"
+            self.progress("train", state.global_step, state.max_steps, self.note)

@@ -1,0 +1,95 @@
+"""The metrics that a config may ask for beside the defaults."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.errors import MissingPackageError, UserError
+from sft.evaluation import metric_registry
+from sft.evaluation.further import further_metrics, resolve_metric
+
+REFERENCES, PREDICTIONS = ["yes", "no", "yes"], ["yes", "yes", "yes"]
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = "metrics_of_a_user"
+    (tmp_path / f"{name}.py").write_text(
+        "def share_of_yes(references, predictions):\n"
+        "    return sum(p == 'yes' for p in predictions) / len(predictions)\n\n\n"
+        "def lengths(references, predictions):\n"
+        "    return {'longest': max(map(len, predictions)), 'accuracy': 0.25}\n\n\n"
+        "def words(references, predictions):\n"
+        "    return 'many'\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return name
+
+
+@pytest.mark.parametrize("name", list(metric_registry))
+def test_every_entry_is_a_metric(name: str) -> None:
+    found = further_metrics([name], REFERENCES, PREDICTIONS)
+    assert found
+    assert all(isinstance(value, float) for value in found.values())
+
+
+def test_numbers_and_dicts_make_one_flat_dict(plug: str) -> None:
+    found = further_metrics(
+        [f"{plug}:share_of_yes", f"{plug}:lengths", "balanced_accuracy"], REFERENCES, PREDICTIONS, taken=["accuracy"]
+    )
+    assert found == {"share_of_yes": 1.0, "longest": 3.0, "lengths_accuracy": 0.25, "balanced_accuracy": 0.5}
+
+
+def test_any_installed_function_will_do() -> None:
+    found = further_metrics(["sklearn.metrics:cohen_kappa_score"], REFERENCES, PREDICTIONS)
+    assert found == {"cohen_kappa_score": 0.0}
+
+
+def test_a_result_without_numbers_is_the_users_to_mend(plug: str) -> None:
+    with pytest.raises(UserError, match="gave 'many'"):
+        further_metrics([f"{plug}:words"], REFERENCES, PREDICTIONS)
+
+
+def test_unknown_names_suggest_the_near_one() -> None:
+    with pytest.raises(UserError, match='did you mean "token_f1"'):
+        resolve_metric("tokenf1")
+
+
+def test_evaluate_runs_a_metric_on_disk(tmp_path: Path) -> None:
+    pytest.importorskip("evaluate")
+    script = tmp_path / "longest.py"
+    script.write_text(
+        "import datasets\nimport evaluate\n\n\n"
+        "class Longest(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        features = datasets.Features({k: datasets.Value('string') for k in ('predictions', 'references')})\n"
+        "        return evaluate.MetricInfo(description='', citation='', features=features)\n\n"
+        "    def _compute(self, predictions, references):\n"
+        "        return {'longest': max(map(len, predictions)), 'kind': 'length'}\n",
+        encoding="utf-8",
+    )
+    assert further_metrics([f"evaluate:{script}"], REFERENCES, PREDICTIONS) == {"longest": 3.0}
+
+
+def test_evaluate_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "evaluate", None)
+    with pytest.raises(MissingPackageError, match="pip install evaluate"):
+        resolve_metric("evaluate:wer")
+
+
+def test_evaluate_says_what_is_not_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate: Any = pytest.importorskip("evaluate")
+
+    def absent(name: str) -> None:
+        raise FileNotFoundError(f"Couldn't find a module script at {name}\nand a second line")
+
+    monkeypatch.setattr(evaluate, "load", absent)
+    with pytest.raises(UserError, match="neither on disk nor") as caught:
+        resolve_metric("evaluate:no_such_metric")
+    assert "\n" not in str(caught.value)

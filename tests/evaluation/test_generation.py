@@ -1,0 +1,130 @@
+"""Metrics of text: figures on paper for our own, sacrebleu and rouge-score called directly for theirs."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import sacrebleu
+from rouge_score.rouge_scorer import RougeScorer
+
+from sft.evaluation.generation import bleu, chrf, exact_match, generation_metrics, rouge, ter, token_f1
+
+REFERENCES = [
+    "The cat sat on the mat, quietly.",
+    "Two rivers meet below the old town.",
+    "Nothing of the kind was ever said.",
+    "42",
+]
+PREDICTIONS = [
+    "A cat sat on the mat quietly",
+    "Two rivers meet near the town wall.",
+    "",
+    "42",
+]
+
+
+def test_all_keys_and_no_others() -> None:
+    found = generation_metrics(REFERENCES, PREDICTIONS)
+    assert list(found) == ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf"]
+    assert all(isinstance(value, float) for value in found.values())
+
+
+def test_sacrebleu_and_rouge_score_are_what_is_shown() -> None:
+    found = generation_metrics(REFERENCES, PREDICTIONS)
+    assert found["bleu"] == pytest.approx(sacrebleu.BLEU().corpus_score(PREDICTIONS, [REFERENCES]).score)
+    assert found["chrf"] == pytest.approx(sacrebleu.CHRF().corpus_score(PREDICTIONS, [REFERENCES]).score)
+    assert ter(REFERENCES, PREDICTIONS) == pytest.approx(sacrebleu.TER().corpus_score(PREDICTIONS, [REFERENCES]).score)
+    assert 1 < found["bleu"] < 100
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    for name in ("rouge1", "rouge2", "rougeL"):
+        each = [scorer.score(r, p)[name].fmeasure for r, p in zip(REFERENCES, PREDICTIONS, strict=True)]
+        assert found[name] == pytest.approx(sum(each) / 4)
+
+
+def test_references_and_predictions_are_not_taken_for_each_other() -> None:
+    references, predictions = ["a b c d e f g h i j k l"], ["a b c d e f"]
+    assert bleu(references, predictions) < 60 < bleu(predictions, references)
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "equal"),
+    [
+        ("blue lamp", " blue \n lamp\t", True),
+        ("caf\u00e9", "cafe\u0301", True),  # one letter, or a letter and its accent
+        ("blue lamp", "Blue lamp", False),
+        ("-5", "5", False),
+        ("3.5", "35", False),
+        ("", "  ", True),
+        ("", "x", False),
+    ],
+)
+def test_exact_match_forgives_white_space_and_nothing_else(reference: str, prediction: str, equal: bool) -> None:
+    assert exact_match([reference], [prediction]) == float(equal)
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "expected"),
+    [
+        ("The cat sat.", "cat sat", 1.0),
+        ("cat sat down", "a cat", 2 * 1 / (3 + 1)),
+        ("no no yes", "no yes yes", 2 * 2 / 6),  # as often as both have it
+        ("rain", "sun", 0.0),
+        ("the", "...", 1.0),  # no words in either
+        ("the", "sun", 0.0),
+        ("", "", 1.0),
+        ("theatre banana", "atre bn", 0.0),  # articles are whole words
+    ],
+)
+def test_token_f1_on_paper(reference: str, prediction: str, expected: float) -> None:
+    assert token_f1([reference], [prediction]) == pytest.approx(expected)
+
+
+def test_means_are_over_rows() -> None:
+    assert exact_match(["a", "b", "c", "d"], ["a", "b", "c", "x"]) == 0.75
+    assert token_f1(["a1", "b1"], ["a1", "x"]) == 0.5
+
+
+def test_a_segmenter_splits_what_has_no_spaces() -> None:
+    references, predictions = ["我喜欢红色的猫和狗"], ["我喜欢红色的猫和鸟"]
+    whole = generation_metrics(references, predictions)
+    assert whole["token_f1"] == 0
+    assert whole["rouge1"] == 0
+    found = generation_metrics(references, predictions, segment=list)
+    assert found["token_f1"] == pytest.approx(8 / 9)
+    assert found["rouge1"] == pytest.approx(8 / 9)
+    assert found["rouge2"] == pytest.approx(7 / 8)
+    spaced = [[" ".join(text) for text in texts] for texts in (predictions, references)]
+    expected = sacrebleu.corpus_bleu(spaced[0], [spaced[1]], tokenize="none").score
+    assert found["bleu"] == pytest.approx(expected)
+    assert found["chrf"] == whole["chrf"]
+
+
+def test_rouge_warns_where_it_sees_no_words(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="sft"):
+        rouge(["plain words", "...", ""], ["x", "y", "z"])
+        rouge(["кошка"], ["кошка"], segment=str.split)
+        assert not caplog.records
+        rouge(["кошка"], ["кошка"])
+    assert "evaluation.tokenizer_name" in caplog.text
+
+
+@pytest.mark.parametrize("rows", [1, 120])
+def test_empty_texts_and_perfect_ones(rows: int) -> None:
+    empty = generation_metrics([""] * rows, [""] * rows)
+    assert empty["exact_match"] == 1
+    assert empty["bleu"] == 0
+    perfect = generation_metrics(["one two three four five ."] * rows, ["one two three four five ."] * rows)
+    assert perfect["bleu"] == pytest.approx(100)
+    assert perfect["chrf"] == pytest.approx(100)
+    assert [perfect[name] for name in ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")] == [1] * 5
+    generation_metrics(["one two three four ."] * rows, ["one two three four ."] * rows, segment=str.split)
+    assert chrf(["a"], [""]) == 0
+
+
+def test_what_is_not_defined_is_refused() -> None:
+    for metric in (generation_metrics, exact_match, token_f1, rouge, bleu, chrf, ter):
+        with pytest.raises(ValueError, match="no rows"):
+            metric([], [])
+        with pytest.raises(ValueError, match="1 references and 2 predictions"):
+            metric(["a"], ["a", "b"])

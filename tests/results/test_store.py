@@ -1,0 +1,132 @@
+"""Run folders: atomic, verified, found by id whatever their name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sft.io import write_atomic
+from sft.results.recording import recording
+from sft.results.schema import RunResult, RunState
+from sft.results.store import ResultStore, RunFolder, to_tsv
+
+
+def result(run_id: str = "0123456789ab", **changes: Any) -> RunResult:
+    fields: dict[str, Any] = {
+        "name": "a run", "id": run_id, "recipe_id": "recipe", "seed": 13, "endpoint": "evaluate", "config": {},
+        "results": {"accuracy": 0.5}, "shots": {}, "labelled_examples": 0, "training": {}, "timings": {},
+        "resources": {}, "environment": {}, "data": {},
+    }  # fmt: skip
+    return RunResult(**{**fields, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return ResultStore(tmp_path).folder("0123456789ab", "a-run")
+
+
+def test_a_result_survives_the_round_trip(folder: RunFolder) -> None:
+    assert folder.result() is None
+    folder.write_result(result())
+    assert folder.result() == result()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("0123456789ab", "ba9876543210"),
+        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
+        lambda text: text.replace('"seed": 13', '"seed": NaN'),
+        lambda text: "",
+    ],
+)
+def test_a_damaged_or_foreign_result_is_none(folder: RunFolder, damage: Any) -> None:
+    folder.write_result(result())
+    file = folder.path / "result.json"
+    damaged = damage(file.read_text())
+    assert damaged != file.read_text()
+    file.write_text(damaged)
+    assert folder.result() is None
+
+
+def test_numbers_that_json_lacks_become_null(folder: RunFolder) -> None:
+    folder.write_result(result(results={"auroc": float("nan")}))
+    assert json.loads((folder.path / "result.json").read_text())["results"] == {"auroc": None}
+
+
+def test_a_renamed_experiment_finds_its_old_folder(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.folder("0123456789ab", "old-name").write_result(result())
+    assert store.folder("0123456789ab", "new-name").path.name == "old-name-0123456789ab"
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file.txt"
+    write_atomic(file, "old")
+
+    def disk_full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(file, "new")
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_tsv_reads_back_whatever_the_text_holds() -> None:
+    columns = {"text": ['tab\there "quoted"', "two\nlines", ""], "n": [1, None, 2.5], "p": [{"a": 0.5}, [1], True]}
+    rows = list(csv.DictReader(io.StringIO(to_tsv(columns)), delimiter="\t"))
+    assert [row["text"] for row in rows] == columns["text"]
+    assert [row["n"] for row in rows] == ["1", "", "2.5"]
+    assert json.loads(rows[0]["p"]) == {"a": 0.5}
+
+
+def test_scores_are_stored_per_split(folder: RunFolder) -> None:
+    from safetensors.numpy import load_file
+
+    scores = {"sum_logprob": np.array([[-1.0, -2.0]], dtype=np.float32)}
+    folder.write_scores(scores)
+    folder.write_scores({"sum_logprob": scores["sum_logprob"] * 2}, "validation")
+    assert load_file(folder.path / "label_scores.safetensors")["sum_logprob"].tolist() == [[-1.0, -2.0]]
+    assert load_file(folder.path / "label_scores.validation.safetensors")["sum_logprob"].tolist() == [[-2.0, -4.0]]
+
+
+def test_recording_ends_in_done_or_says_why_not(folder: RunFolder) -> None:
+    with recording(folder) as progress:
+        progress("train", 3, 40, "loss 0.31")
+        state = folder.state()
+        assert state is not None
+        assert (state.state, state.phase, state.done, state.total, state.note) == (
+            "running", "train", 3, 40, "loss 0.31",
+        )  # fmt: skip
+    assert _ended(folder).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(ValueError("first\nlast"), "failed"), (MemoryError("full"), "oom"), (KeyboardInterrupt(), "interrupted")],
+)
+def test_recording_tells_failures_apart(folder: RunFolder, error: BaseException, state: str) -> None:
+    with pytest.raises(type(error)), recording(folder):
+        raise error
+    assert _ended(folder).state == state
+
+
+def test_recording_keeps_the_last_line_of_the_error(folder: RunFolder) -> None:
+    with pytest.raises(ValueError, match="first"), recording(folder):
+        raise ValueError("first\nlast")
+    assert _ended(folder).error == "ValueError: last"
+
+
+def _ended(folder: RunFolder) -> RunState:
+    state = folder.state()
+    assert state is not None
+    return state

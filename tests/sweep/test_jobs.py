@@ -1,0 +1,122 @@
+"""From a grid to experiments: seeds, duplicates, order, and what is left to run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.config.load import Grid
+from sft.config.schema import ExperimentConfig
+from sft.errors import ConfigError
+from sft.results.schema import RunState
+from sft.results.store import ResultStore
+from sft.sweep.command import describe, parse_seeds
+from sft.sweep.jobs import make_plan, only, plan_entries, standing
+
+
+def config(shots: int = 4, **changes: Any) -> ExperimentConfig:
+    data: dict[str, Any] = {
+        "dataset": {"path": "hub/data", "task_type": "classification", "shots": shots},
+        "model": {"name": "hub/model"},
+        "lora": {"r": 8},
+        "prompting": {"input_columns": ["text"], "output_column": "label"},
+        "training": {},
+        "inference": {},
+    }
+    return ExperimentConfig.model_validate({**data, **changes})
+
+
+def grid(configs: dict[str, ExperimentConfig], seeds: tuple[int, ...] | None = None) -> Grid:
+    return Grid(source=Path("grid.jsonnet"), configs=configs, seeds=seeds)
+
+
+SHOTS = {f"shots={shots}": config(shots) for shots in (0, 16, 4)}
+
+
+def test_random_experiments_run_with_every_seed_others_once() -> None:
+    plan = make_plan(grid(SHOTS, (13, 14)), None)
+    assert [e.name for e in plan.experiments] == [
+        "shots=0", "shots=4 seed=13", "shots=4 seed=14", "shots=16 seed=13", "shots=16 seed=14",
+    ]  # fmt: skip
+    assert plan.configurations == 3
+    assert describe(plan) == (
+        "3 configurations, 2 seeds: 5 experiments (zero-shot without examples has nothing random: one run). "
+        "Varying: shots (0, 4, 16)"
+    )
+
+
+def test_one_seed_adds_nothing_to_the_name() -> None:
+    assert [e.name for e in make_plan(grid({"a": config()}), [7]).experiments] == ["a"]
+
+
+def test_the_same_work_runs_once() -> None:
+    twice = {"first": config(), "second": config(description="the same")}
+    plan = make_plan(grid(twice), None)
+    assert [e.name for e in plan.experiments] == ["first"]
+    assert plan.duplicates == (("second", "first"),)
+
+
+def test_a_seed_in_two_places_is_refused() -> None:
+    with pytest.raises(ConfigError, match="grid sets seeds"):
+        make_plan(grid(SHOTS, (13,)), [14])
+    with pytest.raises(ConfigError, match="the config sets a seed and the command does too"):
+        make_plan(grid({"a": config(seed=5)}), [14])
+    assert make_plan(grid({"a": config(seed=5)}), None).experiments[0].seed == 5
+
+
+def test_only_takes_names_and_ids() -> None:
+    plan = make_plan(grid(SHOTS, (13, 14)), None)
+    assert [e.name for e in only(plan, "shots=4*")] == ["shots=4 seed=13", "shots=4 seed=14"]
+    assert only(plan, plan.experiments[0].id) == plan.experiments[:1]
+    assert only(plan, None) == plan.experiments
+
+
+@pytest.mark.parametrize(
+    ("state", "where"),
+    [
+        (None, "to run"),
+        (RunState(state="running"), "to run"),
+        (RunState(state="interrupted"), "to run"),
+        (RunState(state="failed", exit_code=-9), "to run"),
+        (RunState(state="failed", exit_code=2), "to run"),
+        (RunState(state="failed", exit_code=1), "failed before"),
+        (RunState(state="oom", exit_code=1), "failed before"),
+        (RunState(state="timeout", exit_code=-15), "failed before"),
+    ],
+)
+def test_what_is_tried_again_by_itself(tmp_path: Path, state: RunState | None, where: str) -> None:
+    folder = ResultStore(tmp_path).folder("0123456789ab", "run")
+    if state is not None:
+        folder.write_state(state)
+    assert standing(folder, retry_failed=False) == where
+    assert standing(folder, retry_failed=True) == "to run"
+
+
+def test_adding_a_value_renumbers_nothing() -> None:
+    small = make_plan(grid(SHOTS, (13, 14)), None)
+    large = make_plan(grid({**SHOTS, "shots=8": config(8)}, (13, 14)), None)
+    assert {e.id for e in small.experiments} < {e.id for e in large.experiments}
+
+
+def test_a_child_config_gives_the_same_id(tmp_path: Path) -> None:
+    plan = make_plan(grid(SHOTS, (13, 14)), None)
+    for entry in plan_entries(plan, ResultStore(tmp_path)):
+        again = ExperimentConfig.model_validate_json(json.dumps(entry["config"]))
+        child = make_plan(grid({entry["name"]: again}), None).experiments[0]
+        assert child.id == entry["id"]
+
+
+@pytest.mark.parametrize(("text", "seeds"), [(None, None), ("13", (13,)), ("13, 14,13", (13, 14))])
+def test_seeds_are_parsed(text: str | None, seeds: tuple[int, ...] | None) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1.5", "-1", "13;14"])
+def test_wrong_seeds_are_refused(text: str) -> None:
+    from sft.errors import UserError
+
+    with pytest.raises(UserError, match="whole numbers"):
+        parse_seeds(text)
