@@ -2,7 +2,7 @@
 
     python scripts/build_demo.py --out etc/demo                 # everything, about half an hour of one core
     python scripts/build_demo.py --out /tmp/demo --quick        # the same path in seconds; the model is useless
-    python scripts/build_demo.py --out etc/demo --stage data    # only the CSV files (or: tokenizer, model)
+    python scripts/build_demo.py --out etc/demo --stage data    # only the CSV files (or: tokenizer, model, second)
 
 Writes `data/`, `model/` and `build.json` (seeds, counts, losses, versions, the leak audit) under `--out`; an audit that
 finds a leak stops the build. Knows nothing of `sft`: the tool is shown on a model that it had no part in making.
@@ -16,20 +16,21 @@ import json
 import platform
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tokenizers
 import torch
 import transformers
-from demo_corpus.corpus import SHARES, audit, draw_documents
+from demo_corpus.corpus import SECOND_SHARES, SHARES, audit, draw_documents
 from demo_corpus.documents import Document
 from demo_corpus.heldout import LABEL_NOISE, NOVELTY, draw_extraction, draw_sentiment, write_splits
 from demo_corpus.lexicon import without_whole_towns
 from demo_corpus.pretraining import Recipe, build_model, pretrain
 from demo_corpus.tokens import END, PAD, encode, save_tokenizer, train_tokenizer
+from transformers import LlamaForCausalLM
 
-STAGES = ("data", "tokenizer", "model")
+STAGES = ("data", "tokenizer", "model", "second")
 MUST_BE_ZERO = (
     "documents_with_review_text_and_held_out_label_word",
     "documents_asking_for_the_town_of_an_order",
@@ -42,16 +43,18 @@ class Plan:
     """Seeds and sizes of one build; `quick` shrinks the sizes, never the path."""
 
     documents: int = 70_000
+    second_documents: int = 15_000
     tokenizer_documents: int = 20_000
     vocabulary: int = 1536
     corpus_seed: int = 1
+    second_seed: int = 2
     sentiment_seed: int = 2027
     extraction_seed: int = 2028
     training_seed: int = 3
 
 
 LONGEST = "longest_user_text_in_words_beside_a_held_out_label_word"
-QUICK_PLAN = Plan(documents=120, tokenizer_documents=120, vocabulary=512)
+QUICK_PLAN = Plan(documents=120, second_documents=60, tokenizer_documents=120, vocabulary=512)
 QUICK_RECIPE = Recipe(hidden=32, layers=2, heads=2, key_value_heads=1, intermediate=64)
 
 
@@ -86,14 +89,29 @@ def build_model_files(plan: Plan, recipe: Recipe, documents: list[Document], out
     ids = tokenizer.get_vocab()
     model = build_model(recipe, len(ids), pad_id=ids[PAD], end_id=ids[END])
     figures = pretrain(model, rows, recipe, plan.training_seed)
-    model.to(torch.bfloat16).save_pretrained(out / "model")
-    (out / "model" / "model.safetensors").chmod(0o644)
+    save_model(model, out)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "longest_document_tokens": max(len(row.ids) for row in rows),
         "recipe": asdict(recipe),
         **figures,
     }
+
+
+def train_second(plan: Plan, recipe: Recipe, documents: list[Document], out: Path) -> dict[str, object]:
+    """A second, shorter pass over other documents, mostly verdicts on reviews, at a rate that falls from the start."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(out / "model" / "tokenizer.json"))
+    rows = [encode(document, tokenizer, recipe.answer_weight) for document in documents]
+    model = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32, attn_implementation="eager")
+    figures = pretrain(model, rows, recipe, plan.training_seed)
+    save_model(model, out)
+    return {"recipe": asdict(recipe), **figures}
+
+
+def save_model(model: LlamaForCausalLM, out: Path) -> None:
+    """Writes the weights in bfloat16, readable by everybody."""
+    model.to(torch.bfloat16).save_pretrained(out / "model")
+    (out / "model" / "model.safetensors").chmod(0o644)
 
 
 def held_out_texts(out: Path) -> list[str]:
@@ -144,6 +162,11 @@ def build(stages: tuple[str, ...], plan: Plan, recipe: Recipe, out: Path) -> Non
         record(out, "tokenizer", build_tokenizer(plan, recipe, documents, out))
     if "model" in stages:
         record(out, "model", build_model_files(plan, recipe, documents, out))
+    if "second" in stages:
+        second = draw_documents(plan.second_documents, plan.second_seed, SECOND_SHARES)
+        record(out, "second_corpus", {"shares": SECOND_SHARES, "audit": checked_audit(second, out)})
+        slower = replace(recipe, matrix_rate=0.003, other_rate=0.003, hold=0.0, short_share=0.0)
+        record(out, "second", train_second(plan, slower, second, out))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,13 +12,16 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from sft.config.experiment import Endpoint, Experiment
 from sft.errors import UserError
 from sft.log import configure_logging
+
+if TYPE_CHECKING:
+    from sft.config.experiment import Experiment
+    from sft.config.schema import Endpoint
 
 app = typer.Typer(
     add_completion=False,

@@ -91,3 +91,42 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model("qwen2").save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of three labels that depend on the text: train, validation and test as CSV."""
+    folder = tmp_path_factory.mktemp("data")
+    words = {"bad": "awful", "fine": "plain", "good": "lovely"}
+    for split, size in (("train", 12), ("validation", 6), ("test", 9)):
+        rows = [
+            f"{split} {n} {words[label]},{label}"
+            for n, label in zip(range(size), ["bad", "fine", "good"] * 4, strict=False)
+        ]
+        (folder / f"{split}.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def make_config(model_folder: Path, data_folder: Path) -> Callable[..., dict[str, Any]]:
+    """A whole config on the tiny model and data; `section__key=value` changes it, a value of None removes the key."""
+
+    def build(**changes: Any) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "dataset": {"path": str(data_folder), "task_type": "classification", "shots": 2},
+            "model": {"name": str(model_folder)},
+            "lora": {"r": 2, "target_modules": "all-linear"},
+            "prompting": {"instruction": "How is it?", "input_columns": ["text"], "output_column": "label"},
+            "training": {"trainer_args": {"max_steps": 2, "per_device_train_batch_size": 2}},
+            "inference": {"max_seq_length": 256},
+        }
+        for key, value in changes.items():
+            section, _, field = key.partition("__")
+            target, name = (config[section], field) if field else (config, section)
+            if value is None:
+                target.pop(name)
+            else:
+                target[name] = value
+        return config
+
+    return build

@@ -30,19 +30,30 @@ SHARES = {
     "word_labels": 0.08,
     "order_field": 0.03,
 }
+SECOND_SHARES = {
+    "verdict": 0.55,
+    "review_task": 0.05,
+    "review_labels": 0.05,
+    "clause_labels": 0.08,
+    "word_labels": 0.04,
+    "word_polarity": 0.02,
+    "order_task": 0.08,
+    "trip_task": 0.08,
+    "word_task": 0.05,
+}
 TOWN_PATTERN = re.compile(r"customer live|answer with the town\.|town of the", re.IGNORECASE)
 LABEL_PATTERN = re.compile("|".join(HELD_OUT_LABELS), re.IGNORECASE)
 
 
-def draw_documents(count: int, seed: int) -> list[Document]:
+def draw_documents(count: int, seed: int, shares: dict[str, float] = SHARES) -> list[Document]:
     """`count` documents, reproducible from `seed`."""
     rng = Random(seed)
     named = NamedTasks(rng)
     in_context = InContextTasks(named)
     makers: dict[str, Callable[[], Document]] = {
-        name: getattr(named if hasattr(named, name) else in_context, name) for name in SHARES
+        name: getattr(named if hasattr(named, name) else in_context, name) for name in shares
     }
-    names = rng.choices(list(SHARES), weights=list(SHARES.values()), k=count)
+    names = rng.choices(list(shares), weights=list(shares.values()), k=count)
     return [makers[name]() for name in names]
 
 

@@ -34,6 +34,7 @@ class Recipe:
     matrix_rate: float = 0.005
     other_rate: float = 0.005
     warmup: float = 0.02
+    hold: float = 0.4
     short: int = 120
     short_share: float = 0.25
     answer_weight: float = 8.0
@@ -123,7 +124,7 @@ def pretrain(model: LlamaForCausalLM, rows: list[Row], recipe: Recipe, seed: int
     model.train()
     for step, (ids_BT, weights_BT) in enumerate(plan):
         progress = step / len(plan)
-        factor = min(1.0, (progress + 1e-3) / recipe.warmup) * min(1.0, (1.0 - progress) / 0.6)
+        factor = min(1.0, (progress + 1e-3) / recipe.warmup) * min(1.0, (1.0 - progress) / (1.0 - recipe.hold))
         for optimizer, rate in zip(stack, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
             optimizer.zero_grad(set_to_none=True)

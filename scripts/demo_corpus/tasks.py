@@ -32,6 +32,8 @@ REVIEW_QUESTIONS = {
     "person": ("Which person is mentioned in the opening?", "Who gave it?"),
     "duration": ("How long have they had it?", "For how long was it used?"),
 }
+VERDICTS = {-1: "no", 0: "maybe", 1: "yes"}
+VERDICT_QUESTIONS = ("Would the writer buy it again, yes, no or maybe?", "Is the writer happy: yes, no or maybe?")
 ORDER_QUESTIONS = {
     "customer": ("Who is the customer?", "Name the customer of this order.", "Who ordered?"),
     "product": ("Which product is ordered?", "What is ordered? Answer with the product."),
@@ -126,6 +128,16 @@ class NamedTasks:
         signs = [self.rng.choice((-1, 0, 1)) for _ in range(self.rng.randint(2, 6))]
         items = [Item(self.rng.choice(ADJECTIVES[sign].split()), names[sign]) for sign in signs]
         return chat("word polarity", "What kind of word is it?", items, has_review=False)
+
+    def verdict(self) -> Document:
+        """Reviews or single clauses, judged in three words; none of them is a held-out label."""
+        whole = self.rng.random() < 0.55
+        signs = [
+            self.rng.choice((-1, 0, 1)) for _ in range(self.rng.randint(3, 5) if whole else self.rng.randint(4, 9))
+        ]
+        texts = [self.reviews.draw(sign).text if whole else self.reviews.clause(sign) for sign in signs]
+        items = [Item(text, VERDICTS[sign]) for text, sign in zip(texts, signs, strict=True)]
+        return chat("review verdict", self.rng.choice(VERDICT_QUESTIONS), items, has_review=True)
 
     def plain(self) -> Document:
         """A review or an order as plain text."""

@@ -7,7 +7,7 @@ columns and splits need the data and are judged where it is opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from sft.config.arguments import (
     adapter_problems,
@@ -18,10 +18,9 @@ from sft.config.arguments import (
     translate_trainer_args,
 )
 from sft.config.phrases import not_allowed, quoted
-from sft.config.schema import ExperimentConfig
+from sft.config.schema import Endpoint, ExperimentConfig
 from sft.errors import Problem
 
-Endpoint = Literal["train", "predict", "evaluate", "run-experiment"]
 # What is wrong with a name, or None: the key path of the setting -> `Registry.problem` of what it names.
 NameChecks = Mapping[str, Callable[[str], str | None]]
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sft.config.arguments import translate_trainer_args
-from sft.config.schema import DEFAULT_SEED, ExperimentConfig
+from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.io import canonical_json, digest, hash_path
 
 ID_VERSION = 1
 ID_LENGTH = 12
-Endpoint = Literal["train", "predict", "evaluate", "run-experiment"]
 
 # Arguments of the trainer that say where output goes, not what is computed.
 _LOGGING_ARGUMENTS = re.compile(

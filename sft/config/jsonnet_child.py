@@ -32,9 +32,7 @@ def main() -> int:
     try:
         with open(request["name"], "rb") as file:
             source = file.read().decode("utf-8")
-        text = _jsonnet.evaluate_snippet(
-            request["name"], source, max_trace=0, import_callback=_Importer(request).read
-        )
+        text = _jsonnet.evaluate_snippet(request["name"], source, max_trace=0, import_callback=_Importer(request).read)
         if len(text) > request["output_bytes"]:
             raise RuntimeError(f"the result is larger than {request['output_bytes'] >> 20} MiB")
         sys.stdout.write(text)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sft.config.checks import Endpoint, NameChecks, check_endpoint, config_notices, config_problems
+from sft.config.checks import NameChecks, check_endpoint, config_notices, config_problems
 from sft.config.jsonnet import Limits, evaluate_jsonnet
 from sft.config.paths import resolve_paths
 from sft.config.phrases import not_allowed, quoted
@@ -25,7 +25,7 @@ from sft.errors import ConfigError, Problem, did_you_mean
 from sft.io import parse_json
 from sft.log import get_logger
 
-__all__ = ["Endpoint", "Grid", "NameChecks", "check_endpoint", "load_config", "load_grid", "parse_config"]
+__all__ = ["Grid", "NameChecks", "check_endpoint", "load_config", "load_grid", "parse_config"]
 
 MAX_EXPERIMENTS = 10_000
 _GRID_KEYS = ("configs", "seeds", "name", "description", "$schema")
@@ -53,7 +53,7 @@ def load_config(path: Path, needs: Sequence[str] = (), names: NameChecks = _NO_N
     """The one config in a JSON or Jsonnet file.
 
     Args:
-        path: `.json`, or Jsonnet under any other suffix that begins with `.jsonnet` or `.libsonnet`.
+        path: Jsonnet where it ends in `.jsonnet` or `.libsonnet`, else JSON.
         needs: sections that must be there, beside those that every config has.
         names: checks of names of plugs, by key path (`{"training.method": method_registry.problem}`).
 
@@ -209,10 +209,14 @@ def _merged(bad: Mapping[str, Sequence[Problem]], single: bool) -> list[Problem]
     return [
         Problem(
             f"{names[0]}: {problem.where}" if problem.where else names[0],
-            problem.what + (f" (and {len(names) - 1} more experiments)" if len(names) > 1 else ""),
+            problem.what + _others(len(names) - 1),
         )
         for problem, names in sharing.items()
     ]
+
+
+def _others(count: int) -> str:
+    return f" (and {count} more experiment{'s' if count > 1 else ''})" if count else ""
 
 
 def _read(path: Path, limits: Limits) -> dict[str, Any]:

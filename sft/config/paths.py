@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,10 +137,9 @@ class _Search:
     def _not_found(self, value: str) -> str:
         path = Path(value).expanduser()
         if path.is_absolute():
-            return f'"{value}" not found{_near(path)}'
+            return f'"{value}" not found{_nearest([path])}'
         places = ", ".join(str(folder) for folder in self.folders if folder != shipped_root() or folder == Path.cwd())
-        near = next(filter(None, (_near(folder / path) for folder in self.folders)), "")
-        return f'"{value}" not found; looked in {places}{near}'
+        return f'"{value}" not found; looked in {places}{_nearest([folder / path for folder in self.folders])}'
 
 
 def _is_clearly_local(value: str) -> bool:
@@ -155,14 +154,27 @@ def _is_clearly_local(value: str) -> bool:
     )
 
 
-def _near(path: Path) -> str:
-    """A near name in the deepest folder of `path` that exists, or what that folder holds."""
+def _nearest(paths: Sequence[Path]) -> str:
+    """The nearest name among what lies where the paths were looked for."""
+    near = [found for path in paths for found in _near(path)]
+    best = max(near, key=lambda found: found.likeness, default=None)
+    return f'; did you mean "{best.name}"?' if best else ""
+
+
+class _Near(NamedTuple):
+    name: str
+    likeness: float
+
+
+def _near(path: Path) -> list[_Near]:
+    """Near names in the deepest folder of `path` that exists."""
     parent, name = path.parent, path.name
     while not parent.is_dir() and parent != parent.parent:
         parent, name = parent.parent, parent.name
     try:
-        there = sorted(entry.name for entry in parent.iterdir() if not entry.name.startswith("."))
+        there = [entry.name for entry in parent.iterdir() if not entry.name.startswith(".")]
     except OSError:
-        return ""
-    near = get_close_matches(name, there, n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
+        return []
+    return [
+        _Near(one, SequenceMatcher(None, name, one).ratio()) for one in get_close_matches(name, there, n=1, cutoff=0.6)
+    ]

@@ -49,7 +49,7 @@ def types_phrase(types: Sequence[str]) -> str:
 
 def choices_phrase(given: Any, choices: Sequence[str]) -> str:
     """The possible texts; of many only the near one, where there is one."""
-    near = did_you_mean(given, choices) if isinstance(given, str) else ""
+    near = did_you_mean(given, choices) if isinstance(given, str) and len(choices) > 3 else ""
     if len(choices) > FEW_CHOICES and near:
         return f"one of {len(choices)} names{near}"
     return either(quoted(choice) for choice in choices) + near

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from sft.config.prompting import PromptingConfig
 from sft.config.training import TrainingConfig
 
 DEFAULT_SEED = 13
+Endpoint = Literal["train", "predict", "evaluate", "run-experiment"]  # the commands that run a config
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

@@ -14,6 +14,7 @@ from sft.config.schema import ExperimentConfig
 from sft.errors import did_you_mean
 
 MANY_KEYS = 20
+_NOT_YET = {"inference.calibration_args": "calibration is not available in this version"}
 
 
 def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
@@ -24,6 +25,8 @@ def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
     *place, key = path
     names = sorted(known)
     here = ".".join(place)
+    if reason := _NOT_YET.get(".".join(path)):
+        return f"unknown key: {reason}"
     if longer := [name for name in names if name.endswith(f"_{key}")]:
         return f'unknown key; did you mean "{longer[-1]}"?'  # batch_size: per_device_train_batch_size
     if elsewhere := [other for other in _places().get(key, ()) if other != here]:

@@ -6,7 +6,6 @@ quantisation) still are columns of their own. Knows nothing of results.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -79,12 +78,6 @@ def show(key: str, value: Any) -> str:
     if isinstance(value, str):
         return PurePath(value).name if key in ("model.name", "model.adapter", "dataset.path") else value
     return str(value)
-
-
-def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
-    """Sorts `shots=4` before `shots=16`: runs of digits by value, the rest by letters, `-` (absent) first."""
-    parts = re.findall(r"\d+\.?\d*(?:e-?\d+)?|[^\d]+", text)
-    return tuple((0, float(part), "") if part[0].isdigit() else (int(part != ABSENT), 0.0, part) for part in parts)
 
 
 def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:

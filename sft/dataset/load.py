@@ -7,6 +7,7 @@ nothing of prompts or models. What is wrong with the data is said in one line, w
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,11 @@ def _load_arguments(config: DatasetConfig) -> dict[str, Any]:
 def _form(path: Path) -> str | None:
     """The suffix that says how to read a local file, the files of a local folder, or the file behind an URL."""
     if path.is_dir():
-        suffixes = {file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in _FORMS}
-        return suffixes.pop() if len(suffixes) == 1 else None
+        counts = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in _FORMS)
+        # of several forms `datasets` reads the one with the most files, on a tie the first of these
+        ties = [".parquet", ".jsonl", ".json", ".csv"]
+        rank = {suffix: len(ties) - place for place, suffix in enumerate(ties)}
+        return max(counts, key=lambda suffix: (counts[suffix], rank.get(suffix, 0)), default=None)
     suffix = path.suffix.lower()
     return suffix if suffix in _FORMS and (path.is_file() or "://" in str(path) or ":/" in str(path)) else None
 

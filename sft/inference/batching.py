@@ -22,6 +22,7 @@ _CPU_TOKENS = 8192  # a larger forward only leaves the processor's caches
 _DEVICE_TOKENS = 131_072
 _CPU_BYTES = 2**30
 _SHARE = 0.4  # of free memory: the estimate leaves out the allocator's slack and the attention's own buffers
+TREE_TOKENS = 512  # in one label tree: its mask grows with their square
 _ACTIVATIONS = 24  # hidden-sized vectors alive per token in a forward without gradients, the MLP's included
 
 
@@ -64,6 +65,10 @@ class Costs:
     def label(self, context: int, tokens: int) -> int:
         """A label of `tokens` ids after `context` shared ones, whose keys and values one layer at a time copies."""
         return (context + tokens) * 2 * self.cached_layer + tokens * (self.token + self.logits)
+
+    def branch(self, context: int, tokens: int) -> int:
+        """A label of `tokens` ids packed into a tree after `context` ids: none copied, but a mask of who sees whom."""
+        return tokens * (self.token + self.cached_layer + self.logits + 8 * (context + TREE_TOKENS))
 
 
 class Grant(NamedTuple):

@@ -1,8 +1,9 @@
 """Exact log-probabilities of labels after prompts: ids in, `LabelScores` out. No configs, tokenizers or data sets.
 
 For each batch the prompts are read once; their last logits give every label's first token, and all labels continue
-from the one cache, a chunk of labels in one forward. What all prompts begin with is read once for all batches. Where a
-model's cache cannot be continued so, prompt and label are run whole, without padding.
+from the one cache in one forward, packed into a tree (where attention cannot be told who sees whom: each label in a row
+of its own). What all prompts begin with is read once for all batches. Where a model's cache cannot be continued at all,
+prompt and label are run whole, without padding.
 
 Every score is log-softmax, in fp32, at the position BEFORE the scored token.
 
@@ -22,9 +23,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from sft.inference.batching import BatchSize, Capacity, Costs, run_batches
+from sft.inference.batching import TREE_TOKENS, BatchSize, Capacity, Costs, run_batches
 from sft.inference.decoder import Decoder, Read, evaluating
 from sft.inference.scores import LabelScores
+from sft.inference.tree import label_tree
 from sft.log import Progress, get_logger, silent
 
 logger = get_logger(__name__)
@@ -143,23 +145,37 @@ class _Engine:
         """How many labels from `start` on may continue in one forward; they come by length, so that few are padded."""
         rows, context = read.mask_BK.shape
         left = len(self.labels) - start
-        size = self.capacity.fitting(rows * self.costs.label(context, len(self._label(start))), rows, left)
+
+        def fitting(tokens: int) -> int:
+            if self.decoder.sees_trees:
+                return self.capacity.fitting(
+                    rows * self.costs.branch(context, tokens), rows * tokens, min(left, max(1, TREE_TOKENS // tokens))
+                )
+            return self.capacity.fitting(rows * self.costs.label(context, tokens), rows * tokens, left)
+
         # the labels further on are longer: what fits the last of them fits all
-        tokens = len(self._label(start + size - 1))
-        return self.capacity.fitting(rows * self.costs.label(context, tokens), rows * tokens, left)
+        return fitting(len(self._label(start + fitting(len(self._label(start))) - 1)))
 
     def _label(self, place: int) -> Ids:
         return self.labels[self.label_order[place]]
 
     def _score_chunk(self, read: Read, first_logprobs_BV: Tensor, chunk: Sequence[int]) -> Tensor:
         """Log-probabilities [B * C, T] of the labels' tokens, padded on the right with what does not count."""
-        ids_CT, mask_CT = _right_padded([self.labels[label] for label in chunk], self.decoder.device)
+        labels, device = [self.labels[label] for label in chunk], self.decoder.device
         rows, count = first_logprobs_BV.shape[0], len(chunk)
-        first_M1 = first_logprobs_BV[:, ids_CT[:, 0].to(first_logprobs_BV.device)].reshape(rows * count, 1)
-        if ids_CT.shape[1] == 1:
+        first_M1 = first_logprobs_BV[:, [label[0] for label in labels]].reshape(rows * count, 1)
+        if len(labels[-1]) == 1:
             return first_M1
-        logits_MTV = self.decoder.extend(read, ids_CT[:, :-1], mask_CT[:, :-1])
-        return torch.cat([first_M1, _picked(logits_MTV, ids_CT[:, 1:].repeat(rows, 1))], dim=1)
+        if self.decoder.sees_trees:
+            tree = label_tree(labels, device)
+            logprobs_BQV = self.decoder.extend_tree(read, tree).float().log_softmax(dim=-1)
+            places = tree.node_CT.to(logprobs_BQV.device), tree.target_CT.to(logprobs_BQV.device)
+            rest_MT = logprobs_BQV[:, *places].reshape(rows * count, -1)
+        else:
+            ids_CT, mask_CT = _right_padded(labels, device)
+            logits_MTV = self.decoder.extend(read, ids_CT[:, :-1], mask_CT[:, :-1])
+            rest_MT = _picked(logits_MTV, ids_CT[:, 1:].repeat(rows, 1))
+        return torch.cat([first_M1, rest_MT], dim=1)
 
     def _run_whole(self, progress: Progress) -> None:
         """Prompt and label in one forward, pairs of equal lengths together: no cache, no padding, any architecture."""

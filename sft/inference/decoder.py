@@ -3,7 +3,8 @@
 It knows which models allow this (`obstacle` says why one does not), where adapters with virtual tokens keep them, and
 how masks and positions are made. It does not know labels.
 
-Shapes: B rows, S new tokens of a row, K tokens the cache and the new ones make together, V vocabulary.
+Shapes: B rows, S new tokens of a row, K tokens the cache and the new ones make together, Q tokens of a label tree,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sft.errors import ModelError
+from sft.inference.tree import LabelTree
 
 SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
+TREE_ATTENTION = ("sdpa", "eager")  # implementations that take a mask of who sees whom
 GROWING_ROPES = ("dynamic", "longrope")  # their frequencies change once a sequence is long: cached keys go stale
 
 
@@ -43,6 +46,7 @@ class Decoder:
     Attributes:
         obstacle: why this model's cache cannot be shared among continuations, or None.
         shares_prefix: whether tokens that all prompts begin with may be read once for all.
+        sees_trees: whether continuations may be packed into one row (`extend_tree`).
 
     Raises:
         ModelError: an encoder-decoder model.
@@ -65,6 +69,11 @@ class Decoder:
         slides = any(window < longest for window in _windows(self.base))
         self.obstacle = self._obstacle(longest, slides)
         self.shares_prefix = not slides  # padding between prefix and prompt would take up places in the window
+        self._attention = getattr(self.base.config, "_attn_implementation", None)
+        modern = getattr(
+            self.base, "_supports_attention_backend", False
+        )  # such models take a mask with four axes as is
+        self.sees_trees: bool = not slides and modern and self._attention in TREE_ATTENTION
 
     def _obstacle(self, longest: int, slides: bool) -> str | None:
         missing = [name for name in ("past_key_values", "use_cache", "position_ids") if name not in self._accepts]
@@ -97,7 +106,7 @@ class Decoder:
                 cache = virtual
         if prefix:
             mask_1K = torch.ones(1, cache.get_seq_length() + len(prefix), dtype=torch.long, device=self.device)
-            self._forward(torch.tensor([prefix], device=self.device), mask_1K, cache, keep=1)
+            self._continue(torch.tensor([prefix], device=self.device), mask_1K, cache, keep=1)
         return cache
 
     def read(self, rows: Sequence[Sequence[int]], opening: DynamicCache) -> Read:
@@ -106,7 +115,7 @@ class Decoder:
         opened = padding_BS.new_ones(len(rows), opening.get_seq_length())
         mask_BK = torch.cat([opened, padding_BS], dim=1)
         cache = opened_cache(opening, len(rows))
-        logits_B1V = self._forward(ids_BS, mask_BK, cache, keep=1)
+        logits_B1V = self._continue(ids_BS, mask_BK, cache, keep=1)
         return Read(cache, mask_BK, logits_B1V[:, -1])
 
     def extend(self, read: Read, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
@@ -122,7 +131,21 @@ class Decoder:
         """
         rows, count = read.mask_BK.shape[0], ids_CT.shape[0]
         mask = torch.cat([read.mask_BK.repeat_interleave(count, dim=0), mask_CT.repeat(rows, 1)], dim=1)
-        return self._forward(ids_CT.repeat(rows, 1), mask, branched_cache(read.cache, count), keep=ids_CT.shape[1])
+        return self._continue(ids_CT.repeat(rows, 1), mask, branched_cache(read.cache, count), keep=ids_CT.shape[1])
+
+    def extend_tree(self, read: Read, tree: LabelTree) -> Tensor:
+        """Logits [B, Q, V] at every token of a tree after every prompt; `read` stays as it is."""
+        rows, size = read.mask_BK.shape[0], len(tree.ids_Q)
+        prompt_B1QK = read.mask_BK.bool()[:, None, None].expand(-1, 1, size, -1)
+        mask_B1QK = torch.cat([prompt_B1QK, tree.sees_QQ.expand(rows, 1, -1, -1)], dim=-1)
+        if self._attention == "eager":  # it adds the mask to its scores
+            shut = torch.finfo(self.base.dtype).min
+            mask_B1QK = torch.zeros(mask_B1QK.shape, dtype=self.base.dtype, device=self.device).masked_fill(
+                ~mask_B1QK, shut
+            )
+        positions_BQ = positions(read.mask_BK, 1) + 1 + tree.depth_Q
+        cache = branched_cache(read.cache, 1)
+        return self._forward(tree.ids_Q.expand(rows, -1), mask_B1QK, positions_BQ, cache, keep=size)
 
     def whole(self, ids_BS: Tensor, keep: int) -> Tensor:
         """Logits [B, keep, V] at the last `keep` tokens of rows of one length, without any cache or padding."""
@@ -130,11 +153,14 @@ class Decoder:
         outputs = self._model(input_ids=ids_BS, attention_mask=torch.ones_like(ids_BS), **options, **self._keep(keep))
         return outputs.logits[:, -keep:]
 
-    def _forward(self, ids_BS: Tensor, mask_BK: Tensor, cache: DynamicCache, keep: int) -> Tensor:
+    def _continue(self, ids_BS: Tensor, mask_BK: Tensor, cache: DynamicCache, keep: int) -> Tensor:
+        return self._forward(ids_BS, mask_BK, positions(mask_BK, ids_BS.shape[1]), cache, keep)
+
+    def _forward(self, ids_BS: Tensor, mask: Tensor, positions_BS: Tensor, cache: DynamicCache, keep: int) -> Tensor:
         outputs = self._network(
             input_ids=ids_BS,
-            attention_mask=mask_BK,
-            position_ids=positions(mask_BK, ids_BS.shape[1]),
+            attention_mask=mask,
+            position_ids=positions_BS,
             past_key_values=cache,
             use_cache=True,
             **self._keep(keep),

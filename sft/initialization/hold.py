@@ -87,6 +87,7 @@ def check_step_zero(model: PeftModel, what: str) -> None:
     embeddings = model.get_input_embeddings().weight
     ids = torch.linspace(0, embeddings.shape[0] - 1, CHECKED_TOKENS, device=embeddings.device).long()[None]
     modes = {module: module.training for module in model.modules()}
+    trained = {value: value.requires_grad for value in model.parameters()}
     model.eval()
     for module in modes:
         if type(module).__name__ == "Linear4bit":
@@ -98,6 +99,8 @@ def check_step_zero(model: PeftModel, what: str) -> None:
     finally:
         for module, mode in modes.items():
             module.training = mode
+        for value, wanted in trained.items():  # leaving `disable_adapter` makes all active adapters trainable
+            value.requires_grad_(wanted)
     exact = embeddings.dtype == torch.float32 and getattr(model, "quantization_method", None) is None
     difference = (logits - expected).abs().max() / expected.abs().max().clamp_min(1.0)
     if not difference <= (TOLERANCE if exact else COARSE_TOLERANCE):  # NaN too

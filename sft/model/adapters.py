@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sft.config.lora import AdapterSection, LoraSection
 from sft.errors import ModelError, did_you_mean
 from sft.initialization.initializers import initializer_problem, own_initializer
+from sft.log import get_logger
+from sft.model.quantization import quantization_method
 from sft.model.source import check_folder, import_peft, one_line, quiet
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER = "default"
+
+logger = get_logger(__name__)
 
 
 def create_adapter(
@@ -49,10 +53,14 @@ def create_adapter(
     _refuse_quantized_dora(model, config, section)
     set_seed(seed)
     try:
-        with quiet():
+        with quiet(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             made = peft.get_peft_model(model, config)
     except (TypeError, ValueError, ImportError) as error:
         raise ModelError(f"{section}: PEFT says: {one_line(error)}") from error
+    for warning in said:
+        if "were ignored" in str(warning.message):  # keys of rank_pattern or alpha_pattern that name no layer
+            logger.warning("%s: %s", section, str(warning.message))
     if own is not None or init is False:
         _initialize(made, init, own)
     return made.eval()
@@ -61,8 +69,11 @@ def create_adapter(
 def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str) -> None:
     """DoRA reads the base's weights in every forward pass. On the CPU, bitsandbytes has repacked 4-bit ones by then
     (the outputs would be wrong, silently) and dropped int8 ones."""
-    method = str(getattr(model, "quantization_method", None)).lower()
-    if getattr(config, "use_dora", False) and "bitsandbytes" in method and model.device.type == "cpu":
+    if (
+        getattr(config, "use_dora", False)
+        and quantization_method(model) == "bitsandbytes"
+        and model.device.type == "cpu"
+    ):
         raise ModelError(f"{key}: DoRA does not work on a bitsandbytes base on the CPU; use plain LoRA, or a GPU")
 
 
@@ -99,8 +110,24 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
         raise ModelError(f'model.adapter: "{path}" does not fit the model: {one_line(error)}') from error
     if any("missing adapter keys" in str(warning.message) for warning in said):
         raise ModelError(f'model.adapter: "{path}" does not fit the model: it lacks weights that its config speaks of')
+    if foreign := _foreign_weights(loaded, Path(path)):
+        raise ModelError(f'model.adapter: "{path}" does not fit the model, which has no place for {foreign[0]}')
     _refuse_quantized_dora(model, loaded.peft_config[ADAPTER], "model.adapter")
     return loaded.eval()
+
+
+def _foreign_weights(loaded: PeftModel, path: Path) -> list[str]:
+    """Weights in the adapter's file that the model has no place for; PEFT leaves them out in silence."""
+    from safetensors import safe_open
+
+    file = path / "adapter_model.safetensors"
+    if not file.exists():  # an older adapter's pickle
+        return []
+    placed = import_peft().get_peft_model_state_dict(loaded, save_embedding_layers=False)
+    with safe_open(file, framework="pt") as held:
+        names = list(held.keys())
+    # PEFT may have stored copies of the base's embeddings and head beside the adapter.
+    return [name for name in names if name not in placed and "embed" not in name and "lm_head" not in name]
 
 
 def save_adapter(peft_model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base_name: str) -> None:

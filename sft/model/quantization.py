@@ -43,7 +43,7 @@ def quantization_config(section: QuantizationConfig) -> Any:
             f"{did_you_mean(section.config_class, names)} (it has: {', '.join(names)})"
         )
     made = _make(known[section.config_class], section)
-    require_method(str(getattr(made.quant_method, "value", made.quant_method)))
+    require_method(_name(made.quant_method))
     return made
 
 
@@ -67,9 +67,14 @@ def require_quantizer(config: ModelConfig) -> None:
         require_method(str(method))
 
 
+def quantization_method(model: PreTrainedModel) -> str:
+    """How the base is quantised (`bitsandbytes`, `gptq`, …); empty when it is not."""
+    return _name(getattr(model, "quantization_method", None))
+
+
 def calm(model: PreTrainedModel) -> None:
     """Stop bitsandbytes from logging a line for each int8 layer of each forward pass."""
-    if "bitsandbytes" in str(getattr(model, "quantization_method", None)).lower():
+    if quantization_method(model) == "bitsandbytes":
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
@@ -85,6 +90,11 @@ def require_method(method: str) -> None:
     module, package = PACKAGES.get(method, (None, ""))
     if module is not None and not _installed(module):
         raise MissingPackageError("model.quantization", package)
+
+
+def _name(method: Any) -> str:
+    """A method of transformers' enumeration as text."""
+    return "" if method is None else str(getattr(method, "value", method))
 
 
 def _installed(module: str) -> bool:

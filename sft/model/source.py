@@ -77,6 +77,11 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
             raise
         raise ModelError(f'model.model_args.{unknown.group(1)}: "{name}" knows no such argument') from error
     except (OSError, ValueError, ImportError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f'{key}: "{name}" wants to run code of its own; if you trust it, '
+                "set model.model_args.trust_remote_code to true"
+            ) from error
         raise ModelError(f'{key} "{name}" cannot be loaded: {one_line(error)}') from error
 
 

@@ -67,8 +67,8 @@ class Encoder:
                 f"the tokenizer {type(tokenizer).__name__} has no fast form (tokenizer.json): save one beside the "
                 "model, or name another with inference.tokenizer_name"
             )
-        controls = control_tokens(tokenizer, template)
-        self.aliases = {text: chr(_FIRST_ALIAS + place) for place, text in enumerate(controls[:_MAX_ALIASES])}
+        controls = control_tokens(tokenizer, template)[:_MAX_ALIASES]
+        self.aliases = {text: chr(_FIRST_ALIAS + place) for place, text in enumerate(controls)}
         description = json.loads(backend.to_str())
         self._backend = _private_copy(description, self.aliases, {text: backend.token_to_id(text) for text in controls})
         self.controls = re.compile("|".join(re.escape(text) for text in controls) if controls else r"(?!)")
@@ -120,7 +120,7 @@ class Encoder:
 
     def _lines_are_apart(self, description: dict[str, Any]) -> bool:
         """Whether a text may be cut before a letter that opens a line: byte-level BPE only, and tried out."""
-        if not _is_plain_byte_level(description):
+        if not _is_plain_byte_level(description) or any(map(_spans_lines, description["added_tokens"])):
             return False
         for before in _LINE_ENDS:
             for after in _LINE_STARTS:
@@ -194,6 +194,12 @@ def _safe_aliases(description: dict[str, Any], aliases: Mapping[str, str]) -> st
         if token["content"] in aliases and not (token["lstrip"] or token["normalized"] or token["single_word"])
     ]
     return f"[{''.join(safe)}]" if safe else "(?!)"
+
+
+def _spans_lines(token: Mapping[str, Any]) -> bool:
+    """Whether an added token may take in the end of a line and the letter that opens the next."""
+    text = token["content"]
+    return bool(re.search(r"\n[A-Za-z]", text)) or (token["lstrip"] and text[:1].isalpha())
 
 
 def _is_plain_byte_level(description: dict[str, Any]) -> bool:

@@ -84,6 +84,8 @@ class PromptPlan:
         self._tokenizer = tokenizer
         self.limit = _least(self._inference.max_seq_length, context)
         self.renderer = self._renderer(self.limit)
+        training_limit = _least(self.limit, self._trainer_limit())
+        self._training_renderer = self.renderer if training_limit == self.limit else self._renderer(training_limit)
 
     def _renderer(self, limit: int | None) -> Renderer:
         return Renderer(
@@ -116,7 +118,9 @@ class PromptPlan:
         if not training.random_icl:
             fixed = choose_fixed(pool, count, self._seed, self._task.labels)
             kept = [shots[i] for i in hold_out(pool, fixed.indices, self._task.labels)]
-            examples = tuple(shots[i] for i in fixed.indices)
+            examples = self._fitting(
+                self._training_renderer, tuple(shots[i] for i in fixed.indices), self._train().select(kept)
+            )
             return self._trained(kept, [examples] * len(kept), held_out=len(shots) - len(kept))
         rounds = rounds_for_rows(pool, count, self._task.labels, training=True)
         chosen = []
@@ -198,24 +202,30 @@ class PromptPlan:
                 for n, text in enumerate(texts)
             ]
         fixed = choose_fixed(pool, count, self._seed, self._task.labels, exclude=set(texts))
-        shown = tuple(places[i] for i in fixed.indices)
-        texts_of_labels = self._task.label_texts
-        answers = [texts_of_labels] * len(judged) if texts_of_labels is not None else []
-        fitting = self.renderer.rounds_that_fit(inputs, self._examples(shown), answers)
-        if fitting < fixed.rounds:
+        shown = self._fitting(self.renderer, tuple(places[i] for i in fixed.indices), judged)
+        return [shown] * len(judged)
+
+    def _fitting(self, renderer: Renderer, shown: tuple[int, ...], rows: LabelledRows) -> tuple[int, ...]:
+        """Of the fixed examples the rounds that fit before every row: decided once, so that the prefix is shared."""
+        texts = self._task.label_texts
+        answers = [(text,) for text in rows.shown] if texts is None else [texts] * len(rows)
+        is_open = texts is None and renderer is self.renderer  # generated: `reserve` stands for the answer
+        fitting = renderer.rounds_that_fit(self._inputs(rows), self._examples(shown), [] if is_open else answers)
+        kept = tuple(keep_rounds(shown, fitting, renderer.round_size))
+        if len(kept) < len(shown):
             log.warning(
-                "Only %d of %d rounds of in-context examples fit into %s tokens: all rows are shown those",
-                *(fitting, fixed.rounds, self.limit),
+                "Only %d of %d in-context examples fit into %s tokens: all rows are shown those",
+                *(len(kept), len(shown), renderer.max_seq_length),
             )
-        return [tuple(keep_rounds(shown, fitting, self.renderer.round_size))] * len(judged)
+        return kept
 
     def _trained(self, rows: Sequence[int], examples: Sequence[tuple[int, ...]], held_out: int = 0) -> TrainingPrompts:
         """Rows of the train split with their answers."""
         train = self._train()
         chosen = train.select(list(rows))
-        renderer = self._renderer(_least(self.limit, self._trainer_limit()))
+        among = self._task.label_texts or ()
         prompts = tuple(
-            renderer.render(row, self._examples(shown), answer)
+            self._training_renderer.render(row, self._examples(shown), answer, among)
             for row, shown, answer in zip(self._inputs(chosen), examples, chosen.shown, strict=True)
         )
         return TrainingPrompts(prompts, tuple(rows), held_out, tuple(examples))

@@ -36,10 +36,11 @@ logger = get_logger(__name__)
 
 
 class _Tokens(NamedTuple):
-    """A prompt and its possible completions."""
+    """A prompt, its possible completions, and the text of the first of them."""
 
     prompt: Prompt
     finish: Finish
+    said: str
 
     @property
     def length(self) -> int:
@@ -92,25 +93,29 @@ class Renderer:
 
     @property
     def end_of_turn(self) -> str:
-        """What the model writes after its answer."""
+        """What the model writes after its answer; where `stop_ids` lacks it (a longer text), look for this text."""
         return self._template.layout(Shape(system=False, rounds=0)).end
 
-    def render(self, row: Row, examples: Sequence[Example] = (), answer: str | None = None) -> Prompt:
+    def render(
+        self, row: Row, examples: Sequence[Example] = (), answer: str | None = None, among: Sequence[str] = ()
+    ) -> Prompt:
         """The prompt of a row, with `answer` as its completion when one is given.
 
         Args:
             row: holds the input columns.
             examples: in-context examples, in rounds of `round_size`.
             answer: the text to be learned; None for a prompt to generate from.
+            among: all labels, when the answer is one: the prompt is then that of `render_labels`, which ends where all
+                labels agree and leaves room for the longest.
 
         Raises:
             DataError: an absent column, an empty answer, or a row that cannot fit.
         """
-        answers = () if answer is None else (self._answer(answer, row),)
-        tokens = self._fitted(row, examples, answers)
-        if not answers:
-            return tokens.prompt
-        return replace(tokens.prompt, completion_ids=list(tokens.finish.completions[0]))
+        if answer is None:
+            return self._fitted(row, examples, ()).prompt
+        tokens = self._fitted(row, examples, tuple(self._answer(text, row) for text in (answer, *among)))
+        text = tokens.prompt.text + tokens.said
+        return replace(tokens.prompt, completion_ids=list(tokens.finish.completions[0]), text=text)
 
     def render_labels(self, row: Row, examples: Sequence[Example], answers: Sequence[str]) -> LabelledPrompt:
         """The prompt of a row and the tokens of each of `answers` after it.
@@ -236,7 +241,7 @@ class Renderer:
         contents = conversation.contents()
         layout = self._layout(conversation, contents)
         written = write(contents, layout, self._encoder)
-        self._checker.check(conversation, layout, written, answers[0] if len(answers) == 1 else None)
+        self._checker.check(conversation, layout, written, answers[0] if answers else None)
         return self._encoded(written, layout, [trimmed(answer, layout.answer) for answer in answers])
 
     def _layout(self, conversation: Conversation, contents: Sequence[Content]) -> Layout:
@@ -247,29 +252,27 @@ class Renderer:
     def _encoded(self, written: Written, layout: Layout, answers: Sequence[str]) -> _Tokens:
         encoded = self._encoder.encode(written.text, shared=written.own)
         ids = [*self._template.bos_ids, *encoded.ids]
-        shown = written.shown
-        ending = Finish(0, (), 0, 0)
+        ending, said = Finish(0, (), 0, 0), ""
         if answers:
             lead, end = self._encoder.control(layout.lead), self._encoder.control(layout.end)
             endings = tuple(Ending(lead, self._encoder.data(answer), end) for answer in answers)
             ending = self._finish(written.text[encoded.last_cut :], endings)
             ids = ids[: len(ids) - ending.moved]
-            if len(answers) == 1:
-                shown += layout.lead + answers[0] + layout.end
+            said = layout.lead + answers[0] + layout.end
         shift = len(self._template.bos_ids)
         spans = []
         for mark in written.marks:
             start, stop = encoded.token_over(mark.start) + shift, encoded.token_at(mark.end) + shift
             if min(stop, len(ids)) > start:
                 spans.append(Span(start, min(stop, len(ids)), mark.kind))
-        return _Tokens(Prompt(ids, [], tuple(spans), shown), ending)
+        return _Tokens(Prompt(ids, [], tuple(spans), written.shown), ending, said)
 
     def _stop_ids(self, tokenizer: Any) -> tuple[int, ...]:
-        """Tokens at which generation stops: the end of turn's last one when it is a control token, and eos."""
-        last = self._encoder.encode(self._encoder.control(self.end_of_turn)).ids[-1:]
-        is_control = bool(self._encoder.controls.search(self.end_of_turn))
+        """Tokens at which generation stops: the end of turn's last one, unless that is a longer text, and eos."""
+        ids = self._encoder.encode(self._encoder.control(self.end_of_turn)).ids
+        is_token = len(ids) == 1 or bool(self._encoder.controls.search(self.end_of_turn))
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        return tuple(dict.fromkeys([*(last if is_control else []), *eos]))
+        return tuple(dict.fromkeys([*(ids[-1:] if is_token else []), *eos]))
 
     def _notice_thinking(self, source: str) -> None:
         layout = self._template.layout(Shape(system=False, rounds=0))

@@ -99,9 +99,12 @@ class ChatTemplate:
         raise ModelError(f"the chat template does not show user and assistant turns: {reason}")
 
     def _shows(self, shape: Shape) -> bool:
-        """Whether all contents of a conversation of that shape stand in the template's text."""
+        """Whether the template's text has all contents of a conversation of that shape, with and without answer."""
         whole = self._parts_of(shape, answered=True, generation_prompt=False)
-        return whole is not None and set(whole[1::2]) == set(range(shape.size + 1)) and whole[-2] == shape.size
+        asked = self._parts_of(shape, answered=False, generation_prompt=True)
+        if whole is None or asked is None or set(asked[1::2]) != set(range(shape.size)):
+            return False
+        return set(whole[1::2]) == set(range(shape.size + 1)) and whole[-2] == shape.size
 
     def _turns(self, system: bool, texts: Sequence[str], answer: str | None) -> list[dict[str, Any]]:
         roles = ["system"] * system + ["user", "assistant"] * len(texts)

@@ -31,20 +31,13 @@ def cut_text(encoder: Encoder, text: str, limit: int | None) -> Cut:
     encoded = encoder.encode(safe)
     if len(encoded.ids) <= limit:
         return Cut(text, 0)
-    tokens = limit
-    while tokens > 0:
-        end = _character_end(encoded.ends, encoded.starts, tokens)
-        # Cutting may change how the last word is split: ask again, until what is left does fit.
-        if len(encoder.encode(safe[:end]).ids) <= limit:
-            return Cut(text[:end], len(encoded.ids) - tokens)
-        tokens -= 1
+    for tokens in range(limit, 0, -1):
+        kept = text[: encoded.ends[tokens - 1]]
+        # Cutting may change how the last word is split, and a character may be several tokens: ask again.
+        size = len(encoder.encode(safe[: len(kept)]).ids)
+        if size <= limit:
+            return Cut(kept, len(encoded.ids) - size)
     return Cut("", len(encoded.ids))
-
-
-def _character_end(ends: Sequence[int], starts: Sequence[int], tokens: int) -> int:
-    """Where the text of the first `tokens` tokens ends; a character that goes on in the next token is left out."""
-    end = ends[tokens - 1]
-    return min(end, starts[tokens]) if starts[tokens] < end else end
 
 
 def share(lengths: Sequence[int], room: int) -> list[int]:

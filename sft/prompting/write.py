@@ -108,7 +108,7 @@ def finish(encoder: Encoder, tail: str, endings: tuple[Ending, ...]) -> Finish:
         after_lead = len(tail) + len(ending.lead)
         end_tokens.append(max(len(encoded.ids) - encoded.token_at(after_lead + len(ending.answer)), 1))
         # A blank that opens the answer's first word is no word of the template.
-        lead_tokens.append(encoded.token_over(after_lead - 1) - shared if ending.lead.strip() else 0)
+        lead_tokens.append(encoded.token_over(after_lead) - shared if ending.lead.strip() else 0)
     completions = tuple(tuple(encoded.ids[shared:]) for encoded in joint)
     return Finish(len(alone) - shared, completions, min(end_tokens), max(min(lead_tokens), 0))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sft.config.experiment import Endpoint
 from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
+from sft.config.schema import Endpoint
 from sft.errors import ConfigError, Problem
 from sft.evaluation import metric_registry
 from sft.initialization.initializers import initializer_registry

@@ -74,8 +74,8 @@ class Display:
         self._count(seconds)
         self._say(f"done     {name}  {note}  {duration(seconds)}{self._eta_note()}")
 
-    def failed(self, failure: Failure, seconds: float) -> None:
-        """An experiment failed: one red line with why and where its log is."""
+    def failed(self, failure: Failure, seconds: float | None = None) -> None:
+        """An experiment failed (without `seconds`: before it started): one red line with why and where its log is."""
         self._count(seconds)
         text = f"{failure.state:<8} {failure.name}  {failure.error}  ({failure.log})"
         self._console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -95,9 +95,10 @@ class Display:
         self._bar.update(self._task, completed=self._finished, eta=self._eta())
         self._live.update(Group(table, self._bar))
 
-    def _count(self, seconds: float) -> None:
+    def _count(self, seconds: float | None) -> None:
         self._finished += 1
-        self._durations.append(seconds)
+        if seconds is not None:
+            self._durations.append(seconds)
 
     def _eta(self) -> str:
         """The mean so far times what is left: no figure before the first has finished."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from sft.config.experiment import Endpoint, Experiment
+from sft.config.experiment import Experiment
 from sft.config.load import Grid
-from sft.config.schema import DEFAULT_SEED, ExperimentConfig
-from sft.config.varying import natural_key, varying_settings
+from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
+from sft.config.varying import varying_settings
 from sft.errors import ConfigError, Problem
 from sft.results.store import ResultStore, RunFolder
 
@@ -25,7 +25,7 @@ class Plan:
     """The experiments of a grid.
 
     Args:
-        experiments: distinct by id, sorted by name, numbers by value.
+        experiments: distinct by id, in the grid's order.
         configurations: how many distinct configs there are, seeds aside.
         seeds: the seeds that were asked for.
         duplicates: names that turned out to be the same work as an earlier one, with that one's name.
@@ -59,9 +59,7 @@ def make_plan(grid: Grid, seeds: Sequence[int] | None, endpoint: Endpoint = "run
     common = tuple(seeds or grid.seeds or (DEFAULT_SEED,))
     found: dict[str, Experiment] = {}
     duplicates: list[tuple[str, str]] = []
-    for name, config in sorted(
-        grid.configs.items(), key=lambda item: natural_key(item[0])
-    ):  # Jsonnet sorts 16 before 4
+    for name, config in grid.configs.items():
         for experiment in _of_seeds(name, config, common, endpoint):
             if experiment.id in found:
                 duplicates.append((experiment.name, found[experiment.id].name))

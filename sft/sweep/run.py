@@ -6,6 +6,7 @@ their run folder. One that fails neither stops nor harms the others.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -127,7 +128,7 @@ class Sweep:
                 folder.write_state(RunState(state="failed", error=problems[experiment.id], exit_code=2))
                 folder.log_file.write_text(problems[experiment.id] + "\n", encoding="utf-8")
                 self._failed.append(_failure_of(experiment.name, folder))
-                display.failed(self._failed[-1], 0.0)
+                display.failed(self._failed[-1])
         return [e for e in self.to_run if e.id not in problems]
 
     def _start(self, experiment: Experiment, display: Display) -> _Running:
@@ -140,6 +141,7 @@ class Sweep:
         job = Job(
             argv=(*command, evaluation, "--results-path", str(self._store.root), "--plugs", plugs),
             log_file=folder.log_file,
+            environment=_threads(self._options.jobs),
             timeout=self._options.timeout,
         )
         display.started(experiment.name)
@@ -169,6 +171,13 @@ class Sweep:
         one.folder.write_state(state)
         self._failed.append(_failure_of(one.experiment.name, one.folder))
         display.failed(self._failed[-1], time.monotonic() - one.started)
+
+
+def _threads(jobs: int) -> dict[str, str]:
+    """The processors divided among jobs that run at once: more threads than cores make all of them slower."""
+    if jobs == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
 def write_plan(plan: Plan, store: ResultStore) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sft.config.experiment import Endpoint, Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.experiment import Experiment
+from sft.config.schema import Endpoint, ExperimentConfig
 
 BASE: dict[str, Any] = {
     "dataset": {"path": "hub/data", "task_type": "classification", "shots": 4},

@@ -56,7 +56,7 @@ def test_the_ends_of_the_scale_are_inside_and_nothing_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert calibration_error([1.0, 1.0], [True, True]) == 0
-        assert calibration_error([1.0 + 1e-12], [True]) == pytest.approx(0)
+        assert calibration_error([1.0 + 1e-12], [True]) < 1e-11
         assert calibration_error([0.0], [False]) == 0
         assert calibration_error([1.0], [False]) == 1
 

@@ -44,7 +44,7 @@ def test_sacrebleu_and_rouge_score_are_what_is_shown() -> None:
 
 def test_references_and_predictions_are_not_taken_for_each_other() -> None:
     references, predictions = ["a b c d e f g h i j k l"], ["a b c d e f"]
-    assert bleu(references, predictions) < 60 < bleu(predictions, references)
+    assert bleu(references, predictions) < 40 < bleu(predictions, references)
 
 
 @pytest.mark.parametrize(

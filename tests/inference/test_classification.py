@@ -16,6 +16,7 @@ import torch
 from sft.errors import ModelError
 from sft.inference import classification, decoder
 from sft.inference.classification import common_prefix, score_labels
+from sft.inference.tree import label_tree
 
 EXACT = 1e-4
 FAMILIES = {
@@ -114,15 +115,33 @@ def test_virtual_tokens_before_a_short_window_are_run_whole(
     assert naive(model, ragged, labels).gap() < EXACT
 
 
-def test_quantised_base(ragged: Any, labels: Any, make_model: Any, naive: Any, tmp_path: Path) -> None:
+QUANTISED = {
+    # with the default threshold int8 itself depends on what else is in the batch
+    "int8": ({"load_in_8bit": True, "llm_int8_threshold": 0.0}, {}, EXACT),
+    # nf4 on a CPU: a text's own logits differ by 3e-3 with the tokens that follow it; very small layers are refused
+    "nf4": (
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32},
+        {"hidden_size": 256, "head_dim": 64, "initializer_range": 0.1},
+        2e-2,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", QUANTISED.values(), ids=QUANTISED.keys())
+def test_quantised_bases(kind: Any, ragged: Any, labels: Any, make_model: Any, naive: Any, tmp_path: Path) -> None:
+    arguments, size, tolerance = kind
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    make_model("llama").save_pretrained(tmp_path)
-    # with the default threshold int8 itself depends on what else is in the batch
-    config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
-    model = AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=config, dtype=torch.float32)
-    assert naive(model, ragged, labels).gap(batch_size=3) < EXACT
+    plain = make_model("llama", **size)
+    plain.save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, quantization_config=BitsAndBytesConfig(**arguments), dtype=torch.float32
+    )
+    reference = naive(model, ragged, labels)
+    assert reference.gap(batch_size=3) < tolerance
+    unquantised = score_labels(plain, ragged, labels).sum_logprob_NL
+    assert np.abs(unquantised - reference.scores["sum"]).max() > 5 * tolerance, "quantisation changes nothing"
 
 
 @pytest.mark.parametrize("count", [1, 2, 77, 1000])
@@ -189,27 +208,47 @@ class ContaminatedLayer(decoder.SharedLayer):
         return states
 
 
+def siblings_in_sight(labels: Any, device: torch.device, whole: Any = label_tree) -> Any:
+    tree = whole(labels, device)
+    return tree._replace(sees_QQ=torch.ones_like(tree.sees_QQ).tril())
+
+
+def depths_in_a_row(labels: Any, device: torch.device, whole: Any = label_tree) -> Any:
+    tree = whole(labels, device)
+    return tree._replace(depth_Q=torch.arange(len(tree.depth_Q)))
+
+
 BREAKAGES = {
-    "positions": ("positions", broken_positions),
-    "mask": ("left_padded", broken_mask),
-    "cache order": ("SharedLayer", MisorderedLayer),
-    "contaminated cache": ("SharedLayer", ContaminatedLayer),
+    "positions": (decoder, "positions", broken_positions),
+    "mask": (decoder, "left_padded", broken_mask),
+    "contaminated cache": (decoder, "SharedLayer", ContaminatedLayer),
+    "order of the cache's rows": (decoder, "SharedLayer", MisorderedLayer),
+    "mask of the tree": (classification, "label_tree", siblings_in_sight),
+    "positions of the tree": (classification, "label_tree", depths_in_a_row),
 }
+TREES = {"llama": {}, "gpt2": {}}
+ROWS = {"mistral": {"sliding_window": 16}}  # a window within the prompts: each label in a row of its own
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES.keys())
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    ("breakage", "family", "overrides"),
+    [
+        pytest.param(breakage, family, overrides, id=f"{name}, {family}")
+        for name, breakage in BREAKAGES.items()
+        for family, overrides in {**TREES, **ROWS}.items()
+        if not (family in TREES and "rows" in name) and not (family in ROWS and ("tree" in name or name == "positions"))
+    ],
+)
 def test_the_comparison_fails_when_the_engine_is_broken(
-    breakage: Any, family: str, alike: Any, make_model: Any, naive: Any, monkeypatch: pytest.MonkeyPatch
+    breakage: Any, family: str, overrides: Any, make_model: Any, naive: Any, request: pytest.FixtureRequest
 ) -> None:
+    monkeypatch = request.getfixturevalue("monkeypatch")
     labels = [[5, 6, 258], [5, 258], [5, 6, 7, 8, 258], [9, 258], [258]]
-    model = make_model(family, initializer_range=0.3)
-    reference = naive(model, alike, labels)
-    monkeypatch.setattr(
-        classification.Capacity, "fitting", lambda *given: min(2, given[-1])
-    )  # two labels in a forward: several forwards
+    reference = naive(make_model(family, initializer_range=0.3, **overrides), request.getfixturevalue("alike"), labels)
+    # three labels in a forward, so that there are several
+    monkeypatch.setattr(classification.Capacity, "fitting", lambda *given: min(3, given[-1]))
     assert reference.gap(batch_size=3) < EXACT
-    monkeypatch.setattr(decoder, *breakage)
+    monkeypatch.setattr(*breakage)
     assert reference.gap(batch_size=3) > 100 * EXACT
 
 

@@ -33,7 +33,7 @@ def grid(configs: dict[str, ExperimentConfig], seeds: tuple[int, ...] | None = N
     return Grid(source=Path("grid.jsonnet"), configs=configs, seeds=seeds)
 
 
-SHOTS = {f"shots={shots}": config(shots) for shots in (0, 16, 4)}
+SHOTS = {f"shots={shots}": config(shots) for shots in (0, 4, 16)}
 
 
 def test_random_experiments_run_with_every_seed_others_once() -> None:

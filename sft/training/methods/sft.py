@@ -73,7 +73,10 @@ def train_sft(request: TrainRequest) -> TrainOutcome:
         if len(trainer.train_dataset) != len(request.rows):
             raise RuntimeError(f"{len(request.rows)} rows were given, {len(trainer.train_dataset)} would be trained on")
         start = time.perf_counter()
-        result = trainer.train()
+        try:
+            result = trainer.train()
+        except ImportError as error:  # an argument wants a package (liger, an optimiser) that is not installed
+            raise _refused(one_line(error)) from error
         seconds = time.perf_counter() - start
     request.model.eval()
     return TrainOutcome(
@@ -184,7 +187,9 @@ def _trainer(request: TrainRequest, arguments: SFTConfig, dataset: Dataset) -> S
             data_collator=CompletionCollator(padding_id(tokenizer)),
             callbacks=[_Reporter(request.progress)],
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "installed" not in str(error):
+            raise  # out of memory, or a bug
         raise _refused(one_line(error)) from error
     trainer.remove_callback(PrinterCallback)
     # On quantised bases TRL rounds the adapter to bfloat16, too coarse for small updates. No optimiser exists yet.

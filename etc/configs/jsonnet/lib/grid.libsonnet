@@ -29,7 +29,18 @@ local aliases = {
 };
 
 local check(condition, message) = if condition then true else error 'grid: ' + message;
-local distinct(texts) = std.length(std.set(texts)) == std.length(texts);
+
+// Whether no two are equal. Of long lists it is taken for granted: Jsonnet sorts slowly, and refuses equal names itself.
+local distinct(texts) = std.length(texts) > 100 || std.length(std.set(texts)) == std.length(texts);
+
+// `a`, `a`, `b` -> `a`, `a #2`, `b`
+local numbered(names) =
+  if distinct(names) then names
+  else [
+    local before = std.count(names[:i], names[i]);
+    if before == 0 then names[i] else '%s #%d' % [names[i], before + 1]
+    for i in std.range(0, std.length(names) - 1)
+  ];
 local split(key) = std.split(std.strReplace(key, ' ', ''), ',');
 local last(list) = list[std.length(list) - 1];
 
@@ -74,6 +85,16 @@ local short(value) =
 local valueName(key, value) =
   if key == 'lora.init_lora_weights' && value == true then 'default' else cut(short(value));
 
+// ---- settings -------------------------------------------------------------------------------------------------------
+
+// The object that, added to a config, sets the value at a path.
+local patch(path, i, value) =
+  if i == std.length(path) - 1 then { [path[i]]: value } else { [path[i]]+: patch(path, i + 1, value) };
+
+local isSettable(config, path) =
+  std.isObject(config)
+  && (std.length(path) == 1 || !std.objectHas(config, path[0]) || isSettable(config[path[0]], path[1:]));
+
 // ---- what varies ----------------------------------------------------------------------------------------------------
 
 local starts(key, section) = key == section || std.startsWith(key, section + '.');
@@ -81,12 +102,13 @@ local within(keys, sections) = std.all([std.any([starts(key, section) for sectio
 local among(keys, possible) = std.all([std.member(possible, key) for key in keys]);
 
 // When an axis cannot matter: all its keys are about training, about how examples are drawn, …
-local needs(keys) = {
-  training: within(keys, ['lora', 'adapter', 'training', 'seeds.init', 'seeds.training', 'seeds.shots']),
-  examples: among(keys, ['inference.random_icl', 'inference.icl_pool']),
-  trainingExamples: among(keys, ['training.random_icl']),
-  anyExamples: among(keys, ['seeds.icl']),
-};
+local needs(keys) =
+  local training = within(keys, ['lora', 'adapter', 'training', 'seeds.init', 'seeds.training', 'seeds.shots']);
+  local examples = among(keys, ['inference.random_icl', 'inference.icl_pool']);
+  local trainingExamples = among(keys, ['training.random_icl']);
+  local anyExamples = among(keys, ['seeds.icl']);
+  // locals are evaluated once, fields at each use
+  { training: training, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples };
 
 // Axes that decide what matters come first: shots, then in-context examples.
 local rank(keys) =
@@ -95,32 +117,37 @@ local rank(keys) =
   else if std.any([std.member(['training', 'training.icl_examples'], key) for key in keys]) then 2
   else 3;
 
-// One axis. `values[i]` is a list with one value for each key, `titles[i]` its part of the name.
-local axis(key, given, keyNames) =
+// One axis. `patches[i]` added to a config sets value i, `titles[i]` is its part of the name.
+local axis(base, key, given, keyNames) =
   local keys = split(key);
-  local single = std.length(keys) == 1;
+  local paths = [std.split(one, '.') for one in keys];
+  local each = std.range(0, std.length(keys) - 1);
   local where = "vary['%s']" % key;
   local named = std.isObject(given);
   local listed = if named then [given[name] for name in std.objectFields(given)] else given;
   assert check(named || std.isArray(given), where + ' must be a list, or an object {name: value}');
   assert check(std.length(listed) > 0, where + ' has no values');
-  assert check(!std.member(std.split(std.join('.', keys), '.'), ''), where + ': a part of the key is empty');
+  assert check(!std.member(std.flattenArrays(paths), ''), where + ': a part of the key is empty');
+  assert check(std.all([isSettable(base, path) for path in paths]), where + ': base has no object to set this in');
+  local single = std.length(keys) == 1;
   assert check(
     single || std.all([std.isArray(item) && std.length(item) == std.length(keys) for item in listed]),
     where + ': each entry must be a list of %d values, one for each key' % std.length(keys)
   );
   local values = if single then [[item] for item in listed] else listed;
-  local each(text) = [
-    std.join(' ', [keyNames[keys[k]] + '=' + text(keys[k], item[k]) for k in std.range(0, std.length(keys) - 1)])
-    for item in values
-  ];
-  local brief = each(valueName);
+  local title(item, text) = std.join(' ', [keyNames[keys[k]] + '=' + text(keys[k], item[k]) for k in each]);
+  local brief = [title(item, valueName) for item in values];
+  local long = [title(item, function(_, value) std.toString(value)) for item in values];
   local titles =
     if named then [keyNames[keys[0]] + '=' + name for name in std.objectFields(given)]
     else if distinct(brief) then brief
-    else each(function(_, value) std.toString(value));
-  local paths = [std.split(one, '.') for one in keys], needed = needs(keys), order = rank(keys);
-  { key: key, paths: paths, values: values, titles: titles, needs: needed, rank: order };
+    else numbered(long);
+  local patches = [
+    std.foldl(function(sum, k) sum + patch(paths[k], 0, item[k]), each, {})
+    for item in values
+  ];
+  local needed = needs(keys), order = rank(keys);
+  { titles: titles, patches: patches, needs: needed, rank: order };
 
 // Short names of keys: alias or last part; where two would be the same, the whole key.
 local shortKeys(keys) =
@@ -130,25 +157,10 @@ local shortKeys(keys) =
     for i in std.range(0, std.length(keys) - 1)
   };
 
-// ---- a setting put into a config ------------------------------------------------------------------------------------
-
-local put(config, path, value, key) =
-  local here = if config == null then {} else config;
-  if !std.isObject(here) then error "grid: vary['%s']: there is no object to set this in" % key
-  else if std.length(path) == 1 then here { [path[0]]: value }
-  else here {
-    local inner = if std.objectHas(here, path[0]) then here[path[0]] else null,
-    [path[0]]: put(inner, path[1:], value, key),
-  };
-
-local putEach(config, paths, values, key) =
-  if std.length(paths) == 0 then config
-  else putEach(put(config, paths[0], values[0], key), paths[1:], values[1:], key);
+// ---- experiments ----------------------------------------------------------------------------------------------------
 
 local without(config, keys) =
   { [key]: config[key] for key in std.objectFields(config) if !std.member(keys, key) };
-
-// ---- experiments ----------------------------------------------------------------------------------------------------
 
 local isZero(config, section, key) =
   local found = if std.objectHas(config, section) then config[section];
@@ -159,12 +171,8 @@ local unused(config) =
   local shots = isZero(config, 'dataset', 'shots');
   local examples = isZero(config, 'inference', 'icl_examples');
   local trainingExamples = shots || isZero(config, 'training', 'icl_examples');
-  {
-    training: shots,
-    examples: examples,
-    trainingExamples: trainingExamples,
-    anyExamples: examples && trainingExamples,
-  };
+  local anyExamples = examples && trainingExamples;
+  { training: shots, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples };
 
 local isIdle(needs, unused) =
   (needs.training && unused.training)
@@ -173,47 +181,41 @@ local isIdle(needs, unused) =
   || (needs.anyExamples && unused.anyExamples);
 
 // Every row with every value of the next axis, where that axis matters.
-local expand(rows, axes) =
-  if std.length(axes) == 0 then rows
+local expand(rows, axes, first) =
+  if first == std.length(axes) then rows
   else
-    local next = axes[0];
-    local decides = next.rank < 3;
-    local titles = next.titles, paths = next.paths, values = next.values;
+    local axis = axes[first], titles = axis.titles, patches = axis.patches, needs = axis.needs;
+    local all = std.range(0, std.length(titles) - 1);
+    local decides = axis.rank < 3;
     local with(row, i) =
-      local config = putEach(row.config, paths, values[i], next.key);
+      local config = row.config + patches[i];
       local now = if decides then unused(config) else row.unused;
       local before = row.name;
       local name = if before == '' then titles[i] else before + ' ' + titles[i];
-      { config: config, name: name, unused: now };  // locals are evaluated once, fields at each use
-    expand(
-      [
-        if i < 0 then row else with(row, i)
-        for row in rows
-        for i in (if isIdle(next.needs, row.unused) then [-1] else std.range(0, std.length(values) - 1))
-      ],
-      axes[1:]
-    );
-
-// `a`, `a`, `b` -> `a`, `a #2`, `b`
-local numbered(names) =
-  if distinct(names) then names
-  else [
-    local before = std.count(names[:i], names[i]);
-    if before == 0 then names[i] else '%s #%d' % [names[i], before + 1]
-    for i in std.range(0, std.length(names) - 1)
-  ];
+      { config: config, name: name, unused: now };
+    local next = [
+      if i < 0 then row else with(row, i)
+      for row in rows
+      for i in (if isIdle(needs, row.unused) then [-1] else all)
+    ];
+    expand(next, axes, first + 1);
 
 function(base, vary={}, seeds=null)
   assert check(std.isObject(base), 'base must be a config');
   assert check(std.isObject(vary), 'vary must be an object {key: values}');
   local keys = std.flatMap(split, std.objectFields(vary));
   assert check(distinct(keys), 'a key varies twice: ' + std.join(', ', keys));
+  assert check(
+    !std.any([std.startsWith(one, other + '.') for one in keys for other in keys]), 'a key varies inside of another: '
+                                                                                     + std.join(', ', keys)
+  );
   local keyNames = shortKeys(keys);
-  local axes = std.sort([axis(key, vary[key], keyNames) for key in std.objectFields(vary)], function(one) one.rank);
   local nameless = if std.objectHas(base, 'name') then without(base, ['name']) else base;
-  local rows = expand([{ config: nameless, name: '', unused: unused(base) }], axes);
+  local axes = std.sort([axis(nameless, key, vary[key], keyNames) for key in std.objectFields(vary)], function(one) one.rank);
+  local start = { config: nameless, name: '', unused: unused(nameless) };
+  local rows = expand([start], axes, 0);
   local unnamed = std.get(base, 'name', if std.length(axes) == 0 then 'experiment' else 'zero-shot');
-  local titles = numbered([if row.name == '' then unnamed else row.name for row in rows]);
+  local titles = [if row.name == '' then unnamed else row.name for row in rows];
   local idle = ['lora', 'adapter', 'training'];
   {
     configs: {

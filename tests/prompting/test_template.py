@@ -34,7 +34,6 @@ ENDS = {
     "llava_next": "</s>", "muse_glimmer": "<|eot|>", "nemotron": "<|im_end|>", "phi3": "<|end|>", "qwen": "<|im_end|>",
     "text_end_of_turn": "\n### end", "nothing_after_the_answer": "<|im_end|>", "instruction_brackets": "</s>",
 }  # fmt: skip
-STRIPS_ANSWERS = ("cohere", "gemma", "llama3")
 
 TEXTS = (
     "the film was good", "Größe 漢字 🙂 ñ́",
@@ -105,7 +104,6 @@ def test_completions_are_the_rest_of_the_whole_conversation(
     tokenizer = tokenizer_with(template)
     end = _longest(ENDS, template_name, "<|end|>")
     lead = _longest(LEADS, template_name, "")
-    lead = lead if template_name not in ("qwen3_5_nothink",) else ""
     for (instruction, shown), answer in product(_cases(), ANSWERS):
         renderer = Renderer(tokenizer, _config(instruction))
         prompt = renderer.render({"text": "so good"}, shown, answer)

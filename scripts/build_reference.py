@@ -1,0 +1,77 @@
+"""Write the config reference into README.md from the sections' own fields.
+
+    python scripts/build_reference.py
+
+Everything between the two markers is replaced; a test asserts that it is current. It knows no meaning of its own: key,
+default and description come from `sft/config`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sft.config.schema import ExperimentConfig
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- config reference: begin -->", "<!-- config reference: end -->"
+
+
+def reference() -> str:
+    """One table for each section, then one for the other keys."""
+    parts, others = [], []
+    for name, field in ExperimentConfig.model_fields.items():
+        section = section_of(field)
+        if section is None or name in ("seeds", "adapter"):
+            others.append((field.alias or name, field))
+        else:
+            rows = [(f"{key}", inner) for key, inner in section.model_fields.items()]
+            parts.append(f"**{name}** — {first_line(section)}\n\n{table(rows)}")
+    parts.append(f"**Beside the sections**\n\n{table(others)}")
+    return "\n\n".join(parts)
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section class behind a field (optional or not), or None for a plain value."""
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
+def first_line(section: type[BaseModel]) -> str:
+    """The first line of the class's docstring."""
+    return (section.__doc__ or "").strip().splitlines()[0]
+
+
+def table(rows: list[tuple[str, FieldInfo]]) -> str:
+    """A Markdown table of key, default and meaning."""
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for key, field in rows:
+        meaning = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{key}` | {default_of(field)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as JSON; `needed` where there is none, empty where it is null or empty."""
+    if field.is_required():
+        return "needed"
+    default: Any = field.get_default(call_default_factory=True)
+    if default is None or default in ({}, ()) or isinstance(default, BaseModel):
+        return ""
+    return f"`{json.dumps(default)}`"
+
+
+def with_reference(text: str) -> str:
+    """The README's text with the reference between its markers."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"wrote {README}")

@@ -1,0 +1,109 @@
+"""Checks across keys, and what each command needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.config.checks import config_notices, config_problems
+from sft.config.load import check_endpoint, parse_config
+from sft.config.schema import Endpoint
+
+
+def problems(data: dict[str, Any]) -> dict[str, str]:
+    return dict(config_problems(data, {}))
+
+
+def test_a_good_config_has_none(data: dict[str, Any]) -> None:
+    assert config_problems(data, {}) == []
+    assert config_notices(data) == []
+
+
+def test_data_of_any_type_is_no_crash() -> None:
+    for odd in (None, 3, "text", [], [1], {"a": 1}):
+        data = dict.fromkeys(("dataset", "model", "lora", "adapter", "training", "inference", "prompting"), odd)
+        config_problems(data, {"lora.init_lora_weights": lambda name: None})
+        config_notices(data)
+    deep = {"dataset": {"labels": [[], {}, 3], "shots": "x"}, "prompting": {"verbalizers": {"a": [], "b": []}},
+            "inference": {"icl_examples": "x", "icl_pool": [], "generation_args": 3}, "training": {"trainer_args": 3},
+            "model": {"quantization": 3, "model_args": 3}}  # fmt: skip
+    assert config_problems(deep, {}) == []
+
+
+def test_labels_and_verbalizers(data: dict[str, Any]) -> None:
+    data["dataset"]["labels"] = ["a", "b", "a", "c"]
+    data["prompting"]["verbalizers"] = {"a": "yes", "b": "yes", "d": "no"}
+    found = config_problems(data, {})
+    assert [(problem.where, problem.what) for problem in found] == [
+        ("dataset.labels", '"a" stands twice'),
+        ("prompting.verbalizers", 'the labels "a", "b" have the same text "yes"'),
+        ("prompting.verbalizers", 'lacks a text for "c"'),
+        ("prompting.verbalizers", '"d": not among dataset.labels'),
+    ]
+
+
+def test_examples_cannot_come_from_no_shots(data: dict[str, Any]) -> None:
+    data["inference"] = {"icl_pool": "shots", "icl_examples": 2}
+    assert problems(data) == {}
+    for shots in (0, None):
+        data["dataset"]["shots"] = shots
+        assert list(problems(data)) == ["inference.icl_pool"]
+    data["inference"]["icl_examples"] = 0
+    assert problems(data) == {}
+
+
+def test_remote_code_is_trusted_by_true_only(data: dict[str, Any]) -> None:
+    data["model"]["model_args"] = {"trust_remote_code": "yes"}
+    assert problems(data) == {"model.model_args.trust_remote_code": '"yes" is not allowed: true or false'}
+
+
+@pytest.mark.parametrize(
+    ("task_type", "idle"),
+    [
+        ("classification", ["inference.generation_args"]),
+        ("generation", ["dataset.labels", "prompting.verbalizers", "inference.label_scoring"]),
+    ],
+)
+def test_keys_of_the_other_task_type_are_noticed(task_type: str, idle: list[str], data: dict[str, Any]) -> None:
+    data["dataset"] |= {"task_type": task_type, "labels": ["a", "b"]}
+    data["prompting"]["verbalizers"] = {"a": "x", "b": "y"}
+    data["inference"] = {"generation_args": {"do_sample": True}, "label_scoring": "mean"}
+    assert config_notices(data) == [f'{key} has no effect: dataset.task_type is "{task_type}"' for key in idle]
+    parse_config(data, "mine.json", Path())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "shots", "without", "expected"),
+    [
+        ("train", 4, [], []),
+        ("train", 4, ["inference"], []),
+        ("train", 4, ["lora", "training"], ["lora", "training"]),
+        ("train", 0, [], ["dataset.shots"]),
+        ("train", "all", [], []),
+        ("predict", 0, ["lora", "training"], []),
+        ("predict", 4, ["inference"], ["inference"]),
+        ("evaluate", 4, ["lora", "training", "inference"], ["inference"]),
+        ("run-experiment", 4, ["lora"], ["lora"]),
+        ("run-experiment", 4, ["lora", "training", "inference"], ["lora", "training", "inference"]),
+        ("run-experiment", 0, ["lora", "training"], []),
+        ("run-experiment", "all", ["training"], ["training"]),
+    ],
+)
+def test_what_a_command_needs(
+    endpoint: Endpoint, shots: Any, without: list[str], expected: list[str], data: dict[str, Any]
+) -> None:
+    data["dataset"]["shots"] = shots
+    for name in without:
+        del data[name]
+    config = parse_config(data, "mine.json", Path())
+    assert [problem.where for problem in check_endpoint(config, endpoint)] == expected
+
+
+def test_lora_and_adapter_exclude_each_other(data: dict[str, Any]) -> None:
+    data["adapter"] = {"peft_type": "IA3"}
+    both = parse_config(data, "mine.json", Path())
+    assert [problem.where for problem in check_endpoint(both, "train")] == ["adapter"]
+    del data["lora"]
+    assert check_endpoint(parse_config(data, "mine.json", Path()), "run-experiment") == []

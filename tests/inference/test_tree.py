@@ -1,0 +1,35 @@
+"""Labels packed into a tree: shared beginnings once, and who sees whom."""
+
+from __future__ import annotations
+
+import torch
+
+from sft.inference.tree import label_tree
+
+END = 9
+
+
+def test_a_small_tree_on_paper() -> None:
+    tree = label_tree([[1, 2, END], [1, END], [1, 3, 2, END], [2, END], [END]], torch.device("cpu"))
+    assert tree.ids_Q.tolist() == [1, 2, 3, 2, 2]
+    assert tree.depth_Q.tolist() == [0, 1, 1, 2, 0]
+    assert tree.sees_QQ.int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 0, 1, 0, 0],
+        [1, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
+    assert tree.node_CT.tolist() == [[0, 1, 0], [0, 0, 0], [0, 2, 3], [4, 0, 0], [0, 0, 0]]
+    assert tree.target_CT.tolist() == [[2, END, 0], [END, 0, 0], [3, 2, END], [END, 0, 0], [0, 0, 0]]
+
+
+def test_equal_labels_share_everything() -> None:
+    tree = label_tree([[4, 5, END]] * 3, torch.device("cpu"))
+    assert tree.ids_Q.tolist() == [4, 5]
+    assert tree.node_CT.tolist() == [[0, 1]] * 3
+
+
+def test_what_labels_begin_with_is_fed_once() -> None:
+    labels = [[1, 1, 1, 1, token, END] for token in range(50)]
+    assert len(label_tree(labels, torch.device("cpu")).ids_Q) == 4 + 50

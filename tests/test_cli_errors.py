@@ -1,0 +1,97 @@
+"""What a user can mend is one clear line and exit code 2: what, where, what is possible. Never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MakeConfig = Callable[..., dict[str, Any]]
+
+
+def error_of(*arguments: str | Path, cwd: Path) -> str:
+    """What the command says on stderr when it ends with exit code 2."""
+    command = [sys.executable, "-m", "sft.cli", *map(str, arguments)]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+    lines = [line for line in answer.stderr.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+def write(path: Path, config: Any) -> Path:
+    path.write_text(config if isinstance(config, str) else json.dumps(config), encoding="utf-8")
+    return path
+
+
+def test_a_misspelt_key(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(dataset__shotz=3))
+    assert 'dataset.shotz: unknown key; did you mean "shots"?' in error_of("validate", config, cwd=tmp_path)
+
+
+def test_a_missing_column(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(dataset__shots=0, prompting__input_columns=["tweet"]))
+    for command in ("run-experiment", "evaluate"):
+        line = error_of(command, config, cwd=tmp_path)
+        assert 'has no column "tweet" (it has: text, label)' in line
+        assert "prompting.input_columns" in line
+    assert "tweet" in error_of("validate", config, "--data", cwd=tmp_path)
+
+
+def test_an_absent_file(tmp_path: Path, make_config: MakeConfig) -> None:
+    assert "nowhere.json" in error_of("run-experiments", "nowhere.json", cwd=tmp_path)
+    config = write(tmp_path / "mine.json", make_config(dataset__path="./data/nowhere.csv"))
+    assert "nowhere.csv" in error_of("validate", config, cwd=tmp_path)
+
+
+def test_a_grid_with_a_syntax_error(tmp_path: Path) -> None:
+    grid = write(tmp_path / "grid.jsonnet", "{\n  configs: {\n    a: { dataset: }\n  }\n}\n")
+    assert "grid.jsonnet:3:" in error_of("run-experiments", grid, cwd=tmp_path)
+
+
+def test_a_label_unknown_to_the_config(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(dataset__shots=0, dataset__labels=["bad", "good"]))
+    line = error_of("evaluate", config, cwd=tmp_path)
+    assert 'the label "fine" unknown to dataset.labels (bad, good)' in line
+
+
+def test_a_missing_section(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(training=None))
+    assert "training" in error_of("train", config, cwd=tmp_path)
+
+
+def test_a_wrong_option(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config())
+    assert "whole numbers" in error_of("run-experiments", config, "--seeds", "a,b", cwd=tmp_path)
+    assert "no runs to report" in error_of("report", tmp_path / "empty", cwd=tmp_path)
+
+
+def test_an_unknown_initialiser_and_method(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(lora__init_lora_weights="pcaa"))
+    assert 'unknown initialiser "pcaa"; did you mean "pca"?' in error_of("validate", config, cwd=tmp_path)
+
+
+def test_an_absent_plug(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(lora__init_lora_weights="no_such_module:start"))
+    assert 'no module "no_such_module"' in error_of("train", config, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"dataset": ', "[1, 2]", '{"seed": NaN}', '{"seed": 1, "seed": 2}'])
+def test_json_that_is_none(tmp_path: Path, content: str) -> None:
+    assert "mine.json" in error_of("validate", write(tmp_path / "mine.json", content), cwd=tmp_path)
+
+
+def test_all_errors_at_once_each_with_its_key(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(dataset__shotz=3, inference__batch_size=-3))
+    command = [sys.executable, "-m", "sft.cli", "validate", str(config)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    first, *others = answer.stderr.splitlines()
+    assert first.endswith("mine.json: 2 problems")
+    assert [line.split()[0] for line in others] == ["dataset.shotz", "inference.batch_size"]

@@ -1,0 +1,116 @@
+"""The project's own promises: tested versions satisfy the ranges, the README is current, its commands work."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+
+def requirements(path: Path) -> Iterator[Requirement]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.partition("#")[0].strip()
+        if text and text != ".":
+            yield Requirement(text)
+
+
+def project(repository: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return loaded
+
+
+def test_the_tested_versions_satisfy_every_range(repository: Path) -> None:
+    pinned = {}
+    for requirement in requirements(repository / "dev_requirements.txt"):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", requirement
+        pinned[requirement.name.lower()] = Version(specifier.version)
+    about = project(repository)
+    extras = [line for extra, lines in about["optional-dependencies"].items() if extra != "gptq" for line in lines]
+    ranges = [Requirement(line) for line in [*about["dependencies"], *extras]]
+    ranges += requirements(repository / "requirements.txt")
+    assert len(ranges) > 20
+    for requirement in ranges:
+        assert pinned[requirement.name.lower()] in requirement.specifier, requirement
+    assert str(pinned["torch"]) == "2.13.0"
+
+
+def test_the_readme_reference_is_current(repository: Path) -> None:
+    script = repository / "scripts" / "build_reference.py"
+    spec = importlib.util.spec_from_file_location("build_reference", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    assert "`label_scoring`" in module.reference()
+    assert module.with_reference(readme) == readme, "run python scripts/build_reference.py"
+
+
+def readme_commands(repository: Path) -> list[list[str]]:
+    """Every `python -m sft.cli …` line of the README's shell blocks."""
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("python -m sft.cli ")]
+
+
+@pytest.fixture(scope="module")
+def demo(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The aggregated results after running every README command, in order, in a folder that has only `etc`."""
+    place = tmp_path_factory.mktemp("readme")
+    (place / "etc").symlink_to(repository / "etc")
+    commands = readme_commands(repository)
+    assert len(commands) >= 5
+    for command in commands:
+        done = subprocess.run([sys.executable, *command], cwd=place, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    results: dict[str, Any] = json.loads((place / "results" / "demo" / "aggregated_results.json").read_text())
+    return {"results": results, "place": place, "output": done.stdout}
+
+
+@pytest.mark.slow
+def test_the_readme_commands_run_and_the_demo_tells_its_story(demo: dict[str, Any]) -> None:
+    rows = demo["results"]["rows"]
+    assert [row["settings"]["dataset.shots"] for row in rows] == ["0", "4", "16", "64"]
+    assert [row["finished"] for row in rows] == [1, 3, 3, 3]
+    accuracy = [row["metrics"]["accuracy"] for row in rows]
+    assert accuracy[-1]["mean"] >= accuracy[0]["mean"] + 0.20
+    for before, after in itertools.pairwise(accuracy):
+        standard_error = (after["std"] or 0.0) / after["n"] ** 0.5
+        assert after["mean"] >= before["mean"] - standard_error
+
+
+@pytest.mark.slow
+def test_the_demo_again_repeats_nothing(demo: dict[str, Any]) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in demo["place"].glob("results/demo/runs/*/result.json")}
+    assert len(stamps) == 10
+    command = [sys.executable, "-m", "sft.cli", "run-experiments", "etc/configs/jsonnet/demo.jsonnet"]
+    again = subprocess.run(
+        [*command, "--results-path", "results/demo"], cwd=demo["place"], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0
+    assert "10 of 10 done, nothing to run" in again.stdout
+    assert again.stdout.splitlines()[-1] == "results/demo/aggregated_results.json"
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+
+
+@pytest.mark.parametrize("name", ["scripts/demo", "scripts/test", "scripts/check", "scripts/format", ".ci/run"])
+def test_scripts_are_executable_sh(repository: Path, name: str) -> None:
+    script = repository / name
+    assert os.access(script, os.X_OK)
+    assert script.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
+    subprocess.run(["sh", "-n", str(script)], check=True)
