@@ -119,17 +119,19 @@ def run_experiments(
 
     The same command again repeats nothing that is done; experiments that were killed run again by themselves.
     """
-    from sft.sweep import check, command
+    from sft.sweep import check, describe
     from sft.sweep.jobs import only as chosen_by
-    from sft.sweep.run import SweepOptions
 
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
-    plan = check.load_plan(grid, command.parse_seeds(seeds), endpoint, max_experiments)
+    plan = check.load_plan(grid, describe.parse_seeds(seeds), endpoint, max_experiments)
     chosen = chosen_by(plan, only)
-    options = SweepOptions(grid.resolve().parent, do_eval, jobs, timeout, retry_failed, fail_fast)
     if dry_run:
-        typer.echo(command.describe_dry_run(plan, chosen, results_path, options))
+        typer.echo(describe.describe_dry_run(plan, chosen, results_path, retry_failed))
         return
+    from sft.sweep import command
+    from sft.sweep.run import SweepOptions
+
+    options = SweepOptions(grid.resolve().parent, do_eval, jobs, timeout, retry_failed, fail_fast)
     raise typer.Exit(command.run(plan, chosen, results_path, options))
 
 
@@ -144,15 +146,15 @@ def validate(
 
     Library arguments are checked too. Runs nothing, and imports nothing heavy.
     """
-    from sft.sweep import check, command, preflight
+    from sft.sweep import check, describe, preflight
 
     plan = check.load_plan(config, None, None, max_experiments)
-    typer.echo("\n".join([command.describe(plan), *command.describe_duplicates(plan)]))
+    typer.echo("\n".join([describe.describe(plan), *describe.describe_duplicates(plan)]))
     if data:
         problems = preflight.check_data(plan.experiments, config.resolve().parent)
         if problems:
             raise UserError("\n".join(dict.fromkeys(problems.values())))
-    done = command.count_done(plan, results_path)
+    done = describe.count_done(plan, results_path)
     typer.echo(f"All valid. {done} are already done in {results_path}/." if done else "All valid.")
 
 

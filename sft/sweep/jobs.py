@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal
 
 from sft.config.experiment import Experiment
@@ -135,6 +136,12 @@ def plan_entries(plan: Plan, store: ResultStore) -> list[dict[str, Any]]:
 
 
 def config_of(experiment: Experiment) -> dict[str, Any]:
-    """The config that a child process is started with: what differs from the defaults, with the name and the seed."""
+    """The config that a child process is started with: what differs from the defaults, with the name and the seed.
+
+    An `output_dir` becomes a folder of the run's own in it, so that the adapters of a sweep never meet.
+    """
     data: dict[str, Any] = experiment.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    arguments = data.get("training", {}).get("trainer_args", {})
+    if "output_dir" in arguments:
+        arguments["output_dir"] = str(Path(arguments["output_dir"]) / experiment.folder_name)
     return {**data, "name": experiment.name, "seed": experiment.seed}

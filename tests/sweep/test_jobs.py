@@ -13,7 +13,7 @@ from sft.config.schema import ExperimentConfig
 from sft.errors import ConfigError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
-from sft.sweep.command import describe, parse_seeds
+from sft.sweep.describe import describe, parse_seeds
 from sft.sweep.jobs import make_plan, only, plan_entries, standing
 
 
@@ -107,6 +107,17 @@ def test_a_child_config_gives_the_same_id(tmp_path: Path) -> None:
         again = ExperimentConfig.model_validate_json(json.dumps(entry["config"]))
         child = make_plan(grid({entry["name"]: again}), None).experiments[0]
         assert child.id == entry["id"]
+
+
+def test_each_run_of_a_sweep_has_an_output_folder_of_its_own(tmp_path: Path) -> None:
+    configs = {str(shots): config(shots, training={"trainer_args": {"output_dir": "out"}}) for shots in (4, 8)}
+    plan = make_plan(grid(configs), None)
+    folders = [
+        entry["config"]["training"]["trainer_args"]["output_dir"] for entry in plan_entries(plan, ResultStore(tmp_path))
+    ]
+    assert folders == [f"out/{experiment.folder_name}" for experiment in plan.experiments]
+    assert configs["4"].training is not None
+    assert configs["4"].training.trainer_args == {"output_dir": "out"}
 
 
 @pytest.mark.parametrize(("text", "seeds"), [(None, None), ("13", (13,)), ("13, 14,13", (13, 14))])

@@ -1,0 +1,62 @@
+"""A plan in words: how many experiments, what varies, what is done. Light: `validate` and `--dry-run` need no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sft.config.experiment import Experiment
+from sft.errors import UserError
+from sft.results.store import ResultStore
+from sft.sweep.jobs import Plan, standing
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """`13,14,15` as numbers.
+
+    Raises:
+        UserError: anything else.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() for part in parts):
+        raise UserError(f'--seeds "{text}": whole numbers from 0, separated by commas, such as 13,14,15')
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def describe(plan: Plan) -> str:
+    """How many experiments there are, and what varies."""
+    number = len(plan.experiments)
+    if number == 1:
+        return "1 experiment."
+    seeds = f", {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
+    text = f"{plan.configurations} configurations{seeds}: {number} experiments"
+    if len(plan.seeds) > 1 and any(not e.is_random for e in plan.experiments):
+        text += " (zero-shot without examples has nothing random: one run)"
+    if varying := plan.varying():
+        text += f". Varying: {varying}"
+    return text
+
+
+def describe_duplicates(plan: Plan) -> list[str]:
+    """One line per experiment that is the same work as an earlier one."""
+    return [f'"{name}" is the same work as "{first}": it runs once' for name, first in plan.duplicates]
+
+
+def count_done(plan: Plan, results: Path) -> int:
+    """How many experiments of a plan already have a valid result."""
+    store = ResultStore(results)
+    return sum(store.folder(e.id, e.slug).result() is not None for e in plan.experiments)
+
+
+def describe_dry_run(plan: Plan, chosen: Sequence[Experiment], results: Path, retry_failed: bool) -> str:
+    """Every chosen experiment with where it stands."""
+    store = ResultStore(results)
+    lines = [describe(plan), *describe_duplicates(plan)]
+    for experiment in chosen:
+        folder = store.folder(experiment.id, experiment.slug)
+        where = standing(folder, retry_failed)
+        note = " (add --retry-failed to run it again)" if where == "failed before" else ""
+        lines.append(f"{where:<14} {experiment.name}  {folder.path.name}{note}")
+    return "\n".join(lines)
