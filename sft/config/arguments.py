@@ -5,7 +5,6 @@ Nothing of the libraries is imported: `sft.config.library` has the table. Knows 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -36,7 +35,6 @@ _NOT_NEGATIVE = (
 _LEAST: Mapping[str, int] = {**dict.fromkeys(_COUNTS, 1), **dict.fromkeys(_NOT_NEGATIVE, 0)}
 _FRACTIONS = ("lora_dropout", "top_p", "min_p", "typical_p", "label_smoothing_factor")  # from 0 to 1
 # "lora_ga" is PEFT's too, though its annotation does not list it.
-_PEFT_INITS = re.compile(r"gaussian|eva|olora|pissa|pissa_niter_\d+|corda|corda_\w+|loftq|orthogonal|mica|lora_ga")
 
 
 class Translated(NamedTuple):
@@ -134,11 +132,6 @@ def _range_problem(name: str, value: Any, argument: Argument) -> str | None:
 def lora_problems(lora: Mapping[str, Any]) -> list[Problem]:
     """Arguments of peft's LoraConfig. `init_lora_weights` takes more than PEFT's names: `initializer_problem`."""
     return argument_problems(_without(lora, "init_lora_weights"), peft_arguments("LORA"), "lora")
-
-
-def is_peft_initializer(name: str) -> bool:
-    """Whether PEFT itself knows that value of `init_lora_weights`."""
-    return _PEFT_INITS.fullmatch(name) is not None
 
 
 def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:

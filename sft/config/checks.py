@@ -12,7 +12,6 @@ from typing import Any
 from sft.config.arguments import (
     adapter_problems,
     generation_problems,
-    is_peft_initializer,
     lora_problems,
     quantization_problems,
     translate_trainer_args,
@@ -79,7 +78,7 @@ def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Probl
     for path, problem_of in names.items():
         given = value_at(data, path)
         for position, name in enumerate(given if isinstance(given, list) else [given]):
-            if not isinstance(name, str) or (path == "lora.init_lora_weights" and is_peft_initializer(name)):
+            if not isinstance(name, str):
                 continue
             if trouble := problem_of(name):
                 yield Problem(f"{path}[{position}]" if isinstance(given, list) else path, trouble)

@@ -12,12 +12,12 @@ from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
 from sft.config.schema import Endpoint
 from sft.errors import ConfigError, Problem
 from sft.evaluation import metric_registry
-from sft.initialization.initializers import initializer_registry
+from sft.initialization.initializers import initializer_problem
 from sft.sweep.jobs import Plan, make_plan
 from sft.training.methods import method_registry
 
 PLUGS: NameChecks = {
-    "lora.init_lora_weights": initializer_registry.problem,
+    "lora.init_lora_weights": initializer_problem,
     "training.method": method_registry.problem,
     "evaluation.metrics": metric_registry.problem,
 }

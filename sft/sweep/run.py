@@ -93,11 +93,13 @@ class Sweep:
                     running.append(self._start(waiting.popleft(), display))
                 time.sleep(POLL_SECONDS)
                 running = self._collect(running, display)
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, SystemExit) as end:
             for one in running:
                 one.job.stop()
-                self._record(one, RunState(state="interrupted", error="stopped from the keyboard"), display)
+                self._record(one, RunState(state="interrupted", error="the sweep was stopped"), display)
+            if isinstance(end, SystemExit):
+                raise
+            interrupted = True
         return SweepOutcome(
             succeeded=tuple(self._succeeded),
             failed=tuple(self._failed),

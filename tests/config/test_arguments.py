@@ -12,7 +12,6 @@ import pytest
 from sft.config.arguments import (
     adapter_problems,
     generation_problems,
-    is_peft_initializer,
     lora_problems,
     quantization_problems,
     translate_trainer_args,
@@ -191,8 +190,3 @@ def test_generation_arguments() -> None:
     assert sequences.what == "3 is not allowed: each row gets one answer"
     [value] = generation_problems({"top_p": 2})
     assert value.what == "2 is not allowed: a number from 0 to 1"
-
-
-def test_initialisers_of_peft() -> None:
-    assert all(is_peft_initializer(name) for name in ("gaussian", "pissa", "pissa_niter_16", "olora", "eva", "loftq"))
-    assert not any(is_peft_initializer(name) for name in ("pca", "umap", "pissa_niter_x", "my_module:mine", ""))
