@@ -31,14 +31,14 @@ SHARES = {
     "order_field": 0.03,
 }
 SECOND_SHARES = {
-    "verdict": 0.55,
+    "verdict": 0.45,
     "review_task": 0.05,
-    "review_labels": 0.05,
-    "clause_labels": 0.08,
-    "word_labels": 0.04,
+    "review_labels": 0.10,
+    "clause_labels": 0.12,
+    "word_labels": 0.06,
     "word_polarity": 0.02,
     "order_task": 0.08,
-    "trip_task": 0.08,
+    "trip_task": 0.07,
     "word_task": 0.05,
 }
 TOWN_PATTERN = re.compile(r"customer live|answer with the town\.|town of the", re.IGNORECASE)

@@ -8,13 +8,14 @@ same id on any machine, whatever it is called and wherever it lies. Knows nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from sft.config.arguments import translate_trainer_args
+from sft.config.paths import PATH_FIELDS
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.io import canonical_json, digest, hash_path
 
@@ -114,15 +115,7 @@ class Experiment:
 
 def _by_content(sections: dict[str, Any]) -> None:
     """Replace local paths, in place, by the hash of what they hold."""
-    places: Iterable[tuple[str, str]] = (
-        ("dataset", "path"),
-        ("model", "name"),
-        ("model", "adapter"),
-        ("model", "chat_template_from"),
-        ("inference", "tokenizer_name"),
-        ("evaluation", "tokenizer_name"),
-    )
-    for section, key in places:
+    for section, key in PATH_FIELDS:
         if isinstance(value := sections.get(section, {}).get(key), str):
             sections[section][key] = _content(value)
     arguments = sections.get("dataset", {}).get("args", {})

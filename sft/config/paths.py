@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sft.errors import Problem
 from sft.io import shipped_root
 
-_FIELDS = (
+PATH_FIELDS = (
     ("dataset", "path"),
     ("model", "name"),
     ("model", "adapter"),
@@ -57,7 +57,7 @@ def resolve_paths(data: Mapping[str, Any], folder: Path) -> Resolved:
     """
     search = _Search(tuple(dict.fromkeys((Path.cwd(), folder.resolve(), shipped_root()))))
     copy = dict(data)
-    for section, key in _FIELDS:
+    for section, key in PATH_FIELDS:
         value = copy.get(section, {}).get(key) if isinstance(copy.get(section), dict) else None
         if isinstance(value, str) and value and not (key == "path" and _is_builder(copy[section])):
             copy[section] = {**copy[section], key: search.resolve(value, f"{section}.{key}")}

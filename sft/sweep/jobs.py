@@ -15,7 +15,7 @@ from sft.config.experiment import Experiment
 from sft.config.load import Grid
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.config.varying import varying_settings
-from sft.errors import ConfigError, Problem
+from sft.errors import ConfigError, Problem, UserError, did_you_mean
 from sft.results.store import ResultStore, RunFolder
 
 Standing = Literal["done", "to run", "failed before"]
@@ -95,10 +95,19 @@ def _refuse_two_seeds(grid: Grid, seeds: Sequence[int] | None) -> None:
 
 
 def only(plan: Plan, pattern: str | None) -> tuple[Experiment, ...]:
-    """The experiments whose name or id matches a glob (`shots=8*`); all without one."""
+    """The experiments whose name or id matches a glob (`shots=8*`); all without one.
+
+    Raises:
+        UserError: none does.
+    """
     if pattern is None:
         return plan.experiments
-    return tuple(e for e in plan.experiments if fnmatchcase(e.name, pattern) or fnmatchcase(e.id, pattern))
+    chosen = tuple(e for e in plan.experiments if fnmatchcase(e.name, pattern) or fnmatchcase(e.id, pattern))
+    if not chosen:
+        names = [e.name for e in plan.experiments]
+        some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise UserError(f'--only "{pattern}" matches no experiment{did_you_mean(pattern, names)} (there are: {some})')
+    return chosen
 
 
 def standing(folder: RunFolder, retry_failed: bool) -> Standing:

@@ -10,7 +10,7 @@ import pytest
 
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
-from sft.errors import ConfigError
+from sft.errors import ConfigError, UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
 from sft.sweep.describe import describe, parse_seeds
@@ -72,6 +72,8 @@ def test_only_takes_names_and_ids() -> None:
     assert [e.name for e in only(plan, "shots=4*")] == ["shots=4 seed=13", "shots=4 seed=14"]
     assert only(plan, plan.experiments[0].id) == plan.experiments[:1]
     assert only(plan, None) == plan.experiments
+    with pytest.raises(UserError, match=r'--only "shots=5" matches no experiment.*there are: shots=0, shots=4 seed=13'):
+        only(plan, "shots=5")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,5 @@ def test_seeds_are_parsed(text: str | None, seeds: tuple[int, ...] | None) -> No
 
 @pytest.mark.parametrize("text", ["", "a", "1.5", "-1", "13;14"])
 def test_wrong_seeds_are_refused(text: str) -> None:
-    from sft.errors import UserError
-
     with pytest.raises(UserError, match="whole numbers"):
         parse_seeds(text)
