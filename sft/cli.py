@@ -149,7 +149,9 @@ def validate(
     from sft.sweep import check, describe, preflight
 
     plan = check.load_plan(config, None, None, max_experiments)
-    typer.echo("\n".join([describe.describe(plan), *describe.describe_duplicates(plan)]))
+    typer.echo(
+        "\n".join([describe.describe(plan), *describe.describe_names(plan), *describe.describe_duplicates(plan)])
+    )
     if data:
         problems = preflight.check_data(plan.experiments, config.resolve().parent)
         if problems:
@@ -262,9 +264,9 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        typer.echo(f"error: {error.filename}: {error.strerror}; choose another folder", err=True)
+        sys.exit(2)
     except Exception:  # the one place where a bug ends up
         traceback.print_exc()
         typer.echo("This is a bug in sft: please report it with the lines above.", err=True)

@@ -82,6 +82,13 @@ def test_an_absent_plug(tmp_path: Path, make_config: MakeConfig) -> None:
     assert 'no module "no_such_module"' in error_of("train", config, cwd=tmp_path)
 
 
+def test_a_results_folder_that_is_a_file(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = write(tmp_path / "mine.json", make_config(dataset__shots=0, lora=None, training=None))
+    write(tmp_path / "taken", "a file")
+    for command in ("run-experiments", "run-experiment"):
+        assert "taken" in error_of(command, config, "--results-path", "taken", cwd=tmp_path)
+
+
 @pytest.mark.parametrize("content", ['{"dataset": ', "[1, 2]", '{"seed": NaN}', '{"seed": 1, "seed": 2}'])
 def test_json_that_is_none(tmp_path: Path, content: str) -> None:
     assert "mine.json" in error_of("validate", write(tmp_path / "mine.json", content), cwd=tmp_path)

@@ -39,6 +39,15 @@ def describe(plan: Plan) -> str:
     return text
 
 
+def describe_names(plan: Plan, most: int = 24) -> list[str]:
+    """The experiments' names, one a line, at most `most`; none for a single one."""
+    names = [f"  {experiment.name}" for experiment in plan.experiments]
+    if len(names) < 2:
+        return []
+    more = len(names) - most
+    return names if more <= 0 else [*names[:most], f"  … and {more} more (run-experiments --dry-run lists all)"]
+
+
 def describe_duplicates(plan: Plan) -> list[str]:
     """One line per experiment that is the same work as an earlier one."""
     return [f'"{name}" is the same work as "{first}": it runs once' for name, first in plan.duplicates]
