@@ -2,7 +2,7 @@
 
     python scripts/build_demo.py --out etc/demo                 # everything, about half an hour of one core
     python scripts/build_demo.py --out /tmp/demo --quick        # the same path in seconds; the model is useless
-    python scripts/build_demo.py --out etc/demo --stage data    # only the CSV files (or: tokenizer, model, second)
+    python scripts/build_demo.py --out etc/demo --stage data    # one step: data, tokenizer, model, second, audit
 
 Writes `data/`, `model/` and `build.json` (seeds, counts, losses, versions, the leak audit) under `--out`; an audit that
 finds a leak stops the build. Knows nothing of `sft`: the tool is shown on a model that it had no part in making.
@@ -15,7 +15,6 @@ import csv
 import json
 import platform
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from demo_corpus.pretraining import Recipe, build_model, pretrain
 from demo_corpus.tokens import END, PAD, encode, save_tokenizer, train_tokenizer
 from transformers import LlamaForCausalLM
 
-STAGES = ("data", "tokenizer", "model", "second")
+STAGES = ("data", "tokenizer", "model", "second", "audit")
 MUST_BE_ZERO = (
     "documents_with_review_text_and_held_out_label_word",
     "documents_asking_for_the_town_of_an_order",
@@ -154,17 +153,16 @@ def build(stages: tuple[str, ...], plan: Plan, recipe: Recipe, out: Path) -> Non
         record(out, "data", build_data(plan, out))
     if stages == ("data",):
         return
-    start = time.perf_counter()
     documents = draw_documents(plan.documents, plan.corpus_seed)
-    seconds = round(time.perf_counter() - start, 1)
-    record(out, "corpus", {"shares": SHARES, "seconds": seconds, "audit": checked_audit(documents, out)})
+    second = draw_documents(plan.second_documents, plan.second_seed, SECOND_SHARES)
+    audits = {"corpus": checked_audit(documents, out), "second_corpus": checked_audit(second, out)}
+    record(out, "corpus", {"shares": SHARES, "audit": audits["corpus"]})
+    record(out, "second_corpus", {"shares": SECOND_SHARES, "audit": audits["second_corpus"]})
     if "tokenizer" in stages:
         record(out, "tokenizer", build_tokenizer(plan, recipe, documents, out))
     if "model" in stages:
         record(out, "model", build_model_files(plan, recipe, documents, out))
     if "second" in stages:
-        second = draw_documents(plan.second_documents, plan.second_seed, SECOND_SHARES)
-        record(out, "second_corpus", {"shares": SECOND_SHARES, "audit": checked_audit(second, out)})
         slower = replace(recipe, matrix_rate=0.003, other_rate=0.003, hold=0.0, short_share=0.0)
         record(out, "second", train_second(plan, slower, second, out))
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 LOGGER_NAME = "sft"
+_CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
 
 
 class Progress(Protocol):
@@ -39,10 +43,35 @@ def configure_logging(verbose: bool = False) -> None:
         logger.addHandler(handler)
 
 
+@contextmanager
+def also_logged(file: Path) -> Iterator[None]:
+    """Inside, log lines go to `file` too, unless stderr already does (the process of a sweep)."""
+    logger = logging.getLogger(LOGGER_NAME)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(_LineFormatter())
+    try:
+        already = Path("/dev/stderr").samefile(file)
+    except OSError:
+        already = False
+    if not already:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+def plain(text: str) -> str:
+    """Text from configs, data and logs as one line without control characters: no escape sequence in it acts."""
+    return text.translate(_CONTROL)
 
 
 class ProgressBars:

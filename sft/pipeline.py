@@ -13,7 +13,7 @@ from sft.config.experiment import Experiment
 from sft.config.load import parse_config
 from sft.errors import UserError
 from sft.io import canonical_json, write_atomic
-from sft.log import ProgressBars, both, get_logger
+from sft.log import ProgressBars, also_logged, both, get_logger
 from sft.prompting.view import ShownRow
 from sft.results.partial import PartialAnswers
 from sft.results.recording import recording
@@ -38,7 +38,7 @@ CHUNK = 512  # rows that `predict` answers before it makes them durable
 
 def run(experiment: Experiment, folder: RunFolder) -> RunResult:
     """Train when the experiment has shots, judge unless its command is `train`, and leave a run folder."""
-    with recording(folder) as recorded, ProgressBars() as bars:
+    with also_logged(folder.log_file), recording(folder) as recorded, ProgressBars() as bars:
         progress = both(recorded, bars)
         folder.write_config(recorded_config(experiment))
         setup = prepare(experiment)
@@ -123,15 +123,10 @@ def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _what_preparing_reads(experiment: Experiment) -> list[Any]:
-    config = experiment.config
-    sections = config.model_dump(mode="json", include={"dataset", "prompting", "inference"})
-    model = config.model.model_dump(mode="json", include={"name", "chat_template_from"})
-    # how many shots, and which, changes nothing about whether the data can be opened
-    sections["dataset"]["shots"] = config.dataset.shots != 0
-    sections["inference"] = {
-        key: (sections["inference"] or {}).get(key) for key in ("tokenizer_name", "icl_examples", "icl_pool")
-    }
-    return [experiment.endpoint, sections, model]
+    """All but the adapter, the trainer, and which and how many shots: those do not keep it from starting."""
+    sections = experiment.config.model_dump(mode="json", include={"dataset", "model", "prompting", "inference"})
+    sections["dataset"]["shots"] = experiment.config.dataset.shots != 0
+    return [experiment.endpoint, sections]
 
 
 def _trouble(experiment: Experiment) -> str | None:
@@ -142,6 +137,9 @@ def _trouble(experiment: Experiment) -> str | None:
             setup.plan.first(role)
     except UserError as error:
         return str(error)
+    except Exception:
+        # not the user's to mend: it must not keep the other experiments waiting, and this one will show it in full
+        log.exception("Could not check %s beforehand", experiment.name)
     return None
 
 

@@ -20,7 +20,7 @@ from demo_corpus.reviews import ReviewGrammar
 SENTIMENT_SIZES = {"train": 600, "validation": 300, "test": 300}
 EXTRACTION_SIZES = {"train": 300, "validation": 200, "test": 300}
 LABEL_NOISE = 0.06
-NOVELTY = 0.25
+NOVELTY = 0.10
 POLARITY_OF = dict(zip(HELD_OUT_LABELS, (-1, 0, 1), strict=True))
 
 

@@ -50,12 +50,14 @@ def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
     """What the model reads and writes for each label: its verbalizer, else the label itself.
 
     Raises:
-        DataError: a verbalizer for a label that is not there, or two labels with the same text.
+        DataError: a verbalizer for a label that is not there, a label without one, or two labels with the same text.
     """
     verbalizers = config.prompting.verbalizers or {}
     for label in verbalizers:
         if label not in labels:
             raise DataError(f'prompting.verbalizers: "{label}" is not a label (labels: {_few(labels)})')
+    if lacking := [label for label in labels if verbalizers and label not in verbalizers]:
+        raise DataError(f"prompting.verbalizers lacks a text for {', '.join(lacking[:5])} (labels: {_few(labels)})")
     texts = [verbalizers.get(label, label) for label in labels]
     repeated = [text for text, count in Counter(texts).items() if count > 1]
     if repeated:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft.config.dataset import DatasetConfig
 from sft.errors import DataError, did_you_mean
@@ -29,6 +29,7 @@ _FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
     ".arrow": ("arrow", {}),
 }
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")  # unpacked by `datasets`
 SAMPLE_SEED = 0  # of max_n_test: constant, so that every run judges the same rows
 
 
@@ -61,6 +62,8 @@ def load_splits(config: DatasetConfig, roles: Iterable[str], optional: Iterable[
     specs = {role: spec for role in roles if (spec := wanted[role]) is not None}
     tables = _open(config)
     specs |= {role: spec for role in optional if (spec := wanted[role]) and spec.split("[")[0] in tables}
+    if "train" in roles:
+        _refuse_overlap(tables, specs, config)
     return Splits(**{role: _slice(tables, specs[role], role, config) if role in specs else None for role in wanted})
 
 
@@ -130,13 +133,47 @@ def _form(path: Path) -> str | None:
         ties = [".parquet", ".jsonl", ".json", ".csv"]
         rank = {suffix: len(ties) - place for place, suffix in enumerate(ties)}
         return max(counts, key=lambda suffix: (counts[suffix], rank.get(suffix, 0)), default=None)
-    suffix = path.suffix.lower()
+    whole = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+    suffix = whole.suffix.lower()
     return suffix if suffix in _FORMS and (path.is_file() or "://" in str(path) or ":/" in str(path)) else None
+
+
+class _Part(NamedTuple):
+    """Rows `start` to `end` (exclusive) of a split."""
+
+    split: str
+    start: int
+    end: int
+
+
+def _refuse_overlap(tables: Mapping[str, Dataset], specs: Mapping[str, str], config: DatasetConfig) -> None:
+    """Rows that are trained on or shown must not be judged."""
+    trained = _parts(tables, specs["train"], "train", config)
+    for role in specs.keys() - {"train"}:
+        judged = _parts(tables, specs[role], role, config)
+        shared = sum(
+            max(0, min(a.end, b.end) - max(a.start, b.start)) for a in trained for b in judged if a.split == b.split
+        )
+        if shared:
+            raise DataError(
+                f'{config.path}: dataset.train_split "{specs["train"]}" and dataset.{role}_split "{specs[role]}" share '
+                f"{shared} rows; give slices that do not meet, such as train[:80%] and train[80%:]"
+            )
 
 
 def _slice(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetConfig) -> Dataset:
     """The rows of a split's name or slice (`train[:80%]`, `train+validation`)."""
-    from datasets import ReadInstruction, concatenate_datasets
+    from datasets import concatenate_datasets
+
+    parts = [part for part in _parts(tables, spec, role, config) if part.start < part.end]
+    if not parts:
+        raise DataError(f'{config.path}: the split "{spec}" (dataset.{role}_split) is empty')
+    chosen = [tables[part.split].select(range(part.start, part.end)) for part in parts]
+    return chosen[0] if len(chosen) == 1 else concatenate_datasets(chosen)
+
+
+def _parts(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetConfig) -> list[_Part]:
+    from datasets import ReadInstruction
 
     lengths = {name: len(table) for name, table in tables.items()}
     for name in (part.split("[")[0].strip() for part in spec.split("+")):
@@ -150,15 +187,9 @@ def _slice(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetC
         parts = ReadInstruction.from_spec(spec).to_absolute(lengths)
     except (ValueError, AssertionError) as error:
         raise DataError(f'dataset.{role}_split: "{spec}" is not a slice of a split: {error}') from error
-    chosen = [tables[part.splitname].select(range(part.from_ or 0, _end(part, lengths))) for part in parts]
-    rows = chosen[0] if len(chosen) == 1 else concatenate_datasets(chosen)
-    if len(rows) == 0:
-        raise DataError(f'{config.path}: the split "{spec}" (dataset.{role}_split) is empty')
-    return rows
-
-
-def _end(part: Any, lengths: Mapping[str, int]) -> int:
-    return lengths[part.splitname] if part.to is None else int(part.to)
+    return [
+        _Part(one.splitname, one.from_ or 0, lengths[one.splitname] if one.to is None else int(one.to)) for one in parts
+    ]
 
 
 def _reason(config: DatasetConfig, error: Exception) -> str:
@@ -174,5 +205,7 @@ def _reason(config: DatasetConfig, error: Exception) -> str:
         return f'{config.path} is not UTF-8; name its encoding: dataset.args {{"encoding": "latin-1"}}, say'
     if type(error).__name__ == "DatasetNotFoundError" or isinstance(error, ConnectionError):
         return f"{config.path} is neither a local file or folder nor a data set that the hub shows: {text[:300]}"
+    if "corresponds to no data" in text:
+        return f"{config.path} is empty: it has no rows"
     detail = " ".join(str(cause).split()) or type(cause).__name__
     return f"{config.path} cannot be opened: {detail[:400]}"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.config.inference import InferenceConfig
+from sft.errors import ModelError
 from sft.inference.classification import score_labels
 from sft.inference.generation import GenerationSettings, generate
 from sft.inference.scores import LabelScores, probabilities
@@ -86,6 +87,11 @@ def _score(
         sum_NL[rows], end_NL[rows], first_NL[rows] = part.sum_logprob_NL, part.end_logprob_NL, part.first_logprob_NL
         counts_L = np.maximum(counts_L, part.token_count_L)
         done += len(rows)
+    if not np.isfinite(sum_NL).all():
+        raise ModelError(
+            "the model's label scores are not numbers: its training went astray (lower "
+            "training.trainer_args.learning_rate), or its dtype overflows (set model.model_args.dtype)"
+        )
     return LabelScores(sum_NL, end_NL, first_NL, counts_L)
 
 

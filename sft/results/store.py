@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from sft.errors import UserError
 from sft.io import parse_json, write_atomic, write_json
 from sft.results.schema import RunResult, RunState
 
@@ -121,6 +123,21 @@ class ResultStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def check_writable(self) -> None:
+        """Make the folder and write into it, before any work is done for it.
+
+        Raises:
+            UserError: it cannot be made or written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(b"probe")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            what = f"results folder {self.root} cannot be written: {reason}; choose another with --results-path"
+            raise UserError(what) from None
+
     def folder(self, run_id: str, slug: str) -> RunFolder:
         """The folder of that id, whatever name it was made under; a new one is named `<slug>-<id>`."""
         existing = sorted((self.root / RUNS).glob(f"*-{run_id}"))
@@ -150,12 +167,15 @@ class ResultStore:
 
 def to_tsv(columns: Mapping[str, Sequence[Any]]) -> str:
     """A tab-separated table with a header; fields that hold tabs, quotes or newlines are quoted as in CSV."""
+    rows = [list(columns), *([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))]
+    return "".join(map(_line, rows))
+
+
+def _line(cells: Sequence[str]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([_cell(value) for value in row])
-    return buffer.getvalue()
+    # a writer quotes the characters of its own line end only: with both, a lone carriage return stays inside its field
+    csv.writer(buffer, delimiter="\t", lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> str:

@@ -66,9 +66,12 @@ def test_integers_sort_by_value_and_want_verbalizers(warnings: pytest.LogCapture
 
 
 def test_verbalizers() -> None:
-    assert label_texts(config(verbalizers={"0": "no"}), ["0", "1"]) == ["no", "1"]
+    assert label_texts(config(verbalizers={"0": "no", "1": "yes"}), ["0", "1"]) == ["no", "yes"]
+    assert label_texts(config(), ["0", "1"]) == ["0", "1"]
+    with pytest.raises(DataError, match="lacks a text for 1"):
+        label_texts(config(verbalizers={"0": "no"}), ["0", "1"])
     with pytest.raises(DataError, match='"2" is not a label'):
-        label_texts(config(verbalizers={"2": "no"}), ["0", "1"])
+        label_texts(config(verbalizers={"0": "no", "1": "yes", "2": "no"}), ["0", "1"])
     with pytest.raises(DataError, match='same text "no"'):
         label_texts(config(verbalizers={"0": "no", "1": "no"}), ["0", "1"])
 

@@ -142,6 +142,38 @@ def test_an_empty_split_and_a_wrong_slice(tmp_path: Path) -> None:
         opened(tmp_path / "data.csv", train_split="train[a:b]")
 
 
+@pytest.mark.parametrize("spec", ["train[4:]", "train[9:]", "train[:0]+train[4:]"])
+def test_slices_beyond_the_end_are_empty(tmp_path: Path, spec: str) -> None:
+    write_csv(tmp_path / "data.csv")
+    with pytest.raises(DataError, match="is empty"):
+        opened(tmp_path / "data.csv", train_split=spec)
+
+
+def test_a_file_without_rows(tmp_path: Path) -> None:
+    write_csv(tmp_path / "data.csv", rows=[])
+    with pytest.raises(DataError, match="is empty"):
+        opened(tmp_path / "data.csv")
+
+
+def test_rows_that_are_trained_on_are_not_judged(tmp_path: Path) -> None:
+    write_csv(tmp_path / "data.csv", rows=ROWS * 5)
+    path = str(tmp_path / "data.csv")
+    overlapping = DatasetConfig(path=path, task_type="classification", test_split="train[:3]")
+    with pytest.raises(DataError, match=r'train_split "train" and dataset\.test_split "train.*share 3 rows'):
+        load_splits(overlapping, ["train", "test"])
+    assert load_splits(overlapping, ["test"], optional=["train"]).train is not None  # only its labels are read
+    apart = DatasetConfig(path=path, task_type="classification", train_split="train[3:]", test_split="train[:3]")
+    assert load_splits(apart, ["train", "test"]).test is not None
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    import gzip
+
+    write_csv(tmp_path / "data.csv")
+    (tmp_path / "data.csv.gz").write_bytes(gzip.compress((tmp_path / "data.csv").read_bytes()))
+    assert opened(tmp_path / "data.csv.gz") == ROWS
+
+
 def test_a_missing_column_names_those_there(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv")
     rows = load_splits(DatasetConfig(path=str(tmp_path / "data.csv"), task_type="classification"), ["train"]).train

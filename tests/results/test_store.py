@@ -82,10 +82,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_tsv_reads_back_whatever_the_text_holds() -> None:
-    columns = {"text": ['tab\there "quoted"', "two\nlines", ""], "n": [1, None, 2.5], "p": [{"a": 0.5}, [1], True]}
+    columns = {
+        "text": ['tab\there "quoted"', "two\nlines", "", "carriage\rreturn"],
+        "n": [1, None, 2.5, 0],
+        "p": [{"a": 0.5}, [1], True, 1],
+    }
     rows = list(csv.DictReader(io.StringIO(to_tsv(columns)), delimiter="\t"))
     assert [row["text"] for row in rows] == columns["text"]
-    assert [row["n"] for row in rows] == ["1", "", "2.5"]
+    assert [row["n"] for row in rows] == ["1", "", "2.5", "0"]
     assert json.loads(rows[0]["p"]) == {"a": 0.5}
 
 

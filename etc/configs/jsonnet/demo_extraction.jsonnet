@@ -13,7 +13,7 @@ grid({
     max_input_length: 128,
     max_output_length: 12,
   },
-  training: { trainer_args: { max_steps: 70, per_device_train_batch_size: 16, learning_rate: 5e-3 } },
+  training: { trainer_args: { max_steps: 70, per_device_train_batch_size: 16, learning_rate: 3e-3 } },
   inference: { batch_size: 'auto', max_seq_length: 1024 },
 }, vary={
   'dataset.shots': [0, 4, 16, 64],
