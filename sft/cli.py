@@ -8,7 +8,9 @@ Nothing heavy is imported at the top: `--help`, `validate`, `report` and the swe
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 import sys
 import traceback
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from sft.errors import UserError
-from sft.log import configure_logging
+from sft.log import configure_logging, plain
 
 if TYPE_CHECKING:
     from sft.config.experiment import Experiment
@@ -36,7 +38,10 @@ GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="Jsonnet grid, {c
 RandomSeed = Annotated[
     int | None,
     typer.Option(
-        "--random-seed", min=0, help="Seed of sampling, initialisation, training and in-context examples. [default: 13]"
+        "--random-seed",
+        min=0,
+        max=2**32 - 1,
+        help="Seed of sampling, initialisation, training and in-context examples. [default: 13]",
     ),
 ]
 Results = Annotated[Path, typer.Option("--results-path", help="Folder of the run folders and the report.")]
@@ -71,6 +76,9 @@ def predict(
     Needs the sections dataset, model, prompting and inference. Resumes where it stopped.
     """
     experiment = _experiment(config, "predict", random_seed)
+    from sft.results.store import ResultStore
+
+    ResultStore(results_path).check_writable()
     from sft import pipeline
 
     typer.echo(f"Predictions: {pipeline.predict(experiment, results_path)}")
@@ -119,10 +127,12 @@ def run_experiments(
 
     The same command again repeats nothing that is done; experiments that were killed run again by themselves.
     """
+    from sft.config.paths import plug_paths
     from sft.sweep import check, describe
     from sft.sweep.jobs import only as chosen_by
 
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
+    plug_paths(grid.resolve().parent)  # before the plan: ids hash what the plugs hold
     plan = check.load_plan(grid, describe.parse_seeds(seeds), endpoint, max_experiments)
     chosen = chosen_by(plan, only)
     if dry_run:
@@ -146,16 +156,21 @@ def validate(
 
     Library arguments are checked too. Runs nothing, and imports nothing heavy.
     """
+    from sft.config.paths import plug_paths
     from sft.sweep import check, describe, preflight
 
+    plug_paths(config.resolve().parent)
     plan = check.load_plan(config, None, None, max_experiments)
     typer.echo(
         "\n".join([describe.describe(plan), *describe.describe_names(plan), *describe.describe_duplicates(plan)])
     )
     if data:
-        problems = preflight.check_data(plan.experiments, config.resolve().parent)
-        if problems:
-            raise UserError("\n".join(dict.fromkeys(problems.values())))
+        checked = preflight.check_data(plan.experiments, config.resolve().parent)
+        if checked.problems:
+            raise UserError("\n".join(dict.fromkeys(checked.problems.values())))
+        if checked.breakdown:
+            typer.echo(f"The data could not be checked: the check itself broke down\n{checked.breakdown}", err=True)
+            raise typer.Exit(1)
     done = describe.count_done(plan, results_path)
     typer.echo(f"All valid. {done} are already done in {results_path}/." if done else "All valid.")
 
@@ -198,6 +213,7 @@ def report(
 
     store = ResultStore(results)
     comparison = compare(store, everything, baseline)
+    store.check_writable()
     files = write_report(store, comparison)
     typer.echo(f"{render_text(comparison)}\n\nReport: {files.markdown}\n{files.json}")
 
@@ -229,20 +245,22 @@ def _experiment(
     from sft.config.paths import plug_paths
     from sft.sweep import check
 
+    plug_paths(plugs or path.resolve().parent)  # before the plan: ids hash what the plugs hold
     plan = check.load_plan(path, None if random_seed is None else (random_seed,), endpoint)
     if len(plan.experiments) != 1:
         raise UserError(f"{path} holds {len(plan.experiments)} experiments: use run-experiments")
-    plug_paths(plugs or path.resolve().parent)
     return plan.experiments[0]
 
 
 def _run(experiment: Experiment, results_path: Path) -> None:
     from sft.results.store import ResultStore
 
-    folder = ResultStore(results_path).folder(experiment.id, experiment.slug)
+    store = ResultStore(results_path)
+    folder = store.folder(experiment.id, experiment.slug)
     if folder.result() is not None:
         typer.echo(f"Already done: {folder.path}")
         return
+    store.check_writable()
     from sft import pipeline
 
     result = pipeline.run(experiment, folder)
@@ -252,21 +270,30 @@ def _run(experiment: Experiment, results_path: Path) -> None:
 
 def _on_terminate(number: int, frame: Any) -> NoReturn:
     del frame
+    if number == signal.SIGHUP:
+        _leave_terminal()
     raise SystemExit(128 + number)
+
+
+def _leave_terminal() -> None:
+    """Say the rest to nobody: a terminal that has hung up would make an error of every line."""
+    with Path(os.devnull).open("w") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
 
 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
     configure_logging()
     signal.signal(signal.SIGTERM, _on_terminate)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # else started by nohup
+        signal.signal(signal.SIGHUP, _on_terminate)
     try:
         app()
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo("error: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
         sys.exit(error.exit_code)
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        typer.echo(f"error: {error.filename}: {error.strerror}; choose another folder", err=True)
-        sys.exit(2)
     except Exception:  # the one place where a bug ends up
         traceback.print_exc()
         typer.echo("This is a bug in sft: please report it with the lines above.", err=True)

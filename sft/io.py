@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -9,8 +10,11 @@ import os
 import tempfile
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+from sft.errors import UserError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -46,6 +50,20 @@ def _sync_folder(folder: Path) -> None:
         pass  # some network file systems refuse to sync a folder; the file itself is synced
     finally:
         os.close(handle)
+
+
+def check_writable(folder: Path, advice: str) -> None:
+    """Make the folder and write into it, before any work is done for it.
+
+    Raises:
+        UserError: it cannot be made or written; ends with the advice.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"probe")
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be written: {error.strerror or error}; {advice}") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,10 +130,25 @@ def hash_path(path: Path) -> str:
     The same content gives the same hash wherever it lies. Cached per file while size and time of change stay.
     """
     if path.is_dir():
-        parts = [f"{file.relative_to(path).as_posix()}\0{hash_path(file)}" for file in sorted(_visible_files(path))]
-        return digest("\n".join(parts))
+        return _hash_files(path, _visible_files(path))
     stat = path.stat()
     return _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def hash_pattern(pattern: str) -> str | None:
+    """SHA-256 of the files that an absolute pattern (`/data/part-*.csv`, `**` any folders) matches; None without one.
+
+    Names count from the last folder without a wildcard on: the same files elsewhere give the same hash.
+    """
+    matches = (Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - it is absolute
+    root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    files = [path for path in matches if path.is_file()]
+    return _hash_files(root, files) if files else None
+
+
+def _hash_files(root: Path, files: Iterable[Path]) -> str:
+    parts = [f"{file.relative_to(root).as_posix()}\0{hash_path(file)}" for file in sorted(files)]
+    return digest("\n".join(parts))
 
 
 def _visible_files(folder: Path) -> Iterable[Path]:

@@ -19,7 +19,7 @@ from sft.config.library import (
     trainer_arguments,
 )
 from sft.config.phrases import choices_phrase, either, fits, not_allowed, types_phrase
-from sft.config.renamed import REMOVED, RENAMED, RENAMED_VALUES, RESHAPED
+from sft.config.renamed import ELSEWHERE, REMOVED, RENAMED, RENAMED_VALUES, RESHAPED
 from sft.config.suggestions import unknown_key
 from sft.errors import Problem, did_you_mean
 
@@ -29,8 +29,8 @@ _COUNTS = (
     "max_new_tokens", "num_beams", "num_virtual_tokens", "max_rank", "target_r", "init_r",
 )  # fmt: skip
 _NOT_NEGATIVE = (
-    "learning_rate", "num_train_epochs", "weight_decay", "max_grad_norm", "warmup_steps", "seed", "data_seed",
-    "lora_dropout", "min_new_tokens", "temperature", "top_k", "neftune_noise_alpha",
+    "learning_rate", "num_train_epochs", "weight_decay", "max_grad_norm", "warmup_steps", "lora_dropout",
+    "min_new_tokens", "temperature", "top_k", "neftune_noise_alpha",
 )  # fmt: skip
 _LEAST: Mapping[str, int] = {**dict.fromkeys(_COUNTS, 1), **dict.fromkeys(_NOT_NEGATIVE, 0)}
 _FRACTIONS = ("lora_dropout", "top_p", "min_p", "typical_p", "label_smoothing_factor")  # from 0 to 1
@@ -48,7 +48,8 @@ class Translated(NamedTuple):
 def translate_trainer_args(args: Mapping[str, Any]) -> Translated:
     """Arguments of TRL's SFTConfig, given under the names of this or an older version.
 
-    Every problem is found: unknown and removed names, values of another type, an old name beside its new one.
+    Every problem is found: unknown and removed names, values of another type, an old name beside its new one, and
+    the seeds, which the config gives elsewhere.
     """
     new: dict[str, Any] = {}
     notices: list[str] = []
@@ -57,6 +58,8 @@ def translate_trainer_args(args: Mapping[str, Any]) -> Translated:
         where = f"{TRAINER_ARGS}.{name}"
         if name in REMOVED:
             problems.append(Problem(where, f"is no longer an argument: {REMOVED[name]}"))
+        elif name in ELSEWHERE:
+            problems.append(Problem(where, f"is not the trainer's to choose: give {ELSEWHERE[name]}"))
         elif (target := RENAMED.get(name) or RESHAPED.get(name)) in args and args[str(target)] != value:
             problems.append(Problem(where, f"stands beside {target}, its new name: give one of them"))
         elif name in RENAMED:

@@ -18,7 +18,7 @@ from sft.config.library import (
     quantization_classes,
     trainer_arguments,
 )
-from sft.config.renamed import RENAMED, RESHAPED
+from sft.config.renamed import ELSEWHERE, RENAMED, RESHAPED
 from sft.config.schema import ExperimentConfig
 
 _TYPES = {
@@ -76,7 +76,8 @@ def _when(key: str, value: str, names: Iterable[str]) -> Schema:
 
 def _fill_trainer(node: Schema) -> None:
     """Current names, and old ones marked as deprecated."""
-    _close(node, trainer_arguments(), "Argument of TRL's SFTConfig.")
+    current = {name: argument for name, argument in trainer_arguments().items() if name not in ELSEWHERE}
+    _close(node, current, "Argument of TRL's SFTConfig.")
     old: Mapping[str, str] = {**RENAMED, **RESHAPED}
     node["properties"] |= {
         name: {"deprecated": True, "description": f"Older name; now {new}."} for name, new in old.items()

@@ -38,12 +38,18 @@ class Resolved(NamedTuple):
     problems: list[Problem]
 
 
+def is_pattern(value: str) -> bool:
+    """Whether a path is a pattern of paths (`part-*.csv`)."""
+    return any(sign in value for sign in _WILDCARDS)
+
+
 def plug_paths(folder: Path) -> list[str]:
     """Put the config's folder and the working directory on the import path, for `"module:function"` plugs.
 
-    They come last, so that a file there cannot hide a library. Returns both.
+    They come last, so that a file there cannot hide a library; the working directory before the other, as for all
+    paths, so that every process that serves one command finds the same file. Returns both.
     """
-    places = [str(folder.resolve()), str(Path.cwd())]
+    places = [str(Path.cwd()), str(folder.resolve())]
     sys.path.extend(place for place in dict.fromkeys(places) if place not in sys.path)
     return places
 
@@ -130,7 +136,7 @@ class _Search:
             path = folder / Path(value).expanduser()  # an absolute value replaces the folder
             if path.exists():
                 return str(path.resolve())
-            if any(sign in value for sign in _WILDCARDS) and glob.glob(str(path), recursive=True):  # noqa: PTH207 - it may be absolute
+            if is_pattern(value) and glob.glob(str(path), recursive=True):  # noqa: PTH207 - it may be absolute
                 return str(path)
         return None
 

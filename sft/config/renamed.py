@@ -1,6 +1,7 @@
 """Arguments of older trainers (transformers 4, TRL 0.x) and what became of them. Data only.
 
-A test holds that none of the old names is an argument of the installed version, and that every new one is.
+A test holds that none of the old names is an argument of the installed version, and that every new one is. Beside
+them stand the arguments that a config gives elsewhere.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ RENAMED_VALUES: Mapping[tuple[str, str], str] = {
     ("optim", "adamw_apex_fused"): "adamw_torch_fused",
     ("truncation_mode", "keep_left"): "keep_start",
     ("loss_type", "chunked_nll"): "nll",
+}
+
+# Known to the trainer, but said elsewhere in a config; where.
+ELSEWHERE: Mapping[str, str] = {
+    "seed": "seeds.training (or seed, the whole run's)",
+    "data_seed": "seeds.training (or seed, the whole run's)",
 }
 
 # Gone; what to do.

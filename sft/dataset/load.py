@@ -61,7 +61,7 @@ def load_splits(config: DatasetConfig, roles: Iterable[str], optional: Iterable[
     wanted = {"train": config.train_split, "test": config.test_split, "validation": config.validation_split}
     specs = {role: spec for role in roles if (spec := wanted[role]) is not None}
     tables = _open(config)
-    specs |= {role: spec for role in optional if (spec := wanted[role]) and spec.split("[")[0] in tables}
+    specs |= {role: spec for role in optional if (spec := wanted[role]) and set(_named(spec)) <= tables.keys()}
     if "train" in roles:
         _refuse_overlap(tables, specs, config)
     return Splits(**{role: _slice(tables, specs[role], role, config) if role in specs else None for role in wanted})
@@ -172,11 +172,16 @@ def _slice(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetC
     return chosen[0] if len(chosen) == 1 else concatenate_datasets(chosen)
 
 
+def _named(spec: str) -> list[str]:
+    """The names of the splits in `train[:80%]+validation`."""
+    return [part.split("[")[0].strip() for part in spec.split("+")]
+
+
 def _parts(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetConfig) -> list[_Part]:
     from datasets import ReadInstruction
 
     lengths = {name: len(table) for name, table in tables.items()}
-    for name in (part.split("[")[0].strip() for part in spec.split("+")):
+    for name in _named(spec):
         if name not in tables:
             there = ", ".join(tables)
             raise DataError(

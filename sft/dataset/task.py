@@ -5,20 +5,22 @@ Knows no prompts and no model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft.config.experiment import Experiment
+from sft.config.identity import identity, uses_shots
+from sft.config.schema import ExperimentConfig
 from sft.dataset.labels import answers, discover_labels, label_texts
 from sft.dataset.load import Splits, check_columns, load_splits, sample_rows
 from sft.dataset.shots import Shots, draw_shots
 from sft.errors import DataError
-from sft.io import hash_path
+from sft.io import canonical_json, digest, hash_path
 from sft.log import get_logger
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from datasets import Dataset
 
 log = get_logger(__name__)
@@ -55,18 +57,45 @@ class Task:
     """What one experiment works on.
 
     Args:
+        experiment: its config and seed.
         labels: the labels in the order of the score columns; None for generation.
         label_texts: what the model reads and writes for each label; None for generation.
-        train: the train split; None when the experiment needs no labelled rows.
+        train_rows: the table of the train split, its answers unread; None where the data has none.
         judged: the splits that are evaluated, by role (`test`, `validation`), cut to `max_n_test`.
-        shots: which rows of `train` are trained on; empty at 0 shots.
     """
 
+    experiment: Experiment
     labels: tuple[str, ...] | None
     label_texts: tuple[str, ...] | None
-    train: LabelledRows | None
+    train_rows: Dataset | None
     judged: dict[str, LabelledRows]
-    shots: Shots
+
+    @cached_property
+    def train(self) -> LabelledRows | None:
+        """The train split. Its answers are read on first use: a zero-shot run does without them.
+
+        Raises:
+            DataError: a row without an answer, or with an unknown label.
+        """
+        if self.train_rows is None:
+            return None
+        return _labelled(self.experiment.config, self.train_rows, "train", _pairs(self.labels, self.label_texts))
+
+    @cached_property
+    def shots(self) -> Shots:
+        """Which rows of `train` are trained on or shown as examples; empty where nothing uses them.
+
+        Raises:
+            DataError: the train split has no row for them.
+        """
+        config = self.experiment.config
+        count = config.dataset.shots
+        if count == 0 or not uses_shots(config, self.experiment.endpoint) or self.train is None:
+            return Shots((), {}, count)
+        shots = draw_shots(self.train.answers, self.labels, count, self.experiment.seed_of("shots"))
+        if not len(shots):
+            raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from")
+        return shots
 
 
 def open_task(experiment: Experiment) -> Task:
@@ -79,30 +108,40 @@ def open_task(experiment: Experiment) -> Task:
     classifies = config.dataset.task_type == "classification"
     judged = [] if experiment.endpoint == "train" else ["test", "validation"]
     needs_train = experiment.trains or _draws_examples(experiment)
-    optional = ["train"] if classifies and not needs_train else []
-    splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, optional)
-    for rows in splits.named().values():
-        columns = [*config.prompting.input_columns, config.prompting.output_column]
-        check_columns(rows, columns, config.dataset.path)
-    labels = discover_labels(config, splits) if classifies else None
-    texts = label_texts(config, labels) if labels is not None else None
-    shown_for = dict(zip(labels, texts, strict=True)) if labels is not None and texts is not None else None
-    train = _labelled(experiment, splits, "train", shown_for)
-    return Task(
+    splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, ["train"])
+    read = splits if needs_train or _labels_come_from_train(config, splits) else replace(splits, train=None)
+    for rows in read.named().values():
+        _check_columns(rows, config)
+    labels = discover_labels(config, read) if classifies else None
+    texts = tuple(label_texts(config, labels)) if labels is not None else None
+    shown_for = _pairs(labels, texts)
+    there = {role: rows for role, rows in splits.named().items() if role in judged}
+    task = Task(
+        experiment=experiment,
         labels=labels,
-        label_texts=tuple(texts) if texts is not None else None,
-        train=train,
-        judged={role: rows for role in judged if (rows := _judged(experiment, splits, role, shown_for)) is not None},
-        shots=_shots(experiment, train, labels),
+        label_texts=texts,
+        train_rows=splits.train,
+        judged={role: _judged(config, rows, role, shown_for) for role, rows in there.items()},
     )
+    if uses_shots(config, experiment.endpoint):
+        log.debug("%d shots drawn", len(task.shots))  # now: what is wrong with them is said before anything else runs
+    else:
+        _say_that_shots_are_unused(experiment)
+    return task
 
 
 def fingerprint(task: Task, path: Path) -> dict[str, Any]:
     """What data this was: where it lies, its content's hash if it is local, rows of each split."""
     sizes = {role: len(rows) for role, rows in task.judged.items()}
-    if task.train is not None:
-        sizes["train"] = len(task.train)
+    if task.train_rows is not None:
+        sizes["train"] = len(task.train_rows)
     return {"path": str(path), "sha256": hash_path(path) if path.exists() else None, "rows": sizes}
+
+
+def train_key(config: ExperimentConfig) -> str:
+    """Equal for train splits with the same rows in the same order, so that their row numbers mean the same rows."""
+    data = identity(config, "train", None)["sections"]["dataset"]  # local files by their content
+    return digest(canonical_json([data["path"], data.get("args"), data.get("train_split")]), 16)
 
 
 def _draws_examples(experiment: Experiment) -> bool:
@@ -110,34 +149,47 @@ def _draws_examples(experiment: Experiment) -> bool:
     return experiment.endpoint != "train" and inference is not None and inference.icl_examples > 0
 
 
-def _labelled(
-    experiment: Experiment, splits: Splits, role: str, shown_for: dict[str, str] | None
-) -> LabelledRows | None:
-    rows = splits.named().get(role)
-    if rows is None:
-        return None
+def _say_that_shots_are_unused(experiment: Experiment) -> None:
     config = experiment.config
-    texts = answers(rows, config.prompting.output_column, f"{config.dataset.path} ({role})")
+    if config.dataset.shots != 0 and config.model.adapter is None:
+        log.warning(
+            "dataset.shots is not used by %s: nothing is trained; name a trained adapter as model.adapter",
+            experiment.endpoint,
+        )
+
+
+def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
+    """Whether only the train split's answers can say which labels there are."""
+    if config.dataset.task_type != "classification" or config.dataset.labels:
+        return False
+    judged = replace(splits, train=None).named().values()
+    features = [rows.features.get(config.prompting.output_column) for rows in judged]
+    return not any(getattr(feature, "names", None) for feature in features)
+
+
+def _check_columns(rows: Dataset, config: ExperimentConfig) -> None:
+    check_columns(rows, [*config.prompting.input_columns, config.prompting.output_column], config.dataset.path)
+
+
+def _pairs(labels: tuple[str, ...] | None, texts: tuple[str, ...] | None) -> dict[str, str] | None:
+    """What is shown for each label; None for generation."""
+    return None if labels is None or texts is None else dict(zip(labels, texts, strict=True))
+
+
+def _labelled(config: ExperimentConfig, rows: Dataset, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
+    _check_columns(rows, config)
+    where = f"{config.dataset.path} ({role})"
+    texts = answers(rows, config.prompting.output_column, where)
+    if shown_for is not None and (unknown := sorted(set(texts) - set(shown_for))):
+        raise DataError(f'{where} has the label "{unknown[0]}", which is not among those known; set dataset.labels')
     shown = texts if shown_for is None else [shown_for[text] for text in texts]
     return LabelledRows(rows, tuple(texts), tuple(shown))
 
 
-def _judged(experiment: Experiment, splits: Splits, role: str, shown_for: dict[str, str] | None) -> LabelledRows | None:
+def _judged(config: ExperimentConfig, rows: Dataset, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
     """A split that is evaluated: all of it, or the constant sample of `max_n_test` rows, which is said in the log."""
-    labelled = _labelled(experiment, splits, role, shown_for)
-    if labelled is None:
-        return None
-    chosen = sample_rows(labelled.rows, experiment.config.dataset.max_n_test)
+    labelled = _labelled(config, rows, role, shown_for)
+    chosen = sample_rows(labelled.rows, config.dataset.max_n_test)
     if len(chosen) < len(labelled):
         log.info("Judging a constant sample of %d of the %d %s rows (max_n_test)", len(chosen), len(labelled), role)
     return labelled.select(chosen)
-
-
-def _shots(experiment: Experiment, train: LabelledRows | None, labels: tuple[str, ...] | None) -> Shots:
-    count = experiment.config.dataset.shots
-    if train is None or count == 0:
-        return Shots((), {}, 0)
-    shots = draw_shots(train.answers, labels, count, experiment.seed_of("shots"))
-    if not len(shots):
-        raise DataError(f"{experiment.config.dataset.path}: the train split has no row to draw shots from")
-    return shots

@@ -39,6 +39,9 @@ class RunningJob(Protocol):
     def poll(self) -> Status | None:
         """The status once it has ended, else None."""
 
+    def ask_to_end(self) -> None:
+        """Ask it and all its children to end, and return at once."""
+
     def stop(self) -> None:
         """End it and all its children: politely, after a few seconds not."""
 

@@ -1,19 +1,23 @@
 """Adapters on a base model by PEFT: made, loaded, saved. Knows nothing of how they are trained.
 
-A saved adapter opens in plain `PeftModel.from_pretrained` on an untouched base, whatever initialised it.
+A saved adapter opens in plain `PeftModel.from_pretrained` on an untouched base, whatever initialised it. Beside it lies
+`sft.json`, in which those who trained it say on what; PEFT does not look at it.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft.config.lora import AdapterSection, LoraSection
 from sft.errors import ModelError, did_you_mean
 from sft.initialization.initializers import initializer_problem, own_initializer
+from sft.io import parse_json
 from sft.log import get_logger
 from sft.model.quantization import quantization_method
 from sft.model.source import check_folder, import_peft, one_line, quiet
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER = "default"
+RECORD = "sft.json"
 
 logger = get_logger(__name__)
 
@@ -130,7 +135,23 @@ def _foreign_weights(loaded: PeftModel, path: Path) -> list[str]:
     return [name for name in names if name not in placed and "embed" not in name and "lm_head" not in name]
 
 
-def save_adapter(peft_model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base_name: str) -> None:
+def read_record(path: str | Path) -> Mapping[str, Any] | None:
+    """What `save_adapter` was told about the adapter at `path`; None where nothing readable is said."""
+    file = Path(path) / RECORD
+    try:
+        record = parse_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def save_adapter(
+    peft_model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    base_name: str,
+    record: Mapping[str, Any] | None = None,
+) -> None:
     """Write the adapter, its config and the tokenizer to `folder`; other files there stay.
 
     Each file is replaced in one move, the config (without which nothing is an adapter) last. Copies of the base's
@@ -138,6 +159,7 @@ def save_adapter(peft_model: PeftModel, tokenizer: PreTrainedTokenizerBase, fold
 
     Args:
         base_name: hub id or folder of the base, as the adapter's config shall name it.
+        record: what `read_record` shall find; None: nothing, not even what an earlier adapter left there.
     """
     from safetensors.torch import save_file
 
@@ -149,6 +171,9 @@ def save_adapter(peft_model: PeftModel, tokenizer: PreTrainedTokenizerBase, fold
             tokenizer.save_pretrained(temporary)
         save_file(tensors, str(Path(temporary) / "adapter_model.safetensors"), metadata={"format": "pt"})
         config.save_pretrained(temporary)
+        (folder / RECORD).unlink(missing_ok=True)  # an earlier adapter's: never beside this one's weights
+        if record is not None:
+            (Path(temporary) / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == "adapter_config.json"):
             file.replace(folder / file.name)
 

@@ -74,6 +74,7 @@ class Renderer:
     ) -> None:
         self.prompting = prompting
         self.max_seq_length = max_seq_length
+        self.limit_name = "max_seq_length"  # what messages call it; whoever sets another limit says which
         self.generation = generation
         self.round_size = max(round_size, 1)
         self.reserve = reserve
@@ -177,7 +178,7 @@ class Renderer:
             if not room:
                 raise DataError(
                     f"the row {_brief(row)} does not fit: without any input text, its prompt and answer take "
-                    f"{self._length(tokens)} tokens, and max_seq_length is {limit}"
+                    f"{self._length(tokens)} tokens, and {self.limit_name} is {limit}"
                 )
             room = max(room - excess, 0)
             kept = [self._cut(cut.text, keep) for cut, keep in zip(inputs, share(sizes, room), strict=True)]

@@ -1,9 +1,14 @@
-"""Prompts to look at: in colour for people, as JSON lines for programs. What is trained on stands out."""
+"""Prompts to look at: in colour for people, as JSON lines for programs. What is trained on stands out.
+
+Pieces of a prompt are never decoded alone: at the beginning of a text a sentencepiece tokenizer leaves out the space
+that stands before a word.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from rich.text import Text
@@ -53,8 +58,10 @@ def coloured(rows: Sequence[ShownRow], tokenizer: Any) -> Iterator[Text]:
         yield Text(_header(one), style="bold underline")
         yield _prompt(one.prompt, tokenizer)
         for label, ids in one.labels.items():
-            pieces = " ".join(repr(tokenizer.decode([token])) for token in ids)
-            yield Text(f"  label {label}: {ids} = {pieces}", style="dim")
+            pieces = _pieces(
+                tokenizer, [*one.prompt.ids, *ids], range(len(one.prompt.ids), len(one.prompt.ids) + len(ids))
+            )
+            yield Text(_printable(f"  label {label}: {ids} = {' '.join(map(repr, pieces[1:]))}"), style="dim")
         yield Text("")
     yield LEGEND
 
@@ -71,18 +78,37 @@ def _header(one: ShownRow) -> str:
 
 def _prompt(prompt: Prompt, tokenizer: Any) -> Text:
     """The text of the very ids, so that what is shown is what the model reads."""
-    text = Text()
-    place = 0
+    borders, styles = [], []
     for span in prompt.spans:
-        text.append(_decoded(tokenizer, prompt.ids[place : span.start]), _STYLES["template"])
-        text.append(_decoded(tokenizer, prompt.ids[span.start : span.end]), _STYLES[span.kind])
-        place = span.end
-    text.append(_decoded(tokenizer, prompt.ids[place:]), _STYLES["template"])
-    text.append(_decoded(tokenizer, prompt.completion_ids), _STYLES["completion"])
+        borders += [span.start, span.end]
+        styles += [_STYLES["template"], _STYLES[span.kind]]
+    pieces = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*borders, len(prompt.ids)])
+    text = Text()
+    for piece, style in zip(pieces, [*styles, _STYLES["template"], _STYLES["completion"]], strict=True):
+        text.append(_printable(piece), style)
     return text
 
 
+def _pieces(tokenizer: Any, ids: Sequence[int], borders: Sequence[int]) -> list[str]:
+    """The text of all `ids`, divided at `borders`: what the tokens up to each border add to those up to the last.
+
+    A character of several tokens belongs to the piece that completes it.
+    """
+    whole = _decoded(tokenizer, ids)
+    ends = accumulate((_shared(_decoded(tokenizer, ids[:border]), whole) for border in borders), max)
+    return [whole[start:end] for start, end in pairwise([0, *ends, len(whole)])]
+
+
+def _shared(first: str, second: str) -> int:
+    """How many characters both texts begin with."""
+    differ = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(differ, min(len(first), len(second)))
+
+
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The ids as text; control characters from data never reach the terminal."""
-    text = str(tokenizer.decode(list(ids), skip_special_tokens=False)) if ids else ""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False)) if ids else ""
+
+
+def _printable(text: str) -> str:
+    """Control characters from data never reach the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sft.report.notes import notes
 from sft.report.rows import Comparison
 from sft.report.table import Table, comparison_table, runs_table
 
@@ -11,9 +12,11 @@ from sft.report.table import Table, comparison_table, runs_table
 def render_markdown(comparison: Comparison) -> str:
     """Comparison, failures, every run, and how to read it."""
     done = sum(run.result is not None for run in comparison.runs)
+    number = len(comparison.rows)
+    configurations = "1 configuration" if number == 1 else f"{number} configurations"
     parts = [
         "# Comparison",
-        f"{len(comparison.rows)} configurations, {done} of {len(comparison.runs)} experiments done.",
+        f"{configurations}, {done} of {len(comparison.runs)} experiments done.",
         _table(comparison_table(comparison)),
         _how_to_read(comparison),
     ]
@@ -32,19 +35,23 @@ def _table(table: Table) -> str:
 
 
 def _failures(comparison: Comparison) -> str:
-    return "\n".join(
-        f"- **{escape(run.name)}**: {run.state}. {escape(run.error)} Log: `runs/{run.folder.path.name}/log.txt`"
-        for run in comparison.unfinished
-    )
+    lines = []
+    for run in comparison.unfinished:
+        parts = [f"- **{escape(run.name)}**: {'not run yet' if run.state == 'missing' else run.state}."]
+        if run.error:
+            parts.append(escape(run.error))
+        if run.folder.log_file.exists():
+            parts.append(f"Log: `runs/{run.folder.path.name}/log.txt`")
+        lines.append(" ".join(parts))
+    return "\n".join(lines)
 
 
 def _how_to_read(comparison: Comparison) -> str:
-    chosen = "on the validation split" if comparison.chosen_on == "validation" else "on the test split itself"
-    return (
+    reading = (
         "Each row is one configuration: mean ± standard deviation (n - 1) over its seeds, `n` runs; `labelled` is the "
-        "number of labelled examples that the recipe used in all.\n"
-        f"The best mean of a column, chosen {chosen}, is **bold**; a difference smaller than the spread says little."
+        "number of labelled examples that the recipe used in all. A difference smaller than the spread says little."
     )
+    return "\n".join([reading, *map(escape, notes(comparison, "In bold: the"))])
 
 
 def escape(text: str) -> str:

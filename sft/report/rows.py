@@ -1,64 +1,21 @@
-"""From run folders to rows: runs that differ only by seed are one row, with mean and standard deviation.
+"""From runs to rows: runs that differ only by seed are one row, with mean and standard deviation; and which is best.
 
-Knows result files and the plan; knows nothing of Markdown or terminals.
+Knows nothing of files, Markdown or terminals.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sft.config.schema import ExperimentConfig
 from sft.config.varying import Setting, varying_settings
 from sft.errors import UserError, did_you_mean
-from sft.results.schema import RunResult, RunState
-from sft.results.store import ResultStore, RunFolder
-
-# Shown in tables, in this order, where a run has them; aggregated_results.json holds all.
-HEADLINE_METRICS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "ece": "ECE",
-    "exact_match": "exact match",
-    "token_f1": "token F1",
-    "rougeL": "ROUGE-L",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-}
-LOWER_IS_BETTER = frozenset({"ece", "brier", "log_loss"})
-
-
-@dataclass(frozen=True)
-class Run:
-    """One experiment, finished or not.
-
-    Args:
-        name, id, recipe_id, seed, folder: of the experiment.
-        config: its validated config, for what varies.
-        state: `done`, `failed`, `oom`, `timeout`, `interrupted`, `running` or `missing`.
-        error: why it did not finish.
-        result: its valid result, if it finished.
-    """
-
-    name: str
-    id: str
-    recipe_id: str
-    seed: int
-    folder: RunFolder
-    config: ExperimentConfig
-    state: str
-    error: str = ""
-    result: RunResult | None = None
-
-    def metrics(self, split: str = "test") -> dict[str, float]:
-        """The plain numbers of its result."""
-        if self.result is None:
-            return {}
-        values = self.result.results if split == "test" else self.result.results.get(split, {})
-        return {key: float(v) for key, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+from sft.report.metrics import HEADLINE_METRICS, best_of, is_asked_for
+from sft.report.runs import Run, all_runs, planned_runs
+from sft.results.store import ResultStore
 
 
 class Estimate(NamedTuple):
@@ -84,6 +41,14 @@ class Row:
         """How many of its runs have a result."""
         return sum(run.result is not None for run in self.runs)
 
+    def on(self, split: str) -> Mapping[str, Estimate]:
+        """Its metrics on a split."""
+        return self.validation if split == "validation" else self.metrics
+
+    def judged_rows(self, split: str = "test") -> frozenset[str]:
+        """What its runs were judged on: one text per distinct set of rows."""
+        return frozenset(rows for run in self.runs if (rows := run.judged_rows(split)) is not None)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -94,8 +59,9 @@ class Comparison:
         rows: one per configuration, in the same order.
         settings: what varies between rows; each setting's values stand in the order of `rows`.
         metrics: keys of the metrics shown, in order.
-        best: metric -> index of the best row.
-        chosen_on: the split on which the best row was chosen.
+        best: metric -> indices of the rows that are best, several where they are equal.
+        chosen_on: the split on which the best rows were chosen.
+        comparable: whether all rows that were judged were judged on the same data.
         baseline: index of the row that others are compared with.
     """
 
@@ -103,8 +69,9 @@ class Comparison:
     rows: tuple[Row, ...]
     settings: tuple[Setting, ...]
     metrics: tuple[str, ...]
-    best: Mapping[str, int]
+    best: Mapping[str, tuple[int, ...]]
     chosen_on: str
+    comparable: bool
     baseline: int | None = None
 
     @property
@@ -112,30 +79,38 @@ class Comparison:
         """The runs without a result."""
         return tuple(run for run in self.runs if run.result is None)
 
+    @property
+    def partial(self) -> bool:
+        """Whether a row lacks some of its runs, and so was not considered as best."""
+        return any(0 < row.finished < len(row.runs) for row in self.rows)
+
 
 def compare(store: ResultStore, everything: bool = False, baseline: str | None = None) -> Comparison:
     """Lay out the runs of the last grid; with `everything`, or without a plan, all runs of the folder.
 
     Raises:
-        UserError: no row has the name of the baseline, or there is nothing to report.
+        UserError: no row has the name of the baseline, the plan cannot be read, or there is nothing to report.
     """
-    plan = None if everything else store.plan()
-    runs = _planned_runs(store, plan) if plan is not None else _all_runs(store)
+    planned = None if everything else planned_runs(store)
+    runs = all_runs(store) if planned is None else planned
     if not runs:
         raise UserError(f"{store.root}: no runs to report; run-experiments writes them")
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.recipe_id, []).append(run)
     rows = tuple(_row(group) for group in groups.values())
-    metrics = tuple(key for key in HEADLINE_METRICS if any(key in row.metrics for row in rows))
-    on_validation = bool(rows) and all(row.validation for row in rows if row.metrics) and any(r.metrics for r in rows)
+    metrics = _shown_metrics(rows)
+    judged = [row for row in rows if row.metrics]
+    chosen_on = "validation" if judged and all(row.validation for row in judged) else "test"
+    comparable = _same_rows(judged, chosen_on)
     return Comparison(
         runs=tuple(runs),
         rows=rows,
         settings=tuple(varying_settings([row.runs[0].config for row in rows])),
         metrics=metrics,
-        best={key: best for key in metrics if (best := _best(rows, key, on_validation)) is not None},
-        chosen_on="validation" if on_validation else "test",
+        best={key: best for key in metrics if comparable and (best := _best(rows, key, chosen_on))},
+        chosen_on=chosen_on,
+        comparable=comparable,
         baseline=None if baseline is None else _named(rows, baseline),
     )
 
@@ -147,43 +122,17 @@ def _named(rows: Sequence[Row], name: str) -> int:
     return names.index(name)
 
 
-def _planned_runs(store: ResultStore, plan: Sequence[Mapping[str, Any]]) -> list[Run]:
-    runs = []
-    for entry in plan:
-        folder = store.folder(str(entry["id"]), str(entry["folder"]).rpartition("-")[0])
-        result, state = folder.result(), folder.state()
-        config = ExperimentConfig.model_validate_json(json.dumps(entry["config"]))
-        runs.append(
-            Run(
-                name=str(entry["name"]),
-                id=str(entry["id"]),
-                recipe_id=str(entry["recipe_id"]),
-                seed=int(entry["seed"]),
-                folder=folder,
-                config=config,
-                state="done" if result else _state(state),
-                error="" if result or state is None else state.error,
-                result=result,
-            )
-        )
-    return runs
-
-
-def _all_runs(store: ResultStore) -> list[Run]:
-    runs = []
-    for folder in store.folders():
-        result = folder.result()
-        if result is None:
-            continue  # without a plan there is no telling whether it is wanted
-        config = ExperimentConfig.model_validate_json(json.dumps(result.config))
-        runs.append(
-            Run(result.name, result.id, result.recipe_id, result.seed, folder, config, state="done", result=result)
-        )
-    return runs
-
-
-def _state(state: RunState | None) -> str:
-    return "missing" if state is None else state.state
+def _shown_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The leading metrics that some row has, then those that a config asked for."""
+    leading = [key for key in HEADLINE_METRICS if any(key in row.metrics for row in rows)]
+    asked = [
+        key
+        for row in rows
+        if row.runs[0].config.evaluation.metrics
+        for key in row.metrics
+        if is_asked_for(key, row.runs[0].config.dataset.task_type)
+    ]
+    return tuple(dict.fromkeys([*leading, *asked]))
 
 
 def _row(runs: Sequence[Run]) -> Row:
@@ -207,13 +156,22 @@ def _estimates(values: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     return estimates
 
 
-def _best(rows: Sequence[Row], metric: str, on_validation: bool) -> int | None:
-    """The row with the best mean: of the validation split where all rows have one, so as not to choose on the test."""
-    means = {
-        index: (row.validation if on_validation else row.metrics)[metric].mean
+def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
+    """The rows with the best mean: of the validation split where all rows have one, so as not to choose on the test.
+
+    Only whole rows compete: all their runs have the metric.
+    """
+    whole = {
+        index: row.on(chosen_on)[metric].mean
         for index, row in enumerate(rows)
-        if metric in (row.validation if on_validation else row.metrics)
+        if metric in row.on(chosen_on) and row.on(chosen_on)[metric].n == len(row.runs)
     }
-    if len(means) < 2:
-        return None
-    return (min if metric in LOWER_IS_BETTER else max)(means, key=lambda index: means[index])
+    best = best_of(metric, tuple(whole.values())) if len(whole) > 1 else None
+    if best is None:
+        return ()
+    return tuple(index for index, mean in whole.items() if math.isclose(mean, best, rel_tol=1e-9, abs_tol=1e-12))
+
+
+def _same_rows(rows: Sequence[Row], chosen_on: str) -> bool:
+    """Whether the test rows, and those that the best is chosen on, are the same for all."""
+    return all(len(frozenset().union(*(row.judged_rows(split) for row in rows))) <= 1 for split in {"test", chosen_on})

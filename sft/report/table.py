@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sft.report.rows import HEADLINE_METRICS, Comparison, Estimate, Row, Run
+from sft.report.metrics import number, signed, title
+from sft.report.rows import Comparison, Estimate, Row
+from sft.report.runs import Run
 
 
 class Table(NamedTuple):
@@ -15,29 +17,47 @@ class Table(NamedTuple):
     best: set[tuple[int, int]]
 
 
+class _Column(NamedTuple):
+    """A metric on a split, as a column."""
+
+    metric: str
+    split: str
+    header: str
+
+
 def comparison_table(comparison: Comparison) -> Table:
     """One row per configuration: what varies, labelled examples, metrics, number of finished runs.
 
-    With a baseline, a column holds the difference of the leading metric to that row's.
+    Where the best is chosen on the validation split, a column holds the leading metric on it. With a baseline, a column
+    holds the difference of the leading metric to that row's.
     """
     shown = list(comparison.settings)
-    header = [setting.name for setting in shown] or ["experiment"]
+    columns = _columns(comparison)
     leading = comparison.metrics[0] if comparison.metrics and comparison.baseline is not None else None
-    header += ["labelled", *(HEADLINE_METRICS[key] for key in comparison.metrics)]
-    header += [f"Δ {HEADLINE_METRICS[leading]}", "n"] if leading else ["n"]
+    header = [setting.name for setting in shown] or ["experiment"]
+    header += ["labelled", *(column.header for column in columns)]
+    header += [f"Δ {title(leading)}", "n"] if leading else ["n"]
     rows, best = [], set()
     for index, row in enumerate(comparison.rows):
-        cells = [setting.values[index] for setting in shown] or [row.name]
+        cells = [setting.values[index] or "none" for setting in shown] or [row.name]
         cells.append(_labelled(row))
-        for key in comparison.metrics:
-            if comparison.best.get(key) == index:
+        for column in columns:
+            if index in comparison.best.get(column.metric, ()):
                 best.add((index, len(cells)))
-            cells.append(estimate(row.metrics.get(key)))
+            cells.append(estimate(row.on(column.split).get(column.metric), column.metric))
         if leading:
             cells.append(_difference(comparison, row, leading))
         cells.append(_finished(row))
         rows.append(cells)
     return Table(header, rows, best)
+
+
+def _columns(comparison: Comparison) -> list[_Column]:
+    columns = [_Column(key, "test", title(key)) for key in comparison.metrics]
+    if comparison.chosen_on == "validation" and columns:
+        leading = columns[0]
+        columns.insert(0, _Column(leading.metric, "validation", f"{leading.header} (validation)"))
+    return columns
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -46,7 +66,7 @@ def runs_table(comparison: Comparison) -> Table:
         "experiment",
         "state",
         "labelled",
-        *(HEADLINE_METRICS[key] for key in comparison.metrics),
+        *map(title, comparison.metrics),
         "seconds",
         "run",
     ]
@@ -54,37 +74,27 @@ def runs_table(comparison: Comparison) -> Table:
     for run in comparison.runs:
         metrics = run.metrics()
         cells = [run.name, run.state, "-" if run.result is None else str(run.result.labelled_examples)]
-        cells += [number(metrics.get(key)) for key in comparison.metrics]
+        cells += [number(metrics.get(key), key) for key in comparison.metrics]
         cells += [_seconds(run), run.folder.path.name]
         rows.append(cells)
     return Table(header, rows, set())
 
 
-def estimate(value: Estimate | None) -> str:
-    """`.655 ± .021`; without a spread for a single run."""
+def estimate(value: Estimate | None, metric: str = "") -> str:
+    """`.655 ± .021`, both on the metric's scale; without a spread for a single run."""
     if value is None:
         return "-"
-    return number(value.mean) if value.std is None else f"{number(value.mean)} ± {number(value.std)}"
-
-
-def number(value: float | None) -> str:
-    """Three decimals without the leading zero; one decimal for figures on a scale to 100."""
-    if value is None:
-        return "-"
-    if abs(value) >= 1.5:
-        return f"{value:.1f}"
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+    mean = number(value.mean, metric)
+    return mean if value.std is None else f"{mean} ± {number(value.std, metric)}"
 
 
 def _difference(comparison: Comparison, row: Row, metric: str) -> str:
-    """The mean's difference to the baseline's, with its sign."""
-    base = comparison.rows[comparison.baseline or 0].metrics.get(metric)
-    mine = row.metrics.get(metric)
-    if base is None or mine is None:
+    """The mean's difference to the baseline's, with its sign; none between rows judged on different data."""
+    baseline = comparison.rows[comparison.baseline or 0]
+    base, mine = baseline.metrics.get(metric), row.metrics.get(metric)
+    if base is None or mine is None or len(baseline.judged_rows() | row.judged_rows()) > 1:
         return "-"
-    difference = mine.mean - base.mean
-    return f"{'+' if difference >= 0 else '-'}{number(abs(difference))}"
+    return signed(mine.mean - base.mean, metric)
 
 
 def _labelled(row: Row) -> str:

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+from sft.log import plain
+from sft.report.notes import notes
 from sft.report.rows import Comparison
+from sft.report.runs import Run
 from sft.report.table import Table, comparison_table
 
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
+NAMED = 8  # runs that are named in one line
 
 
 def render_text(comparison: Comparison) -> str:
-    """The table, a legend when something is marked, and the runs that have no result."""
-    table = comparison_table(comparison)
-    lines = _aligned(table)
-    if table.best:
-        lines.append(_legend(comparison))
-    for run in comparison.unfinished:
-        lines.append(f"{run.state}: {_plain(run.name)}  {_plain(run.error)}  {run.folder.log_file}")
+    """The table, how the best was chosen, and the runs that have no result."""
+    lines = [*_aligned(comparison_table(comparison)), *notes(comparison, "*")]
+    lines += [_failure(run) for run in comparison.unfinished if run.state != "missing"]
+    if missing := [plain(run.name) for run in comparison.unfinished if run.state == "missing"]:
+        more = ", …" if len(missing) > NAMED else ""
+        lines.append(f"{len(missing)} not run yet: {', '.join(missing[:NAMED])}{more}")
     return "\n".join(lines)
+
+
+def _failure(run: Run) -> str:
+    parts = [f"{run.state}: {plain(run.name)}", plain(run.error)]
+    if run.folder.log_file.exists():
+        parts.append(str(run.folder.log_file))
+    return "  ".join(part for part in parts if part)
 
 
 def _aligned(table: Table) -> list[str]:
     cells = [table.header] + [
-        [f"{_plain(cell)} *" if (r, c) in table.best else _plain(cell) for c, cell in enumerate(row)]
+        [f"{plain(cell)} *" if (r, c) in table.best else plain(cell) for c, cell in enumerate(row)]
         for r, row in enumerate(table.rows)
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _legend(comparison: Comparison) -> str:
-    if comparison.chosen_on == "validation":
-        return "* best on the validation split (the figures are of the test split)"
-    return "* best mean of its column"
-
-
-def _plain(text: str) -> str:
-    """Text from data and logs without control characters: no escape sequence reaches the terminal."""
-    return text.translate(_CONTROL)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from sft.io import write_atomic, write_json
 from sft.report.markdown import render_markdown
-from sft.report.rows import Comparison, Row, Run
+from sft.report.rows import Comparison, Row
+from sft.report.runs import Run
 from sft.results.store import ResultStore
 
 REPORT_VERSION = 1
@@ -34,6 +35,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "schema_version": REPORT_VERSION,
         "varying": [{"key": setting.key, "name": setting.name} for setting in comparison.settings],
         "chosen_on": comparison.chosen_on,
+        "same_rows_judged": comparison.comparable,
         "rows": [_row(comparison, index, row) for index, row in enumerate(comparison.rows)],
         "runs": [_run(run) for run in comparison.runs],
     }
@@ -49,7 +51,7 @@ def _row(comparison: Comparison, index: int, row: Row) -> dict[str, Any]:
         "runs": [run.id for run in row.runs],
         "finished": row.finished,
         "metrics": {
-            key: {"mean": value.mean, "std": value.std, "n": value.n, "best": comparison.best.get(key) == index}
+            key: {"mean": value.mean, "std": value.std, "n": value.n, "best": index in comparison.best.get(key, ())}
             for key, value in row.metrics.items()
         },
         "validation": {key: {"mean": v.mean, "std": v.std, "n": v.n} for key, v in row.validation.items()},

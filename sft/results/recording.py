@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +27,34 @@ def recording(folder: RunFolder) -> Iterator[Progress]:
     try:
         yield _Recorder(folder, started)
     except BaseException as error:
-        last_line = (str(error).strip() or type(error).__name__).splitlines()[-1][:500]
-        text = last_line if isinstance(error, UserError) else f"{type(error).__name__}: {last_line}"
-        ended = {"state": _state_for(error), "error": text, "exit_code": getattr(error, "exit_code", 1)}
+        ended = {"state": _state_for(error), "error": _text_of(error), "exit_code": _exit_code_of(error)}
         folder.write_state(started.model_copy(update=ended))
         raise
     folder.write_state(started.model_copy(update={"state": "done", "phase": ""}))
+
+
+def _text_of(error: BaseException) -> str:
+    """What happened, in one line."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted (Ctrl-C)"
+    if isinstance(error, SystemExit) and (name := _signal_name(error.code)):
+        return f"terminated ({name})"
+    last_line = (str(error).strip() or type(error).__name__).splitlines()[-1][:500]
+    return last_line if isinstance(error, UserError) else f"{type(error).__name__}: {last_line}"
+
+
+def _signal_name(code: object) -> str:
+    """The signal that an exit code of more than 128 stands for, else nothing."""
+    known = {128 + number: number.name for number in signal.Signals}
+    return known.get(code, "") if isinstance(code, int) else ""
+
+
+def _exit_code_of(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return getattr(error, "exit_code", 1)
 
 
 def _state_for(error: BaseException) -> Phase:

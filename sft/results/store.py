@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from sft.errors import UserError
-from sft.io import parse_json, write_atomic, write_json
+from sft.io import check_writable, parse_json, write_atomic, write_json
 from sft.results.schema import RunResult, RunState
 
 if TYPE_CHECKING:
@@ -129,14 +127,7 @@ class ResultStore:
         Raises:
             UserError: it cannot be made or written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root) as file:
-                file.write(b"probe")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            what = f"results folder {self.root} cannot be written: {reason}; choose another with --results-path"
-            raise UserError(what) from None
+        check_writable(self.root, "choose another --results-path")
 
     def folder(self, run_id: str, slug: str) -> RunFolder:
         """The folder of that id, whatever name it was made under; a new one is named `<slug>-<id>`."""

@@ -14,7 +14,7 @@ from sft.inference.answer import LabelAnswers, classify, complete, decide
 from sft.inference.generation import GenerationSettings
 from sft.inference.scores import LabelScores
 from sft.log import Progress
-from sft.prompting.plan import JudgedPrompts
+from sft.prompting.planned import JudgedPrompts
 from sft.steps.setup import Setup
 
 SCORINGS = ("sum", "mean", "first")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
-from sft.dataset.task import LabelledRows, fingerprint
+from sft.dataset.task import LabelledRows, fingerprint, train_key
 from sft.inference.answer import LabelAnswers
 from sft.prompting.render import Prompt
 from sft.results.environment import environment, resources
@@ -72,7 +72,7 @@ def build_result(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -
         config=recorded_config(experiment),
         results=results,
         shots=_shots_summary(setup, adapted, judged),
-        labelled_examples=len(_labelled_rows(adapted, judged)),
+        labelled_examples=labelled_examples(setup, adapted, judged),
         training=_training(adapted),
         timings=setup.clock.seconds(),
         resources=resources(),
@@ -81,10 +81,24 @@ def build_result(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -
     )
 
 
-def _labelled_rows(adapted: Adapted, judged: Mapping[str, Judged]) -> set[int]:
-    """Every labelled row that the recipe used: trained on, or shown in any prompt."""
-    trained = set(adapted.prompts.rows) | {row for shown in adapted.prompts.shown for row in shown}
-    return trained.union(*(set(shown) for one in judged.values() for shown in one.prompts.shown))
+def labelled_examples(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> int:
+    """How many labelled rows the recipe used: trained on, or shown in any prompt, each counted once.
+
+    Those that an adapter of `model.adapter` was trained on count too, where its record says so.
+    """
+    rows = adapted.labelled_rows.union(*(shown for one in judged.values() for shown in one.prompts.shown))
+    if adapted.record is None:
+        return len(rows)
+    if adapted.record.train_key == train_key(setup.config):
+        return len(rows.union(adapted.record.rows))
+    return len(rows) + adapted.record.labelled_examples  # of other data: none is among those shown here
+
+
+def _of_adapter(adapted: Adapted) -> int | None:
+    """Labelled rows that the adapter of `model.adapter` was trained on; None where that is unknown."""
+    if not adapted.loads_adapter:
+        return 0
+    return None if adapted.record is None else adapted.record.labelled_examples
 
 
 def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
@@ -95,6 +109,7 @@ def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged])
         "per_label": shots.per_label,
         "trained_on": len(adapted.prompts.rows),
         "held_out_as_examples": adapted.prompts.held_out,
+        "adapter_labelled_examples": _of_adapter(adapted),
         "training_prompts": _prompt_counts(adapted.prompts.prompts),
         "prompts": {role: _prompt_counts(one.prompts.prompts) for role, one in judged.items()},
         "examples_shown": {role: len({row for s in one.prompts.shown for row in s}) for role, one in judged.items()},

@@ -66,7 +66,7 @@ def _fitting_endpoint(grid: Grid) -> Endpoint:
     configs = grid.configs.values()
     if all(config.inference is None for config in configs):
         return "train"
-    if all(config.training is None and config.dataset.shots != 0 for config in configs):
+    if all(c.lora is None and c.adapter is None and c.training is None and c.dataset.shots != 0 for c in configs):
         return "evaluate"
     return "run-experiment"
 

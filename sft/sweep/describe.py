@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sft.config.experiment import Experiment
 from sft.errors import UserError
+from sft.log import plain
 from sft.results.store import ResultStore
 from sft.sweep.jobs import Plan, standing
 
@@ -20,9 +21,14 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
-        raise UserError(f'--seeds "{text}": whole numbers from 0, separated by commas, such as 13,14,15')
+    if not parts or not all(map(_is_seed, parts)):
+        raise UserError(f'--seeds "{text}": whole numbers from 0 to 4294967295, separated by commas, such as 13,14,15')
     return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def _is_seed(text: str) -> bool:
+    """Plain digits (`²` is one to `isdigit`) of a number that generators take: below 2 to the 32nd."""
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32
 
 
 def describe(plan: Plan) -> str:
@@ -31,17 +37,22 @@ def describe(plan: Plan) -> str:
     if number == 1:
         return "1 experiment."
     seeds = f", {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
-    text = f"{plan.configurations} configurations{seeds}: {number} experiments"
+    text = f"{counted(plan.configurations, 'configuration')}{seeds}: {number} experiments"
     if len(plan.seeds) > 1 and any(not e.is_random for e in plan.experiments):
         text += " (zero-shot without examples has nothing random: one run)"
     if varying := plan.varying():
-        text += f". Varying: {varying}"
+        text += f". Varying: {plain(varying)}"
     return text
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def describe_names(plan: Plan, most: int = 24) -> list[str]:
     """The experiments' names, one a line, at most `most`; none for a single one."""
-    names = [f"  {experiment.name}" for experiment in plan.experiments]
+    names = [f"  {plain(experiment.name)}" for experiment in plan.experiments]
     if len(names) < 2:
         return []
     more = len(names) - most
@@ -50,7 +61,7 @@ def describe_names(plan: Plan, most: int = 24) -> list[str]:
 
 def describe_duplicates(plan: Plan) -> list[str]:
     """One line per experiment that is the same work as an earlier one."""
-    return [f'"{name}" is the same work as "{first}": it runs once' for name, first in plan.duplicates]
+    return [f'"{plain(name)}" is the same work as "{plain(first)}": it runs once' for name, first in plan.duplicates]
 
 
 def count_done(plan: Plan, results: Path) -> int:
@@ -67,5 +78,5 @@ def describe_dry_run(plan: Plan, chosen: Sequence[Experiment], results: Path, re
         folder = store.folder(experiment.id, experiment.slug)
         where = standing(folder, retry_failed)
         note = " (add --retry-failed to run it again)" if where == "failed before" else ""
-        lines.append(f"{where:<14} {experiment.name}  {folder.path.name}{note}")
+        lines.append(f"{where:<14} {plain(experiment.name)}  {folder.path.name}{note}")
     return "\n".join(lines)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from sft.log import plain
 from sft.results.schema import RunState
 from sft.sweep.outcome import Failure
 
@@ -78,7 +79,7 @@ class Display:
         """An experiment failed (without `seconds`: before it started): one red line with why and where its log is."""
         self._count(seconds)
         text = f"{failure.state:<8} {failure.name}  {failure.error}  ({failure.log})"
-        self._console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(plain(text), style="red", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, lines: Sequence[Line]) -> None:
         """Redraw the running experiments; cheap to call often."""
@@ -89,9 +90,8 @@ class Display:
         for line in lines:
             state = line.state or RunState(state="running", phase="starting")
             step = f"{state.done}/{state.total}" if state.total else ""
-            table.add_row(
-                f"[bold]{escape(line.name)}[/]", state.phase, step, escape(state.note), duration(line.seconds)
-            )
+            cells = (state.phase, step, plain(state.note), duration(line.seconds))
+            table.add_row(Text(plain(line.name), style="bold"), *map(Text, cells))
         self._bar.update(self._task, completed=self._finished, eta=self._eta())
         self._live.update(Group(table, self._bar))
 
@@ -113,4 +113,4 @@ class Display:
         return f"  [{self._finished} of {self._total}{', ' + eta if eta else ''}]"
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(plain(text), markup=False, highlight=False, soft_wrap=True)

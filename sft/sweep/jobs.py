@@ -42,7 +42,7 @@ class Plan:
         settings = varying_settings([experiment.config for experiment in self.experiments])
         parts = []
         for setting in settings:
-            values = [value for value in dict.fromkeys(setting.values) if value != "-"]
+            values = [value or "none" for value in dict.fromkeys(setting.values) if value != "-"]
             parts.append(f"{setting.name} ({', '.join(values)})")
         return " · ".join(parts)
 

@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 
 class Failure(NamedTuple):
-    """An experiment that did not finish: its name, its state, why, and where its log lies."""
+    """An experiment that did not finish: its name, its state, why, where its log lies.
+
+    `retried`: the same command tries it again by itself; else only with `--retry-failed`.
+    """
 
     name: str
     state: str
     error: str
     log: Path
+    retried: bool = True
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class SweepOutcome:
         failed: those that ran now, or before without being retried, and did not finish.
         skipped: names of those that were done already.
         not_started: names of those that were left when the sweep ended early.
+        stopped: exit code of what ended the sweep early (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP), else 0.
         seconds: the sweep took.
     """
 
@@ -32,12 +37,12 @@ class SweepOutcome:
     failed: tuple[Failure, ...]
     skipped: tuple[str, ...]
     not_started: tuple[str, ...] = ()
-    interrupted: bool = False
+    stopped: int = 0
     seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 at least one failure, 130 interrupted."""
-        if self.interrupted:
-            return 130
+        """0 all well, 1 at least one failure, 129, 130 or 143 stopped from outside."""
+        if self.stopped:
+            return self.stopped
         return 1 if self.failed or self.not_started else 0

@@ -11,22 +11,29 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sft.config.experiment import Experiment
 from sft.io import parse_json, write_json
-from sft.log import get_logger
+from sft.launchers.local import bound_to_this_process
 from sft.sweep.jobs import config_of
 
-log = get_logger(__name__)
 
+class Checked(NamedTuple):
+    """What a check found.
 
-def check_data(experiments: Sequence[Experiment], plug_folder: Path) -> Mapping[str, str]:
-    """What is wrong with the data or tokenizer of each experiment that cannot run: id -> one line.
-
-    When the child itself breaks down, nothing is known to be wrong: each experiment then meets its trouble by itself.
+    `problems`: id -> one line, for each experiment that cannot run. `breakdown`: the last lines of a check that itself
+    broke down, else empty; nothing is known then, and each experiment meets its trouble by itself.
     """
+
+    problems: Mapping[str, str]
+    breakdown: str = ""
+
+
+def check_data(experiments: Sequence[Experiment], plug_folder: Path) -> Checked:
+    """What is wrong with the data or tokenizer of each experiment that cannot run."""
     if not experiments:
-        return {}
+        return Checked({})
     with tempfile.TemporaryDirectory(prefix="sft-check-") as name:
         request, answer = Path(name) / "request.json", Path(name) / "answer.json"
         write_json(request, {e.id: {"config": config_of(e), "endpoint": e.endpoint} for e in experiments})
@@ -36,10 +43,9 @@ def check_data(experiments: Sequence[Experiment], plug_folder: Path) -> Mapping[
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=bound_to_this_process(),
         )
         if child.returncode != 0:
             last_lines = "\n".join(child.stderr.strip().splitlines()[-5:])
-            log.warning("Checking the data first did not work, starting without:\n%s", last_lines)
-            return {}
-        problems: dict[str, str] = parse_json(answer.read_text(encoding="utf-8"))
-        return problems
+            return Checked({}, last_lines or f"exit code {child.returncode}")
+        return Checked(parse_json(answer.read_text(encoding="utf-8")))

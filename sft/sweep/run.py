@@ -11,7 +11,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from sft.config.experiment import Experiment
 from sft.io import write_json
 from sft.launchers import launcher_registry
 from sft.launchers.base import Job, Launcher, RunningJob, Status
+from sft.log import get_logger
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep.display import Display, Line
 from sft.sweep.jobs import Plan, config_of, plan_entries, standing
 from sft.sweep.outcome import Failure, SweepOutcome
 from sft.sweep.preflight import check_data
+
+log = get_logger(__name__)
 
 POLL_SECONDS = 0.1
 PLAN_VERSION = 1
@@ -76,36 +80,35 @@ class Sweep:
         self.to_run = [e for e in chosen if standings[e.id] == "to run"]
         self.done = [e for e in chosen if standings[e.id] == "done"]
         self.failed_before = [e for e in chosen if standings[e.id] == "failed before"]
+        self._waiting: deque[Experiment] = deque()
+        self._running: list[_Running] = []
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
 
     def run(self, display: Display) -> SweepOutcome:
-        """Run what is left to run. Ctrl-C ends the running ones and starts no more."""
-        start = time.monotonic()
+        """Run what is left to run. Ctrl-C, SIGTERM and SIGHUP end the running ones and start no more."""
+        start, stopped = time.monotonic(), 0
         write_plan(self._plan, self._store)
-        waiting: deque[Experiment] = deque()
-        running: list[_Running] = []
-        interrupted = False
+        self._waiting.extend(self.to_run)
         try:
-            waiting.extend(self._pass_preflight(display))
-            while running or (waiting and not self._is_over()):
-                while waiting and len(running) < self._options.jobs and not self._is_over():
-                    running.append(self._start(waiting.popleft(), display))
+            self._pass_preflight(display)
+            while self._running or (self._waiting and not self._is_over()):
+                while self._waiting and len(self._running) < self._options.jobs and not self._is_over():
+                    self._start(self._waiting[0], display)
                 time.sleep(POLL_SECONDS)
-                running = self._collect(running, display)
-        except (KeyboardInterrupt, SystemExit) as end:
-            for one in running:
-                one.job.stop()
-                self._record(one, RunState(state="interrupted", error="the sweep was stopped"), display)
-            if isinstance(end, SystemExit):
-                raise
-            interrupted = True
+                self._collect(display)
+        except KeyboardInterrupt:
+            stopped = 128 + signal.SIGINT
+        except SystemExit as end:  # what the command makes of SIGTERM and SIGHUP
+            stopped = end.code if isinstance(end.code, int) else 1
+        finally:  # a bug, too, leaves no process behind
+            self._stop_running(display)
         return SweepOutcome(
             succeeded=tuple(self._succeeded),
             failed=tuple(self._failed),
             skipped=tuple(e.name for e in self.done),
-            not_started=tuple(e.name for e in waiting),
-            interrupted=interrupted,
+            not_started=tuple(e.name for e in self._waiting),
+            stopped=stopped,
             seconds=time.monotonic() - start,
         )
 
@@ -120,20 +123,27 @@ class Sweep:
     def _is_over(self) -> bool:
         return self._options.fail_fast and len(self._failed) > len(self.failed_before)
 
-    def _pass_preflight(self, display: Display) -> list[Experiment]:
-        """The experiments whose data and tokenizer open; the others are recorded as failed."""
-        problems = check_data(self.to_run, self._options.plug_folder)
+    def _pass_preflight(self, display: Display) -> None:
+        """Leave waiting the experiments whose data and tokenizer open; record the others as failed."""
+        checked = check_data(self.to_run, self._options.plug_folder)
+        if checked.breakdown:
+            log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
         for experiment in self.to_run:
-            if experiment.id in problems:
-                folder = self._folder(experiment)
-                folder.write_config(config_of(experiment))
-                folder.write_state(RunState(state="failed", error=problems[experiment.id], exit_code=2))
-                folder.log_file.write_text(problems[experiment.id] + "\n", encoding="utf-8")
-                self._failed.append(_failure_of(experiment.name, folder))
-                display.failed(self._failed[-1])
-        return [e for e in self.to_run if e.id not in problems]
+            if experiment.id in checked.problems:
+                self._waiting.remove(experiment)
+                self._refuse(experiment, checked.problems[experiment.id], display)
 
-    def _start(self, experiment: Experiment, display: Display) -> _Running:
+    def _refuse(self, experiment: Experiment, problem: str, display: Display) -> None:
+        """Record an experiment that cannot run as failed, as if it had found out by itself."""
+        folder = self._folder(experiment)
+        folder.write_config(config_of(experiment))
+        folder.write_state(RunState(state="failed", error=problem, exit_code=2))
+        with folder.log_file.open("a", encoding="utf-8") as file:
+            file.write(problem + "\n")
+        self._failed.append(_failure_of(experiment.name, folder))
+        display.failed(self._failed[-1])
+
+    def _start(self, experiment: Experiment, display: Display) -> None:
         folder = self._folder(experiment)
         folder.write_config(config_of(experiment))
         folder.write_state(RunState(state="running", phase="starting", started=time.time()))
@@ -146,20 +156,38 @@ class Sweep:
             environment=_threads(self._options.jobs),
             timeout=self._options.timeout,
         )
+        self._running.append(_Running(experiment, folder, self._launcher.start(job), time.monotonic()))
+        self._waiting.remove(experiment)
         display.started(experiment.name)
-        return _Running(experiment, folder, self._launcher.start(job), time.monotonic())
 
-    def _collect(self, running: Sequence[_Running], display: Display) -> list[_Running]:
+    def _collect(self, display: Display) -> None:
         """Record the jobs that have ended; the others go on."""
-        left = []
-        for one in running:
-            status = one.job.poll()
-            if status is None:
-                left.append(one)
-            else:
+        for one in tuple(self._running):
+            if (status := one.job.poll()) is not None:
+                self._running.remove(one)
                 self._ended(one, status, display)
-        display.tick([Line(o.experiment.name, o.folder.state(), time.monotonic() - o.started) for o in left])
-        return left
+        now = time.monotonic()
+        display.tick([Line(o.experiment.name, o.folder.state(), now - o.started) for o in self._running])
+
+    def _stop_running(self, display: Display) -> None:
+        """End what still runs. All are asked before any is waited for, and nothing is printed before all have ended:
+        a second Ctrl-C, or a terminal that is gone, leaves none of them behind."""
+        if not self._running:
+            return
+        with _deaf():
+            for one in self._running:
+                one.job.ask_to_end()
+            for one in self._running:
+                one.job.stop()
+            ended, self._running = self._running, []
+            finished = [one.folder.result() is not None for one in ended]
+            for one, has_finished in zip(ended, finished, strict=True):
+                if has_finished:
+                    self._succeeded.append(one.experiment.name)
+                else:
+                    self._record(one, RunState(state="interrupted", error="the sweep was stopped"))
+        for failure in self._failed[len(self._failed) - finished.count(False) :]:
+            display.failed(failure)
 
     def _ended(self, one: _Running, status: Status, display: Display) -> None:
         result = one.folder.result()
@@ -167,12 +195,24 @@ class Sweep:
             self._succeeded.append(one.experiment.name)
             display.done(one.experiment.name, status.seconds, headline(result))
         else:
-            self._record(one, _state_after(one.folder, status, self._options.timeout), display)
+            self._record(one, _state_after(one.folder, status, self._options.timeout))
+            display.failed(self._failed[-1], status.seconds)
 
-    def _record(self, one: _Running, state: RunState, display: Display) -> None:
+    def _record(self, one: _Running, state: RunState) -> None:
         one.folder.write_state(state)
         self._failed.append(_failure_of(one.experiment.name, one.folder))
-        display.failed(self._failed[-1], time.monotonic() - one.started)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Inside, the signals that ask this process to end are ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _threads(jobs: int) -> dict[str, str]:
@@ -213,4 +253,4 @@ def _state_after(folder: RunFolder, status: Status, timeout: float | None) -> Ru
 
 def _failure_of(name: str, folder: RunFolder) -> Failure:
     state = folder.state() or RunState(state="failed", error="left no state")
-    return Failure(name, state.state, state.error, folder.log_file)
+    return Failure(name, state.state, state.error, folder.log_file, retried=standing(folder, False) == "to run")

@@ -108,6 +108,14 @@ def test_a_removed_name_says_what_to_do(name: str) -> None:
     assert problem.what == f"is no longer an argument: {REMOVED[name]}"
 
 
+@pytest.mark.parametrize("name", ["seed", "data_seed"])
+def test_the_seeds_are_given_in_the_config(name: str) -> None:
+    [problem] = translate_trainer_args({name: 13}).problems
+    assert problem.where == f"training.trainer_args.{name}"
+    assert problem.what == "is not the trainer's to choose: give seeds.training (or seed, the whole run's)"
+    assert name in trainer_arguments()  # else it would be an unknown key
+
+
 @pytest.mark.parametrize(
     ("args", "key", "what"),
     [

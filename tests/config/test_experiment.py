@@ -20,6 +20,10 @@ BASE: dict[str, Any] = {
 }
 
 
+GENERATION = {"path": "hub/data", "task_type": "generation", "shots": 4}
+ALL_SEEDS = {"shots": 1, "icl": 2, "init": 3, "training": 4}
+
+
 def experiment(seed: int = 13, endpoint: Endpoint = "run-experiment", name: str = "x", **changes: Any) -> Experiment:
     data = {section: dict(values) for section, values in BASE.items()}
     for key, value in changes.items():
@@ -89,14 +93,143 @@ def test_zero_shot_is_one_run_whatever_seed_and_initialiser() -> None:
 def test_drawn_examples_and_sampling_are_random() -> None:
     drawn = {"dataset__shots": 0, "inference": {"icl_examples": 2}}
     assert experiment(**drawn).id != experiment(**drawn, seed=14).id
-    sampled = {"dataset__shots": 0, "inference": {"generation_args": {"do_sample": True}}}
+    sampled = {"dataset": {**GENERATION, "shots": 0}, "inference": {"generation_args": {"do_sample": True}}}
     assert experiment(**sampled).id != experiment(**sampled, seed=14).id
+    assert experiment(**sampled, seeds=ALL_SEEDS).id != experiment(**sampled, seeds=ALL_SEEDS, seed=14).id
 
 
 def test_seeds_of_single_sources() -> None:
     one = experiment(seeds={"init": 7})
     assert (one.seed_of("init"), one.seed_of("shots")) == (7, 13)
     assert experiment().recipe_id == experiment(seed=99).recipe_id
+
+
+def identical(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    one, other = experiment(**first), experiment(**second)
+    assert (one.id == other.id) == (one.recipe_id == other.recipe_id)
+    return one.id == other.id
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"inference": {"icl_examples": 0, "random_icl": True, "icl_pool": "train"}}, {}),
+        ({"inference": {"icl_examples": 2, "icl_pool": "shots"}}, {"inference": {"icl_examples": 2}}),
+        (
+            {"dataset__shots": 0, "inference": {"icl_examples": 2, "icl_pool": "train"}},
+            {"dataset__shots": 0, "inference": {"icl_examples": 2}},
+        ),
+        ({"training": {"random_icl": True}}, {"training": {}}),
+        ({"model": {"name": "hub/model", "adapter": "hub/adapter"}}, {}),
+        ({"prompting__max_output_length": 9}, {}),
+        ({"inference": {"generation_args": {"do_sample": True}}}, {}),
+        ({"evaluation": {"tokenizer_name": "hub/other"}}, {}),
+        ({"seeds": {"icl": 5}}, {}),
+        (
+            {
+                "dataset": {**GENERATION, "labels": ["a", "b"]},
+                "prompting": {**BASE["prompting"], "verbalizers": {"a": "A"}},
+                "inference": {"label_scoring": "mean"},
+                "evaluation": {"ece_bins": 3, "ece_norm": "max"},
+            },
+            {"dataset": GENERATION},
+        ),
+        ({"endpoint": "evaluate"}, {"endpoint": "evaluate", "dataset__shots": 0, "seed": 14}),
+        (
+            {"endpoint": "evaluate", "inference": {"icl_examples": 2, "icl_pool": "train"}},
+            {"endpoint": "evaluate", "dataset__shots": 0, "inference": {"icl_examples": 2}},
+        ),
+        ({"endpoint": "predict", "evaluation": {"ece_bins": 3, "metrics": ["bleu"]}}, {"endpoint": "predict"}),
+        (
+            {
+                "endpoint": "train",
+                "dataset__test_split": "dev",
+                "dataset__validation_split": "val",
+                "dataset__max_n_test": 3,
+                "inference": {"icl_examples": 2, "batch_size": 3},
+                "evaluation": {"ece_bins": 3},
+            },
+            {"endpoint": "train"},
+        ),
+    ],
+)
+def test_what_has_no_effect_here_is_no_part_of_the_work(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert identical(first, second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"inference": {"icl_examples": 2, "icl_pool": "train"}}, {"inference": {"icl_examples": 2}}),
+        ({"inference": {"icl_examples": 2, "random_icl": True}}, {"inference": {"icl_examples": 2}}),
+        (
+            {"training": {"icl_examples": 1, "random_icl": True}},
+            {"training": {"icl_examples": 1}},
+        ),
+        (
+            {"dataset__shots": 0, "model": {"name": "hub/model", "adapter": "hub/adapter"}},
+            {"dataset__shots": 0},
+        ),
+        ({"dataset": GENERATION, "prompting__max_output_length": 9}, {"dataset": GENERATION}),
+        ({"dataset": GENERATION, "evaluation": {"tokenizer_name": "hub/other"}}, {"dataset": GENERATION}),
+        ({"dataset": GENERATION, "inference": {"generation_args": {"num_beams": 2}}}, {"dataset": GENERATION}),
+        ({"dataset__labels": ["a", "b"]}, {}),
+        ({"prompting__verbalizers": {"a": "A"}}, {}),
+        ({"inference": {"label_scoring": "mean"}}, {}),
+        ({"dataset__max_n_test": 3}, {}),
+        (
+            {"endpoint": "evaluate", "inference": {"icl_examples": 2}},
+            {"endpoint": "evaluate", "dataset__shots": 8, "inference": {"icl_examples": 2}},
+        ),
+        ({"endpoint": "evaluate", "dataset__test_split": "dev"}, {"endpoint": "evaluate"}),
+        ({"endpoint": "evaluate", "evaluation": {"ece_bins": 3}}, {"endpoint": "evaluate"}),
+        ({"endpoint": "train", "inference": {"max_seq_length": 64}}, {"endpoint": "train"}),
+        ({"endpoint": "train", "inference": {"tokenizer_name": "hub/other"}}, {"endpoint": "train"}),
+        ({"seeds": {"icl": 5}, "inference": {"icl_examples": 2}}, {"inference": {"icl_examples": 2}}),
+        ({"seeds": {"icl": 5}, "training": {"icl_examples": 1}}, {"training": {"icl_examples": 1}}),
+    ],
+)
+def test_the_same_settings_count_where_they_have_an_effect(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert not identical(first, second)
+
+
+def test_the_seed_counts_only_where_something_follows_it() -> None:
+    trained = {"shots": 1, "init": 3, "training": 4}
+    assert experiment(seeds=trained).id == experiment(seeds=trained, seed=14).id
+    assert not experiment(seeds=trained).is_random
+    for left in trained:
+        some = {source: seed for source, seed in trained.items() if source != left}
+        assert experiment(seeds=some).id != experiment(seeds=some, seed=14).id, left
+    for icl in ({"inference": {"icl_examples": 1}}, {"training": {"icl_examples": 1}}):
+        assert experiment(seeds=trained, **icl).id != experiment(seeds=trained, **icl, seed=14).id
+        assert experiment(seeds=ALL_SEEDS, **icl).id == experiment(seeds=ALL_SEEDS, **icl, seed=14).id
+    changed = [experiment(seeds={**trained, source: 9}).id for source in trained]
+    assert len({experiment(seeds=trained).id, *changed}) == 4
+
+
+def test_the_order_of_all_rows_is_random_too() -> None:
+    everything = {"dataset__shots": "all", "seeds": {"init": 3, "training": 4}}
+    assert experiment(**everything).id != experiment(**everything, seed=14).id
+
+
+def test_files_of_a_pattern_count_by_content(tmp_path: Path) -> None:
+    def of(pattern: str) -> str:
+        return experiment(dataset__path="csv", dataset__args={"data_files": {"test": pattern}}).id
+
+    for name in ("here", "there"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        for file in ("te1.csv", "te2.csv", "inner/te3.csv"):
+            (tmp_path / name / file).write_text(f"text,label\n{file},y\n")
+    here, there = tmp_path / "here", tmp_path / "there"
+    (there / "train.csv").write_text("not among them")
+    assert of(f"{here}/te*.csv") == of(f"{there}/te*.csv") == of(f"{there}/te?.csv")
+    assert of(f"{here}/**/te*.csv") == of(f"{there}/**/te*.csv") != of(f"{here}/te*.csv")
+    before = of(f"{there}/te*.csv")
+    (there / "te2.csv").write_text("text,label\nedited,y\n")
+    assert of(f"{there}/te*.csv") != before
+    (here / "te4.csv").write_text("text,label\nmore,y\n")
+    assert of(f"{here}/te*.csv") != before
+    assert of(f"{here}/no*.csv") != of(f"{there}/no*.csv")
 
 
 def test_local_data_counts_by_content_not_by_place(tmp_path: Path) -> None:

@@ -125,6 +125,6 @@ def test_the_config_holds_absolute_paths(places: tuple[Path, Path], data: dict[s
 def test_plugs_are_looked_for_last(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     here, folder = places
     monkeypatch.setattr(sys, "path", ["/libraries"])
-    assert plug_paths(folder) == [str(folder), str(here)]
+    assert plug_paths(folder) == [str(here), str(folder)]
     plug_paths(folder)
-    assert sys.path == ["/libraries", str(folder), str(here)]
+    assert sys.path == ["/libraries", str(here), str(folder)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -57,3 +58,47 @@ def test_a_timeout_ends_the_job_with_its_children(
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the grandchild lives on"
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
+def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from sft.launchers.base import Job\n"
+        "from sft.launchers.local import LocalLauncher\n"
+        "child = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        f"LocalLauncher().start(Job((sys.executable, '-c', child), Path({str(log)!r})))\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 30
+    while not (log.exists() and log.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, "the child never started"
+        time.sleep(0.01)
+    child = psutil.Process(int(log.read_text()))
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 2
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.01)
+
+
+def test_asking_twice_sends_one_signal(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('asked', flush=True), time.sleep(0.5), sys.exit(7)))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    job, log = start(tmp_path, code), tmp_path / "new" / "log.txt"
+    deadline = time.monotonic() + 30
+    while "ready" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    job.ask_to_end()
+    job.stop()
+    assert finish(job).exit_code == 7
+    assert log.read_text().split() == ["ready", "asked"]

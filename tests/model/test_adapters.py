@@ -14,7 +14,7 @@ from peft import PeftModel
 from sft.config.lora import AdapterSection, LoraSection
 from sft.config.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError
-from sft.model.adapters import create_adapter, load_adapter, save_adapter
+from sft.model.adapters import create_adapter, load_adapter, read_record, save_adapter
 from sft.model.load import load_model
 
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
@@ -164,6 +164,16 @@ def test_saving_replaces_its_own_files_and_leaves_others(
     assert first["notes.txt"] == b"mine"
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} < set(first)
     assert not any(name.startswith(".") for name in first)
+
+
+def test_a_record_lies_beside_its_own_adapter_only(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    model = create_adapter(make_model(), lora(), None, 5)
+    save_adapter(model, tokenizer, tmp_path / "saved", "some/base", {"run": "first"})
+    assert read_record(tmp_path / "saved") == {"run": "first"}
+    save_adapter(model, tokenizer, tmp_path / "saved", "some/base")
+    assert read_record(tmp_path / "saved") is None
 
 
 def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:

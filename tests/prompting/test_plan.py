@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sft.config.schema import ExperimentConfig
 from sft.dataset.task import open_task
 from sft.errors import DataError
 from sft.prompting.plan import PromptPlan
+from sft.prompting.render import Prompt
 
 MakeConfig = Callable[..., dict[str, Any]]
 
@@ -41,7 +43,9 @@ def test_fixed_examples_are_held_out_of_training(make_config: MakeConfig, tokeni
 
 
 def test_examples_drawn_per_row_never_hold_the_row(make_config: MakeConfig, tokenizer: Any) -> None:
-    config = make_config(dataset__shots=3, training__icl_examples=2, training__random_icl=True)
+    config = make_config(
+        dataset__shots=3, training__icl_examples=2, training__random_icl=True, inference={"max_seq_length": 900}
+    )
     trained = make_plan(config, tokenizer).training()
     assert len(trained.prompts) == 9
     assert {len(shown) for shown in trained.shown} == {6}
@@ -83,6 +87,7 @@ def test_rounds_that_do_not_fit_are_left_out_for_all_rows(make_config: MakeConfi
     judged = make_plan(config, tokenizer).judged("test")
     (shown,) = set(judged.shown)
     assert len(shown) in (3, 6, 9)
+    assert {prompt.dropped_examples for prompt in judged.prompts} == {12 - len(shown)}
     assert all(len(p.prompt.ids) + max(map(len, p.label_ids)) <= 400 for p in judged.labelled)
 
 
@@ -92,3 +97,114 @@ def test_the_trainers_max_length_shortens_prompts_not_answers(make_config: MakeC
     assert max(len(p.ids) + len(p.completion_ids) for p in trained.prompts) <= 55
     assert any(p.cut_tokens for p in trained.prompts)
     assert all(p.completion_ids[-1] == tokenizer.eos_token_id for p in trained.prompts)
+
+
+def examples_in(prompt: Prompt) -> int:
+    """How many examples stand in a prompt, counted in the prompt itself."""
+    return sum(span.kind == "example_answer" for span in prompt.spans)
+
+
+@pytest.mark.parametrize("random_icl", [False, True])
+def test_only_examples_that_stand_in_the_prompt_are_said_to_be_shown(
+    make_config: MakeConfig, tokenizer: Any, random_icl: bool
+) -> None:
+    inference = {"icl_examples": 2, "icl_pool": "train", "random_icl": random_icl, "max_seq_length": 240}
+    judged = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    for prompt, shown in zip(judged.prompts, judged.shown, strict=True):
+        assert len(shown) == examples_in(prompt) == 3
+        assert prompt.dropped_examples == 3
+
+
+@pytest.mark.parametrize("random_icl", [False, True])
+def test_training_prompts_count_only_what_they_show(make_config: MakeConfig, tokenizer: Any, random_icl: bool) -> None:
+    config = make_config(
+        dataset__shots=4,
+        inference={"max_seq_length": 900},
+        training={"icl_examples": 2, "random_icl": random_icl, "trainer_args": {"max_length": 280}},
+    )
+    trained = make_plan(config, tokenizer).training()
+    for prompt, shown in zip(trained.prompts, trained.shown, strict=True):
+        assert len(shown) == examples_in(prompt) == 3
+        assert prompt.dropped_examples == 3
+
+
+def test_a_row_too_long_for_any_example_shows_none(make_config: MakeConfig, tokenizer: Any) -> None:
+    inference = {"icl_examples": 1, "icl_pool": "train", "random_icl": True, "max_seq_length": 100}
+    judged = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    assert set(judged.shown) == {()}
+    assert {prompt.dropped_examples for prompt in judged.prompts} == {3}
+
+
+def test_all_judged_splits_are_shown_the_same_fixed_examples(
+    make_config: MakeConfig, tokenizer: Any, tmp_path: Path
+) -> None:
+    rows = ["a lovely one,good", "an awful one,bad", "2 lovely,good", "2 awful,bad", "3 lovely,good", "3 awful,bad"]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "test.csv").write_text("text,label\nshort,good\n")
+    # validation is too long for both rounds, and holds one of the train split's texts
+    (tmp_path / "validation.csv").write_text(f"text,label\n{'long ' * 20},good\na lovely one,good\n")
+    config = make_config(
+        dataset={"path": str(tmp_path), "task_type": "classification", "validation_split": "validation"},
+        inference={"icl_examples": 2, "max_seq_length": 250},
+    )
+    for order in (["test", "validation"], ["validation", "test"]):
+        plan = make_plan(config, tokenizer)
+        judged = {role: plan.judged(role) for role in order}
+        (shown,) = {one for role in order for one in judged[role].shown}
+        assert len(shown) == 2
+        assert 0 not in shown  # the text that validation asks about
+        assert {examples_in(prompt) for role in order for prompt in judged[role].prompts} == {2}
+
+
+def test_whether_prompts_can_be_made_does_not_decide_for_the_run(
+    make_config: MakeConfig, tokenizer: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_text("text,label\nlovely,good\nawful,bad\n")
+    (tmp_path / "test.csv").write_text(f"text,label\nshort,good\n{'long ' * 30},good\n")
+    config = make_config(
+        dataset={"path": str(tmp_path), "task_type": "classification"},
+        inference={"icl_examples": 1, "max_seq_length": 200},
+    )
+    plan = make_plan(config, tokenizer)
+    assert examples_in(plan.first("test").prompts[0]) == 2
+    assert {examples_in(prompt) for prompt in plan.judged("test").prompts} == {0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training__trainer_args": {"max_length": 20}}, r"training\.trainer_args\.max_length is 20"),
+        ({"inference": {"max_seq_length": 20}}, r"inference\.max_seq_length is 20"),
+    ],
+)
+def test_the_limit_that_a_row_exceeds_is_named(
+    make_config: MakeConfig, tokenizer: Any, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        make_plan(make_config(**changes), tokenizer).training()
+    with pytest.raises(DataError, match=r"what the model reads at most is 19"):
+        make_plan(make_config(**changes), tokenizer, context=19).training()
+
+
+def test_long_trained_answers_do_not_break_the_shared_prefix(
+    make_config: MakeConfig, tokenizer: Any, tmp_path: Path
+) -> None:
+    answers = ["a"] * 8 + ["long" * 15] * 4
+    rows = "\n".join(f"q{n},{answer}" for n, answer in enumerate(answers))
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text(f"text,label\n{rows}\n")
+    config = make_config(
+        dataset={"path": str(tmp_path), "task_type": "generation", "shots": "all"},
+        training__icl_examples=2,
+        inference={"max_seq_length": 130, "generation_args": {"max_new_tokens": 1}},
+    )
+    for seed in range(6):
+        assert len(set(make_plan(config, tokenizer, seed).training().shown)) == 1
+
+
+def test_a_zero_shot_prompt_of_the_train_split_can_be_looked_at(make_config: MakeConfig, tokenizer: Any) -> None:
+    for task_type in ("generation", "classification"):
+        config = make_config(dataset__shots=0, dataset__task_type=task_type, lora=None, training=None)
+        (row,) = make_plan(config, tokenizer).look_at_training(trains=False, count=1)
+        assert "train 0 awful" in row.prompt.text
+        assert tokenizer.decode(row.prompt.completion_ids[:-1]) == "bad"

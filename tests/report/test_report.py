@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sft.config.experiment import Experiment
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.markdown import escape, render_markdown
-from sft.report.rows import Comparison, compare
-from sft.report.table import comparison_table, number
+from sft.report.metrics import number
+from sft.report.rows import Comparison, Estimate, compare
+from sft.report.table import comparison_table, estimate
 from sft.report.text import render_text
 from sft.report.write import write_report
 from sft.results.schema import RunResult, RunState
@@ -25,12 +28,13 @@ from sft.sweep.run import write_plan
 ACCURACY = {("shots=0", 13): 0.5, ("shots=4", 13): 0.6, ("shots=4", 14): 0.8, ("shots=16", 13): 0.9}
 
 
-def config(shots: int) -> ExperimentConfig:
+def config(shots: int, r: int = 8, metrics: Sequence[str] = (), instruction: str = "") -> ExperimentConfig:
     data: dict[str, Any] = {
         "dataset": {"path": "hub/data", "task_type": "classification", "shots": shots},
         "model": {"name": "hub/model"},
-        "lora": {"r": 8},
-        "prompting": {"input_columns": ["text"], "output_column": "label"},
+        "lora": {"r": r},
+        "evaluation": {"metrics": list(metrics)},
+        "prompting": {"input_columns": ["text"], "output_column": "label", "instruction": instruction},
         "training": {},
         "inference": {},
     }
@@ -42,7 +46,9 @@ def plan() -> Plan:
     return make_plan(Grid(Path("grid.jsonnet"), configs, (13, 14)), None)
 
 
-def finish(store: ResultStore, made: Plan, validation: dict[str, float] | None = None) -> None:
+def finish(
+    store: ResultStore, made: Plan, validation: dict[str, float] | None = None, data: dict[str, Any] | None = None
+) -> None:
     """Results for the runs in ACCURACY; the 16-shot run with seed 14 fails."""
     write_plan(made, store)
     for experiment in made.experiments:
@@ -55,24 +61,16 @@ def finish(store: ResultStore, made: Plan, validation: dict[str, float] | None =
         results: dict[str, Any] = {"accuracy": accuracy, "ece": 1 - accuracy, "confusion_matrix": [[1]]}
         if validation is not None:
             results["validation"] = {"accuracy": validation[name]}
-        folder.write_result(
-            RunResult(
-                name=experiment.name,
-                id=experiment.id,
-                recipe_id=experiment.recipe_id,
-                seed=experiment.seed,
-                endpoint="run-experiment",
-                config=config_of(experiment),
-                results=results,
-                shots={},
-                labelled_examples=3 * int(name.partition("=")[2]),
-                training={},
-                timings={"total": 1.0},
-                resources={},
-                environment={},
-                data={},
-            )
-        )
+        found = result_of(experiment, results, 3 * int(name.partition("=")[2]))
+        folder.write_result(found.model_copy(update={"data": data or {}}))
+
+
+def result_of(experiment: Experiment, results: dict[str, Any], labelled: int = 0) -> RunResult:
+    return RunResult(
+        name=experiment.name, id=experiment.id, recipe_id=experiment.recipe_id, seed=experiment.seed,
+        endpoint="run-experiment", config=config_of(experiment), results=results, shots={}, labelled_examples=labelled,
+        training={}, timings={"total": 1.0}, resources={}, environment={}, data={},
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -93,22 +91,34 @@ def test_runs_that_differ_by_seed_are_one_row(comparison: Comparison) -> None:
 
 
 def test_the_best_of_each_column_is_marked(comparison: Comparison) -> None:
-    assert comparison.best == {"accuracy": 2, "ece": 2}
-    assert ".900 *" in render_text(comparison)
-    assert "**.900**" in render_markdown(comparison)
+    assert comparison.best == {"accuracy": (1,), "ece": (1,)}  # the better third row lacks a run
+    assert ".700 ± .141 *" in render_text(comparison)
+    assert "* best mean of its column, chosen on the test split itself." in render_text(comparison)
+    assert "**.700 ± .141**" in render_markdown(comparison)
+    for text in (render_text(comparison), render_markdown(comparison)):
+        assert "Rows that lack some of their runs are not marked." in text
 
 
 def test_failures_are_shown_with_their_log(comparison: Comparison) -> None:
     (failed,) = comparison.unfinished
     assert failed.name == "shots=16 seed=14"
+    assert str(failed.folder.log_file) not in render_text(comparison)  # there is none
+    failed.folder.log_file.write_text("ValueError: boom")
     assert str(failed.folder.log_file) in render_text(comparison)
+    assert f"Log: `runs/{failed.folder.path.name}/log.txt`" in render_markdown(comparison)
     assert "ValueError: &lt;b&gt;\\|boom\\|&lt;/b&gt;" in render_markdown(comparison)
 
 
 def test_runs_that_never_started_are_named(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     write_plan(plan(), store)
-    assert {run.state for run in compare(store).unfinished} == {"missing"}
+    comparison = compare(store)
+    assert {run.state for run in comparison.unfinished} == {"missing"}
+    text = render_text(comparison)
+    names = "shots=0, shots=4 seed=13, shots=4 seed=14, shots=16 seed=13, shots=16 seed=14"
+    assert text.splitlines()[-1] == f"5 not run yet: {names}"
+    assert "log.txt" not in text + render_markdown(comparison)
+    assert "- **shots=16 seed=14**: not run yet." in render_markdown(comparison)
 
 
 def test_the_best_is_chosen_on_the_validation_split_where_there_is_one(tmp_path: Path) -> None:
@@ -116,8 +126,12 @@ def test_the_best_is_chosen_on_the_validation_split_where_there_is_one(tmp_path:
     finish(store, plan(), validation={"shots=0": 0.1, "shots=4": 0.9, "shots=16": 0.2})
     comparison = compare(store)
     assert comparison.chosen_on == "validation"
-    assert comparison.best["accuracy"] == 1
-    assert ".700 ± .141 *" in render_text(comparison)
+    assert comparison.best == {"accuracy": (1,)}
+    table = comparison_table(comparison)
+    assert table.header[2:4] == ["accuracy (validation)", "accuracy"]
+    assert [row[2] for row in table.rows] == [".100", ".900 ± .000", ".200"]
+    assert table.best == {(1, 2), (1, 3)}
+    assert "best mean on the validation split" in render_text(comparison)
 
 
 def test_a_baseline_adds_the_difference(tmp_path: Path) -> None:
@@ -135,7 +149,9 @@ def test_the_json_is_tidy(tmp_path: Path) -> None:
     data = json.loads(write_report(store, compare(store)).json.read_text())
     row = data["rows"][1]
     assert row["settings"] == {"dataset.shots": "4"}
-    assert row["metrics"]["accuracy"] == {"mean": 0.7, "std": statistics.stdev([0.6, 0.8]), "n": 2, "best": False}
+    assert row["metrics"]["accuracy"] == {"mean": 0.7, "std": statistics.stdev([0.6, 0.8]), "n": 2, "best": True}
+    assert not data["rows"][2]["metrics"]["accuracy"]["best"]
+    assert data["same_rows_judged"]
     assert [run["state"] for run in data["runs"]] == ["done"] * 4 + ["failed"]
     assert data["runs"][0]["results"]["confusion_matrix"] == [[1]]
 
@@ -143,8 +159,20 @@ def test_the_json_is_tidy(tmp_path: Path) -> None:
 def test_all_runs_of_a_folder_without_a_plan(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     finish(store, plan())
+    whole = compare(store)
     store.plan_file.unlink()
-    assert len(compare(store).runs) == 4
+    comparison = compare(store)
+    assert {run.id: (run.state, run.error) for run in comparison.runs} == {
+        run.id: (run.state, run.error) for run in whole.runs if run.result is not None
+    }
+    for experiment in plan().experiments:  # what each run's own process leaves first
+        store.folder(experiment.id, experiment.slug).write_config(config_of(experiment))
+    comparison = compare(store)
+    assert {row.runs[0].recipe_id: row.finished for row in comparison.rows} == {
+        row.runs[0].recipe_id: row.finished for row in whole.rows
+    }
+    (failed,) = comparison.unfinished
+    assert (failed.name, failed.state) == ("shots=16 seed=14", "failed")
     with pytest.raises(UserError, match="no runs to report"):
         compare(ResultStore(tmp_path / "elsewhere"))
 
@@ -171,10 +199,103 @@ def test_text_cannot_break_out_of_markdown(payload: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.6549, ".655"), (-0.25, "-.250"), (1.0, "1.000"), (0.0, ".000"), (43.21, "43.2"), (None, "-")]
+    ("value", "metric", "text"),
+    [
+        (0.6549, "accuracy", ".655"),
+        (-0.25, "mcc", "-.250"),
+        (-0.0004, "mcc", ".000"),
+        (1.0, "accuracy", "1.000"),
+        (0.0, "accuracy", ".000"),
+        (2.3456, "log_loss", "2.346"),
+        (43.21, "bleu", "43.2"),
+        (0.8123, "bleu", "0.8"),
+        (-0.04, "chrf", "0.0"),
+        (None, "bleu", "-"),
+    ],
 )
-def test_numbers(value: float | None, text: str) -> None:
-    assert number(value) == text
+def test_numbers(value: float | None, metric: str, text: str) -> None:
+    assert number(value, metric) == text
+
+
+def test_the_spread_has_the_scale_of_its_mean() -> None:
+    assert estimate(Estimate(43.21, 0.8123, 3), "bleu") == "43.2 ± 0.8"
+    assert estimate(Estimate(0.655, 0.0213, 3), "accuracy") == ".655 ± .021"
+
+
+def test_equal_rows_are_all_marked(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    finish(store, plan(), validation={"shots=0": 0.7, "shots=4": 0.7, "shots=16": 0.2})
+    comparison = compare(store)
+    assert comparison.best["accuracy"] == (0, 1)
+    assert render_text(comparison).count(" *") == 4  # on both splits
+
+
+def test_rows_judged_on_different_data_do_not_compete(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    made = plan()
+    finish(store, made, data={"sha256": "one", "rows": {"test": 50}})
+    assert compare(store).best
+    longer = next(e for e in made.experiments if e.name == "shots=0")
+    folder = store.folder(longer.id, longer.slug)
+    result = folder.result()
+    assert result is not None
+    folder.write_result(result.model_copy(update={"data": {"sha256": "one", "rows": {"test": 100}}}))
+    comparison = compare(store, baseline="shots=0")
+    assert not comparison.best
+    for text in (render_text(comparison), render_markdown(comparison)):
+        assert "No best value is marked: the rows were not all judged on the same data." in text
+        assert "best mean" not in text
+    assert [row[-2] for row in comparison_table(comparison).rows] == ["+.000", "-", "-"]
+
+
+def test_metrics_that_were_asked_for_are_columns(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    configs = {f"r={r}": config(0, r=r, metrics=["mine:length", "cohen_kappa"], instruction=str(r)) for r in (8, 16)}
+    made = make_plan(Grid(Path("grid.jsonnet"), configs, None), None)
+    write_plan(made, store)
+    for better, experiment in enumerate(made.experiments):
+        results = {"accuracy": 0.5, "mcc": 0.1, "length": 12.0 + better, "cohen_kappa": 0.2 + better / 10}
+        store.folder(experiment.id, experiment.slug).write_result(result_of(experiment, results))
+    comparison = compare(store)
+    assert comparison.metrics == ("accuracy", "length", "cohen_kappa")
+    assert comparison.best == {"accuracy": (0, 1), "cohen_kappa": (1,)}
+    assert "not known whether more is better: length." in render_text(comparison)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda entry: entry.pop("recipe_id"), "experiment 2 has no 'recipe_id'"),
+        (lambda entry: entry["config"]["dataset"].update(shotz=3), "experiment 2, config.dataset.shotz: Extra inputs"),
+        (lambda entry: entry.update(seed="x"), "experiment 2 is none"),
+    ],
+)
+def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, said: str) -> None:
+    store = ResultStore(tmp_path)
+    finish(store, plan())
+    data = json.loads(store.plan_file.read_text())
+    damage(data["experiments"][1])
+    store.plan_file.write_text(json.dumps(data))
+    with pytest.raises(UserError, match="run the grid again, or give report --all") as error:
+        compare(store)
+    assert str(error.value).startswith(f"{store.plan_file}: {said}")
+    assert compare(store, everything=True).runs
+    store.plan_file.write_text("[1, 2")
+    with pytest.raises(UserError, match="is not a plan; run the grid again"):
+        compare(store)
+
+
+def test_a_run_of_another_version_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = ResultStore(tmp_path)
+    made = plan()
+    finish(store, made)
+    folder = store.folder(made.experiments[0].id, "x")
+    result = folder.result()
+    assert result is not None
+    folder.write_result(result.model_copy(update={"config": {**result.config, "brand_new": 1}}))
+    with caplog.at_level("WARNING", logger="sft"):
+        assert folder.id not in {run.id for run in compare(store, everything=True).runs}
+    assert f"{folder.path} is left out" in caplog.text
 
 
 def test_escape_sequences_never_reach_the_terminal(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sft.errors import UserError
 from sft.io import write_atomic
 from sft.results.recording import recording
 from sft.results.schema import RunResult, RunState
@@ -128,6 +129,42 @@ def test_recording_keeps_the_last_line_of_the_error(folder: RunFolder) -> None:
     with pytest.raises(ValueError, match="first"), recording(folder):
         raise ValueError("first\nlast")
     assert _ended(folder).error == "ValueError: last"
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "code"),
+    [
+        (SystemExit(143), "terminated (SIGTERM)", 143),
+        (SystemExit(129), "terminated (SIGHUP)", 129),
+        (KeyboardInterrupt(), "interrupted (Ctrl-C)", 130),
+        (UserError("no column"), "no column", 2),
+        (ValueError("boom"), "ValueError: boom", 1),
+    ],
+)
+def test_recording_names_the_signal(folder: RunFolder, error: BaseException, text: str, code: int) -> None:
+    with pytest.raises(type(error)), recording(folder):
+        raise error
+    ended = _ended(folder)
+    assert (ended.error, ended.exit_code) == (text, code)
+
+
+def test_a_store_that_can_be_written_keeps_no_trace_of_the_probe(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "results"
+    ResultStore(root).check_writable()
+    assert list(root.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match=r"the folder .*taken cannot be written: File exists; choose another"):
+        ResultStore(tmp_path / "taken").check_writable()
+
+    def read_only(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(UserError, match="cannot be written: Read-only file system; choose another --results-path"):
+        ResultStore(tmp_path).check_writable()
 
 
 def _ended(folder: RunFolder) -> RunState:

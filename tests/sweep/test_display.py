@@ -44,6 +44,22 @@ def test_a_terminal_gets_a_live_table() -> None:
         )
     for part in ("shots=8", "train", "3/40", "loss 0.31"):
         assert part in text.getvalue()
+    assert "[bold]" not in text.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_reach_the_terminal_as_text(terminal: bool) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200, force_terminal=terminal)
+    name = "a\x1b]0;title\x07 [red]\x9b31m"
+    with Display(total=3, jobs=1, console=console) as display:
+        display.started(name)
+        display.tick([Line(name, RunState(state="running", phase="train", note=name), 1.0)])
+        display.done(name, 1.0, "")
+        display.failed(Failure(name, "failed", "boom\x1b[2J", Path("log.txt")))
+    shown = text.getvalue()
+    assert "a]0;title [red]31m" in shown
+    assert not any(part in shown for part in ("\x1b]", "\x07", "\x9b", "\x1b[2J"))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.2, "8 s"), (860, "14 min 20 s"), (11_100, "3 h 05 min")])

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from sft.cli import app
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import ConfigError, UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
-from sft.sweep.describe import describe, parse_seeds
+from sft.sweep.describe import describe, describe_dry_run, describe_duplicates, describe_names, parse_seeds
 from sft.sweep.jobs import make_plan, only, plan_entries, standing
 
 
@@ -46,6 +48,25 @@ def test_random_experiments_run_with_every_seed_others_once() -> None:
         "3 configurations, 2 seeds: 5 experiments (zero-shot without examples has nothing random: one run). "
         "Varying: shots (0, 4, 16)"
     )
+
+
+def test_seeds_that_are_all_overridden_are_one_run() -> None:
+    fixed = config(seeds={"shots": 1, "init": 2, "training": 3})
+    plan = make_plan(grid({"fixed": fixed, "free": config()}, (13, 14)), None)
+    assert [e.name for e in plan.experiments] == ["fixed", "free seed=13", "free seed=14"]
+
+
+def test_one_of_a_thing_is_no_plural_and_an_empty_list_is_named() -> None:
+    assert describe(make_plan(grid({"a": config()}, (13, 14)), None)).startswith("1 configuration, 2 seeds: 2 exp")
+    metrics = {"a": config(evaluation={"metrics": ["boom:met"]}), "b": config(evaluation={"metrics": []})}
+    assert make_plan(grid(metrics), None).varying() == "metrics (boom:met, none)"
+
+
+def test_names_are_listed_as_text() -> None:
+    plan = make_plan(grid({"a\x1b[2J": config(), "b": config(8), "c\x1b[2J": config(8)}), None)
+    assert describe_names(plan) == ["  a[2J", "  b"]
+    assert describe_duplicates(plan) == ['"c[2J" is the same work as "b": it runs once']
+    assert "\x1b" not in describe_dry_run(plan, plan.experiments, Path("results"), False)
 
 
 def test_one_seed_adds_nothing_to_the_name() -> None:
@@ -122,12 +143,24 @@ def test_each_run_of_a_sweep_has_an_output_folder_of_its_own(tmp_path: Path) -> 
     assert configs["4"].training.trainer_args == {"output_dir": "out"}
 
 
-@pytest.mark.parametrize(("text", "seeds"), [(None, None), ("13", (13,)), ("13, 14,13", (13, 14))])
+@pytest.mark.parametrize(
+    ("text", "seeds"), [(None, None), ("13", (13,)), ("13, 14,13", (13, 14)), ("4294967295", (4294967295,))]
+)
 def test_seeds_are_parsed(text: str | None, seeds: tuple[int, ...] | None) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1.5", "-1", "13;14"])
+@pytest.mark.parametrize("text", ["", "a", "1.5", "-1", "13;14", "²", "٣", "4294967296", "9" * 5000])
 def test_wrong_seeds_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="whole numbers"):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize(("seed", "bound"), [("-1", "equal to 0"), ("4294967296", "equal to 4294967295")])
+def test_a_seed_beyond_what_generators_take_is_refused(seed: str, bound: str) -> None:
+    answer = CliRunner().invoke(app, ["show-prompt", "no.json", "--random-seed", seed])
+    assert answer.exit_code == 2
+    assert "Invalid value for '--random-seed': Input should be" in answer.output
+    assert bound in answer.output
+    largest = CliRunner().invoke(app, ["show-prompt", "no.json", "--random-seed", "4294967295"])
+    assert "no such file" in str(largest.exception)

@@ -1,0 +1,218 @@
+"""What determines an experiment's result, and nothing else: the value that its id is the hash of.
+
+In it are the sections that the command uses, without settings that equal their default or have no effect there; the
+seed where some source of randomness in use follows it; local files and the user's own plugs by their content. Knows
+nothing of how the work is done, so what has an effect where is written down here a second time: with care.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from sft.config.arguments import translate_trainer_args
+from sft.config.paths import PATH_FIELDS, is_pattern
+from sft.config.plugs import plug_content
+from sft.config.schema import Endpoint, ExperimentConfig
+from sft.io import hash_path, hash_pattern
+
+ID_VERSION = 1
+Source = Literal["shots", "icl", "init", "training"]
+
+# Arguments of the trainer that say where output goes, not what is computed.
+_LOGGING_ARGUMENTS = re.compile(
+    r"^(output_dir|run_name|report_to|disable_tqdm|log_level.*|logging_.*|push_to_hub.*|hub_.*|project|trackio_.*)$"
+)
+# Settings without an effect, whatever else the config says.
+_IDLE_IN = {
+    "classification": ("prompting.max_output_length", "inference.generation_args", "evaluation.tokenizer_name"),
+    "generation": (
+        "dataset.labels", "prompting.verbalizers", "inference.label_scoring", "evaluation.ece_bins",
+        "evaluation.ece_norm",
+    ),
+    "train": ("dataset.test_split", "dataset.validation_split", "dataset.max_n_test"),
+}  # fmt: skip
+# The tokenizer is also the one that trains, and no prompt is longer than what will be judged.
+_INFERENCE_IN_TRAINING = ("tokenizer_name", "max_seq_length")
+_PLUGS = ("lora.init_lora_weights", "adapter.init_lora_weights", "training.method", "evaluation.metrics")
+_EVALUATE = "evaluate:"
+
+
+def trains(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    """Whether an adapter is trained: only with shots, and only by the commands that train."""
+    return endpoint in ("train", "run-experiment") and config.dataset.shots != 0
+
+
+def uses_shots(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    """Whether shots are drawn: to be trained on, or to be shown as in-context examples."""
+    shown = config.dataset.shots != 0 and _shows_examples(config, endpoint) and _pool(config) == "shots"
+    return trains(config, endpoint) or shown
+
+
+def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[Source]:
+    """The sources of randomness that `config.seeds` could override, as far as something is drawn from them.
+
+    "shots" is one with all the rows, too: the seed is their order, which batches and examples follow.
+    """
+    trained = trains(config, endpoint)
+    in_training = trained and config.training is not None and config.training.icl_examples > 0
+    used: set[Source] = {"init", "training"} if trained else set()
+    if uses_shots(config, endpoint):
+        used.add("shots")
+    if in_training or _shows_examples(config, endpoint):
+        used.add("icl")
+    return frozenset(used)
+
+
+def follows_seed(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    """Whether anything depends on the run's seed: a source in use that is not overridden, or sampled answers."""
+    overridden = config.seeds.model_dump(exclude_none=True)
+    return _samples(config, endpoint) or not random_sources(config, endpoint) <= overridden.keys()
+
+
+def identity(config: ExperimentConfig, endpoint: Endpoint, seed: int | None) -> dict[str, Any]:
+    """The value that the id is the hash of.
+
+    Args:
+        config: the validated config, with local paths resolved.
+        endpoint: the command.
+        seed: of the run; None for the identity of the recipe, which runs of several seeds share.
+    """
+    sections = _sections(config, endpoint)
+    plugs = {plug: found for plug in _plugs(sections) if (found := _plug_content(plug)) is not None}
+    value: dict[str, Any] = {"id_version": ID_VERSION, "endpoint": endpoint, "sections": sections}
+    if plugs:
+        value["plugs"] = plugs
+    if seed is not None and follows_seed(config, endpoint):
+        value["seed"] = seed
+    return value
+
+
+def _shows_examples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    return endpoint != "train" and config.inference is not None and config.inference.icl_examples > 0
+
+
+def _samples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    if endpoint == "train" or config.inference is None or config.dataset.task_type != "generation":
+        return False
+    return bool(config.inference.generation_args.get("do_sample", False))
+
+
+def _pool(config: ExperimentConfig) -> str:
+    """Where in-context examples come from when rows are judged."""
+    given = config.inference.icl_pool if config.inference is not None else None
+    return given or ("train" if config.dataset.shots == 0 else "shots")
+
+
+def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
+    # exclude_defaults: adding a field with a default to a section changes no id
+    sections: dict[str, Any] = config.model_dump(
+        mode="json", include=_used_sections(config, endpoint), exclude_defaults=True
+    )
+    for path in _idle(config, endpoint):
+        section, _, key = path.partition(".")
+        sections.get(section, {}).pop(key, None)
+    if endpoint == "train":
+        sections["inference"] = {
+            key: value for key, value in sections.get("inference", {}).items() if key in _INFERENCE_IN_TRAINING
+        }
+    for optional in ("evaluation", "seeds", *(["inference"] if endpoint == "train" else [])):
+        if not sections.get(optional, True):
+            del sections[optional]
+    _under_current_names(sections)
+    _by_content(sections)
+    return sections
+
+
+def _used_sections(config: ExperimentConfig, endpoint: Endpoint) -> set[str]:
+    used = {"dataset", "model", "prompting", "seeds", "inference"}
+    if trains(config, endpoint):
+        used |= {"lora", "adapter", "training"}
+    if endpoint in ("evaluate", "run-experiment"):
+        used.add("evaluation")
+    return used
+
+
+def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
+    """Settings that have no effect on the work, or say what would be so without them."""
+    yield from _IDLE_IN[config.dataset.task_type]
+    yield from _IDLE_IN.get(endpoint, ())
+    if trains(config, endpoint):
+        yield "model.adapter"  # a new one is trained on the base
+        if config.training is not None and config.training.icl_examples == 0:
+            yield "training.random_icl"
+    if not uses_shots(config, endpoint):
+        yield "dataset.shots"
+    if not _shows_examples(config, endpoint):
+        yield from ("inference.random_icl", "inference.icl_pool")
+    elif _pool(config) == "shots" or not uses_shots(config, endpoint):
+        yield "inference.icl_pool"  # the only one there is, or the default
+    used = random_sources(config, endpoint)
+    yield from (f"seeds.{source}" for source in type(config.seeds).model_fields if source not in used)
+
+
+def _under_current_names(sections: dict[str, Any]) -> None:
+    """Give arguments that have older names their current ones, in place, and leave out those that only log."""
+    model_args = sections["model"].get("model_args", {})
+    if "torch_dtype" in model_args:  # the older name of dtype
+        sections["model"]["model_args"] = {**model_args, "dtype": model_args["torch_dtype"]}
+        del sections["model"]["model_args"]["torch_dtype"]
+    if "training" in sections:
+        arguments = translate_trainer_args(sections["training"].get("trainer_args", {})).args
+        sections["training"]["trainer_args"] = {
+            key: value for key, value in arguments.items() if not _LOGGING_ARGUMENTS.match(key)
+        }
+
+
+def _by_content(sections: dict[str, Any]) -> None:
+    """Replace local paths, in place, by the hash of what they hold."""
+    for section, key in PATH_FIELDS:
+        if isinstance(value := sections.get(section, {}).get(key), str):
+            sections[section][key] = _content(value)
+    arguments = sections.get("dataset", {}).get("args", {})
+    for key in ("data_files", "data_dir"):
+        if key in arguments:
+            arguments[key] = _map_strings(arguments[key], _content)
+
+
+def _content(value: str) -> str:
+    """`sha256:…` of the file or folder at an absolute path, or of the files that a pattern matches.
+
+    Anything else (a hub id, an URL) as it is.
+    """
+    path = Path(value)
+    if not path.is_absolute():
+        return value
+    if path.exists():
+        return f"sha256:{hash_path(path)}"
+    found = hash_pattern(value) if is_pattern(value) else None
+    return value if found is None else f"sha256:{found}"
+
+
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_strings(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _map_strings(item, change) for key, item in value.items()}
+    return value
+
+
+def _plugs(sections: dict[str, Any]) -> Iterator[str]:
+    """The names of plugs, the user's own among them."""
+    for path in _PLUGS:
+        section, _, key = path.partition(".")
+        given = sections.get(section, {}).get(key)
+        yield from (name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str))
+
+
+def _plug_content(plug: str) -> str | None:
+    """The hash of a user's own module, or of a local script of the package `evaluate`."""
+    if not plug.startswith(_EVALUATE):
+        return plug_content(plug)
+    place = Path(plug.removeprefix(_EVALUATE))
+    script = place / f"{place.name}.py" if place.is_dir() else place
+    return f"sha256:{hash_path(script)}" if script.is_file() else None

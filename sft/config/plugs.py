@@ -1,0 +1,102 @@
+"""What the user's own plugs hold, so that an edited one is other work: found on the import path, never imported.
+
+A plug is named `"module:function"`. Its file counts, and so do the user's own files that it imports. What is installed
+(the standard library, site-packages, this package) is known by its version, which the result records, and is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import sysconfig
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
+from pathlib import Path
+
+from sft.io import digest, hash_path
+
+_STANDARD = Path(sysconfig.get_paths()["stdlib"])
+_INSTALLED = ("site-packages", "dist-packages")
+_OWN = __name__.partition(".")[0]
+
+
+def plug_content(plug: str) -> str | None:
+    """`sha256:…` of the source of `"module:function"` and of the user's own modules that it imports.
+
+    None for what is no user's plug: a plain name, an installed module, one that is not there. The same text in another
+    folder, or beside other files, gives the same hash.
+    """
+    module, colon, _ = plug.partition(":")
+    files = _files(module) if colon and module else {}
+    if module not in files:
+        return None
+    return f"sha256:{digest(chr(10).join(f'{name} {hash_path(file)}' for name, file in sorted(files.items())))}"
+
+
+def _files(module: str) -> dict[str, Path]:
+    """The user's own source files behind a module, itself and what it imports, by module name."""
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if parent := name.rpartition(".")[0]:
+            waiting.append(parent)  # importing a.b runs a first
+        spec = _spec(name)
+        if spec is None or spec.origin is None or not _is_users(spec):
+            continue
+        found[name] = file = Path(spec.origin)
+        stat = file.stat()
+        package = name if spec.submodule_search_locations is not None else parent
+        waiting.extend(_imports(file, package, stat.st_size, stat.st_mtime_ns))
+    return found
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module lies. Parents are searched, not imported, unlike in `importlib.util.find_spec`."""
+    top, *rest = module.split(".")
+    if top == _OWN or not all([top, *rest]):
+        return None
+    spec, name = PathFinder.find_spec(top), top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None or not _is_users(spec):
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec
+
+
+def _is_users(spec: ModuleSpec) -> bool:
+    """Whether a module (or a folder of modules without `__init__.py`) is the user's own, not installed."""
+    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+    return bool(places) and not any(
+        Path(place).is_relative_to(_STANDARD) or set(_INSTALLED) & set(Path(place).parts) for place in places
+    )
+
+
+@lru_cache(maxsize=256)
+def _imports(file: Path, package: str, size: int, mtime_ns: int) -> tuple[str, ...]:
+    """Names of all modules that a source file may import, wherever in it."""
+    del size, mtime_ns  # part of the cache's key only
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # compiled, or broken: running it will say so
+        return ()
+    return tuple(dict.fromkeys(name for node in ast.walk(tree) for name in _named_in(node, package)))
+
+
+def _named_in(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        relative = "." * node.level + (node.module or "")
+        try:
+            base = resolve_name(relative, package)
+        except ImportError:  # beyond the top package
+            return
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)  # each may be a module of its own

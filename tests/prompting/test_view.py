@@ -1,0 +1,90 @@
+"""Prompts as people and programs see them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sft.config.prompting import PromptingConfig
+from sft.prompting.render import Example, Prompt, Renderer, Span
+from sft.prompting.view import ShownRow, coloured, json_lines
+
+WORDS = ("<s>", "<unk>", "▁not", "▁so", "▁good", "▁bad", "s", "▁")
+
+
+@pytest.fixture(scope="module")
+def sentencepiece() -> Any:
+    """A tokenizer that, as sentencepiece does, writes a space into the word after it and drops the text's first."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    specials = {"bos_token": "<s>", "unk_token": "<unk>"}
+    core = Tokenizer(
+        models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token=specials["unk_token"])
+    )
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Metaspace()
+    core.add_special_tokens(list(specials.values()))
+    return PreTrainedTokenizerFast(tokenizer_object=core, **specials)
+
+
+def shown(prompt: Prompt, tokenizer: Any, labels: dict[str, list[int]] | None = None) -> list[Any]:
+    return list(coloured([ShownRow(7, prompt, labels or {})], tokenizer))
+
+
+def pieces(text: Any) -> list[tuple[str, str]]:
+    """Each stretch of one style, with its text."""
+    return [(str(span.style), text.plain[span.start : span.end]) for span in text.spans]
+
+
+def test_spaces_before_words_stay(sentencepiece: Any) -> None:
+    ids = [WORDS.index(word) for word in ("▁not", "▁so", "▁good")]
+    prompt = Prompt(ids, [WORDS.index("▁bad")], (Span(1, 2, "input"),), "")
+    text = shown(prompt, sentencepiece)[1]
+    assert text.plain == "not so good bad"
+    assert [piece for _, piece in pieces(text)] == ["not", " so", " good", " bad"]
+
+
+def test_spaces_of_label_tokens_stay(sentencepiece: Any) -> None:
+    prompt = Prompt([WORDS.index("▁not")], [], (), "")
+    label = [WORDS.index("▁good"), WORDS.index("s")]
+    line = shown(prompt, sentencepiece, {"fine": label})[2]
+    assert line.plain == f"  label fine: {label} = ' good' 's'"
+
+
+def test_each_origin_has_its_colour_and_the_text_is_whole(tokenizer: Any) -> None:
+    config = PromptingConfig(instruction="Räte:", input_columns=["text"], output_column="label")
+    examples = [Example({"text": "größer"}, "gut")]
+    prompt = Renderer(tokenizer, config).render({"text": "日本"}, examples, "schön")
+    text = shown(prompt, tokenizer)[1]
+    assert text.plain == prompt.text
+    by_style = dict(pieces(text))
+    assert (by_style["magenta"], by_style["cyan"], by_style["cyan italic"]) == ("Räte:", "größer", "gut")
+    assert (by_style["bold"], by_style["black on green"]) == ("日本", "schön<|im_end|>")
+
+
+def test_a_character_of_several_tokens_is_shown_once(tokenizer: Any) -> None:
+    ids = tokenizer.encode("aß", add_special_tokens=False)
+    assert len(ids) == 3
+    text = shown(Prompt(ids, [], (Span(1, 2, "input"),), ""), tokenizer)[1]
+    assert text.plain == "aß"
+
+
+def test_control_characters_do_not_reach_the_terminal(tokenizer: Any) -> None:
+    ids = tokenizer.encode("a\x1b[31m\nb", add_special_tokens=False)
+    assert shown(Prompt(ids, [], (), ""), tokenizer)[1].plain == "a\N{REPLACEMENT CHARACTER}[31m\nb"
+
+
+def test_the_header_says_what_was_left_out(tokenizer: Any) -> None:
+    header = shown(Prompt([1, 2, 3], [4], (), "", dropped_examples=6, cut_tokens=5), tokenizer)[0].plain
+    assert header == "row 7 · 3 prompt tokens · 1 answer tokens · 6 examples dropped: too long · input cut by 5 tokens"
+
+
+def test_a_json_line_has_the_row_and_the_ids(tokenizer: Any) -> None:
+    (line,) = json_lines([ShownRow(3, Prompt([1, 2], [4], (), "an ü"), {"a": [4, 5]})])
+    assert json.loads(line) == {
+        "row": 3, "text": "an ü", "prompt_ids": [1, 2], "completion_ids": [4], "labels": {"a": [4, 5]},
+    }  # fmt: skip
+    assert "ü" in line

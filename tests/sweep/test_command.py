@@ -1,0 +1,95 @@
+"""What a sweep says at its end: what happened, and what to do about what is not done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sft.config.load import Grid
+from sft.config.schema import ExperimentConfig
+from sft.errors import UserError
+from sft.results.schema import RunState
+from sft.results.store import ResultStore
+from sft.sweep import command
+from sft.sweep import run as sweep_module
+from sft.sweep.jobs import Plan, make_plan
+from sft.sweep.outcome import Failure, SweepOutcome
+from sft.sweep.preflight import Checked
+from sft.sweep.run import SweepOptions
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """Three zero-shot experiments."""
+    configs = {
+        name: ExperimentConfig.model_validate(
+            {
+                "dataset": {"path": "hub/data", "task_type": "classification"},
+                "model": {"name": "hub/model"},
+                "prompting": {"input_columns": ["text"], "output_column": "label", "instruction": name},
+                "inference": {},
+            }
+        )
+        for name in "abc"
+    }
+    return make_plan(Grid(Path("grid.jsonnet"), configs), None)
+
+
+def failure(retried: bool) -> Failure:
+    return Failure("a", "failed", "boom", Path("log.txt"), retried)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "lines"),
+    [
+        (SweepOutcome(("a",), (), ()), []),
+        (
+            SweepOutcome((), (failure(True), failure(True)), (), not_started=("c",)),
+            ["Run the same command again to try the 3 experiments that failed or did not run"],
+        ),
+        (
+            SweepOutcome((), (failure(False),), ()),
+            ["Add --retry-failed to try the 1 experiment that failed by itself as well"],
+        ),
+        (
+            SweepOutcome((), (failure(True), failure(False), failure(False)), ()),
+            [
+                "Run the same command again to try the 1 experiment that failed or did not run",
+                "Add --retry-failed to try the 2 experiments that failed by themselves as well",
+            ],
+        ),
+    ],
+)
+def test_the_advice_tells_what_is_tried_again_from_what_is_not(outcome: SweepOutcome, lines: list[str]) -> None:
+    assert command._advice(outcome) == lines
+
+
+def test_a_sweep_of_failures(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ResultStore(tmp_path / "results")
+    first, *others = plan.experiments
+    folder = store.folder(first.id, first.slug)
+    folder.write_state(RunState(state="failed", error="ValueError: boom", exit_code=1))
+    problems = {experiment.id: "no column" for experiment in others}
+    monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
+    assert command.run(plan, plan.experiments, store.root, SweepOptions(tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert "3 configurations, 1 seed · 0 done, 3 failed" in said
+    assert "try the 2 experiments that failed" in said
+    assert "Add --retry-failed to try the 1 experiment" in said
+    assert said.splitlines()[-1] == str(store.root / "aggregated_results.json")
+
+
+def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> Checked:
+        raise AssertionError("the data was opened")
+
+    monkeypatch.setattr(sweep_module, "check_data", never)
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    with pytest.raises(UserError, match=r"the folder .*taken cannot be written: .*; choose another --results"):
+        command.run(plan, plan.experiments, taken, SweepOptions(tmp_path))
