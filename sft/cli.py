@@ -127,13 +127,16 @@ def run_experiments(
 
     The same command again repeats nothing that is done; experiments that were killed run again by themselves.
     """
+    from sft.config.jsonnet import begin_evaluation
+
+    begun = begin_evaluation(grid, max_experiments)  # while it goes on, the imports below
     from sft.config.paths import plug_paths
     from sft.sweep import check, describe
     from sft.sweep.jobs import only as chosen_by
 
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
     plug_paths(grid.resolve().parent)  # before the plan: ids hash what the plugs hold
-    plan = check.load_plan(grid, describe.parse_seeds(seeds), endpoint, max_experiments)
+    plan = check.load_plan(grid, describe.parse_seeds(seeds), endpoint, max_experiments, begun)
     chosen = chosen_by(plan, only)
     if dry_run:
         typer.echo(describe.describe_dry_run(plan, chosen, results_path, retry_failed))
@@ -156,11 +159,14 @@ def validate(
 
     Library arguments are checked too. Runs nothing, and imports nothing heavy.
     """
+    from sft.config.jsonnet import begin_evaluation
+
+    begun = begin_evaluation(config, max_experiments)  # while it goes on, the imports below
     from sft.config.paths import plug_paths
     from sft.sweep import check, describe, preflight
 
     plug_paths(config.resolve().parent)
-    plan = check.load_plan(config, None, None, max_experiments)
+    plan = check.load_plan(config, None, None, max_experiments, begun)
     typer.echo(
         "\n".join([describe.describe(plan), *describe.describe_names(plan), *describe.describe_duplicates(plan)])
     )

@@ -21,6 +21,8 @@ from sft.io import parse_json, shipped_root
 
 _CHILD = Path(__file__).with_name("jsonnet_child.py")
 _FAILED = 3
+MAX_EXPERIMENTS = 10_000  # of a grid, unless the user raises it
+JSONNET_SUFFIXES = (".jsonnet", ".libsonnet")
 # `file:12:5`, `file:12:5-9` and `file:(12:5)-(14:2)`
 _PLACE = re.compile(r"^\s*(?P<file>[^<\s][^\t\n]*?):\(?(?P<line>\d+):(?P<column>\d+)\)?(?:-\(?[\d:]+\)?)?(?=[:\s]|$)")
 _IMPORT = re.compile(r'^couldn\'t open import "[^"]*": (?=")')
@@ -35,11 +37,14 @@ class Limits:
     memory_bytes: int = 2 << 30
     output_bytes: int = 64 << 20
 
-    def scaled(self, factor: float) -> Limits:
-        """Limits for a grid `factor` times as large as is usual; never lower ones."""
-        factor = max(1.0, factor)
-        return Limits(
-            int(self.cpu_seconds * factor), int(self.memory_bytes * min(factor, 8.0)), int(self.output_bytes * factor)
+    @classmethod
+    def for_grid(cls, max_experiments: int) -> Limits:
+        """Limits for a grid of so many experiments: those of a usual one, raised in proportion, never lowered."""
+        usual, factor = cls(), max(1.0, max_experiments / MAX_EXPERIMENTS)
+        return cls(
+            int(usual.cpu_seconds * factor),
+            int(usual.memory_bytes * min(factor, 8.0)),
+            int(usual.output_bytes * factor),
         )
 
 
@@ -50,20 +55,43 @@ def evaluate_jsonnet(path: Path, limits: Limits | None = None) -> Any:
         ConfigError: a syntax or runtime error, with its place; or more time or memory than allowed.
         MissingPackageError: Jsonnet is not installed.
     """
-    limits = limits or Limits()
-    try:
-        child = subprocess.run(  # noqa: S603 - argv list, no shell
+    return Evaluation(path, limits or Limits()).value()
+
+
+def begin_evaluation(path: Path, max_experiments: int) -> Evaluation | None:
+    """Start evaluating while the caller does other things (imports, say); None for what is no Jsonnet file."""
+    is_jsonnet = path.suffix in JSONNET_SUFFIXES and path.is_file()
+    return Evaluation(path, Limits.for_grid(max_experiments)) if is_jsonnet else None
+
+
+class Evaluation:
+    """A Jsonnet file that a child process is evaluating.
+
+    Args:
+        path: the file.
+        limits: of the child.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+        self._child = subprocess.Popen(  # noqa: S603 - argv list, no shell
             [sys.executable, "-I", "-S", str(_CHILD), json.dumps(_request(path, limits))],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limits.cpu_seconds * 5 + 30,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-    except subprocess.TimeoutExpired:
-        raise _error(path, _too_long(limits)) from None
-    if child.returncode == 0:
-        return parse_json(child.stdout.decode("utf-8"))
-    raise _failure(path, child.returncode, child.stderr.decode("utf-8", errors="replace"), limits)
+
+    def value(self) -> Any:
+        """Wait for the value. Raises as `evaluate_jsonnet`."""
+        try:
+            output, message = self._child.communicate(timeout=self._limits.cpu_seconds * 5 + 30)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.communicate()
+            raise _error(self._path, _too_long(self._limits)) from None
+        if self._child.returncode == 0:
+            return parse_json(output.decode("utf-8"))
+        raise _failure(self._path, self._child.returncode, message.decode("utf-8", errors="replace"), self._limits)
 
 
 def _request(path: Path, limits: Limits) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sft.config.checks import NameChecks, check_endpoint, config_notices, config_problems
-from sft.config.jsonnet import Limits, evaluate_jsonnet
+from sft.config.jsonnet import JSONNET_SUFFIXES, MAX_EXPERIMENTS, Evaluation, Limits, evaluate_jsonnet
 from sft.config.paths import resolve_paths
 from sft.config.phrases import not_allowed, quoted
 from sft.config.problems import schema_problems
@@ -27,7 +27,6 @@ from sft.log import get_logger
 
 __all__ = ["Grid", "NameChecks", "check_endpoint", "load_config", "load_grid", "parse_config"]
 
-MAX_EXPERIMENTS = 10_000
 _GRID_KEYS = ("configs", "seeds", "name", "description", "$schema")
 _NUMBERS = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", re.ASCII)
 _NO_NAMES: NameChecks = {}
@@ -73,18 +72,24 @@ def load_config(path: Path, needs: Sequence[str] = (), names: NameChecks = _NO_N
     return config
 
 
-def load_grid(path: Path, max_experiments: int = MAX_EXPERIMENTS, names: NameChecks = _NO_NAMES) -> Grid:
+def load_grid(
+    path: Path,
+    max_experiments: int = MAX_EXPERIMENTS,
+    names: NameChecks = _NO_NAMES,
+    begun: Evaluation | None = None,
+) -> Grid:
     """The experiments of a JSON or Jsonnet file: `{"configs": {NAME: config}, "seeds": […]}` or one config.
 
     Args:
         path: the file.
         max_experiments: refuse more (configs times seeds) than that.
         names: as for `load_config`.
+        begun: the file's evaluation, where it was begun earlier (`begin_evaluation`).
 
     Raises:
         ConfigError: with everything that is wrong in any of the configs.
     """
-    data = _read(path, Limits().scaled(max_experiments / MAX_EXPERIMENTS))
+    data = _read(path, Limits.for_grid(max_experiments), begun)
     return _grid(path, data, max_experiments, names)
 
 
@@ -219,13 +224,15 @@ def _others(count: int) -> str:
     return f" (and {count} more experiment{'s' if count > 1 else ''})" if count else ""
 
 
-def _read(path: Path, limits: Limits) -> dict[str, Any]:
+def _read(path: Path, limits: Limits, begun: Evaluation | None = None) -> dict[str, Any]:
     """The top object of a JSON or Jsonnet file."""
     if not path.exists():
         raise _error(path, f"no such file{_near_file(path)}")
     if not path.is_file():
         raise _error(path, "is not a file")
-    if path.suffix in (".jsonnet", ".libsonnet"):
+    if begun is not None:
+        data = _in_natural_order(begun.value())
+    elif path.suffix in JSONNET_SUFFIXES:
         data = _in_natural_order(evaluate_jsonnet(path, limits))
     else:
         data = _parse_file(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sft.config.jsonnet import Evaluation
 from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
 from sft.config.schema import Endpoint
 from sft.errors import ConfigError, Problem
@@ -24,7 +25,11 @@ PLUGS: NameChecks = {
 
 
 def load_plan(
-    path: Path, seeds: Sequence[int] | None, endpoint: Endpoint | None, max_experiments: int = 10_000
+    path: Path,
+    seeds: Sequence[int] | None,
+    endpoint: Endpoint | None,
+    max_experiments: int = 10_000,
+    begun: Evaluation | None = None,
 ) -> Plan:
     """Read a grid or config, check it whole, and expand it.
 
@@ -33,11 +38,12 @@ def load_plan(
         seeds: given on the command line, or None.
         endpoint: the command it is for; None: whichever its sections are enough for.
         max_experiments: refuse more than that.
+        begun: the grid's evaluation, where it was begun earlier.
 
     Raises:
         ConfigError: every problem of every experiment at once.
     """
-    grid = load_grid(path, max_experiments, PLUGS)
+    grid = load_grid(path, max_experiments, PLUGS, begun)
     plan = make_plan(grid, seeds, endpoint or _fitting_endpoint(grid))
     check_grid(grid, endpoint or _fitting_endpoint(grid))
     if len(plan.experiments) > max_experiments:

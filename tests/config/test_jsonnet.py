@@ -135,5 +135,5 @@ def test_a_large_result_is_refused(write: Write) -> None:
 
 
 def test_limits_grow_with_the_experiments_that_are_allowed() -> None:
-    assert Limits().scaled(0.1) == Limits()
-    assert Limits().scaled(10).cpu_seconds == 200
+    assert Limits.for_grid(1000) == Limits()
+    assert Limits.for_grid(100_000).cpu_seconds == 200
