@@ -114,3 +114,33 @@ def test_scripts_are_executable_sh(repository: Path, name: str) -> None:
     assert os.access(script, os.X_OK)
     assert script.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
     subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+def readme_block(repository: Path, language: str, holds: str) -> str:
+    """The README's code block in a language that holds some text."""
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"```{language}\n(.*?)```", readme, flags=re.DOTALL)
+    return str(next(block for block in blocks if holds in block))
+
+
+def test_the_readme_grid_is_valid(repository: Path, tmp_path: Path) -> None:
+    from sft.sweep.check import load_plan
+
+    grid = tmp_path / "mine.jsonnet"
+    grid.write_text(readme_block(repository, "jsonnet", "grid({"), encoding="utf-8")
+    plan = load_plan(grid, None, "run-experiment")
+    assert (plan.configurations, len(plan.experiments)) == (20, 58)
+
+
+def test_the_readme_initialiser_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from sft.initialization.initializers import initializer_registry
+
+    (tmp_path / "mine.py").write_text(readme_block(repository, "python", "def top_rows"), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer = torch.nn.Linear(6, 10)
+    made = initializer_registry.resolve("mine:top_rows")(layer, 4, torch.float32)
+    assert made["lora_A"].shape == (4, 6)
+    assert made["lora_B"].shape == (10, 4)
+    assert not made["lora_B"].any()
