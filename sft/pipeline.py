@@ -101,25 +101,31 @@ def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownR
     return setup.plan.look_at_judged(split, count), setup.tokenizer
 
 
-def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Open each distinct data set and tokenizer of some experiments once.
 
-    Returns what is wrong, by id, for those that cannot run.
+    Returns `problems`, what is wrong, by id, for those that cannot run; and `breakdown`, what the check itself stumbled
+    over: a bug, which keeps no other experiment waiting, and which the experiment that meets it will show in full.
 
     Args:
         request: id -> `{"config": …, "endpoint": …}`.
     """
     known: dict[str, str | None] = {}
-    problems = {}
+    problems: dict[str, str] = {}
+    breakdown = ""
     for run_id, entry in request.items():
         config = parse_config(dict(entry["config"]), run_id, Path())
         experiment = Experiment(run_id, config, config.seed or 0, entry["endpoint"])
         key = canonical_json(_what_preparing_reads(experiment))
         if key not in known:
-            known[key] = _trouble(experiment)
+            try:
+                known[key] = _trouble(experiment)
+            except Exception as error:  # not the user's to mend, so said apart from what is
+                known[key] = None
+                breakdown = f"{config.name or run_id}: {type(error).__name__}: {error}"
         if (trouble := known[key]) is not None:
             problems[run_id] = trouble
-    return problems
+    return {"problems": problems, "breakdown": breakdown}
 
 
 def _what_preparing_reads(experiment: Experiment) -> list[Any]:
@@ -137,9 +143,6 @@ def _trouble(experiment: Experiment) -> str | None:
             setup.plan.first(role)
     except UserError as error:
         return str(error)
-    except Exception:
-        # not the user's to mend: it must not keep the other experiments waiting, and this one will show it in full
-        log.exception("Could not check %s beforehand", experiment.name)
     return None
 
 

@@ -14,7 +14,7 @@ from sft.config.schema import ExperimentConfig
 from sft.io import canonical_json
 
 ABSENT = "-"
-_NOT_SETTINGS = ("name", "description", "$schema", "json_schema", "seed", "training.trainer_args.output_dir")
+_NOT_SETTINGS = ("name", "description", "$schema", "seed", "training.trainer_args.output_dir")
 _TRAINING_ONLY = ("lora.", "adapter.", "training.")
 _SHORT_NAMES = {
     "dataset.shots": "shots",

@@ -23,7 +23,7 @@ class Checked(NamedTuple):
     """What a check found.
 
     `problems`: id -> one line, for each experiment that cannot run. `breakdown`: the last lines of a check that itself
-    broke down, else empty; nothing is known then, and each experiment meets its trouble by itself.
+    broke down, else empty; the experiments that it did not get to meet their trouble by themselves.
     """
 
     problems: Mapping[str, str]
@@ -48,4 +48,4 @@ def check_data(experiments: Sequence[Experiment], plug_folder: Path) -> Checked:
         if child.returncode != 0:
             last_lines = "\n".join(child.stderr.strip().splitlines()[-5:])
             return Checked({}, last_lines or f"exit code {child.returncode}")
-        return Checked(parse_json(answer.read_text(encoding="utf-8")))
+        return Checked(**parse_json(answer.read_text(encoding="utf-8")))
