@@ -7,23 +7,25 @@ Nothing heavy is imported at the top: `--help`, `validate`, `report` and the swe
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import signal
-import stat
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sft.errors import UserError
-from sft.log import configure_logging, plain
+from sft.errors import BUG, UserError
+from sft.launchers.base import Isolation
+from sft.log import RedactingStream, configure_logging, plain
+from sft.signals import install_handlers
 
 if TYPE_CHECKING:
     from sft.config.experiment import Experiment
     from sft.config.schema import Endpoint
+    from sft.model.resident import Models
 
 app = typer.Typer(
     add_completion=False,
@@ -49,6 +51,8 @@ DoEval = Annotated[bool, typer.Option("--do-eval/--no-do-eval", help="Judge the 
 Plugs = Annotated[
     Path | None, typer.Option("--plugs", hidden=True, help="Folder of user plugs; default: the config's.")
 ]
+
+
 MaxExperiments = Annotated[int, typer.Option("--max-experiments", min=1, help="Refuse grids larger than that.")]
 
 
@@ -95,18 +99,20 @@ def evaluate(config: Config, random_seed: RandomSeed = None, results_path: Resul
 
 @app.command("run-experiment")
 def run_experiment(
+    context: typer.Context,
     config: Config,
     random_seed: RandomSeed = None,
     do_eval: DoEval = True,
     results_path: Results = Path("results"),
     plugs: Plugs = None,
+    halvings: Annotated[int, typer.Option(hidden=True, min=0, help="Halve the batch so often.")] = 0,
 ) -> None:
     """Train, then judge the trained model: one experiment, one run folder.
 
     Needs all sections; lora and training may be absent when dataset.shots is 0. A run that is done is not repeated.
     """
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
-    _run(_experiment(config, endpoint, random_seed, plugs), results_path)
+    _run(_experiment(config, endpoint, random_seed, plugs), results_path, halvings, context.obj)
 
 
 @app.command("run-experiments")
@@ -114,18 +120,40 @@ def run_experiments(
     grid: GridFile,
     seeds: Annotated[str | None, typer.Option(help="Seeds that every random experiment runs with: 13,14,15.")] = None,
     do_eval: DoEval = True,
-    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, show_default=False, help="Experiments at a time. [default: one per visible GPU, else 1]"),
+    ] = None,
+    gpus_per_experiment: Annotated[int, typer.Option(min=1, metavar="K", help="GPUs that each one sees.")] = 1,
+    jobs_per_gpu: Annotated[int, typer.Option(min=1, metavar="N", help="Experiments that share a GPU.")] = 1,
     results_path: Results = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would run; run nothing.")] = False,
     only: Annotated[str | None, typer.Option(metavar="GLOB", help="Only experiments whose name or id matches.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also run those that failed before.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start no more after the first failure.")] = False,
+    max_failures: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Start no more after N failures.")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="S", min=1, help="Seconds one experiment may take.")] = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(metavar="GIB", min=0.1, help="GiB of main memory one experiment may hold.")
+    ] = None,
+    oom_retry: Annotated[
+        bool, typer.Option("--oom-retry/--no-oom-retry", help="Try those that run out of memory with half the batch.")
+    ] = True,
+    isolation: Annotated[
+        Isolation,
+        typer.Option(
+            help="Processes are forked from one with the imports done, start afresh, or keep the base loaded."
+        ),
+    ] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing before the comparison.")] = False,
     max_experiments: MaxExperiments = 10_000,
 ) -> None:
     """Run every experiment of a grid, each in its own process, then write and print the comparison.
 
-    The same command again repeats nothing that is done; experiments that were killed run again by themselves.
+    The same command again repeats nothing that is done; experiments that were killed run again by themselves. Several
+    of these commands may share a results folder: each experiment runs once.
     """
     from sft.config.jsonnet import begin_evaluation
 
@@ -141,11 +169,23 @@ def run_experiments(
     if dry_run:
         typer.echo(describe.describe_dry_run(plan, chosen, results_path, retry_failed))
         return
+    from sft.launchers.base import Resources
+    from sft.launchers.devices import visible_devices
     from sft.sweep import command
-    from sft.sweep.run import SweepOptions
+    from sft.sweep.options import SweepOptions
+    from sft.sweep.slots import make_slots
 
-    options = SweepOptions(grid.resolve().parent, do_eval, jobs, timeout, retry_failed, fail_fast)
-    raise typer.Exit(command.run(plan, chosen, results_path, options))
+    options = SweepOptions(
+        plug_folder=grid.resolve().parent,
+        do_eval=do_eval,
+        slots=tuple(make_slots(jobs, visible_devices(), gpus_per_experiment, jobs_per_gpu)),
+        isolation=isolation,
+        limits=Resources(seconds=timeout, memory=None if memory_limit is None else int(memory_limit * 2**30)),
+        retry_failed=retry_failed,
+        max_failures=1 if fail_fast else max_failures,
+        oom_retry=oom_retry,
+    )
+    raise typer.Exit(command.run(plan, chosen, results_path, options, quiet))
 
 
 @app.command()
@@ -163,7 +203,7 @@ def validate(
 
     begun = begin_evaluation(config, max_experiments)  # while it goes on, the imports below
     from sft.config.paths import plug_paths
-    from sft.sweep import check, describe, preflight
+    from sft.sweep import check, describe
 
     plug_paths(config.resolve().parent)
     plan = check.load_plan(config, None, None, max_experiments, begun)
@@ -171,7 +211,10 @@ def validate(
         "\n".join([describe.describe(plan), *describe.describe_names(plan), *describe.describe_duplicates(plan)])
     )
     if data:
-        checked = preflight.check_data(plan.experiments, config.resolve().parent)
+        from sft.sweep.options import SweepOptions
+        from sft.sweep.preflight import check_data
+
+        checked = check_data(plan.experiments, SweepOptions(config.resolve().parent, isolation="spawn"))
         if checked.problems:
             raise UserError("\n".join(dict.fromkeys(checked.problems.values())))
         if checked.breakdown:
@@ -219,9 +262,21 @@ def report(
 
     store = ResultStore(results)
     comparison = compare(store, everything, baseline)
+    typer.echo(f"{render_text(comparison)}\n")
     store.check_writable()
     files = write_report(store, comparison)
-    typer.echo(f"{render_text(comparison)}\n\nReport: {files.markdown}\n{files.json}")
+    typer.echo(f"Report: {files.markdown}\n{files.json}")
+
+
+@app.command()
+def status(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder given as --results-path.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until all is done.")] = False,
+) -> None:
+    """Say how far a sweep is that runs elsewhere: what is done, runs, failed and waits, and how long it may take."""
+    from sft.sweep.status import show_status
+
+    show_status(results, watch)
 
 
 @app.command()
@@ -233,77 +288,80 @@ def schema() -> None:
 
 
 @app.command("check-data", hidden=True)
-def check_data(request: Path, answer: Path, plugs: Plugs = None) -> None:
+def check_data_of(request: Path, answer: Path, plugs: Plugs = None) -> None:
     """Open the data and tokenizers of the experiments in REQUEST; write what is wrong with each to ANSWER."""
     from sft import pipeline
     from sft.config.paths import plug_paths
-    from sft.io import parse_json, write_json
+    from sft.io import write_json
+    from sft.sweep.preflight import read_request
 
     if plugs is not None:
         plug_paths(plugs)
-    write_json(answer, pipeline.check_data(parse_json(request.read_text(encoding="utf-8"))))
+    write_json(answer, pipeline.check_data(read_request(request)))
 
 
 def _experiment(
     path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs: Path | None = None
 ) -> Experiment:
-    """The one experiment of a config file."""
-    from sft.config.paths import plug_paths
-    from sft.sweep import check
+    from sft.sweep.single import load_experiment
 
-    plug_paths(plugs or path.resolve().parent)  # before the plan: ids hash what the plugs hold
-    plan = check.load_plan(path, None if random_seed is None else (random_seed,), endpoint)
-    if len(plan.experiments) != 1:
-        raise UserError(f"{path} holds {len(plan.experiments)} experiments: use run-experiments")
-    return plan.experiments[0]
+    return load_experiment(path, endpoint, random_seed, plugs)
 
 
-def _run(experiment: Experiment, results_path: Path) -> None:
+@app.command(hidden=True)
+def serve() -> None:
+    """Run the experiments that are asked for on standard input, one after the other, keeping the base model."""
+    from sft.launchers.serving import serve as serve_requests
+    from sft.model.resident import ResidentModel
+
+    models = ResidentModel()
+    raise typer.Exit(serve_requests(lambda arguments: run_command(arguments, models), models.is_fit))
+
+
+def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: Models | None = None) -> None:
     from sft.results.store import ResultStore
+    from sft.sweep.single import held
 
-    store = ResultStore(results_path)
-    folder = store.folder(experiment.id, experiment.slug)
-    if folder.result() is not None:
-        typer.echo(f"Already done: {folder.path}")
-        return
-    store.check_writable()
-    from sft import pipeline
+    with held(ResultStore(results_path), experiment) as folder:
+        if folder.result() is not None:
+            typer.echo(f"Already done: {folder.path}")
+            return
+        from sft import pipeline
 
-    result = pipeline.run(experiment, folder)
+        result = pipeline.run(experiment, folder, halvings, models)
     typer.echo(json.dumps({key: v for key, v in result.results.items() if isinstance(v, int | float)}, indent=2))
     typer.echo(f"Run: {folder.path}")
 
 
-def _on_terminate(number: int, frame: Any) -> NoReturn:
-    del frame
-    if number == signal.SIGHUP:
-        _leave_terminal()
-    raise SystemExit(128 + number)
-
-
-def _leave_terminal() -> None:
-    """Say the rest to nobody: a terminal that has hung up would make an error of every line."""
-    with Path(os.devnull).open("w") as nowhere:
-        for stream in (1, 2):
-            if stat.S_ISCHR(os.fstat(stream).st_mode):
-                os.dup2(nowhere.fileno(), stream)
-
-
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than the data
+    sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr, lossy=True)
     configure_logging()
-    signal.signal(signal.SIGTERM, _on_terminate)
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # else started by nohup
-        signal.signal(signal.SIGHUP, _on_terminate)
+    install_handlers()
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str], models: Models | None = None) -> int:
+    """Run a command; its exit code.
+
+    Args:
+        arguments: as on the command line.
+        models: where `run-experiment` has the base model from; None: loaded anew.
+    """
     try:
-        app()
+        app(arguments, obj=models)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         typer.echo("error: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception:  # the one place where a bug ends up
         traceback.print_exc()
-        typer.echo("This is a bug in sft: please report it with the lines above.", err=True)
-        sys.exit(1)
+        typer.echo(f"{BUG}: please report it with the lines above.", err=True)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

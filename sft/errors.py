@@ -7,6 +7,7 @@
         ├── ModelError             the model, tokenizer, adapter or initialiser
         └── MissingPackageError    an optional package is not installed; carries the pip line
 
+A file that cannot be written (`sft.io.WriteError`) is a UserError too, and an OSError for those who go on without it.
 Anything else that escapes is a bug: it keeps its traceback and exits with 1.
 """
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
+
+BUG = "This is a bug in sft"  # begins the line that commands print under the traceback of one
 
 
 class SftError(Exception):

@@ -1,55 +1,133 @@
-"""Files: atomic writes, strict JSON, hashes, and where the shipped files lie. Knows nothing of what is in them."""
+"""Files: atomic writes, strict JSON, hashes, and where the shipped files lie. Knows nothing of what is in them.
+
+JSON is written without secrets (see `sft.secrets`); `write_atomic` writes what it is given.
+"""
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import math
 import os
+import re
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sft.errors import UserError
+from sft.secrets import redacted
+
+_hashed: ContextVar[dict[Path, str] | None] = ContextVar("hashed", default=None)
+_OURS = ".sft-"  # in the name of every temporary file: `.result.json.sft-k3x9w2ab.tmp`
+_TEMPORARY = re.compile(r"\..+\.sft-[a-z0-9_]{8}\.tmp", re.DOTALL)
+# What a file system says that cannot sync a folder, or not open one for it; no sign of a failing disk.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
+
+
+class WriteError(UserError, OSError):
+    """A file that cannot be written: a full, absent or broken disk, a quota, missing rights. Names the path.
+
+    The user can mend it, and code that can do without the file catches it as the OSError that it is.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write `content` so that `path` holds either the old or the whole new content, whatever happens.
 
     A temporary file in the same folder, synced, then renamed; on a full disk the old file stays.
+
+    Raises:
+        WriteError: it cannot be written, or it is, and may not outlast a loss of power.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(path, data)
+    except OSError as error:
+        what = f"{path} cannot be written: {error.strerror or error}; nothing was changed there"
+        raise WriteError(what, error.errno) from error
+    try:
+        _sync_folder(path.parent)
+    except OSError as error:
+        what = f"{path} was written, but may not outlast a loss of power: {error.strerror or error}"
+        raise WriteError(what, error.errno) from error
+
+
+def _write_and_rename(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{_OURS}", suffix=".tmp")
+    try:
+        try:
+            _write_all(handle, data)
+            os.fsync(handle)
+        except BaseException:
+            with suppress(OSError):  # the first error tells more
+                os.close(handle)
+            raise
+        os.close(handle)  # here an error counts: some network file systems only now say that the disk is full
+        with suppress(PermissionError, NotImplementedError):  # not every file system has modes
+            Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    """All of `data`, however little the system takes at a time."""
+    rest = memoryview(data)
+    while rest:
+        written = os.write(handle, rest)
+        if written == 0:
+            raise OSError(errno.EIO, "the device takes no more data")
+        rest = rest[written:]
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the platform can open folders."""
+    """Make the rename itself durable, where the platform and the file system can."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float) -> int:
+    """Remove the temporary files that writers left in `folder` when they were killed; how many there were.
+
+    Only files with a name as `write_atomic` gives it, that have not changed for so long; what cannot be removed stays.
+
+    Args:
+        folder: not those inside it; it need not exist.
+        older_than_seconds: 0 where nobody else can be writing.
+    """
+    removed, latest = 0, time.time() - older_than_seconds
     try:
-        os.fsync(handle)
+        entries = [entry for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
     except OSError:
-        pass  # some network file systems refuse to sync a folder; the file itself is synced
-    finally:
-        os.close(handle)
+        return 0
+    for entry in entries:
+        with suppress(OSError):
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= latest:
+                Path(entry.path).unlink()
+                removed += 1
+    return removed
 
 
 def check_writable(folder: Path, advice: str) -> None:
@@ -67,8 +145,18 @@ def check_writable(folder: Path, advice: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` atomically as indented JSON; numbers JSON lacks (NaN, infinities) become null."""
-    write_atomic(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write `value` atomically as `json_text`."""
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON without secrets; numbers JSON lacks (NaN, infinities) become null."""
+    return json.dumps(redacted(finite(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_line(value: Any) -> bytes:
+    """`value` as `json_text` on one line, encoded: for files with a record on each."""
+    return json.dumps(redacted(finite(value)), ensure_ascii=False, allow_nan=False).encode("utf-8")
 
 
 def finite(value: Any) -> Any:
@@ -129,10 +217,27 @@ def hash_path(path: Path) -> str:
 
     The same content gives the same hash wherever it lies. Cached per file while size and time of change stay.
     """
+    known = _hashed.get()
+    if known is not None and path in known:
+        return known[path]
     if path.is_dir():
-        return _hash_files(path, _visible_files(path))
-    stat = path.stat()
-    return _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
+        result = _hash_files(path, _visible_files(path))
+    else:
+        stat = path.stat()
+        result = _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
+    if known is not None:
+        known[path] = result
+    return result
+
+
+@contextmanager
+def hashed_once() -> Iterator[None]:
+    """Inside, files and folders that `hash_path` has met are not looked at again: a large plan names the same ones."""
+    token = _hashed.set({})
+    try:
+        yield
+    finally:
+        _hashed.reset(token)
 
 
 def hash_pattern(pattern: str) -> str | None:
@@ -164,6 +269,7 @@ def _hash_file(path: str, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@lru_cache(maxsize=1)
 def shipped_root() -> Path:
     """The folder that holds `etc/`: the package itself when installed, the checkout when run from one."""
     package = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""What the person sees while work goes on: log lines and progress. Knows nothing of the work.
+"""What the person sees while work goes on: log lines and progress, without secrets. Knows nothing of the work.
 
 Engines take a `Progress` and call it; whoever runs them decides whether that draws a bar, fills `state.json`, or is
 `silent`.
@@ -6,12 +6,15 @@ Engines take a `Progress` and call it; whoever runs them decides whether that dr
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
+
+from sft.secrets import redact_text
 
 LOGGER_NAME = "sft"
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
@@ -65,8 +68,51 @@ def also_logged(file: Path) -> Iterator[None]:
 
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = redact_text(super().format(record))  # the traceback of an exception included
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
+class RedactingStream:
+    """A text stream that secrets do not get through to: for stdout and stderr, whoever writes there.
+
+    In all else it is the stream that it was given, terminal or file. Each write is looked at by itself: a secret that
+    arrives in two pieces, or with colour codes inside it, gets through, as do bytes that are written to `buffer`.
+
+    Args:
+        stream: where the text goes.
+        lossy: drop text for which a full disk has no room, where lines are worth less than the work that they tell of.
+    """
+
+    def __init__(self, stream: TextIO, lossy: bool = False) -> None:
+        self._stream, self._lossy = stream, lossy
+
+    def write(self, text: str) -> int:
+        """Write `text` without its secrets; the length of the text as given."""
+        shown = redact_text(text)
+        with self._without_room():
+            self._stream.write(shown)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Pass on what the stream still holds."""
+        with self._without_room():
+            self._stream.flush()
+
+    @contextmanager
+    def _without_room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._lossy or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def plain(text: str) -> str:

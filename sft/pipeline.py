@@ -14,6 +14,7 @@ from sft.config.load import parse_config
 from sft.errors import UserError
 from sft.io import canonical_json, write_atomic
 from sft.log import ProgressBars, also_logged, both, get_logger
+from sft.model.resident import Models
 from sft.prompting.view import ShownRow
 from sft.results.partial import PartialAnswers
 from sft.results.recording import recording
@@ -30,18 +31,24 @@ from sft.steps.record import (
     shots_record,
 )
 from sft.steps.setup import prepare
+from sft.training.checkpoints import remove_all
 
 log = get_logger(__name__)
 
 CHUNK = 512  # rows that `predict` answers before it makes them durable
 
 
-def run(experiment: Experiment, folder: RunFolder) -> RunResult:
-    """Train when the experiment has shots, judge unless its command is `train`, and leave a run folder."""
-    with also_logged(folder.log_file), recording(folder) as recorded, ProgressBars() as bars:
+def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Models | None = None) -> RunResult:
+    """Train when the experiment has shots, judge unless its command is `train`, and leave a run folder.
+
+    Args:
+        halvings: how often memory has run out in earlier attempts: batches are halved so often, results stay the same.
+        models: where the base model comes from, and goes back to; None: loaded anew.
+    """
+    with also_logged(folder.log_file), recording(folder, halvings) as recorded, ProgressBars() as bars:
         progress = both(recorded, bars)
         folder.write_config(recorded_config(experiment))
-        setup = prepare(experiment)
+        setup = prepare(experiment, halvings, models)
         adapted = adapt(setup, folder.work, _adapter_place(experiment, folder.adapter), progress)
         judged = {role: judge(setup, adapted.model, role, progress) for role in setup.task.judged}
         for role, one in judged.items():
@@ -51,14 +58,18 @@ def run(experiment: Experiment, folder: RunFolder) -> RunResult:
         folder.write_shots(shots_record(setup, adapted, judged))
         result = build_result(setup, adapted, judged)
         folder.write_result(result)
+        remove_all(folder.work)  # not sooner: had anything failed, training would go on from them
+        setup.models.give_back(adapted.model)
     return result
 
 
 def train(experiment: Experiment) -> Path:
     """Train and save the adapter; its folder."""
     place = _adapter_place(experiment, Path("checkpoints") / experiment.folder_name)
+    work = place / ".checkpoints"
     with ProgressBars() as progress:
-        adapt(prepare(experiment), place / ".checkpoints", place, progress)
+        adapt(prepare(experiment), work, place, progress)
+    remove_all(work)
     return place
 
 

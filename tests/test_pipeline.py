@@ -1,14 +1,31 @@
-"""What the check before a sweep says: the user's mistakes by experiment, a bug of ours apart from them."""
+"""The data flow as a whole: what the check before a sweep says, halved batches, and leaving for a scheduler."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sft import pipeline
 from sft.config.experiment import Experiment
+from sft.config.schema import Endpoint, ExperimentConfig
+from sft.results.schema import RunResult
+from sft.results.store import ResultStore, RunFolder
+
+
+def run_in(
+    results: Path, config: dict[str, Any], endpoint: Endpoint = "run-experiment", **given: Any
+) -> tuple[RunFolder, RunResult]:
+    experiment = Experiment("x", ExperimentConfig.model_validate(config), 13, endpoint)
+    folder = ResultStore(results).folder(experiment.id, experiment.slug)
+    return folder, pipeline.run(experiment, folder, **given)
 
 
 def test_a_bug_in_the_check_is_told_apart_and_stops_no_other(
@@ -46,3 +63,129 @@ def test_neighbours_are_judged_by_their_own_settings(make_config: Callable[..., 
     problems = pipeline.check_data(request)["problems"]
     assert problems.keys() == {"12"}
     assert "max_seq_length is 12" in problems["12"]
+
+
+def test_halved_batches_change_no_result_and_are_recorded(
+    make_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    config = make_config(training__trainer_args={"max_steps": 3, "per_device_train_batch_size": 6})
+    _, whole = run_in(tmp_path / "whole", config)
+    folder, halved = run_in(tmp_path / "halved", config, halvings=2)
+    assert (whole.training["per_device_batch"], whole.training["accumulation"]) == (6, 1)
+    assert (halved.training["per_device_batch"], halved.training["accumulation"]) == (1, 6)
+    assert "batch_halvings" not in whole.resources
+    assert halved.resources["batch_halvings"] == 2
+    assert halved.id == whole.id
+    assert halved.results["log_loss"] == pytest.approx(whole.results["log_loss"], rel=1e-4)
+    losses = [[entry["loss"] for entry in one.training["loss_history"]] for one in (whole, halved)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert not folder.work.exists()
+
+
+def test_the_judging_is_halved_too(
+    make_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sft.inference import batching
+
+    asked: list[tuple[Any, int]] = []
+    of = batching.Capacity.of
+
+    def noted(device: Any, size: Any) -> Any:
+        asked.append(tuple(size))
+        return of(device, size)
+
+    monkeypatch.setattr(batching.Capacity, "of", noted)
+    zero = make_config(dataset__shots=0, lora=None, training=None)
+    run_in(tmp_path, zero, halvings=2)
+    dataset, prompting = {**zero["dataset"], "task_type": "generation"}, {**zero["prompting"], "max_output_length": 2}
+    run_in(tmp_path, {**zero, "dataset": dataset, "prompting": prompting, "inference": {"batch_size": 8}}, halvings=1)
+    assert asked == [("auto", 2), (8, 1)]
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from sft import log, signals
+signals.install_handlers()
+from sft import pipeline
+from sft.config.experiment import Experiment
+from sft.config.schema import ExperimentConfig
+from sft.io import parse_json
+from sft.results.store import ResultStore
+
+def slowly(*_):
+    def tell(phase, done, total, note=""):
+        if phase == "train" and done > 4:
+            print(done, flush=True)
+            time.sleep(0.05)
+    return tell
+
+pipeline.both = slowly  # the parent sees each step, and has the time to interrupt one
+log.configure_logging()
+experiment = Experiment("x", ExperimentConfig.model_validate(parse_json(sys.argv[1])), 13, "run-experiment")
+pipeline.run(experiment, ResultStore(Path(sys.argv[2])).folder(experiment.id, experiment.slug))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_a_scheduler_sent_away_goes_on_where_it_was(
+    make_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    arguments = {"max_steps": 40, "per_device_train_batch_size": 2}
+    lora = {"r": 2, "target_modules": "all-linear", "lora_dropout": 0.1}
+    config = make_config(training__trainer_args=arguments, lora=lora)
+    undisturbed, expected = run_in(tmp_path / "undisturbed", config)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, json.dumps(config), str(tmp_path / "left")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert child.stdout is not None
+    assert int(child.stdout.readline()) == 5
+    child.send_signal(signal.SIGUSR1)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGUSR1, said
+    (left,) = (tmp_path / "left" / "runs").iterdir()
+    state = RunFolder(left).state()
+    assert state is not None and (state.state, state.error) == ("interrupted", "terminated (SIGUSR1)")
+    assert len(list(left.glob("checkpoints/*/complete.json"))) == 1
+    folder, found = run_in(tmp_path / "left", config)
+    assert folder.path == left
+    assert 5 <= found.training["resumed_from"] < 40
+    assert found.training["loss_history"] == expected.training["loss_history"]
+    assert found.results == expected.results
+    for name in ("adapter/adapter_model.safetensors", "label_scores.safetensors", "predictions.tsv"):
+        assert (left / name).read_bytes() == (undisturbed.path / name).read_bytes()
+    assert not (left / "checkpoints").exists()
+
+
+def test_what_failed_after_the_training_goes_on_from_its_last_checkpoint(
+    make_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
+    config = make_config(training__trainer_args=arguments)
+
+    def failing(*_: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(pipeline, "judge", failing)
+        run_in(tmp_path, config)
+    folder, result = run_in(tmp_path, config, halvings=1)
+    assert (result.training["resumed_from"], result.training["steps"]) == (3, 3)
+    assert not folder.work.exists()
+
+
+def test_train_leaves_the_adapter_and_what_was_there(
+    make_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    place = tmp_path / "out"
+    arguments = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1, "output_dir": str(place)}
+    (place / ".checkpoints" / "checkpoint-7").mkdir(parents=True)
+    (place / ".checkpoints" / "checkpoint-7" / "mine").touch()
+    config = make_config(training__trainer_args=arguments)
+    pipeline.train(Experiment("x", ExperimentConfig.model_validate(config), 13, "train"))
+    assert (place / "adapter_config.json").is_file()
+    assert [path.name for path in sorted((place / ".checkpoints").rglob("*"))] == ["checkpoint-7", "mine"]

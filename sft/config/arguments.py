@@ -18,12 +18,13 @@ from sft.config.library import (
     quantization_classes,
     trainer_arguments,
 )
-from sft.config.phrases import choices_phrase, either, fits, not_allowed, types_phrase
+from sft.config.phrases import choices_phrase, either, fits, near, not_allowed, quoted, shown, types_phrase
 from sft.config.renamed import ELSEWHERE, REMOVED, RENAMED, RENAMED_VALUES, RESHAPED
 from sft.config.suggestions import unknown_key
-from sft.errors import Problem, did_you_mean
+from sft.errors import Problem
 
 TRAINER_ARGS = "training.trainer_args"
+MOST_UNKNOWN = 20  # keys of one section that are told one by one
 _COUNTS = (
     "r", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length",
     "max_new_tokens", "num_beams", "num_virtual_tokens", "max_rank", "target_r", "init_r",
@@ -101,11 +102,15 @@ def _reshape(name: str, value: Any) -> tuple[dict[str, Any] | None, str]:
 def argument_problems(args: Mapping[str, Any], known: Arguments, where: str) -> list[Problem]:
     """Unknown names and values of another type among `args`, which stand at `where`."""
     problems = []
+    unknown = [name for name in args if name not in known]
+    told = frozenset(unknown[:MOST_UNKNOWN])
     for name, value in args.items():
-        if name not in known:
-            problems.append(Problem(f"{where}.{name}", unknown_key([*where.split("."), name], known)))
-        elif trouble := _value_problem(name, value, known[name]):
+        if name in told:
+            problems.append(Problem(f"{where}.{shown(name)}", unknown_key([*where.split("."), name], known)))
+        elif name in known and (trouble := _value_problem(name, value, known[name])):
             problems.append(Problem(f"{where}.{name}", trouble))
+    if (more := len(unknown) - len(told)) > 0:
+        problems.append(Problem(where, f"has {more} more unknown keys"))
     return problems
 
 
@@ -143,9 +148,9 @@ def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
     if not isinstance(kind, str):
         return []  # absent or no text: the section says so
     if kind not in peft_types():
-        near = did_you_mean(kind.upper(), peft_types())
-        known = "" if near else f" (known: {', '.join(peft_types())})"
-        return [Problem("adapter.peft_type", f'unknown type "{kind}"{near}{known}')]
+        meant = near(kind.upper(), peft_types())
+        known = "" if meant else f" (known: {', '.join(peft_types())})"
+        return [Problem("adapter.peft_type", f"unknown type {quoted(kind)}{meant}{known}")]
     return argument_problems(_without(adapter, "peft_type"), peft_arguments(kind), "adapter")
 
 
@@ -155,9 +160,9 @@ def quantization_problems(quantization: Mapping[str, Any]) -> list[Problem]:
     if not isinstance(name, str) or not isinstance(args, Mapping):
         return []  # the section says so
     if name not in quantization_classes():
-        near = did_you_mean(name, quantization_classes())
-        known = "" if near else f" (known: {', '.join(quantization_classes())})"
-        return [Problem("model.quantization.config_class", f'unknown class "{name}"{near}{known}')]
+        meant = near(name, quantization_classes())
+        known = "" if meant else f" (known: {', '.join(quantization_classes())})"
+        return [Problem("model.quantization.config_class", f"unknown class {quoted(name)}{meant}{known}")]
     arguments = quantization_arguments(name)
     return argument_problems(args, arguments, "model.quantization.args") if arguments else []
 

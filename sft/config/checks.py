@@ -6,7 +6,8 @@ columns and splits need the data and are judged where it is opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sft.config.arguments import (
@@ -16,7 +17,7 @@ from sft.config.arguments import (
     quantization_problems,
     translate_trainer_args,
 )
-from sft.config.phrases import not_allowed, quoted
+from sft.config.phrases import listed, not_allowed, quoted, shown
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.errors import Problem
 
@@ -26,6 +27,7 @@ NameChecks = Mapping[str, Callable[[str], str | None]]
 _CLASSIFICATION_ONLY: Mapping[str, Any] = {
     "dataset.labels": None, "prompting.verbalizers": None, "inference.label_scoring": "sum",
 }  # fmt: skip
+_LONGEST_PLUG = 500
 _GENERATION_ONLY: Mapping[str, Any] = {"inference.generation_args": {}, "evaluation.tokenizer_name": None}
 
 
@@ -78,30 +80,34 @@ def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Probl
     for path, problem_of in names.items():
         given = value_at(data, path)
         for position, name in enumerate(given if isinstance(given, list) else [given]):
+            where = f"{path}[{position}]" if isinstance(given, list) else path
             if not isinstance(name, str):
                 continue
-            if trouble := problem_of(name):
-                yield Problem(f"{path}[{position}]" if isinstance(given, list) else path, trouble)
+            if shown(name, _LONGEST_PLUG) != name:
+                yield Problem(where, not_allowed(name, 'a name, or "module:function"'))
+            elif trouble := problem_of(name):
+                yield Problem(where, trouble)
 
 
 def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     labels = value_at(data, "dataset.labels", [])
     labels = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
-    for label in _repeated(labels):
-        yield Problem("dataset.labels", f"{quoted(label)} stands twice")
+    if repeated := [label for label, count in Counter(labels).items() if count > 1]:
+        yield Problem("dataset.labels", f"{listed(repeated)} stand{'s' if len(repeated) == 1 else ''} twice")
     verbalizers = section(data, "prompting", "verbalizers")
-    for text in _repeated([text for text in verbalizers.values() if isinstance(text, str)]):
-        sharing = ", ".join(quoted(label) for label, other in verbalizers.items() if other == text)
-        yield Problem("prompting.verbalizers", f"the labels {sharing} have the same text {quoted(text)}")
+    sharing: dict[str, list[str]] = {}
+    for label, text in verbalizers.items():
+        if isinstance(text, str):
+            sharing.setdefault(text, []).append(label)
+    for text, those in sharing.items():
+        if len(those) > 1:
+            yield Problem("prompting.verbalizers", f"the labels {listed(those)} have the same text {quoted(text)}")
     if labels and verbalizers:
-        if missing := [quoted(label) for label in dict.fromkeys(labels) if label not in verbalizers]:
-            yield Problem("prompting.verbalizers", f"lacks a text for {', '.join(missing)}")
-        if unknown := [quoted(label) for label in verbalizers if label not in labels]:
-            yield Problem("prompting.verbalizers", f"{', '.join(unknown)}: not among dataset.labels")
-
-
-def _repeated(values: Sequence[str]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if values.count(value) > 1]
+        known = set(labels)
+        if missing := [label for label in dict.fromkeys(labels) if label not in verbalizers]:
+            yield Problem("prompting.verbalizers", f"lacks a text for {listed(missing)}")
+        if unknown := [label for label in verbalizers if label not in known]:
+            yield Problem("prompting.verbalizers", f"{listed(unknown)}: not among dataset.labels")
 
 
 def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

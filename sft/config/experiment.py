@@ -6,12 +6,14 @@ What the id is made of stands in `identity.py`. Knows nothing of how the work is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from sft.config.identity import Source, follows_seed, identity, trains
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.io import canonical_json, digest
+from sft.secrets import redact_text
 
 ID_LENGTH = 12
 
@@ -35,17 +37,28 @@ class Experiment:
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits: the same work has the same id, on any machine."""
-        return digest(canonical_json(identity(self.config, self.endpoint, self.seed)), ID_LENGTH)
+        value = {**self._recipe, "seed": self.seed} if self.is_random else self._recipe
+        return digest(canonical_json(value), ID_LENGTH)
 
     @cached_property
     def recipe_id(self) -> str:
         """The id without the seed: experiments that differ only by seed share it."""
-        return digest(canonical_json(identity(self.config, self.endpoint, None)), ID_LENGTH)
+        return digest(canonical_json(self._recipe), ID_LENGTH)
+
+    @cached_property
+    def _recipe(self) -> dict[str, Any]:
+        return identity(self.config, self.endpoint, None)
+
+    def of_seed(self, seed: int, name: str) -> Experiment:
+        """The same recipe with another seed: its content is not read again."""
+        other = replace(self, seed=seed, name=name)
+        vars(other).update(_recipe=self._recipe, recipe_id=self.recipe_id)  # as `cached_property` keeps them
+        return other
 
     @property
     def slug(self) -> str:
         """The name as part of a folder's name: lower-case letters, digits and dashes only."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:60].strip("-") or "run"
+        return re.sub(r"[^a-z0-9]+", "-", redact_text(self.name).lower()).strip("-")[:60].strip("-") or "run"
 
     @property
     def folder_name(self) -> str:

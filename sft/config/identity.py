@@ -1,8 +1,9 @@
 """What determines an experiment's result, and nothing else: the value that its id is the hash of.
 
 In it are the sections that the command uses, without settings that equal their default or have no effect there; the
-seed where some source of randomness in use follows it; local files and the user's own plugs by their content. Knows
-nothing of how the work is done, so what has an effect where is written down here a second time: with care.
+seed where some source of randomness in use follows it; local files and the user's own plugs by their content. Secrets
+are not: the same work with another token is the same work. Knows nothing of how the work is done, so what has an effect
+where is written down here a second time: with care.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sft.config.paths import PATH_FIELDS, is_pattern
 from sft.config.plugs import plug_content
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.io import hash_path, hash_pattern
+from sft.secrets import masked
 
 ID_VERSION = 1
 Source = Literal["shots", "icl", "init", "training"]
@@ -82,7 +84,7 @@ def identity(config: ExperimentConfig, endpoint: Endpoint, seed: int | None) -> 
     """
     sections = _sections(config, endpoint)
     plugs = {plug: found for plug in _plugs(sections) if (found := _plug_content(plug)) is not None}
-    value: dict[str, Any] = {"id_version": ID_VERSION, "endpoint": endpoint, "sections": sections}
+    value: dict[str, Any] = {"id_version": ID_VERSION, "endpoint": endpoint, "sections": masked(sections)}
     if plugs:
         value["plugs"] = plugs
     if seed is not None and follows_seed(config, endpoint):

@@ -2,7 +2,8 @@
 
     python -I -S jsonnet_child.py '{"name": …, "roots": […], "library": …, "modules": …, "cpu_seconds": …, …}'
 
-Writes JSON to stdout; on an error Jsonnet's message to stderr, exit code 3. Imports nothing but Jsonnet, so that it
+Writes JSON to stdout, exit code 0; on an error Jsonnet's message, exit code 3, or 4 where memory ran out. Stderr is
+what the program traces (`std.trace`), as far as the limit on files allows. Imports nothing but Jsonnet, so that it
 starts in a few milliseconds. Imports of the program are confined to the given folders, after resolving symbolic links.
 """
 
@@ -18,6 +19,7 @@ import sys
 from typing import Any
 
 FAILED = 3
+TOO_LARGE = 4
 
 
 def main() -> int:
@@ -26,21 +28,47 @@ def main() -> int:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, request["cpu_seconds"])
     _limit(resource.RLIMIT_AS, request["memory_bytes"])
+    _limit(resource.RLIMIT_FSIZE, request["trace_bytes"])  # stderr is a file; Python ignores the signal
     sys.path.append(request["modules"])
     import _jsonnet
 
     try:
-        with open(request["name"], "rb") as file:
-            source = file.read().decode("utf-8")
+        source = _text(request["name"])
         text = _jsonnet.evaluate_snippet(request["name"], source, max_trace=0, import_callback=_Importer(request).read)
-        if len(text) > request["output_bytes"]:
+        output = text.encode("utf-8")
+        if len(output) > request["output_bytes"]:
             raise RuntimeError(f"the result is larger than {request['output_bytes'] >> 20} MiB")
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except (RuntimeError, OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(str(error))
-        return FAILED
-    return 0
+    except UnicodeError:
+        return _say("the result holds a lone surrogate (of std.char), which is no character of a text", FAILED)
+    except MemoryError:
+        return TOO_LARGE
+    except (RuntimeError, OSError) as error:
+        return _say(str(error), FAILED)
+    return _say(output, 0)
+
+
+def _say(output: str | bytes, code: int) -> int:
+    sys.stdout.buffer.write(output if isinstance(output, bytes) else output.encode("utf-8", errors="replace"))
+    sys.stdout.flush()
+    return code
+
+
+def _text(name: str) -> str:
+    """The program.
+
+    Raises:
+        RuntimeError: it is no text; a static error with its place, as Jsonnet words them.
+    """
+    with open(name, "rb") as file:
+        content = file.read()
+    try:
+        text, wrong = content.decode("utf-8-sig"), content.find(b"\0")
+    except UnicodeDecodeError as error:
+        text, wrong = "", error.start
+    if wrong < 0:
+        return text
+    line, column = content.count(b"\n", 0, wrong) + 1, wrong - content.rfind(b"\n", 0, wrong)
+    raise RuntimeError(f"STATIC ERROR: {name}:{line}:{column}: is not UTF-8 text without NUL characters")
 
 
 def _limit(kind: int, most: int) -> None:
@@ -72,13 +100,13 @@ class _Importer:
         real = os.path.realpath(path)
         if not any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots):
             raise RuntimeError(f'"{wanted}" lies outside of the grid\'s folder')
-        if not os.path.isfile(real) or os.path.getsize(real) > self._most:
-            raise RuntimeError(f'"{wanted}" is not a file of reasonable size')
+        if not os.path.isfile(real):
+            raise RuntimeError(f'"{wanted}" is not a file')
+        if os.path.getsize(real) > self._most:
+            raise RuntimeError(f'"{wanted}" is larger than {self._most >> 20} MiB')
         with open(real, "rb") as file:
             return file.read()
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # freeing a large result takes longer than making it
+    os._exit(main())  # freeing a large result takes longer than making it

@@ -5,10 +5,8 @@ Light on purpose: no library that holds tensors or tables is imported, so that `
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from sft.config.checks import NameChecks, check_endpoint, config_notices, config_problems
+from sft.config.json_text import read_json
 from sft.config.jsonnet import JSONNET_SUFFIXES, MAX_EXPERIMENTS, Evaluation, Limits, evaluate_jsonnet
-from sft.config.paths import resolve_paths
-from sft.config.phrases import not_allowed, quoted
+from sft.config.paths import Lookup, resolve_paths
+from sft.config.phrases import config_error, near, not_allowed, quoted, shown
 from sft.config.problems import schema_problems
 from sft.config.schema import ExperimentConfig
-from sft.errors import ConfigError, Problem, did_you_mean
-from sft.io import parse_json
+from sft.config.values import can_be_walked, value_problems
+from sft.errors import ConfigError, Problem
 from sft.log import get_logger
+from sft.secrets import remember
 
 __all__ = ["Grid", "NameChecks", "check_endpoint", "load_config", "load_grid", "parse_config"]
 
 _GRID_KEYS = ("configs", "seeds", "name", "description", "$schema")
 _NUMBERS = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", re.ASCII)
+_LONGEST_NAME = 1000
 _NO_NAMES: NameChecks = {}
 _logger = get_logger(__name__)
 
@@ -63,7 +64,8 @@ def load_config(path: Path, needs: Sequence[str] = (), names: NameChecks = _NO_N
     if "configs" in data:
         grid = _grid(path, data, MAX_EXPERIMENTS, names)
         if len(grid.configs) != 1:
-            raise _error(path, f"holds {len(grid.configs)} experiments where one is expected: use run-experiments")
+            what = f"{len(grid.configs)} experiments where one is expected: use run-experiments"
+            raise ConfigError(str(path), [Problem("configs", what)])
         config = next(iter(grid.configs.values()))
     else:
         config = parse_config(_named(data, path.stem), str(path), path.parent, names)
@@ -107,18 +109,24 @@ def parse_config(data: Mapping[str, Any], source: str, folder: Path, names: Name
     """
     parsed = _parse(data, folder, names)
     if isinstance(parsed, list):
-        raise ConfigError(source, parsed)
+        raise config_error(source, parsed)
     for notice in config_notices(data):
         _logger.warning("%s: %s", source, notice)
     return parsed
 
 
-def _parse(data: Any, folder: Path, names: NameChecks) -> ExperimentConfig | list[Problem]:
+def _parse(
+    data: Any, folder: Path, names: NameChecks, lookup: Lookup | None = None
+) -> ExperimentConfig | list[Problem]:
     """The config, or its problems in the order of the keys."""
     if not isinstance(data, dict):
         return [Problem("", f"a config is an object, not {quoted(data)}")]
-    resolved = resolve_paths(data, folder)
-    problems = [*config_problems(data, names), *resolved.problems, *_infinite(data, "")]
+    unusable = value_problems(data)
+    if not can_be_walked(unusable):
+        return unusable
+    remember(data)  # so that no message about it shows its secrets
+    resolved = resolve_paths(data, folder, lookup)
+    problems = [*config_problems(data, names), *resolved.problems, *unusable]
     try:
         config = ExperimentConfig.model_validate(resolved.data)
     except ValidationError as error:
@@ -132,18 +140,6 @@ def _parse(data: Any, folder: Path, names: NameChecks) -> ExperimentConfig | lis
     return sorted(problems, key=lambda problem: order.get(problem.where.split(".")[0], len(order)))
 
 
-def _infinite(value: Any, where: str) -> Iterator[Problem]:
-    """Numbers too large for JSON's doubles, which Python reads as infinite (`1e999`)."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield Problem(where, "is not a finite number")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _infinite(item, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            yield from _infinite(item, f"{where}[{position}]")
-
-
 def _named(data: Any, name: str) -> Any:
     return {**data, "name": name} if isinstance(data, dict) and data.get("name") is None else data
 
@@ -152,23 +148,23 @@ def _grid(path: Path, data: dict[str, Any], most: int, names: NameChecks) -> Gri
     if "configs" not in data:
         _refuse_bare_grid(path, data)
         name = data.get("name")
-        data = {"configs": {name if isinstance(name, str) else path.stem: data}}
+        usable = isinstance(name, str) and not list(_name_problems([name], "name"))
+        data = {"configs": {name if usable else path.stem: data}}
     configs, seeds = data["configs"], data.get("seeds")
-    problems = [*_grid_problems(data), *_seed_problems(seeds)]
-    if problems:
-        raise ConfigError(str(path), problems)
+    if problems := [*_grid_problems(data), *_seed_problems(seeds)]:
+        raise config_error(str(path), problems)
     if (count := len(configs) * len(seeds or [None])) > most:
-        raise _error(
-            path, f"{count} experiments, where {most} are allowed: narrow the grid, or raise --max-experiments"
-        )
-    parsed = {name: _parse(_named(config, name), path.parent, names) for name, config in configs.items()}
+        what = f"{count} experiments, where {most} are allowed: narrow the grid, or raise --max-experiments"
+        raise ConfigError(str(path), [Problem("configs", what)])
+    lookup = Lookup(path.parent)
+    parsed = {name: _parse(_named(config, name), path.parent, names, lookup) for name, config in configs.items()}
     good = {name: config for name, config in parsed.items() if isinstance(config, ExperimentConfig)}
-    bad = {name: found for name, found in parsed.items() if isinstance(found, list)}
+    bad = {name: problems for name, problems in parsed.items() if isinstance(problems, list)}
     if seeds is not None:
         twice = [Problem("seed", "is given here and as the grid's seeds: give one of them")]
         bad |= {name: twice for name, config in good.items() if config.seed is not None}
     if bad:
-        raise ConfigError(str(path), _merged(bad, single=len(configs) == 1))
+        raise config_error(str(path), _merged(bad, single=len(configs) == 1))
     for notice in dict.fromkeys(notice for config in configs.values() for notice in config_notices(config)):
         _logger.warning("%s: %s", path, notice)
     return Grid(path, good, tuple(seeds) if seeds is not None else None)
@@ -177,21 +173,33 @@ def _grid(path: Path, data: dict[str, Any], most: int, names: NameChecks) -> Gri
 def _refuse_bare_grid(path: Path, data: Mapping[str, Any]) -> None:
     """`{NAME: config}` without `configs` is a likely slip: say so instead of listing every name as an unknown key."""
     if data and all(isinstance(value, dict) and "dataset" in value for value in data.values()):
-        raise _error(path, 'this looks like a grid: put the configs under one key, {"configs": {NAME: config}}')
+        what = 'is missing: this looks like a grid, so put the configs under one key, {"configs": {NAME: config}}'
+        raise ConfigError(str(path), [Problem("configs", what)])
 
 
 def _grid_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     for key in data:
         if key not in _GRID_KEYS:
-            near = did_you_mean(key, _GRID_KEYS) or f" beside configs (known: {', '.join(_GRID_KEYS)})"
-            yield Problem(key, f"unknown key{near}")
+            meant = near(key, _GRID_KEYS) or f" beside configs (known: {', '.join(_GRID_KEYS)})"
+            yield Problem(shown(key), f"unknown key{meant}")
     configs = data["configs"]
     if not isinstance(configs, dict):
         yield Problem("configs", not_allowed(configs, "an object {NAME: config}"))
     elif not configs:
         yield Problem("configs", "holds no experiment")
-    elif any(not name.strip() for name in configs):
-        yield Problem("configs", "an experiment's name is empty")
+    else:
+        yield from _name_problems(configs, "configs")
+
+
+def _name_problems(names: Iterable[str], where: str) -> Iterator[Problem]:
+    """Names go into tables, reports and folders."""
+    for name in names:
+        if not name.strip():
+            yield Problem(where, "an experiment's name is empty")
+        elif len(name) > _LONGEST_NAME:
+            yield Problem(where, f"the name {quoted(name)} is longer than {_LONGEST_NAME} characters")
+        elif unusable := value_problems(name):
+            yield Problem(where, f"the name {quoted(name)} {unusable[0].what}")
 
 
 def _seed_problems(seeds: Any) -> Iterator[Problem]:
@@ -210,10 +218,10 @@ def _merged(bad: Mapping[str, Sequence[Problem]], single: bool) -> list[Problem]
         for problem in problems:
             sharing.setdefault(problem, []).append(name)
     if single:
-        return list(sharing)
+        return [problem if problem.where else Problem("configs", problem.what) for problem in sharing]
     return [
         Problem(
-            f"{names[0]}: {problem.where}" if problem.where else names[0],
+            f"{shown(names[0])}: {problem.where}" if problem.where else f"configs.{shown(names[0])}",
             problem.what + _others(len(names) - 1),
         )
         for problem, names in sharing.items()
@@ -235,9 +243,9 @@ def _read(path: Path, limits: Limits, begun: Evaluation | None = None) -> dict[s
     elif path.suffix in JSONNET_SUFFIXES:
         data = _in_natural_order(evaluate_jsonnet(path, limits))
     else:
-        data = _parse_file(path)
+        data = _parse_file(path, limits.output_bytes)
     if not isinstance(data, dict):
-        raise _error(path, f"the top level is an object, not {quoted(data)}")
+        raise ConfigError(f"{path}:1:1", [Problem("", f"the top level is an object, not {quoted(data)}")])
     return data
 
 
@@ -254,27 +262,19 @@ def _natural(name: str) -> list[tuple[int, float, str]]:
 
 def _near_file(path: Path) -> str:
     try:
-        return did_you_mean(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+        return near(path.name, sorted(entry.name for entry in path.parent.iterdir()))
     except OSError:
         return ""
 
 
-def _parse_file(path: Path) -> Any:
+def _parse_file(path: Path, most: int) -> Any:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        if path.stat().st_size > most:
+            raise ConfigError(f"{path}:1:1", [Problem("", f"the file is larger than {most >> 20} MiB")])
+        content = path.read_bytes()
     except OSError as error:
         raise _error(path, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise _error(path, f"is not UTF-8 text (byte {error.start})") from None
-    try:
-        return parse_json(text)
-    except json.JSONDecodeError as error:
-        place = f"{path}:{error.lineno}:{error.colno}"
-        raise ConfigError(place, [Problem("", f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}")]) from None
-    except ValueError as error:
-        raise _error(path, str(error)) from None
-    except RecursionError:
-        raise _error(path, "is nested too deeply") from None
+    return read_json(content, str(path))
 
 
 def _error(path: Path, what: str) -> ConfigError:

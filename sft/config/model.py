@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sft.config.base import Section
+from sft.io import canonical_json
 
 
 class QuantizationConfig(Section):
@@ -30,3 +31,8 @@ class ModelConfig(Section):
         default=None, description="Hub id or local folder whose tokenizer lends its chat template."
     )
     adapter: str | None = Field(default=None, description="Path of a trained adapter to load on top of the base.")
+
+
+def base_key(config: ModelConfig) -> str:
+    """What two configs have in common that load the same base, whatever adapter and chat template they put on it."""
+    return canonical_json(config.model_dump(mode="json", exclude={"adapter", "chat_template_from"}))

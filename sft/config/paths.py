@@ -7,12 +7,15 @@ exist is a problem; anything else (`org/name`, an URL) is left for the hub. Know
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sft.config.phrases import LONGEST_KEY, shown
 from sft.errors import Problem
 from sft.io import shipped_root
 
@@ -29,6 +32,16 @@ _COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".zip")
 # Builders that `datasets` itself has: with one of these as dataset.path, data_files are local.
 _BUILDERS = ("csv", "json", "parquet", "arrow", "text", "pandas", "xml")
 _WILDCARDS = "*?["
+_SYSTEM = ("/proc", "/sys", "/dev")  # reading these folders through has no end
+_LONGEST_PATH = 400
+
+
+class Lookup:
+    """Where the configs of a folder look for paths, and what was found: the many of a grid name the same few."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folders = tuple(dict.fromkeys((Path.cwd(), folder.resolve(), shipped_root())))
+        self.known: dict[tuple[tuple[Path, ...], str], tuple[str | None, str | None]] = {}
 
 
 class Resolved(NamedTuple):
@@ -54,14 +67,15 @@ def plug_paths(folder: Path) -> list[str]:
     return places
 
 
-def resolve_paths(data: Mapping[str, Any], folder: Path) -> Resolved:
+def resolve_paths(data: Mapping[str, Any], folder: Path, lookup: Lookup | None = None) -> Resolved:
     """A copy of the data with every local path absolute.
 
     Args:
         data: a config as parsed; keys of other types are left to the sections' checks.
         folder: where the config lies.
+        lookup: of the folder, where it serves several configs.
     """
-    search = _Search(tuple(dict.fromkeys((Path.cwd(), folder.resolve(), shipped_root()))))
+    search = _Search(lookup or Lookup(folder), [])
     copy = dict(data)
     for section, key in PATH_FIELDS:
         value = copy.get(section, {}).get(key) if isinstance(copy.get(section), dict) else None
@@ -104,19 +118,23 @@ def _map_texts(value: Any, where: str, change: Callable[[str, str], str]) -> Any
 class _Search:
     """Looks for paths in some folders, and collects those that it did not find."""
 
-    def __init__(self, folders: Sequence[Path], problems: list[Problem] | None = None) -> None:
-        self.folders = folders
-        self.problems: list[Problem] = [] if problems is None else problems
+    def __init__(self, lookup: Lookup, problems: list[Problem], first: Path | None = None) -> None:
+        self.folders = lookup.folders if first is None else (first, *lookup.folders)
+        self.problems = problems
+        self._lookup = lookup
 
     def within(self, folder: Path) -> _Search:
         """The same search, in `folder` first."""
-        return _Search((folder, *self.folders), self.problems)
+        return _Search(self._lookup, self.problems, folder)
 
     def resolve(self, value: str, where: str) -> str:
         """The absolute path if it exists, else the value as it is; a problem if it can only be a path."""
         if "://" in value:
             return value
-        if found := self._find(value):
+        found, trouble = self._look_up(value)
+        if found:
+            if trouble:
+                self.problems.append(Problem(where, trouble))
             return found
         if _is_clearly_local(value):
             self.problems.append(Problem(where, self._not_found(value)))
@@ -126,26 +144,75 @@ class _Search:
         """As `resolve`, for a value that is a path or a pattern of paths whatever it looks like."""
         if "://" in value:
             return value
-        found = self._find(value)
+        found, trouble = self._look_up(value)
         if found is None:
-            self.problems.append(Problem(where, self._not_found(value)))
+            trouble = self._not_found(value)
+        if trouble:
+            self.problems.append(Problem(where, trouble))
         return found or value
+
+    def _look_up(self, value: str) -> tuple[str | None, str | None]:
+        """Where a value lies, and why that cannot be used."""
+        key = (self.folders, value)
+        known = self._lookup.known
+        if key not in known:
+            found = self._find(value)
+            known[key] = (found, None if found is None else _unusable(found))
+        return known[key]
 
     def _find(self, value: str) -> str | None:
         for folder in self.folders:
-            path = folder / Path(value).expanduser()  # an absolute value replaces the folder
-            if path.exists():
-                return str(path.resolve())
-            if is_pattern(value) and glob.glob(str(path), recursive=True):  # noqa: PTH207 - it may be absolute
-                return str(path)
+            try:
+                path = folder / Path(value).expanduser()  # an absolute value replaces the folder
+                if path.exists():
+                    return str(path.resolve())
+                if is_pattern(value) and (_is_too_much(_fixed_part(path)) or _matches_something(path)):
+                    return str(path)
+            except (OSError, RuntimeError):  # a name too long, a folder that may not be entered, the home of nobody
+                continue
         return None
 
     def _not_found(self, value: str) -> str:
-        path = Path(value).expanduser()
+        try:
+            path = Path(value).expanduser()
+        except RuntimeError:
+            return f"{_path_shown(value)} not found: there is no such home folder"
         if path.is_absolute():
-            return f'"{value}" not found{_nearest([path])}'
+            return f"{_path_shown(value)} not found{_nearest([path])}"
         places = ", ".join(str(folder) for folder in self.folders if folder != shipped_root() or folder == Path.cwd())
-        return f'"{value}" not found; looked in {places}{_nearest([folder / path for folder in self.folders])}'
+        near = _nearest([folder / path for folder in self.folders])
+        return f"{_path_shown(value)} not found; looked in {places}{near}"
+
+
+def _path_shown(value: str) -> str:
+    return f'"{shown(value, _LONGEST_PATH)}"'
+
+
+def _unusable(found: str) -> str | None:
+    """Why something that exists is nothing to read rows or weights from: reading it might have no end."""
+    path = _fixed_part(Path(found))
+    if _is_too_much(path):
+        return f"{_path_shown(found)} is no folder of data or of a model: name the one inside of it"
+    if not path.is_file() and not path.is_dir():
+        return f"{_path_shown(found)} is neither a file nor a folder"
+    return None
+
+
+def _fixed_part(path: Path) -> Path:
+    """The folder in which a pattern is searched; a path without wildcards itself, even where it has their signs."""
+    fixed = Path(*takewhile(lambda part: not is_pattern(part), path.parts))
+    return path if fixed == path or path.exists() else fixed
+
+
+def _is_too_much(path: Path) -> bool:
+    """The root of the file system, a whole home, or devices and processes (not /dev/shm, which is memory for files)."""
+    place = str(path)
+    whole = (*_SYSTEM, os.path.expanduser("~"))  # noqa: PTH111 - Path's raises where there is no home
+    return path.parent == path or place in whole or place.startswith(("/proc/", "/sys/"))
+
+
+def _matches_something(pattern: Path) -> bool:
+    return next(glob.iglob(str(pattern), recursive=True), None) is not None  # noqa: PTH207 - it may be absolute
 
 
 def _is_clearly_local(value: str) -> bool:
@@ -164,7 +231,7 @@ def _nearest(paths: Sequence[Path]) -> str:
     """The nearest name among what lies where the paths were looked for."""
     near = [found for path in paths for found in _near(path)]
     best = max(near, key=lambda found: found.likeness, default=None)
-    return f'; did you mean "{best.name}"?' if best else ""
+    return f'; did you mean "{shown(best.name)}"?' if best else ""
 
 
 class _Near(NamedTuple):
@@ -175,11 +242,13 @@ class _Near(NamedTuple):
 def _near(path: Path) -> list[_Near]:
     """Near names in the deepest folder of `path` that exists."""
     parent, name = path.parent, path.name
-    while not parent.is_dir() and parent != parent.parent:
-        parent, name = parent.parent, parent.name
     try:
+        while not parent.is_dir() and parent != parent.parent:
+            parent, name = parent.parent, parent.name
         there = [entry.name for entry in parent.iterdir() if not entry.name.startswith(".")]
     except OSError:
+        return []
+    if len(name) > LONGEST_KEY:
         return []
     return [
         _Near(one, SequenceMatcher(None, name, one).ratio()) for one in get_close_matches(name, there, n=1, cutoff=0.6)

@@ -6,33 +6,44 @@ that all errors of a key become one phrase. Knows the sections' shape, not what 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 
-from sft.config.phrases import choices_phrase, either, not_allowed
+from sft.config.phrases import choices_phrase, either, not_allowed, shown
 from sft.config.schema import ExperimentConfig
 from sft.config.suggestions import unknown_key
 from sft.errors import Problem
 
+MOST_IN_ONE = 20  # problems of one list or object that are told one by one
+_POSITION = re.compile(r"\[\d+\]$")
 _TYPES = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}
 Schema = Mapping[str, Any]
 
 
 def schema_problems(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
     """One problem for each key that pydantic complains of."""
-    found: dict[tuple[str, ...], Problem] = {}
-    for entry in error.errors(include_url=False, include_context=False):
-        path = _key_path(entry["loc"], data, missing=entry["type"] == "missing")
-        found.setdefault(tuple(path), Problem(dotted(path), _phrase(entry["type"], path, data)))
-    return list(found.values())
+    kinds: dict[tuple[str, ...], str] = {}
+    for entry in error.errors(include_url=False, include_context=False, include_input=False):
+        path = tuple(_key_path(entry["loc"], data, missing=entry["type"] == "missing"))
+        kinds.setdefault(path, entry["type"])
+    problems: list[Problem] = []
+    told: Counter[tuple[str, ...]] = Counter()
+    for path, kind in kinds.items():
+        told[path[:-1]] += 1
+        if told[path[:-1]] <= MOST_IN_ONE:
+            problems.append(Problem(dotted(path), _phrase(kind, path, data)))
+    more = {place: count - MOST_IN_ONE for place, count in told.items() if count > MOST_IN_ONE}
+    return problems + [Problem(dotted(place), f"has {count} more such problems") for place, count in more.items()]
 
 
 def dotted(path: Sequence[str]) -> str:
     """`dataset.labels[2]`."""
-    return "".join(part if part.startswith("[") else f".{part}" for part in path).removeprefix(".")
+    return "".join(part if _POSITION.match(part) else f".{shown(part)}" for part in path).removeprefix(".")
 
 
 def _key_path(loc: Iterable[int | str], data: Any, missing: bool) -> list[str]:

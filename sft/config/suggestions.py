@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from sft.config.library import generation_arguments, peft_arguments, trainer_arguments
+from sft.config.phrases import LONGEST_KEY, near
 from sft.config.schema import ExperimentConfig
-from sft.errors import did_you_mean
 
 MANY_KEYS = 20
 _NOT_YET = {"inference.calibration_args": "calibration is not available in this version"}
@@ -31,11 +31,18 @@ def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
         return f'unknown key; did you mean "{longer[-1]}"?'  # batch_size: per_device_train_batch_size
     if elsewhere := [other for other in _places().get(key, ()) if other != here]:
         return f"unknown key; it belongs {_location(elsewhere)}"
-    if near := did_you_mean(key, names):
-        return f"unknown key{near}"
-    if (far := get_close_matches(key, list(_places()), n=1, cutoff=0.8)) and _places()[far[0]]:
-        return f'unknown key; did you mean "{far[0]}" {_location(_places()[far[0]])}?'
+    if meant := near(key, names):
+        return f"unknown key{meant}"
+    if far := _far(key):
+        return f'unknown key; did you mean "{far}" {_location(_places()[far])}?'
     return f"unknown key (known: {', '.join(names)})" if 0 < len(names) <= MANY_KEYS else "unknown key"
+
+
+@lru_cache(maxsize=1024)
+def _far(key: str) -> str | None:
+    """The near key elsewhere."""
+    found = get_close_matches(key, list(_places()), n=1, cutoff=0.8) if len(key) <= LONGEST_KEY else []
+    return found[0] if found else None
 
 
 def _location(places: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from sft.config.schema import ExperimentConfig
-from sft.io import canonical_json
 
 ABSENT = "-"
 _NOT_SETTINGS = ("name", "description", "$schema", "seed", "training.trainer_args.output_dir")
@@ -38,13 +37,15 @@ class Setting(NamedTuple):
 
 def varying_settings(configs: Sequence[ExperimentConfig]) -> list[Setting]:
     """The settings that are not the same in all configs, in the order of the sections."""
-    flat = [settings(config) for config in configs]
+    known = {id(config): config for config in configs}  # experiments that differ by seed share theirs
+    dotted = {one: settings(config) for one, config in known.items()}
+    flat = [dotted[id(config)] for config in configs]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     varying = [
         key
         for key in keys
         # a zero-shot config has no opinion on what training would be like
-        if len({canonical_json(one.get(key, ABSENT)) for one in flat if key in one or _is_used(key, one)}) > 1
+        if len({_comparable(one.get(key, ABSENT)) for one in dotted.values() if key in one or _is_used(key, one)}) > 1
     ]
     names = _short_names(varying)
     return [Setting(key, names[key], tuple(show(key, one.get(key, ABSENT)) for one in flat)) for key in varying]
@@ -63,6 +64,11 @@ def settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _is_used(key: str, flat: Mapping[str, Any]) -> bool:
     return not (key.startswith(_TRAINING_ONLY) and flat.get("dataset.shots") == 0)
+
+
+def _comparable(value: Any) -> tuple[bool, Any]:
+    """1 and 1.0 are the same setting, 1 and true are not."""
+    return isinstance(value, bool), value
 
 
 def show(key: str, value: Any) -> str:

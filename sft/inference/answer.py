@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sft.config.inference import InferenceConfig
 from sft.errors import ModelError
+from sft.inference.batching import AnyBatchSize, Halved
 from sft.inference.classification import score_labels
 from sft.inference.generation import GenerationSettings, generate
 from sft.inference.scores import LabelScores, probabilities
@@ -43,6 +44,7 @@ def classify(
     labels: Sequence[str],
     config: InferenceConfig,
     progress: Progress = silent,
+    halvings: int = 0,
 ) -> LabelAnswers:
     """The label of each prompt with the highest score of the configured kind.
 
@@ -52,8 +54,9 @@ def classify(
         labels: the L labels, in the order of those ids.
         config: batch size and kind of score.
         progress: told of prompts scored.
+        halvings: how often memory has run out with that batch size in earlier attempts.
     """
-    scores = _score(model, prompts, len(labels), config, progress)
+    scores = _score(model, prompts, len(labels), Halved(config.batch_size, halvings), progress)
     return decide(scores, labels, config)
 
 
@@ -65,7 +68,7 @@ def decide(scores: LabelScores, labels: Sequence[str], config: InferenceConfig) 
 
 
 def _score(
-    model: Any, prompts: Sequence[LabelledPrompt], labels: int, config: InferenceConfig, progress: Progress
+    model: Any, prompts: Sequence[LabelledPrompt], labels: int, batch_size: AnyBatchSize, progress: Progress
 ) -> LabelScores:
     groups: dict[tuple[Any, ...], list[int]] = {}
     for row, prompt in enumerate(prompts):
@@ -81,7 +84,7 @@ def _score(
             [prompts[row].prompt.ids for row in rows],
             one.label_ids,
             end_tokens=one.end_tokens,
-            batch_size=config.batch_size,
+            batch_size=batch_size,
             progress=_part_of(progress, done, len(rows), len(prompts)),
         )
         sum_NL[rows], end_NL[rows], first_NL[rows] = part.sum_logprob_NL, part.end_logprob_NL, part.first_logprob_NL
@@ -109,7 +112,7 @@ def complete(
     tokenizer: Any,
     prompts: Sequence[Prompt],
     settings: GenerationSettings,
-    config: InferenceConfig,
+    batch_size: AnyBatchSize,
     progress: Progress = silent,
 ) -> tuple[str, ...]:
     """The generated answer of each prompt as text, without control tokens and surrounding white space.
@@ -119,8 +122,8 @@ def complete(
         tokenizer: turns the new ids into text.
         prompts: N prompts.
         settings: length, stop ids and further arguments of `generate`.
-        config: batch size.
+        batch_size: prompts in a batch, or `"auto"`; halved where memory has run out before.
         progress: told of prompts answered.
     """
-    ids = generate(model, [prompt.ids for prompt in prompts], settings, batch_size=config.batch_size, progress=progress)
+    ids = generate(model, [prompt.ids for prompt in prompts], settings, batch_size=batch_size, progress=progress)
     return tuple(tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids)

@@ -13,10 +13,21 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from sft.log import get_logger
+from sft.memory import is_out_of_memory
 
 logger = get_logger(__name__)
 
 BatchSize = int | Literal["auto"]
+
+
+class Halved(NamedTuple):
+    """A batch size, and how often memory has run out with it in earlier attempts."""
+
+    size: BatchSize
+    halvings: int
+
+
+AnyBatchSize = BatchSize | Halved
 
 _CPU_TOKENS = 8192  # a larger forward only leaves the processor's caches
 _DEVICE_TOKENS = 131_072
@@ -95,15 +106,12 @@ class Capacity:
         self._last = Grant(1, memory, tokens)
 
     @classmethod
-    def of(cls, device: torch.device, size: BatchSize) -> Capacity:
-        """What the device has free now."""
-        if device.type == "cuda":
-            unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-            return cls(size, int(_SHARE * (torch.cuda.mem_get_info(device)[0] + unused)), _DEVICE_TOKENS)
-        import psutil
-
-        free = int(_SHARE * psutil.virtual_memory().available)
-        return cls(size, min(free, _CPU_BYTES) if device.type == "cpu" else free, _CPU_TOKENS)
+    def of(cls, device: torch.device, size: AnyBatchSize) -> Capacity:
+        """What the device has free now; half of it, and of the batch size, for every earlier halving."""
+        asked, halvings = size if isinstance(size, Halved) else (size, 0)
+        rows: BatchSize = "auto" if asked == "auto" else max(1, asked >> halvings)
+        memory, tokens = _free(device)
+        return cls(rows, memory >> halvings, max(1, tokens >> halvings))
 
     def rows(self, cost: int, tokens: int, left: int) -> int:
         """How many of the `left` rows, of `cost` bytes and `tokens` tokens each, make a batch; at least 1."""
@@ -129,6 +137,17 @@ class Capacity:
         if self._rows is not None:
             self._rows = max(1, rows // 2)
         return True
+
+
+def _free(device: torch.device) -> tuple[int, int]:
+    """Bytes and tokens that one forward may take of the device now."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(_SHARE * (torch.cuda.mem_get_info(device)[0] + unused)), _DEVICE_TOKENS
+    import psutil
+
+    free = int(_SHARE * psutil.virtual_memory().available)
+    return (min(free, _CPU_BYTES) if device.type == "cpu" else free), _CPU_TOKENS
 
 
 def run_batches(
@@ -163,16 +182,6 @@ def run_batches(
         else:  # outside the handler, where the traceback no longer holds the batch's tensors
             _release()
             logger.info("Out of memory with %d rows in a batch; going on with half as much (%s)", len(batch), error)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: CUDA, MPS, or an allocation that failed on the CPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("out of memory", "DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED")
-    )
 
 
 def _release() -> None:

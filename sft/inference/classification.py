@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from sft.inference.batching import TREE_TOKENS, BatchSize, Capacity, Costs, run_batches
+from sft.inference.batching import TREE_TOKENS, AnyBatchSize, Capacity, Costs, run_batches
 from sft.inference.decoder import Decoder, Read, evaluating
 from sft.inference.scores import LabelScores
 from sft.inference.tree import label_tree
@@ -41,7 +41,7 @@ def score_labels(
     labels: Sequence[Ids],
     *,
     end_tokens: int = 1,
-    batch_size: BatchSize = "auto",
+    batch_size: AnyBatchSize = "auto",
     progress: Progress = silent,
 ) -> LabelScores:
     """Score every label after every prompt. The model's mode and config stay as they are.

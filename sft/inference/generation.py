@@ -20,7 +20,7 @@ import torch
 from transformers import GenerationConfig
 
 from sft.errors import ModelError
-from sft.inference.batching import BatchSize, Capacity, Costs, run_batches
+from sft.inference.batching import AnyBatchSize, Capacity, Costs, run_batches
 from sft.inference.decoder import Decoder, evaluating, has_virtual_tokens, left_padded
 from sft.log import Progress, get_logger, silent
 
@@ -63,7 +63,7 @@ def generate(
     prompts: Sequence[Ids],
     settings: GenerationSettings,
     *,
-    batch_size: BatchSize = "auto",
+    batch_size: AnyBatchSize = "auto",
     progress: Progress = silent,
 ) -> list[list[int]]:
     """The new ids of each prompt's answer, without end of turn and padding. The model stays as it is.

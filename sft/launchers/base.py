@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
+
+Cause = Literal["", "timeout", "memory"]
+Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local.py
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job may use.
+
+    Args:
+        devices: the accelerators it sees, as `CUDA_VISIBLE_DEVICES` names them; None: those of the launcher itself.
+        threads: of its parallel regions; None: as many as the libraries take by themselves.
+        memory: bytes that it and its children may have resident in all; None: no limit.
+        seconds: after which it is ended; None: never.
+    """
+
+    devices: tuple[str, ...] | None = None
+    threads: int | None = None
+    memory: int | None = None
+    seconds: float | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The variables that libraries read them from."""
+        variables = {}
+        if self.devices is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
+        if self.threads is not None:
+            variables["OMP_NUM_THREADS"] = str(self.threads)
+        return variables
 
 
 @dataclass(frozen=True)
@@ -14,40 +45,62 @@ class Job:
 
     Args:
         argv: program and arguments; never a shell string.
-        log_file: receives everything the process prints.
+        log_file: receives everything the process prints, behind what it holds already.
         environment: variables set on top of the launcher's own.
-        timeout: seconds after which it is ended, with all its children; None: never.
+        resources: what it may use.
+        shares: names what it has in common with other jobs that is dear to load; None: nothing.
     """
 
     argv: tuple[str, ...]
     log_file: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    timeout: float | None = None
+    resources: Resources = Resources()
+    shares: str | None = None
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it is a module run by this very Python: `python -m MODULE ARGUMENTS`."""
+        return len(self.argv) > 2 and self.argv[:2] == (sys.executable, "-m")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """All that is set on top of the launcher's own environment."""
+        return {**self.resources.environment(), **self.environment}
 
 
 class Status(NamedTuple):
-    """How a job ended. `exit_code` is negative for the signal that ended it."""
+    """How a job ended.
+
+    `exit_code` is negative for the signal that ended it. `cause`: why the launcher or the system ended it: its time was
+    up, or memory ran out (its own limit, or the system's); empty when neither is known.
+    """
 
     exit_code: int
-    timed_out: bool
     seconds: float
+    cause: Cause = ""
 
 
 class RunningJob(Protocol):
     """A job that was started."""
 
     def poll(self) -> Status | None:
-        """The status once it has ended, else None."""
+        """The status once it has ended, else None; minds its limits. To be called several times a second."""
 
-    def ask_to_end(self) -> None:
-        """Ask it and all its children to end, and return at once."""
+    def ask_to_end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to it and all its children, once, and return at once."""
 
-    def stop(self) -> None:
-        """End it and all its children: politely, after a few seconds not."""
+    def kill(self) -> None:
+        """End it and all its children, at once."""
 
 
 class Launcher(Protocol):
     """Starts jobs somewhere."""
 
+    def ready(self) -> bool:
+        """Whether `start` returns at once; the first call begins what has to be done before, and does not wait."""
+
     def start(self, job: Job) -> RunningJob:
-        """Start `job` and return at once."""
+        """Start `job`."""
+
+    def close(self) -> None:
+        """No more jobs are to come."""

@@ -1,92 +1,141 @@
-"""Jobs as processes of this machine, each in its own session (so that it can be ended with all its children).
+"""Jobs as processes of this machine, each in its own session, so that it can be ended with all its children.
 
-On Linux a job does not outlive the process that started it, not even one that was killed outright.
+How a process comes to be (afresh, forked from a server with the imports done, or kept from the last job) is
+`isolation`; what is done with it from then on is the same.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
+from typing import Protocol
 
-from sft.launchers.base import Job, Status
+from sft.launchers.base import Cause, Isolation, Job, Status
+from sft.launchers.devices import visible_devices
+from sft.launchers.group import ProcessGroup, kills_for_lack_of_memory
 
 GRACE_SECONDS = 4.0  # between asking a process to end and ending it
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SECONDS_BETWEEN_LOOKS = 0.5  # at the memory of a job that has a limit
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
-def bound_to_this_process() -> Callable[[], None] | None:
-    """For `Popen(preexec_fn=…)`: the child gets SIGTERM when this process ends, however it ends. None but on Linux."""
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # all that takes a lock, before the fork
+class Process(Protocol):
+    """What `LocalJob` needs of a process."""
 
-    def bind() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it ended before the line above: nobody is left to send the signal
-            os._exit(128 + signal.SIGTERM)
+    pid: int
 
-    return bind
+    @property
+    def lives_on(self) -> bool:
+        """Whether it goes on when the job has ended."""
+
+    def exit_code(self) -> int | None: ...
+
+
+class Starter(Protocol):
+    """One way to make processes."""
+
+    def ready(self) -> bool: ...
+    def start(self, job: Job) -> Process: ...
+    def close(self) -> None: ...
 
 
 class LocalJob:
-    """A running process and its process group."""
+    """A running process, its group, and its limits."""
 
-    def __init__(self, job: Job) -> None:
-        self._timeout = job.timeout
-        self._started = time.monotonic()
-        self._timed_out = False
+    def __init__(self, job: Job, process: Process) -> None:
+        self._resources = job.resources
+        self._process = process
+        self._group = ProcessGroup(process.pid)
+        self._started = self._looked = time.monotonic()
+        self._kills_before = kills_for_lack_of_memory()
         self._asked: float | None = None
-        job.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with job.log_file.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - argv list, no shell
-                list(job.argv),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **job.environment},
-                start_new_session=True,
-                preexec_fn=bound_to_this_process(),  # noqa: PLW1509 - makes two system calls and takes no lock
-            )
+        self._cause: Cause = ""
 
     def poll(self) -> Status | None:
-        """The status once the process has ended; ends it when its time is up."""
-        seconds = time.monotonic() - self._started
-        code = self._process.poll()
-        if code is None and self._timeout is not None and seconds > self._timeout:
-            self._timed_out = True
-            self.stop()
-            code = self._process.poll()
-        return None if code is None else Status(code, self._timed_out, seconds)
+        """The status once the process has ended, else None.
 
-    def ask_to_end(self) -> None:
-        """SIGTERM to the whole group, once: a second one would disturb what the first has set going."""
+        One whose time is up is asked to end, and ended with all its children when it has not done so `GRACE_SECONDS`
+        later; one that holds too much memory is ended at once.
+        """
+        now = time.monotonic()
+        code = self._process.exit_code()
+        if code is None:
+            self._mind_limits(now)
+            return None
+        if not self._process.lives_on:
+            self._group.sweep_up()  # grandchildren may outlive a leader
+        if not self._cause and code in _KILLED and kills_for_lack_of_memory() > self._kills_before:
+            self._cause = "memory"
+        return Status(code, now - self._started, self._cause)
+
+    def ask_to_end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to the whole group, once: a second one would disturb what the first has set going."""
         if self._asked is None:
             self._asked = time.monotonic()
-            self._signal(signal.SIGTERM)
+            self._group.send(number)
 
-    def stop(self) -> None:
-        """SIGTERM to the whole group, SIGKILL after a grace period."""
-        self.ask_to_end()
-        waited = time.monotonic() - (self._asked or 0.0)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.0, GRACE_SECONDS - waited))
-        self._signal(signal.SIGKILL)  # grandchildren may outlive a polite leader
-        self._process.wait()
+    def kill(self) -> None:
+        """End the whole group, and what has left it, at once."""
+        self._group.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # the group has ended by itself
-            os.killpg(self._process.pid, number)
+    def _mind_limits(self, now: float) -> None:
+        limits = self._resources
+        if self._cause == "timeout":
+            if self._asked is not None and now - self._asked > GRACE_SECONDS:
+                self.kill()
+        elif limits.seconds is not None and now - self._started > limits.seconds:
+            self._cause = "timeout"
+            self.ask_to_end()
+        elif limits.memory is not None and now - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._looked = now
+            if self._group.memory() > limits.memory:
+                self._cause = "memory"
+                self.kill()
 
 
 class LocalLauncher:
-    """Starts jobs on this machine."""
+    """Starts jobs on this machine.
+
+    Args:
+        isolation: `fork`, `spawn`, `resident`, or `auto`: fork where it is safe, on Linux with no accelerator visible.
+        preload: modules that the server imports from which jobs are forked.
+        threads: of parallel regions in each job, for that server.
+    """
+
+    def __init__(self, isolation: Isolation = "auto", preload: Sequence[str] = (), threads: int | None = None) -> None:
+        self.isolation = "fork" if isolation == "auto" and fork_is_safe() else isolation
+        self._starter = _starter(self.isolation, preload, threads)
+
+    def ready(self) -> bool:
+        """Whether `start` returns at once."""
+        return self._starter.ready()
 
     def start(self, job: Job) -> LocalJob:
         """Start the process of `job`."""
-        return LocalJob(job)
+        return LocalJob(job, self._starter.start(job))
+
+    def close(self) -> None:
+        """No more jobs are to come."""
+        self._starter.close()
+
+
+def fork_is_safe() -> bool:
+    """Not where the system's own libraries take locks behind a fork's back (macOS), nor, until it has been proven on
+    one, where a CUDA device is visible."""
+    return sys.platform == "linux" and not visible_devices()
+
+
+def _starter(isolation: Isolation, preload: Sequence[str], threads: int | None) -> Starter:
+    if isolation == "fork":
+        from sft.launchers.fork import Forking
+
+        return Forking(preload, threads)
+    if isolation == "resident":
+        from sft.launchers.resident import Keeping
+
+        return Keeping()
+    from sft.launchers.spawn import Spawning
+
+    return Spawning()

@@ -1,13 +1,15 @@
 """Adapters on a base model by PEFT: made, loaded, saved. Knows nothing of how they are trained.
 
 A saved adapter opens in plain `PeftModel.from_pretrained` on an untouched base, whatever initialised it. Beside it lies
-`sft.json`, in which those who trained it say on what; PEFT does not look at it.
+`sft.json`, written last: each file's hash, and what those who trained it say of how. PEFT does not look at it.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sft.config.lora import AdapterSection, LoraSection
 from sft.errors import ModelError, did_you_mean
 from sft.initialization.initializers import initializer_problem, own_initializer
-from sft.io import parse_json
+from sft.io import parse_json, write_atomic
 from sft.log import get_logger
 from sft.model.quantization import quantization_method
 from sft.model.source import check_folder, import_peft, one_line, quiet
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 ADAPTER = "default"
 RECORD = "sft.json"
+FILES = "files"  # in it: SHA-256 by name
+_LOADED = ("adapter_model.safetensors", "adapter_config.json")  # of them, those that loading reads
 
 logger = get_logger(__name__)
 
@@ -99,12 +103,14 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
     """A trained adapter on its base, in eval mode.
 
     Raises:
-        ModelError: no adapter there, or one that was trained on another architecture.
+        ModelError: no adapter there, one that was trained on another architecture, or one of ours whose files are not
+            as they were written.
     """
     from safetensors import SafetensorError
 
     peft = import_peft()
     check_folder("model.adapter", str(path), "adapter_config.json")
+    _check_whole(Path(path))
     try:
         with quiet(), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -135,14 +141,38 @@ def _foreign_weights(loaded: PeftModel, path: Path) -> list[str]:
     return [name for name in names if name not in placed and "embed" not in name and "lm_head" not in name]
 
 
+def _check_whole(path: Path) -> None:
+    """Compare the files that loading reads with their hashes; an adapter that came from elsewhere has none."""
+    hashes = _read_marker(path).get(FILES)
+    if not isinstance(hashes, dict):
+        return
+    for name in _LOADED:
+        file = path / name
+        if name in hashes and not (file.is_file() and _hash(file) == hashes[name]):
+            trouble = "differs from what was written" if file.is_file() else "is missing"
+            raise ModelError(
+                f'model.adapter: "{path}" is incomplete or damaged: {name} {trouble}; train it again '
+                f"(or remove {RECORD} there, if you changed it yourself)"
+            )
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _read_marker(path: str | Path) -> dict[str, Any]:
+    try:
+        marker = parse_json((Path(path) / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
 def read_record(path: str | Path) -> Mapping[str, Any] | None:
     """What `save_adapter` was told about the adapter at `path`; None where nothing readable is said."""
-    file = Path(path) / RECORD
-    try:
-        record = parse_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+    record = {key: value for key, value in _read_marker(path).items() if key != FILES}
+    return record or None
 
 
 def save_adapter(
@@ -154,8 +184,8 @@ def save_adapter(
 ) -> None:
     """Write the adapter, its config and the tokenizer to `folder`; other files there stay.
 
-    Each file is replaced in one move, the config (without which nothing is an adapter) last. Copies of the base's
-    embeddings are not saved.
+    Each file is replaced in one move, once it is on the disk: the config (without which nothing is an adapter) last,
+    and then `sft.json`, with everything's hash. Copies of the base's embeddings are not saved.
 
     Args:
         base_name: hub id or folder of the base, as the adapter's config shall name it.
@@ -171,11 +201,28 @@ def save_adapter(
             tokenizer.save_pretrained(temporary)
         save_file(tensors, str(Path(temporary) / "adapter_model.safetensors"), metadata={"format": "pt"})
         config.save_pretrained(temporary)
-        (folder / RECORD).unlink(missing_ok=True)  # an earlier adapter's: never beside this one's weights
-        if record is not None:
-            (Path(temporary) / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == "adapter_config.json"):
-            file.replace(folder / file.name)
+        # That of an earlier adapter would lie beside this one's weights; this one tells of a save that was cut short.
+        hashes = {path.relative_to(temporary).as_posix(): _hash(path) for path in _files(Path(temporary))}
+        _write_marker(folder, {FILES: dict.fromkeys(hashes, "")})
+        for name in sorted(hashes, key=lambda name: (name == "adapter_config.json", name)):
+            _sync(Path(temporary, name))
+            (folder / name).parent.mkdir(exist_ok=True)
+            Path(temporary, name).replace(folder / name)
+    _write_marker(folder, {**(record or {}), FILES: hashes})
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write_marker(folder: Path, marker: Mapping[str, Any]) -> None:
+    write_atomic(folder / RECORD, json.dumps(marker, indent=2) + "\n")
+
+
+def _sync(file: Path) -> None:
+    """A power cut leaves no name without its content."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def _portable(peft_model: PeftModel) -> tuple[PeftConfig, dict[str, Any]]:

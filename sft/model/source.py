@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from sft.errors import ModelError
+from sft.secrets import redact_text
 
 CHATTY = ("bitsandbytes", "accelerate", "trl", "peft", "torch.distributed")  # besides transformers and datasets
 LONGEST_REASON = 400
@@ -87,7 +88,7 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
 
 def one_line(error: BaseException) -> str:
     """What an exception says, on one line of reasonable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(redact_text(str(error)).split()) or type(error).__name__  # before it is cut
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from sft.report.failures import in_words, log_tail
 from sft.report.notes import notes
 from sft.report.rows import Comparison
 from sft.report.table import Table, comparison_table, runs_table
+
+MOST_TAILS = 100  # logs whose end is shown; aggregated_results.json holds all
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -35,15 +39,30 @@ def _table(table: Table) -> str:
 
 
 def _failures(comparison: Comparison) -> str:
-    lines = []
+    """One list entry for each run without a result; the first of those that have a log show its end."""
+    entries, shown = [], 0
     for run in comparison.unfinished:
-        parts = [f"- **{escape(run.name)}**: {'not run yet' if run.state == 'missing' else run.state}."]
+        entry = f"- **{escape(run.name)}**: {in_words(run.state)}."
         if run.error:
-            parts.append(escape(run.error))
+            entry += f" {escape(run.error)}"
         if run.folder.log_file.exists():
-            parts.append(f"Log: `runs/{run.folder.path.name}/log.txt`")
-        lines.append(" ".join(parts))
-    return "\n".join(lines)
+            entry += f" · Log: `runs/{run.folder.path.name}/log.txt`"
+            if shown < MOST_TAILS and (tail := log_tail(run.folder)):
+                shown += 1
+                entry += _tail(tail)
+        entries.append(entry)
+    return "\n".join(entries)
+
+
+def _tail(lines: Sequence[str]) -> str:
+    """Lines of a log, folded away, in a fence longer than any in them: nothing in them acts.
+
+    Indented, so that it belongs to the list entry before it.
+    """
+    text = "\n".join(lines)
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
+    block = ["<details><summary>The end of its log</summary>", "", f"{fence}text", *lines, fence, "", "</details>"]
+    return "\n\n" + "\n".join(f"  {line}".rstrip() for line in block) + "\n"
 
 
 def _how_to_read(comparison: Comparison) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sft.config.varying import Setting, varying_settings
 from sft.errors import UserError, did_you_mean
+from sft.report.earlier import Earlier, earlier_runs
 from sft.report.metrics import HEADLINE_METRICS, best_of, is_asked_for
 from sft.report.runs import Run, all_runs, planned_runs
 from sft.results.store import ResultStore
@@ -33,17 +34,20 @@ class Row:
     runs: tuple[Run, ...]
     name: str
     labelled: tuple[int, ...] = ()
-    metrics: Mapping[str, Estimate] = field(default_factory=dict)
-    validation: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def finished(self) -> int:
         """How many of its runs have a result."""
         return sum(run.result is not None for run in self.runs)
 
-    def on(self, split: str) -> Mapping[str, Estimate]:
-        """Its metrics on a split."""
-        return self.validation if split == "validation" else self.metrics
+    def metrics(self, split: str = "test") -> tuple[str, ...]:
+        """The metrics that some of its runs have on a split."""
+        return tuple(dict.fromkeys(key for run in self.runs for key in run.metrics(split)))
+
+    def estimate(self, metric: str, split: str = "test") -> Estimate | None:
+        """A metric over those of its runs that have it; None where none has."""
+        found = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
+        return _estimate(found) if found else None
 
     def judged_rows(self, split: str = "test") -> frozenset[str]:
         """What its runs were judged on: one text per distinct set of rows."""
@@ -63,6 +67,7 @@ class Comparison:
         chosen_on: the split on which the best rows were chosen.
         comparable: whether all rows that were judged were judged on the same data.
         baseline: index of the row that others are compared with.
+        earlier: finished runs of earlier content of the user's files, which are not in the plan.
     """
 
     runs: tuple[Run, ...]
@@ -73,6 +78,7 @@ class Comparison:
     chosen_on: str
     comparable: bool
     baseline: int | None = None
+    earlier: tuple[Earlier, ...] = ()
 
     @property
     def unfinished(self) -> tuple[Run, ...]:
@@ -100,8 +106,8 @@ def compare(store: ResultStore, everything: bool = False, baseline: str | None =
         groups.setdefault(run.recipe_id, []).append(run)
     rows = tuple(_row(group) for group in groups.values())
     metrics = _shown_metrics(rows)
-    judged = [row for row in rows if row.metrics]
-    chosen_on = "validation" if judged and all(row.validation for row in judged) else "test"
+    judged = [row for row in rows if row.metrics()]
+    chosen_on = "validation" if judged and all(row.metrics("validation") for row in judged) else "test"
     comparable = _same_rows(judged, chosen_on)
     return Comparison(
         runs=tuple(runs),
@@ -112,6 +118,7 @@ def compare(store: ResultStore, everything: bool = False, baseline: str | None =
         chosen_on=chosen_on,
         comparable=comparable,
         baseline=None if baseline is None else _named(rows, baseline),
+        earlier=() if planned is None else earlier_runs(store, runs),
     )
 
 
@@ -124,12 +131,13 @@ def _named(rows: Sequence[Row], name: str) -> int:
 
 def _shown_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
     """The leading metrics that some row has, then those that a config asked for."""
-    leading = [key for key in HEADLINE_METRICS if any(key in row.metrics for row in rows)]
+    found = {key for row in rows for run in row.runs for key in run.metrics()}
+    leading = [key for key in HEADLINE_METRICS if key in found]
     asked = [
         key
         for row in rows
         if row.runs[0].config.evaluation.metrics
-        for key in row.metrics
+        for key in row.metrics()
         if is_asked_for(key, row.runs[0].config.dataset.task_type)
     ]
     return tuple(dict.fromkeys([*leading, *asked]))
@@ -141,19 +149,13 @@ def _row(runs: Sequence[Run]) -> Row:
         runs=tuple(runs),
         name=name,
         labelled=tuple(run.result.labelled_examples for run in runs if run.result is not None),
-        metrics=_estimates([run.metrics() for run in runs]),
-        validation=_estimates([run.metrics("validation") for run in runs]),
     )
 
 
-def _estimates(values: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-    """Mean and sample standard deviation of each metric over the runs that have it."""
-    estimates = {}
-    for key in dict.fromkeys(key for one in values for key in one):
-        found = [one[key] for one in values if key in one]
-        spread = statistics.stdev(found) if len(found) > 1 else None
-        estimates[key] = Estimate(statistics.fmean(found), spread, len(found))
-    return estimates
+def _estimate(values: Sequence[float]) -> Estimate:
+    """Mean and sample standard deviation."""
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Estimate(statistics.fmean(values), spread, len(values))
 
 
 def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
@@ -161,10 +163,11 @@ def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
 
     Only whole rows compete: all their runs have the metric.
     """
+    estimates = [row.estimate(metric, chosen_on) for row in rows]
     whole = {
-        index: row.on(chosen_on)[metric].mean
-        for index, row in enumerate(rows)
-        if metric in row.on(chosen_on) and row.on(chosen_on)[metric].n == len(row.runs)
+        index: found.mean
+        for index, (row, found) in enumerate(zip(rows, estimates, strict=True))
+        if found is not None and found.n == len(row.runs)
     }
     best = best_of(metric, tuple(whole.values())) if len(whole) > 1 else None
     if best is None:

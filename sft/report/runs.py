@@ -5,33 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sft.config.experiment import Experiment
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.errors import UserError
-from sft.io import canonical_json, parse_json
+from sft.io import digest, parse_json
 from sft.log import get_logger
+from sft.report.failures import GONE, is_gone
+from sft.report.finished import Finished, finished
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
 
 log = get_logger(__name__)
 
 _WAY_OUT = "run the grid again, or give report --all"
+_NOTHING: Mapping[str, float] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """One experiment, finished or not.
 
     Args:
         name, id, recipe_id, seed, folder: of the experiment.
-        config: its validated config, for what varies.
-        state: `done`, `failed`, `oom`, `timeout`, `interrupted`, `running` or `missing`.
+        config: its validated config, for what varies; without name, seed and output folder, and shared by its seeds.
+        state: `done`, `failed`, `oom`, `timeout`, `interrupted`, `running`, `damaged` or `missing`.
         error: why it did not finish.
-        result: its valid result, if it finished.
+        result: what is kept of its valid result, if it finished.
+        endpoint: the command that it is run by, where that is known.
     """
 
     name: str
@@ -42,23 +46,64 @@ class Run:
     config: ExperimentConfig
     state: str
     error: str = ""
-    result: RunResult | None = None
+    result: Finished | None = None
+    endpoint: str = ""
 
-    def metrics(self, split: str = "test") -> dict[str, float]:
+    def metrics(self, split: str = "test") -> Mapping[str, float]:
         """The plain numbers of its result."""
-        if self.result is None:
-            return {}
-        values = self.result.results if split == "test" else self.result.results.get(split, {})
-        return {key: float(v) for key, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        return _NOTHING if self.result is None else self.result.metrics.get(split, _NOTHING)
 
     def judged_rows(self, split: str = "test") -> str | None:
         """What it was judged on, as text that is equal for the same rows; None without a result."""
-        if self.result is None:
-            return None
-        dataset, data = self.config.dataset, self.result.data
-        rows = data.get("rows", {}).get(split, dataset.max_n_test)  # max_n_test is one sample: its size tells which
-        name = dataset.test_split if split == "test" else dataset.validation_split
-        return canonical_json([data.get("sha256") or dataset.path, dataset.args, name, rows])
+        return None if self.result is None else self.result.judged_on.get(split)
+
+
+class _Standing(NamedTuple):
+    """Where an experiment stands: its state, why, and its result."""
+
+    state: str
+    error: str = ""
+    result: RunResult | None = None
+
+
+class _Configs:
+    """Validated configs; those that differ by name, seed or output folder only are one object.
+
+    Sections that are equal are one object too: most of ten thousand configs differ in two or three of them.
+    """
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, ExperimentConfig] = {}
+        self._sections: dict[tuple[str, str], Any] = {}
+
+    def parse(self, data: Mapping[str, Any]) -> ExperimentConfig:
+        """The config of that JSON.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        text = json.dumps(what_it_says(data), sort_keys=True)
+        key = digest(text)
+        if key not in self._parsed:
+            config = ExperimentConfig.model_validate_json(text)
+            shared = {name: self._shared(name, section) for name, section in config if isinstance(section, BaseModel)}
+            self._parsed[key] = config.model_copy(update=shared)
+        return self._parsed[key]
+
+    def _shared(self, name: str, section: BaseModel) -> BaseModel:
+        return self._sections.setdefault((name, digest(section.model_dump_json())), section)
+
+
+def what_it_says(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a config without what each run has for itself: its name, its seed and its output folder."""
+    left: dict[str, Any] = {key: value for key, value in data.items() if key not in ("name", "seed")}
+    training = left.get("training")
+    arguments = training.get("trainer_args") if isinstance(training, dict) else None
+    if isinstance(training, dict) and isinstance(arguments, dict) and "output_dir" in arguments:
+        kept = {key: value for key, value in arguments.items() if key != "output_dir"}
+        others = {key: value for key, value in training.items() if key != "trainer_args"}
+        left["training"] = {**others, "trainer_args": kept} if kept else others
+    return left
 
 
 def planned_runs(store: ResultStore) -> list[Run] | None:
@@ -69,7 +114,9 @@ def planned_runs(store: ResultStore) -> list[Run] | None:
     """
     plan = store.plan()
     if plan is not None:
-        return [_planned(store, entry, number) for number, entry in enumerate(plan, start=1)]
+        configs = _Configs()
+        plan.reverse()  # each entry is let go once it is read: together they are larger than all that is kept
+        return [_planned(store, plan.pop(), number, configs) for number in range(1, len(plan) + 1)]
     if store.plan_file.exists():
         raise UserError(f"{store.plan_file}: is not a plan; {_WAY_OUT}")
     return None
@@ -77,16 +124,33 @@ def planned_runs(store: ResultStore) -> list[Run] | None:
 
 def all_runs(store: ResultStore) -> list[Run]:
     """Every run of the folder, finished or not; one whose config cannot be read is told in the log and left out."""
-    found = [
-        _finished(folder, result) if (result := folder.result()) else _unfinished(folder) for folder in store.folders()
-    ]
+    configs = _Configs()
+    found = [_of_folder(store, folder, configs) for folder in store.folders()]
     return [run for run in found if run is not None]
 
 
-def _planned(store: ResultStore, entry: Any, number: int) -> Run:
+def _standing(store: ResultStore, folder: RunFolder) -> _Standing:
+    result = folder.result()
+    if result is not None:
+        return _Standing("done", result=result)
+    if damage := folder.damage():
+        return _Standing("damaged", f"its result cannot be used: {damage}")
+    state = folder.state()
+    if state is None:
+        return _Standing("missing")
+    if state.state == "running" and is_gone(store, folder.id):
+        return _Standing("interrupted", GONE)
+    if state.state == "done":  # and no result: somebody has taken it away
+        return _Standing("missing", "it had finished, but its result is no longer there")
+    # a run that goes on again may still have the error of the last time
+    error = "" if state.state == "running" else state.error or folder.last_error_line()
+    return _Standing(state.state, error)
+
+
+def _planned(store: ResultStore, entry: Any, number: int, configs: _Configs) -> Run:
     try:
         folder = store.folder(str(entry["id"]), str(entry["folder"]).rpartition("-")[0])
-        config = _parsed(entry["config"])
+        config = configs.parse(entry["config"])
         name, recipe_id, seed = str(entry["name"]), str(entry["recipe_id"]), int(entry["seed"])
     except ValidationError as error:
         where = f"experiment {number}, config.{'.'.join(map(str, error.errors()[0]['loc']))}"
@@ -94,40 +158,37 @@ def _planned(store: ResultStore, entry: Any, number: int) -> Run:
         raise UserError(f"{store.plan_file}: {where}: {reason}; {_WAY_OUT}") from None
     except KeyError as error:
         raise UserError(f"{store.plan_file}: experiment {number} has no {error}; {_WAY_OUT}") from None
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise UserError(f"{store.plan_file}: experiment {number} is none; {_WAY_OUT}") from None
-    result, state = folder.result(), folder.state()
+    state, why, result = _standing(store, folder)
+    kept = None if result is None else finished(result, config)
+    return Run(name, folder.id, recipe_id, seed, folder, config, state, why, kept, str(entry.get("endpoint", "")))
+
+
+def _of_folder(store: ResultStore, folder: RunFolder, configs: _Configs) -> Run | None:
+    """A run by what its folder says; None where it left too little."""
+    state, why, result = _standing(store, folder)
     if result is not None:
-        return Run(name, folder.id, recipe_id, seed, folder, config, state="done", result=result)
-    if state is None:
-        return Run(name, folder.id, recipe_id, seed, folder, config, state="missing")
-    return Run(name, folder.id, recipe_id, seed, folder, config, state.state, state.error)
-
-
-def _finished(folder: RunFolder, result: RunResult) -> Run | None:
-    config = _config_of(folder, result.config)
-    if config is None:
-        return None
-    return Run(result.name, result.id, result.recipe_id, result.seed, folder, config, state="done", result=result)
-
-
-def _unfinished(folder: RunFolder) -> Run | None:
-    """A run that left its config and its state, and no result."""
-    state = folder.state()
-    if state is None:
+        config = _config_of(folder, result.config, configs)
+        if config is None:
+            return None
+        kept, by = finished(result, config), result.endpoint
+        return Run(result.name, result.id, result.recipe_id, result.seed, folder, config, state, why, kept, by)
+    if state == "missing" and not why:
         return None
     try:
         data = parse_json(folder.config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         log.warning("%s is left out: its config cannot be read (%s)", folder.path, error)
         return None
-    config = _config_of(folder, data)
+    config = _config_of(folder, data, configs)
     if config is None:
         return None
-    seed = DEFAULT_SEED if config.seed is None else config.seed
-    name = config.name or folder.path.name
+    seed = data.get("seed")
+    seed = seed if isinstance(seed, int) else DEFAULT_SEED
+    name = str(data.get("name") or folder.path.name)
     recipe_id = next((e.recipe_id for e in _experiments(name, config, seed) if e.id == folder.id), folder.id)
-    return Run(name, folder.id, recipe_id, seed, folder, config, state.state, state.error)
+    return Run(name, folder.id, recipe_id, seed, folder, config, state, why)
 
 
 def _experiments(name: str, config: ExperimentConfig, seed: int) -> Iterator[Experiment]:
@@ -136,14 +197,12 @@ def _experiments(name: str, config: ExperimentConfig, seed: int) -> Iterator[Exp
         yield Experiment(name, config, seed, endpoint)
 
 
-def _config_of(folder: RunFolder, data: Mapping[str, Any]) -> ExperimentConfig | None:
+def _config_of(folder: RunFolder, data: Any, configs: _Configs) -> ExperimentConfig | None:
     try:
-        return _parsed(data)
+        return configs.parse(data)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         log.warning("%s is left out: its config is not one of this version (%s)", folder.path, where)
-        return None
-
-
-def _parsed(data: Mapping[str, Any]) -> ExperimentConfig:
-    return ExperimentConfig.model_validate_json(json.dumps(data))
+    except (AttributeError, TypeError):
+        log.warning("%s is left out: its config is none", folder.path)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sft.report.failures import in_words
 from sft.report.metrics import number, signed, title
 from sft.report.rows import Comparison, Estimate, Row
 from sft.report.runs import Run
@@ -44,7 +45,7 @@ def comparison_table(comparison: Comparison) -> Table:
         for column in columns:
             if index in comparison.best.get(column.metric, ()):
                 best.add((index, len(cells)))
-            cells.append(estimate(row.on(column.split).get(column.metric), column.metric))
+            cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
         if leading:
             cells.append(_difference(comparison, row, leading))
         cells.append(_finished(row))
@@ -73,7 +74,7 @@ def runs_table(comparison: Comparison) -> Table:
     rows = []
     for run in comparison.runs:
         metrics = run.metrics()
-        cells = [run.name, run.state, "-" if run.result is None else str(run.result.labelled_examples)]
+        cells = [run.name, in_words(run.state), "-" if run.result is None else str(run.result.labelled_examples)]
         cells += [number(metrics.get(key), key) for key in comparison.metrics]
         cells += [_seconds(run), run.folder.path.name]
         rows.append(cells)
@@ -91,7 +92,7 @@ def estimate(value: Estimate | None, metric: str = "") -> str:
 def _difference(comparison: Comparison, row: Row, metric: str) -> str:
     """The mean's difference to the baseline's, with its sign; none between rows judged on different data."""
     baseline = comparison.rows[comparison.baseline or 0]
-    base, mine = baseline.metrics.get(metric), row.metrics.get(metric)
+    base, mine = baseline.estimate(metric), row.estimate(metric)
     if base is None or mine is None or len(baseline.judged_rows() | row.judged_rows()) > 1:
         return "-"
     return signed(mine.mean - base.mean, metric)
@@ -110,4 +111,4 @@ def _finished(row: Row) -> str:
 
 
 def _seconds(run: Run) -> str:
-    return "-" if run.result is None else f"{run.result.timings.get('total', 0.0):.1f}"
+    return "-" if run.result is None else f"{run.result.seconds:.1f}"

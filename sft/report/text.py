@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from sft.log import plain
-from sft.report.notes import notes
+from sft.report.failures import in_words
+from sft.report.notes import notes, some
 from sft.report.rows import Comparison
 from sft.report.runs import Run
 from sft.report.table import Table, comparison_table
 
-NAMED = 8  # runs that are named in one line
+MOST_FAILURES = 20  # that are told one by one
 
 
 def render_text(comparison: Comparison) -> str:
     """The table, how the best was chosen, and the runs that have no result."""
-    lines = [*_aligned(comparison_table(comparison)), *notes(comparison, "*")]
-    lines += [_failure(run) for run in comparison.unfinished if run.state != "missing"]
-    if missing := [plain(run.name) for run in comparison.unfinished if run.state == "missing"]:
-        more = ", …" if len(missing) > NAMED else ""
-        lines.append(f"{len(missing)} not run yet: {', '.join(missing[:NAMED])}{more}")
-    return "\n".join(lines)
+    parts = ["\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*")])]
+    failed = [run for run in comparison.unfinished if run.state != "missing"]
+    lines = [_failure(run) for run in failed[:MOST_FAILURES]]
+    if (more := len(failed) - MOST_FAILURES) > 0:
+        lines.append(f"… and {more} more without a result: aggregated_results.md lists them all")
+    if missing := [run.name for run in comparison.unfinished if run.state == "missing"]:
+        lines.append(f"{len(missing)} not run yet: {some(missing)}")
+    return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
 
 def _failure(run: Run) -> str:
-    parts = [f"{run.state}: {plain(run.name)}", plain(run.error)]
-    if run.folder.log_file.exists():
-        parts.append(str(run.folder.log_file))
-    return "  ".join(part for part in parts if part)
+    """State, name and why on one line; on the next where the log lies."""
+    line = f"{in_words(run.state).capitalize()}: {plain(run.name)}"
+    if run.error:
+        line += f" ({plain(run.error)})"
+    return f"{line}\n  {run.folder.log_file}" if run.folder.log_file.exists() else line
 
 
 def _aligned(table: Table) -> list[str]:

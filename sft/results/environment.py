@@ -51,11 +51,24 @@ def environment() -> dict[str, Any]:
     }
 
 
-def resources() -> dict[str, Any]:
-    """Peak resident memory of this process in bytes, processors it may use, and, on CUDA, the device and its peak."""
+def cpu_seconds() -> float:
+    """CPU seconds of this process so far, and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def resources(cpu_before: float = 0.0) -> dict[str, Any]:
+    """What this process used: peak resident bytes, CPU seconds, and the processors there are.
+
+    On CUDA also the device and its peak.
+
+    Args:
+        cpu_before: CPU seconds that it had used before, for something else.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report: dict[str, Any] = {
         "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "cpu_seconds": round(cpu_seconds() - cpu_before, 3),
         "processors": os.cpu_count(),
     }
     torch = sys.modules.get("torch")

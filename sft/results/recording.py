@@ -1,36 +1,65 @@
-"""Keep `state.json` true while a run goes on: running with its phase, then done, or why not."""
+"""Keep `state.json` true while a run goes on: running with its phase, then done, or why not.
+
+The state is only told of: where it cannot be written (a full disk) the run goes on, and what it fails of is its own.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sft.errors import UserError
-from sft.log import Progress
+from sft.io import remove_leftovers
+from sft.log import Progress, get_logger
+from sft.memory import is_out_of_memory
 from sft.results.schema import Phase, RunState
 from sft.results.store import RunFolder
+from sft.secrets import redact_text
+
+log = get_logger(__name__)
 
 SECONDS_BETWEEN_WRITES = 0.5
 
 
 @contextmanager
-def recording(folder: RunFolder) -> Iterator[Progress]:
+def recording(folder: RunFolder, halvings: int = 0) -> Iterator[Progress]:
     """State `running` inside, `done` after; on an exception `oom`, `interrupted` or `failed`, with its last line.
 
     Yields a `Progress` that keeps phase and step in the state, at most twice a second. Exceptions go on to the caller.
+    What an earlier process left half written in the folder when it was killed is removed.
+
+    Args:
+        folder: of the run, which is this process's alone.
+        halvings: how often the batch was halved, after the run had run out of memory.
     """
-    started = RunState(state="running", phase="starting", started=time.time(), pid=os.getpid())
-    folder.write_state(started)
+    started = RunState(
+        state="running",
+        phase="starting",
+        started=time.time(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        halvings=halvings,
+    )
+    remove_leftovers(folder.path, older_than_seconds=0)
+    _tell(folder, started)
     try:
         yield _Recorder(folder, started)
     except BaseException as error:
         ended = {"state": _state_for(error), "error": _text_of(error), "exit_code": _exit_code_of(error)}
-        folder.write_state(started.model_copy(update=ended))
+        _tell(folder, started.model_copy(update=ended))
         raise
-    folder.write_state(started.model_copy(update={"state": "done", "phase": ""}))
+    _tell(folder, started.model_copy(update={"state": "done", "phase": ""}))
+
+
+def _tell(folder: RunFolder, state: RunState) -> None:
+    try:
+        folder.write_state(state)
+    except OSError as error:
+        log.warning("%s", error)
 
 
 def _text_of(error: BaseException) -> str:
@@ -39,7 +68,8 @@ def _text_of(error: BaseException) -> str:
         return "interrupted (Ctrl-C)"
     if isinstance(error, SystemExit) and (name := _signal_name(error.code)):
         return f"terminated ({name})"
-    last_line = (str(error).strip() or type(error).__name__).splitlines()[-1][:500]
+    text = redact_text(str(error))  # before it is cut: half a secret is not known as one
+    last_line = (text.strip() or type(error).__name__).splitlines()[-1][:500]
     return last_line if isinstance(error, UserError) else f"{type(error).__name__}: {last_line}"
 
 
@@ -60,10 +90,7 @@ def _exit_code_of(error: BaseException) -> int:
 def _state_for(error: BaseException) -> Phase:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
-    # torch's class is told by its name, so that torch need not be imported here
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "oom"
-    return "failed"
+    return "oom" if is_out_of_memory(error) else "failed"
 
 
 class _Recorder:
@@ -76,4 +103,4 @@ class _Recorder:
             return
         self._phase, self._written = phase, now
         update = {"phase": phase, "done": done, "total": total, "note": note}
-        self._folder.write_state(self._started.model_copy(update=update))
+        _tell(self._folder, self._started.model_copy(update=update))

@@ -13,7 +13,7 @@ class RunResult(BaseModel):
     """One finished run.
 
     Args:
-        schema_version: of this form.
+        schema_version: of this form; results of version 1 have no checksum.
         name, id, seed: of the experiment.
         recipe_id: shared by the runs that differ only by seed.
         endpoint: the command that made it.
@@ -21,16 +21,16 @@ class RunResult(BaseModel):
         results: metrics of the test split by name; `validation` and `label_scoring` hold further ones.
         shots: indices' counts, per label, what was asked for, held-out and dropped examples, cut tokens.
         labelled_examples: how many labelled rows the recipe used in all (trained on, shown or calibrated with).
-        training: loss history and steps; empty when nothing was trained.
+        training: loss history, steps, and the batch as the device got it; empty when nothing was trained.
         timings: seconds per phase, and `total`.
-        resources: peak memory in bytes, device, threads.
+        resources: peak memory in bytes, CPU seconds, device, threads; how often the batch was halved, if it was.
         environment: package versions, Python, platform, git commit.
         data: path, content hash, rows of each split.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     name: str
     id: str
     recipe_id: str
@@ -56,7 +56,8 @@ class RunState(BaseModel):
         error: the last meaningful line of a failure.
         exit_code: of the run's process, when it failed; negative: the signal that ended it.
         started, updated: seconds since 1970.
-        pid: of the run's process.
+        pid, host: of the run's process, and where it runs.
+        halvings: how often the batch was halved, after the run had run out of memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -71,3 +72,5 @@ class RunState(BaseModel):
     started: float | None = None
     updated: float | None = None
     pid: int | None = None
+    host: str = ""
+    halvings: int = 0

@@ -2,6 +2,7 @@
 
     RESULTS/runs/<slug>-<id>/  config.json  state.json  result.json  predictions.tsv  label_scores.safetensors
                                shots.json  log.txt  (adapter/)
+    RESULTS/quarantine/        results that turned out to be cut off, changed, or of another run
 
 A run is done when its `result.json` is valid and speaks of its own id. Knows nothing of metrics or models.
 """
@@ -11,21 +12,39 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from sft.io import check_writable, parse_json, write_atomic, write_json
+from sft.errors import BUG, UserError
+from sft.io import check_writable, parse_json, remove_leftovers, write_atomic, write_json
+from sft.results.locks import Kind, RunLock, locked_ids
 from sft.results.schema import RunResult, RunState
+from sft.results.sealed import is_whole, seal, unsealed
+from sft.secrets import redact_text
 
 if TYPE_CHECKING:
     import numpy as np
 
 RUNS = "runs"
+QUARANTINE = "quarantine"
+LOG_TAIL_BYTES = 20_000
+SECONDS_OF_A_WRITE = 3600.0  # a temporary file older than that has no writer any more
+
+
+# How a result begins: the id of its run.
+_HEAD = re.compile(
+    rb'\A\{\s*"checksum": "sha256:[0-9a-f]{64}",\s*"schema_version": 2,\s*"name": "(?:[^"\\]|\\.)*",'
+    rb'\s*"id": "([0-9a-f]+)"'
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,11 @@ class RunFolder:
     def config_file(self) -> Path:
         """The config as it was run."""
         return self.path / "config.json"
+
+    @property
+    def result_file(self) -> Path:
+        """What came of the run; there once it is done."""
+        return self.path / "result.json"
 
     @property
     def log_file(self) -> Path:
@@ -79,7 +103,7 @@ class RunFolder:
 
     def write_result(self, result: RunResult) -> None:
         """Written once, last: from now on the run is done."""
-        write_json(self.path / "result.json", result.model_dump(mode="json"))
+        write_atomic(self.result_file, seal(result.model_dump(mode="json")))
 
     def write_state(self, state: RunState) -> None:
         """Say where the run stands."""
@@ -94,21 +118,64 @@ class RunFolder:
             return None
 
     def result(self) -> RunResult | None:
-        """The valid result, or None: absent, cut off, of another version, or of another run."""
+        """The valid result, or None: there is none, or it is damaged."""
         try:
-            result = RunResult.model_validate(parse_json((self.path / "result.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError):
+            return self._read_result()
+        except (OSError, ValueError):
             return None
-        return result if result.id == self.id else None
+
+    def is_done(self) -> bool:
+        """Whether there is a valid result: by its checksum and its head, which is quicker where there are thousands."""
+        try:
+            data = self.result_file.read_bytes()
+        except OSError:
+            return False
+        head = _HEAD.match(data)
+        if head is None or head[1].decode() != self.id:
+            return self.result() is not None
+        return is_whole(data)
+
+    def damage(self) -> str | None:
+        """Why the result that is there is not valid; None when it is, or when there is none."""
+        try:
+            self._read_result()
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            return f"it is not a result of this version ({where}: {error.errors()[0]['msg']})"
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
+    def _read_result(self) -> RunResult:
+        data = self.result_file.read_bytes()
+        result = RunResult.model_validate(unsealed(data))
+        if result.id != self.id:
+            raise ValueError(f"it is of another run ({result.id})")
+        return result
+
+    def tidy(self) -> None:
+        """Remove files half written, and say `done` where there is a result: for who alone has the run in its hands."""
+        remove_leftovers(self.path, older_than_seconds=0)
+        state = self.state() or RunState(state="running")
+        if state.state != "done" and self.result() is not None:  # killed in between, or the disk was full
+            self.write_state(state.model_copy(update={"state": "done", "phase": "", "error": "", "exit_code": None}))
+
+    def log_tail(self, lines: int = 20) -> list[str]:
+        """The last lines that the run's process printed, without empty ones."""
+        try:
+            with self.log_file.open("rb") as file:
+                file.seek(max(0, self.log_file.stat().st_size - LOG_TAIL_BYTES))
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.replace("\r", "\n").split("\n") if line.strip()][-lines:]
 
     def last_error_line(self) -> str:
         """The last line of the log that says something, for a failure that left no better word."""
-        try:
-            tail = self.log_file.read_bytes()[-20_000:].decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        lines = [line.strip() for line in tail.replace("\r", "\n").split("\n") if line.strip()]
-        return lines[-1][:500] if lines else ""
+        lines = [line.strip() for line in self.log_tail() if not line.startswith(BUG)]
+        return redact_text(lines[-1])[:500] if lines else ""
 
 
 class ResultStore:
@@ -120,6 +187,7 @@ class ResultStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._listed: tuple[int, dict[str, str]] = (-1, {})
 
     def check_writable(self) -> None:
         """Make the folder and write into it, before any work is done for it.
@@ -131,8 +199,48 @@ class ResultStore:
 
     def folder(self, run_id: str, slug: str) -> RunFolder:
         """The folder of that id, whatever name it was made under; a new one is named `<slug>-<id>`."""
-        existing = sorted((self.root / RUNS).glob(f"*-{run_id}"))
-        return RunFolder(existing[0] if existing else self.root / RUNS / f"{slug}-{run_id}")
+        return RunFolder(self.root / RUNS / self._names().get(run_id, f"{slug}-{run_id}"))
+
+    def _names(self) -> dict[str, str]:
+        """Folder names by id; the listing is made anew when the folder has changed."""
+        runs = self.root / RUNS
+        try:
+            changed = runs.stat().st_mtime_ns
+        except OSError:
+            return {}
+        if changed != self._listed[0]:
+            names = sorted((entry.name for entry in os.scandir(runs) if not entry.name.startswith(".")), reverse=True)
+            self._listed = (changed, {name.rpartition("-")[2]: name for name in names})
+        return self._listed[1]
+
+    def lock(self, run_id: str, kind: Kind) -> RunLock:
+        """A lock of that run: see `sft.results.locks`."""
+        return RunLock(self.root, run_id, kind)
+
+    def tidy(self) -> None:
+        """Put in order what processes have left that were killed: locks, files half written, a state that is old."""
+        remove_leftovers(self.root, SECONDS_OF_A_WRITE)
+        for run_id in locked_ids(self.root):
+            claim = self.lock(run_id, "claim")
+            with suppress(UserError, OSError):
+                if claim.acquire() and self.lock(run_id, "run").is_free() and (name := self._names().get(run_id)):
+                    RunFolder(self.root / RUNS / name).tidy()
+            claim.release()
+
+    def quarantine(self, folder: RunFolder) -> str | None:
+        """Move a damaged result of that run out of the way; what was wrong and where it is now, None when nothing was.
+
+        Only for the holder of the run's claim or run lock.
+        """
+        reason = folder.damage()
+        if reason is None:
+            return None
+        place = self.root / QUARANTINE
+        place.mkdir(parents=True, exist_ok=True)
+        number = next(n for n in count(1) if not (place / f"{folder.path.name}.{n}.json").exists())
+        target = place / f"{folder.path.name}.{number}.json"
+        folder.result_file.replace(target)
+        return f"{folder.result_file} is damaged ({reason}); it is now {target}, and its experiment runs again"
 
     def folders(self) -> Iterator[RunFolder]:
         """Every run folder, by name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from sft.dataset.task import train_key
 from sft.io import check_writable
 from sft.log import Progress, get_logger
 from sft.model.adapters import create_adapter, load_adapter, read_record, save_adapter
-from sft.model.load import load_model
 from sft.prompting.planned import TrainingPrompts
 from sft.steps.setup import Setup
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest, train
@@ -83,7 +81,7 @@ def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
 
     Args:
         setup: the experiment.
-        work: folder for the trainer's intermediate checkpoints; removed afterwards.
+        work: folder for the trainer's intermediate checkpoints, which are resumed from. They stay.
         place: folder that receives the final adapter.
         progress: told of training steps.
     """
@@ -93,7 +91,7 @@ def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
     check_writable(place, "choose another training.trainer_args.output_dir")
     prompts = setup.plan.training()  # before the model: bad rows fail early
     with setup.clock("load"):
-        base = load_model(config.model)
+        base = setup.models.load(config.model)
     with setup.clock("adapter"):
         if config.model.adapter is not None:
             log.warning("model.adapter is not used: with shots, a new adapter is trained on the base")
@@ -101,12 +99,13 @@ def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
     rows = [TrainingRow(list(one.ids), list(one.completion_ids)) for one in prompts.prompts]
     training, seed = config.training or TrainingConfig(), setup.experiment.seed_of("training")
     with setup.clock("train"):
-        outcome = train(TrainRequest(model, setup.tokenizer, rows, training, work, seed, progress))
+        request = TrainRequest(
+            model, setup.tokenizer, rows, training, work, seed, progress, setup.halvings, setup.experiment.id
+        )
+        outcome = train(request)
     adapted = Adapted(model, outcome, prompts, place)
     with setup.clock("save"):
         save_adapter(model, setup.tokenizer, place, config.model.name, _record(setup, adapted))
-        if work.is_dir():
-            shutil.rmtree(work)
     return adapted
 
 
@@ -122,7 +121,7 @@ def _base(setup: Setup) -> Adapted:
     """The base model, with the adapter that the config names."""
     path = setup.config.model.adapter
     with setup.clock("load"):
-        model = load_model(setup.config.model)
+        model = setup.models.load(setup.config.model)
         if path is None:
             return Adapted(model)
         model = load_adapter(model, path)

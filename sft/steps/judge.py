@@ -11,6 +11,7 @@ from sft.evaluation.classification import classification_metrics
 from sft.evaluation.further import further_metrics
 from sft.evaluation.generation import generation_metrics
 from sft.inference.answer import LabelAnswers, classify, complete, decide
+from sft.inference.batching import Halved
 from sft.inference.generation import GenerationSettings
 from sft.inference.scores import LabelScores
 from sft.log import Progress
@@ -56,12 +57,13 @@ def answer(
 ) -> tuple[tuple[str, ...], LabelAnswers | None]:
     """The predictions, and for a classification the probabilities and scores behind them."""
     if setup.task.labels is not None:
-        labels = classify(model, prompts.labelled, setup.task.labels, setup.inference, progress)
+        labels = classify(model, prompts.labelled, setup.task.labels, setup.inference, progress, setup.halvings)
         return labels.predictions, labels
     _seed_sampling(setup)
     arguments = {key: v for key, v in setup.inference.generation_args.items() if key != "max_new_tokens"}
     settings = GenerationSettings(setup.plan.max_new_tokens, setup.plan.renderer.stop_ids, arguments)
-    return complete(model, setup.tokenizer, prompts.open, settings, setup.inference, progress), None
+    batch_size = Halved(setup.inference.batch_size, setup.halvings)
+    return complete(model, setup.tokenizer, prompts.open, settings, batch_size, progress), None
 
 
 def _seed_sampling(setup: Setup) -> None:

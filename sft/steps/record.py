@@ -75,10 +75,14 @@ def build_result(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -
         labelled_examples=labelled_examples(setup, adapted, judged),
         training=_training(adapted),
         timings=setup.clock.seconds(),
-        resources=resources(),
+        resources={**resources(setup.models.cpu_before), **_halvings(setup)},
         environment=environment(),
         data=fingerprint(setup.task, Path(setup.config.dataset.path)),
     )
+
+
+def _halvings(setup: Setup) -> dict[str, int]:
+    return {"batch_halvings": setup.halvings} if setup.halvings else {}
 
 
 def labelled_examples(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sft.config.experiment import Experiment
@@ -10,6 +10,7 @@ from sft.config.inference import InferenceConfig
 from sft.config.schema import ExperimentConfig
 from sft.dataset.task import Task, open_task
 from sft.model.context import context_length
+from sft.model.resident import FreshModels, Models
 from sft.model.tokenizer import load_tokenizer
 from sft.prompting.plan import PromptPlan
 from sft.results.environment import Clock
@@ -17,13 +18,20 @@ from sft.results.environment import Clock
 
 @dataclass(frozen=True)
 class Setup:
-    """An experiment with its data opened and its prompts planned."""
+    """An experiment with its data opened and its prompts planned.
+
+    Args:
+        halvings: how often memory has run out in earlier attempts: batches are halved so often.
+        models: where the base model comes from.
+    """
 
     experiment: Experiment
     task: Task
     tokenizer: Any
     plan: PromptPlan
     clock: Clock
+    halvings: int = 0
+    models: Models = field(default_factory=FreshModels)
 
     @property
     def config(self) -> ExperimentConfig:
@@ -36,8 +44,12 @@ class Setup:
         return self.config.inference or InferenceConfig()
 
 
-def prepare(experiment: Experiment) -> Setup:
+def prepare(experiment: Experiment, halvings: int = 0, models: Models | None = None) -> Setup:
     """Open data and tokenizer, draw the shots.
+
+    Args:
+        halvings: how often memory has run out in earlier attempts.
+        models: where the base model comes from; None: loaded anew.
 
     Raises:
         DataError, ModelError: what the user has to mend.
@@ -48,7 +60,7 @@ def prepare(experiment: Experiment) -> Setup:
     with clock("tokenizer"):
         tokenizer = tokenizer_of(experiment.config)
         plan = PromptPlan(experiment, task, tokenizer, context_length(experiment.config.model))
-    return Setup(experiment, task, tokenizer, plan, clock)
+    return Setup(experiment, task, tokenizer, plan, clock, halvings, models or FreshModels())
 
 
 def tokenizer_of(config: ExperimentConfig) -> Any:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from sft.config.jsonnet import Evaluation
 from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
+from sft.config.phrases import quoted
 from sft.config.schema import Endpoint
+from sft.config.varying import settings
 from sft.errors import ConfigError, Problem
 from sft.evaluation import metric_registry
 from sft.initialization.initializers import initializer_problem
+from sft.io import hashed_once
 from sft.sweep.jobs import Plan, make_plan
 from sft.training.methods import method_registry
 
@@ -44,12 +47,28 @@ def load_plan(
         ConfigError: every problem of every experiment at once.
     """
     grid = load_grid(path, max_experiments, PLUGS, begun)
-    plan = make_plan(grid, seeds, endpoint or _fitting_endpoint(grid))
-    check_grid(grid, endpoint or _fitting_endpoint(grid))
+    endpoint = endpoint or _fitting_endpoint(grid)
+    try:
+        with hashed_once():
+            plan = make_plan(grid, seeds, endpoint)
+    except OSError as error:  # while hashing what the configs name
+        what = f"{quoted(error.filename)} cannot be read: {error.strerror}"
+        raise ConfigError(str(path), [Problem(_key_of(str(error.filename), grid), what)]) from None
+    check_grid(grid, endpoint)
     if len(plan.experiments) > max_experiments:
         what = f"{len(plan.experiments)} experiments with the seeds; at most {max_experiments} (--max-experiments)"
         raise ConfigError(str(path), [Problem("seeds", what)])
     return plan
+
+
+def _key_of(file: str, grid: Grid) -> str:
+    """The first setting that names a file, or the folder that it is in."""
+    for config in grid.configs.values():
+        for key, value in settings(config).items():
+            named = str(value).removeprefix("evaluate:")
+            if named and file.startswith(named):
+                return key
+    return "configs"
 
 
 def check_grid(grid: Grid, endpoint: Endpoint) -> None:

@@ -8,20 +8,30 @@ from pathlib import Path
 from rich.console import Console
 
 from sft.config.experiment import Experiment
+from sft.report.failures import in_words
+from sft.report.notes import some
 from sft.report.rows import compare
 from sft.report.text import render_text
 from sft.report.write import write_report
-from sft.results.store import ResultStore
+from sft.results.store import QUARANTINE, RUNS, ResultStore
 from sft.sweep.describe import counted, describe, describe_duplicates
-from sft.sweep.display import Display, duration
+from sft.sweep.display import Display
 from sft.sweep.jobs import Plan
+from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
-from sft.sweep.run import Sweep, SweepOptions, write_plan
+from sft.sweep.progress import duration
+from sft.sweep.run import Sweep, write_plan
 
-_STOPPED = {129: "Hung up (SIGHUP)", 130: "Interrupted (Ctrl-C)", 143: "Terminated (SIGTERM)"}
+_STOPPED = {
+    129: "Hung up (SIGHUP)",
+    130: "Interrupted (Ctrl-C)",
+    138: "Told to save and leave (SIGUSR1)",
+    140: "Told to save and leave (SIGUSR2)",
+    143: "Terminated (SIGTERM)",
+}
 
 
-def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepOptions) -> int:
+def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepOptions, quiet: bool = False) -> int:
     """Run a sweep, write and print the comparison; the exit code.
 
     Raises:
@@ -30,33 +40,54 @@ def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepO
     console = Console(soft_wrap=True, highlight=False)
     store = ResultStore(results)
     store.check_writable()
+    damaged_before = _quarantined(store)
     sweep = Sweep(plan, chosen, store, options)
-    _say(console, describe(plan))
-    for line in describe_duplicates(plan):
-        _say(console, line)
+    if not quiet:
+        for line in (describe(plan), *describe_duplicates(plan)):
+            _say(console, line)
     if not sweep.to_run:
         write_plan(plan, store)
         outcome = SweepOutcome((), sweep.failures_before, tuple(e.name for e in sweep.done))
         summary = f"{len(sweep.done)} of {len(chosen)} done, nothing to run"
     else:
-        if sweep.done:
+        if sweep.done and not quiet:
             _say(console, f"{len(sweep.done)} of {len(chosen)} already done")
-        with Display(len(sweep.to_run), options.jobs, console) as display:
+        with Display(len(sweep.to_run), len(options.slots), console, quiet) as display:
             outcome = sweep.run(display)
+        if outcome.hurried:
+            _say(console, "Interrupted twice: nothing was reported. `report` does it from what is done.")
+            return outcome.exit_code
         summary = _summary(plan, outcome)
-    comparison = compare(store)
-    files = write_report(store, comparison)
-    _say(console, summary)
-    _say(console, f"\n{render_text(comparison)}\n\nReport: {files.markdown}")
-    for line in _advice(outcome):
-        _say(console, line)
-    _say(console, str(files.json))
+    damaged = sorted(_quarantined(store) - damaged_before)
+    _report(console, store, summary, damaged, _advice(outcome))
     return outcome.exit_code
+
+
+def _report(console: Console, store: ResultStore, summary: str, damaged: Sequence[str], advice: Sequence[str]) -> None:
+    """Say all that there is to say, and write the report's files before the advice: even the disk may be full."""
+    comparison = compare(store)
+    _say(console, f"{summary}\n\n{render_text(comparison)}\n")
+    if damaged:
+        results = "1 damaged result" if len(damaged) == 1 else f"{len(damaged)} damaged results"
+        _say(console, f"{results} moved to {store.root / QUARANTINE}, and run again: {some(damaged)}")
+    _say(console, f"Runs, with their logs: {store.root / RUNS}")
+    try:
+        files = write_report(store, comparison)
+        _say(console, f"Report: {files.markdown}\n{files.json}")
+    finally:
+        for line in advice:
+            _say(console, line)
+
+
+def _quarantined(store: ResultStore) -> set[str]:
+    """Names of the damaged results that were moved out of the way so far."""
+    place = store.root / QUARANTINE
+    return {path.stem for path in place.iterdir()} if place.is_dir() else set()
 
 
 def _summary(plan: Plan, outcome: SweepOutcome) -> str:
     parts = [f"{len(outcome.succeeded) + len(outcome.skipped)} done"]
-    states = [failure.state for failure in outcome.failed]
+    states = [in_words(failure.state) for failure in outcome.failed]
     parts += [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     if outcome.not_started:
         parts.append(f"{len(outcome.not_started)} not started")

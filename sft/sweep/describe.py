@@ -11,6 +11,8 @@ from sft.log import plain
 from sft.results.store import ResultStore
 from sft.sweep.jobs import Plan, standing
 
+LONGEST_VARYING = 1000
+
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
     """`13,14,15` as numbers.
@@ -41,7 +43,7 @@ def describe(plan: Plan) -> str:
     if len(plan.seeds) > 1 and any(not e.is_random for e in plan.experiments):
         text += " (zero-shot without examples has nothing random: one run)"
     if varying := plan.varying():
-        text += f". Varying: {plain(varying)}"
+        text += f". Varying: {plain(varying if len(varying) <= LONGEST_VARYING else varying[:LONGEST_VARYING] + ' …')}"
     return text
 
 
@@ -67,7 +69,7 @@ def describe_duplicates(plan: Plan) -> list[str]:
 def count_done(plan: Plan, results: Path) -> int:
     """How many experiments of a plan already have a valid result."""
     store = ResultStore(results)
-    return sum(store.folder(e.id, e.slug).result() is not None for e in plan.experiments)
+    return sum(store.folder(e.id, e.slug).is_done() for e in plan.experiments)
 
 
 def describe_dry_run(plan: Plan, chosen: Sequence[Experiment], results: Path, retry_failed: bool) -> str:

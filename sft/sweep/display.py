@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
-from rich.console import Console, Group
+from rich.cells import cell_len
+from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
-from sft.log import plain
+from sft.log import LOGGER_NAME, get_logger, plain
+from sft.report.failures import in_words
 from sft.results.schema import RunState
+from sft.results.store import RunFolder
 from sft.sweep.outcome import Failure
+from sft.sweep.progress import Counts, Running, course, cut, duration, seconds_left, time_left
+
+log = get_logger(__name__)
+
+SECONDS_BETWEEN_DRAWINGS = 0.25
+_SHORTEST_ERROR = 30
 
 
 class Line(NamedTuple):
     """One running experiment."""
 
     name: str
-    state: RunState | None
+    folder: RunFolder
     seconds: float
-
-
-def duration(seconds: float) -> str:
-    """`8 s`, `14 min 20 s`, `3 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class Display:
@@ -42,75 +41,134 @@ class Display:
         total: experiments to run.
         jobs: how many run at a time, for the estimate of the time left.
         console: where to; a terminal gets the live table.
+        quiet: show nothing but warnings.
     """
 
-    def __init__(self, total: int, jobs: int, console: Console) -> None:
-        self._total, self._jobs, self._console = total, jobs, console
+    def __init__(self, total: int, jobs: int, console: Console, quiet: bool = False) -> None:
+        self._total, self._jobs, self._console, self._quiet = total, jobs, console, quiet
         self._durations: list[float] = []
-        self._finished = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[eta]}")
-        )
-        self._task = self._bar.add_task("experiments", total=total, eta="")
+        self._started: dict[str, float] = {}
+        self._done = self._failed = self._elsewhere = 0
+        self._lines: Sequence[Line] = ()
         self._live: Live | None = None
         self._last_drawn = 0.0
+        self._restored = ExitStack()
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal and self._total:
-            self._live = Live(self._bar, console=self._console, refresh_per_second=4, transient=True)
+        if self._console.is_terminal and self._total and not self._quiet:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
             self._live.__enter__()
+            self._send_log_above()
+            self._draw()
+            self._last_drawn = 0.0  # the first that runs are shown at once
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._restored.close()
         if self._live is not None:
             self._live.__exit__(None, None, None)
 
     def started(self, name: str) -> None:
         """An experiment was started."""
+        self._started[name] = time.monotonic()
         if self._live is None:
             self._say(f"started  {name}")
 
-    def done(self, name: str, seconds: float, note: str) -> None:
-        """An experiment finished; `note` is its leading figure."""
-        self._count(seconds)
-        self._say(f"done     {name}  {note}  {duration(seconds)}{self._eta_note()}")
-
-    def failed(self, failure: Failure, seconds: float | None = None) -> None:
-        """An experiment failed (without `seconds`: before it started): one red line with why and where its log is."""
-        self._count(seconds)
-        text = f"{failure.state:<8} {failure.name}  {failure.error}  ({failure.log})"
-        self._console.print(plain(text), style="red", markup=False, highlight=False, soft_wrap=True)
-
-    def tick(self, lines: Sequence[Line]) -> None:
-        """Redraw the running experiments; cheap to call often."""
-        if self._live is None or time.monotonic() - self._last_drawn < 0.25:
-            return
-        self._last_drawn = time.monotonic()
-        table = Table.grid(padding=(0, 2))
-        for line in lines:
-            state = line.state or RunState(state="running", phase="starting")
-            step = f"{state.done}/{state.total}" if state.total else ""
-            cells = (state.phase, step, plain(state.note), duration(line.seconds))
-            table.add_row(Text(plain(line.name), style="bold"), *map(Text, cells))
-        self._bar.update(self._task, completed=self._finished, eta=self._eta())
-        self._live.update(Group(table, self._bar))
-
-    def _count(self, seconds: float | None) -> None:
-        self._finished += 1
+    def done(self, name: str, seconds: float | None, note: str) -> None:
+        """An experiment finished; `note` is its leading figure. Without `seconds`: another sweep ran it."""
+        self._done += 1
+        self._ended(name)
         if seconds is not None:
             self._durations.append(seconds)
+        took = "by another sweep" if seconds is None else duration(seconds)
+        self._say("  ".join(part for part in (f"done     {name}", note, f"{took}{self._standing()}") if part))
 
-    def _eta(self) -> str:
-        """The mean so far times what is left: no figure before the first has finished."""
-        left = self._total - self._finished
-        if not self._durations or not left:
+    def failed(self, failure: Failure, seconds: float | None = None) -> None:
+        """An experiment failed (without `seconds`: before it started): one red line with why and where its log is.
+
+        How long it took tells nothing of the others, unless it was ended for taking too long.
+        """
+        self._failed += 1
+        self._ended(failure.name)
+        if seconds is not None and failure.state == "timeout":
+            self._durations.append(seconds)
+        if not self._quiet:
+            text = self._failure(failure)
+            self._console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+    def retried(self, name: str, why: str) -> None:
+        """An experiment that ran out of memory is tried again."""
+        self._ended(name)
+        self._say(f"again    {name}  {why}")
+
+    def says(self, text: str) -> None:
+        """Something that the person should know of."""
+        self._say(text)
+
+    def warns(self, text: str) -> None:
+        """Something that the person should know of even when all else is to be quiet."""
+        log.warning("%s", plain(text))
+
+    def tick(self, lines: Sequence[Line], elsewhere: int = 0) -> None:
+        """Redraw the running experiments; cheap to call often. `elsewhere`: those that other sweeps run."""
+        self._lines, self._elsewhere = lines, elsewhere
+        if self._live is not None and time.monotonic() - self._last_drawn >= SECONDS_BETWEEN_DRAWINGS:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._live is None:
+            return
+        self._last_drawn = time.monotonic()
+        width, height = self._console.size
+        counts = Counts(self._total, self._done, len(self._lines), self._failed, self._elsewhere)
+        shown = [
+            Running(line.name, line.folder.state() or RunState(state="running", phase="starting"), line.seconds)
+            for line in self._lines[:height]
+        ]
+        shown += [Running(line.name, RunState(state="running"), line.seconds) for line in self._lines[height:]]
+        self._live.update(course(counts, shown, self._left(), width, height), refresh=True)
+
+    def _send_log_above(self) -> None:
+        """Have log lines, too, printed above the live table, not through it."""
+        for handler in logging.getLogger(LOGGER_NAME).handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream.isatty():
+                before = handler.setStream(sys.stderr)  # which, while the table lives, prints above it
+                if before is not None:
+                    self._restored.callback(handler.setStream, before)
+
+    def _ended(self, name: str) -> None:
+        self._started.pop(name, None)
+        self._lines = [line for line in self._lines if line.name != name]
+
+    def _left(self) -> str:
+        """The time that is left, in words: nothing before the first has finished."""
+        open_ones = self._total - self._done - self._failed
+        now = time.monotonic()
+        used = [now - started for started in self._started.values()]
+        waiting = max(0, open_ones - len(used) - self._elsewhere)
+        return time_left(seconds_left(self._durations, used, waiting, self._jobs), open_ones)
+
+    def _standing(self) -> str:
+        """For a plain line: how many have ended, and what is left. A live table says it by itself."""
+        if self._live is not None:
             return ""
-        mean = sum(self._durations) / len(self._durations)
-        return f"about {duration(mean * left / min(self._jobs, left))} left"
+        left = self._left()
+        return f"  [{self._done + self._failed} of {self._total}{', ' + left if left else ''}]"
 
-    def _eta_note(self) -> str:
-        eta = self._eta()
-        return f"  [{self._finished} of {self._total}{', ' + eta if eta else ''}]"
+    def _failure(self, failure: Failure) -> str:
+        """One line; on a terminal the reason is cut, so that the log's path is seen whole."""
+        parts = [
+            f"{in_words(failure.state):<8} {plain(failure.name)}",
+            plain(failure.error),
+            f"({plain(str(failure.log))})",
+        ]
+        if self._live is not None:
+            room = self._console.width - cell_len(parts[0]) - cell_len(parts[2]) - 4
+            parts[1] = cut(parts[1], max(_SHORTEST_ERROR, room))
+        return "  ".join(part for part in parts if part)
 
     def _say(self, text: str) -> None:
-        self._console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+        if self._quiet:
+            return
+        shown = cut(text, self._console.width) if self._live is not None else plain(text)
+        self._console.print(shown, markup=False, highlight=False, soft_wrap=True)

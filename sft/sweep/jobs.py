@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sft.config.experiment import Experiment
 from sft.config.load import Grid
+from sft.config.model import base_key
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.config.varying import varying_settings
 from sft.errors import ConfigError, Problem, UserError, did_you_mean
@@ -77,7 +78,7 @@ def _of_seeds(name: str, config: ExperimentConfig, seeds: Sequence[int], endpoin
         return experiments[:1]
     if len(own) == 1:
         return experiments
-    return [Experiment(f"{name} seed={e.seed}", config, e.seed, endpoint) for e in experiments]
+    return [experiments[0].of_seed(seed, f"{name} seed={seed}") for seed in own]
 
 
 def _refuse_two_seeds(grid: Grid, seeds: Sequence[int] | None) -> None:
@@ -116,7 +117,7 @@ def standing(folder: RunFolder, retry_failed: bool) -> Standing:
     Runs that were killed or interrupted, and those that the user had to mend something for (exit code 2), are tried
     again by themselves; those that failed by themselves, ran out of memory or time only with `retry_failed`.
     """
-    if folder.result() is not None:
+    if folder.is_done():
         return "done"
     state = folder.state()
     if state is None or retry_failed:
@@ -126,6 +127,14 @@ def standing(folder: RunFolder, retry_failed: bool) -> Standing:
     if state.state == "failed" and state.exit_code == 1:
         return "failed before"
     return "to run"
+
+
+def by_model(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Those that share a model one after the other, else in the order given: its files stay in the system's cache."""
+    groups: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        groups.setdefault(base_key(experiment.config.model), []).append(experiment)
+    return [experiment for group in groups.values() for experiment in group]
 
 
 def plan_entries(plan: Plan, store: ResultStore) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ class SweepOutcome:
         failed: those that ran now, or before without being retried, and did not finish.
         skipped: names of those that were done already.
         not_started: names of those that were left when the sweep ended early.
-        stopped: exit code of what ended the sweep early (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP), else 0.
+        stopped: exit code of what ended the sweep early (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, …), else 0.
+        hurried: whether it was told twice: then nothing is done that takes time.
         seconds: the sweep took.
     """
 
@@ -38,11 +39,12 @@ class SweepOutcome:
     skipped: tuple[str, ...]
     not_started: tuple[str, ...] = ()
     stopped: int = 0
+    hurried: bool = False
     seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 at least one failure, 129, 130 or 143 stopped from outside."""
+        """0 all well, 1 at least one failure, above 128 stopped from outside, by that signal plus 128."""
         if self.stopped:
             return self.stopped
         return 1 if self.failed or self.not_started else 0

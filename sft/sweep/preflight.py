@@ -6,17 +6,23 @@ in the child, since it needs the heavy libraries.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sft.config.experiment import Experiment
 from sft.io import parse_json, write_json
-from sft.launchers.local import bound_to_this_process
+from sft.launchers.base import Job, Launcher, Resources, Status
+from sft.results.store import RunFolder
+from sft.secrets import VARIABLE, join_secrets, split_secrets
 from sft.sweep.jobs import config_of
+from sft.sweep.options import SweepOptions
+from sft.sweep.processes import launcher_of, take_secrets
+
+POLL_SECONDS = 0.02
 
 
 class Checked(NamedTuple):
@@ -30,22 +36,74 @@ class Checked(NamedTuple):
     breakdown: str = ""
 
 
-def check_data(experiments: Sequence[Experiment], plug_folder: Path) -> Checked:
-    """What is wrong with the data or tokenizer of each experiment that cannot run."""
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def check_data(
+    experiments: Sequence[Experiment],
+    options: SweepOptions,
+    launcher: Launcher | None = None,
+    stopped: Callable[[], bool] = never,
+) -> Checked:
+    """What is wrong with the data or tokenizer of each experiment that cannot run.
+
+    Args:
+        experiments: to check; several with the same data are checked once.
+        options: of the sweep that they are checked for.
+        launcher: starts the child.
+        stopped: asked again and again; once true the child is ended, and nothing is said to be wrong.
+    """
     if not experiments:
         return Checked({})
     with tempfile.TemporaryDirectory(prefix="sft-check-") as name:
-        request, answer = Path(name) / "request.json", Path(name) / "answer.json"
-        write_json(request, {e.id: {"config": config_of(e), "endpoint": e.endpoint} for e in experiments})
-        child = subprocess.run(  # noqa: S603 - argv list, no shell
-            [sys.executable, "-m", "sft.cli", "check-data", str(request), str(answer), "--plugs", str(plug_folder)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            preexec_fn=bound_to_this_process(),
+        folder = Path(name)
+        request, answer, run = folder / "request.json", folder / "answer.json", RunFolder(folder)
+        secrets: dict[str, int] = {}  # as JSON, each one once: the environment has room for few
+        entries = {}
+        for experiment in experiments:
+            config, found = split_secrets(config_of(experiment))
+            places = {place: secrets.setdefault(json.dumps(secret), len(secrets)) for place, secret in found.items()}
+            entries[experiment.id] = {"config": config, "endpoint": experiment.endpoint, "places": places}
+        write_json(request, entries)
+        job = Job(
+            argv=(*options.program, "check-data", str(request), str(answer), "--plugs", str(options.plug_folder)),
+            log_file=run.log_file,
+            environment={VARIABLE: f"[{','.join(secrets)}]"} if secrets else {},
+            resources=Resources(devices=(), threads=options.slots[0].threads),
         )
-        if child.returncode != 0:
-            last_lines = "\n".join(child.stderr.strip().splitlines()[-5:])
-            return Checked({}, last_lines or f"exit code {child.returncode}")
+        status = _run_to_end(job, launcher or launcher_of(options), stopped)
+        if status is None:
+            return Checked({})
+        if status.exit_code != 0:
+            return Checked({}, "\n".join(run.log_tail(5)) or f"exit code {status.exit_code}")
         return Checked(**parse_json(answer.read_text(encoding="utf-8")))
+
+
+def read_request(path: Path) -> dict[str, Any]:
+    """What `check_data` has asked its child, in the child: id -> `{"config", "endpoint"}`, secrets put back."""
+    entries: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    secrets = take_secrets()
+    for entry in entries.values():
+        found = {place: secrets[number] for place, number in entry.pop("places").items()}
+        entry["config"] = join_secrets(entry["config"], found)
+    return entries
+
+
+def _run_to_end(job: Job, launcher: Launcher, stopped: Callable[[], bool]) -> Status | None:
+    """The status of a job; None when it was stopped."""
+    while not launcher.ready():
+        if stopped():
+            return None
+        time.sleep(POLL_SECONDS)
+    running = launcher.start(job)
+    try:
+        while (status := running.poll()) is None and not stopped():
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        running.kill()
+        raise
+    if status is None:
+        running.kill()
+    return status

@@ -1,58 +1,43 @@
 """Run what a plan still lacks: check the data once, start each experiment as its own process, collect what came of it.
 
 The parent imports no torch and holds no GPU memory: experiments are `python -m sft.cli run-experiment` on the config in
-their run folder. One that fails neither stops nor harms the others.
+their run folder. One that fails neither stops nor harms the others. Several sweeps may share a results folder: each
+experiment is claimed by one of them, and the others wait for it.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from sft.config.experiment import Experiment
-from sft.io import write_json
-from sft.launchers import launcher_registry
-from sft.launchers.base import Job, Launcher, RunningJob, Status
+from sft.errors import UserError
+from sft.io import json_line, write_atomic
+from sft.launchers.base import Launcher, RunningJob, Status
 from sft.log import get_logger
+from sft.results.locks import RunBusyError, RunLock
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
+from sft.secrets import redact_text
 from sft.sweep.display import Display, Line
-from sft.sweep.jobs import Plan, config_of, plan_entries, standing
+from sft.sweep.endings import failure_of, state_after
+from sft.sweep.jobs import Plan, by_model, plan_entries, standing
+from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import Failure, SweepOutcome
 from sft.sweep.preflight import check_data
+from sft.sweep.processes import job_of, launcher_of, most_halvings, public_config
+from sft.sweep.slots import Slot
+from sft.sweep.stopping import StopSignals
 
 log = get_logger(__name__)
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
+SECONDS_TO_DIE = 3.0  # for a process that was killed; one that waits for a device cannot
+SECONDS_BETWEEN_LOOKS = 1.0  # at what other sweeps run
 PLAN_VERSION = 1
-
-
-@dataclass(frozen=True)
-class SweepOptions:
-    """How a sweep is run.
-
-    Args:
-        plug_folder: the grid's folder, where `"module:function"` plugs are found.
-        do_eval: judge each trained model.
-        jobs: experiments at a time.
-        timeout: seconds that one experiment may take; None: no limit.
-        retry_failed: also run those that failed by themselves before.
-        fail_fast: start nothing more after the first failure.
-    """
-
-    plug_folder: Path
-    do_eval: bool = True
-    jobs: int = 1
-    timeout: float | None = None
-    retry_failed: bool = False
-    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +46,8 @@ class _Running:
     folder: RunFolder
     job: RunningJob
     started: float
+    slot: Slot
+    claim: RunLock
 
 
 class Sweep:
@@ -71,61 +58,85 @@ class Sweep:
         chosen: those that are asked for now.
         store: where results go.
         options: how it is run.
+        launcher: starts the processes; None: the one that the options name.
     """
 
-    def __init__(self, plan: Plan, chosen: Sequence[Experiment], store: ResultStore, options: SweepOptions) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        chosen: Sequence[Experiment],
+        store: ResultStore,
+        options: SweepOptions,
+        launcher: Launcher | None = None,
+    ) -> None:
         self._plan, self._store, self._options = plan, store, options
-        self._launcher: Launcher = launcher_registry["local"]()
+        self._launcher = launcher or launcher_of(options)
+        store.tidy()  # also where nothing is left to run: what was killed may have done it all
         standings = {e.id: standing(self._folder(e), options.retry_failed) for e in chosen}
-        self.to_run = [e for e in chosen if standings[e.id] == "to run"]
+        self.to_run = by_model([e for e in chosen if standings[e.id] == "to run"])
         self.done = [e for e in chosen if standings[e.id] == "done"]
         self.failed_before = [e for e in chosen if standings[e.id] == "failed before"]
         self._waiting: deque[Experiment] = deque()
+        self._elsewhere: list[Experiment] = []
         self._running: list[_Running] = []
+        self._free = list(reversed(options.slots))
+        self._halvings: dict[str, int] = {}
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
+        self._began = time.time()
+        self._looked = 0.0
 
     def run(self, display: Display) -> SweepOutcome:
-        """Run what is left to run. Ctrl-C, SIGTERM and SIGHUP end the running ones and start no more."""
-        start, stopped = time.monotonic(), 0
+        """Run what is left to run. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1/2 end the running ones and start no more.
+
+        Raises:
+            UserError: the plan cannot be written.
+        """
+        start = time.monotonic()
         write_plan(self._plan, self._store)
         self._waiting.extend(self.to_run)
-        try:
-            self._pass_preflight(display)
-            while self._running or (self._waiting and not self._is_over()):
-                while self._waiting and len(self._running) < self._options.jobs and not self._is_over():
-                    self._start(self._waiting[0], display)
-                time.sleep(POLL_SECONDS)
-                self._collect(display)
-        except KeyboardInterrupt:
-            stopped = 128 + signal.SIGINT
-        except SystemExit as end:  # what the command makes of SIGTERM and SIGHUP
-            stopped = end.code if isinstance(end.code, int) else 1
-        finally:  # a bug, too, leaves no process behind
-            self._stop_running(display)
+        with StopSignals() as stop:
+            try:
+                self._pass_preflight(display, stop)
+                while self._has_work() and not stop.asked:
+                    self._fill(display)
+                    self._collect(display)
+                    self._look_elsewhere(display)
+                    time.sleep(POLL_SECONDS)
+            finally:  # a bug, too, leaves no process behind
+                self._end_running(display, stop)
+                self._launcher.close()
+            if not stop.hurried:
+                self._store.tidy()
         return SweepOutcome(
             succeeded=tuple(self._succeeded),
             failed=tuple(self._failed),
             skipped=tuple(e.name for e in self.done),
-            not_started=tuple(e.name for e in self._waiting),
-            stopped=stopped,
+            not_started=tuple(e.name for e in [*self._waiting, *self._elsewhere]),
+            stopped=stop.exit_code,
+            hurried=stop.hurried,
             seconds=time.monotonic() - start,
         )
 
     @property
     def failures_before(self) -> tuple[Failure, ...]:
         """The failures of earlier sweeps that are not tried again."""
-        return tuple(_failure_of(e.name, self._folder(e)) for e in self.failed_before)
+        return tuple(failure_of(e.name, self._folder(e)) for e in self.failed_before)
 
     def _folder(self, experiment: Experiment) -> RunFolder:
         return self._store.folder(experiment.id, experiment.slug)
 
-    def _is_over(self) -> bool:
-        return self._options.fail_fast and len(self._failed) > len(self.failed_before)
+    def _has_work(self) -> bool:
+        return bool(self._running) or (bool(self._waiting or self._elsewhere) and not self._is_over())
 
-    def _pass_preflight(self, display: Display) -> None:
+    def _is_over(self) -> bool:
+        most = self._options.max_failures
+        return most is not None and len(self._failed) - len(self.failed_before) >= most
+
+    def _pass_preflight(self, display: Display, stop: StopSignals) -> None:
         """Leave waiting the experiments whose data and tokenizer open; record the others as failed."""
-        checked = check_data(self.to_run, self._options.plug_folder)
+        display.says("Loading the libraries and checking the data")
+        checked = check_data(self.to_run, self._options, self._launcher, lambda: stop.asked)
         if checked.breakdown:
             log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
         for experiment in self.to_run:
@@ -136,95 +147,141 @@ class Sweep:
     def _refuse(self, experiment: Experiment, problem: str, display: Display) -> None:
         """Record an experiment that cannot run as failed, as if it had found out by itself."""
         folder = self._folder(experiment)
-        folder.write_config(config_of(experiment))
-        folder.write_state(RunState(state="failed", error=problem, exit_code=2))
-        with folder.log_file.open("a", encoding="utf-8") as file:
-            file.write(problem + "\n")
-        self._failed.append(_failure_of(experiment.name, folder))
+        with suppress(UserError, OSError):  # what is said below matters more
+            folder.write_config(public_config(experiment))
+            folder.write_state(RunState(state="failed", error=problem, exit_code=2))
+            with folder.log_file.open("a", encoding="utf-8") as file:
+                file.write(redact_text(problem) + "\n")
+        self._failed.append(failure_of(experiment.name, folder, problem))
         display.failed(self._failed[-1])
 
-    def _start(self, experiment: Experiment, display: Display) -> None:
+    def _fill(self, display: Display) -> None:
+        """Give every free slot an experiment."""
+        while self._waiting and self._free and not self._is_over() and self._launcher.ready():
+            experiment = self._waiting.popleft()
+            claim = self._store.lock(experiment.id, "claim")
+            try:
+                if not claim.acquire():
+                    self._elsewhere.append(experiment)
+                elif self._is_ours(experiment, display):
+                    self._start(experiment, claim, display)
+                    continue
+            except (UserError, OSError) as error:  # the folder cannot be written
+                self._refuse(experiment, str(error), display)
+            claim.release()
+
+    def _is_ours(self, experiment: Experiment, display: Display) -> bool:
+        """Whether a claimed experiment is still to be run: another sweep may have, or may just be ending it."""
         folder = self._folder(experiment)
-        folder.write_config(config_of(experiment))
-        folder.write_state(RunState(state="running", phase="starting", started=time.time()))
-        evaluation = "--do-eval" if self._options.do_eval else "--no-do-eval"
-        plugs = str(self._options.plug_folder)
-        command = (sys.executable, "-m", "sft.cli", "run-experiment", str(folder.config_file))
-        job = Job(
-            argv=(*command, evaluation, "--results-path", str(self._store.root), "--plugs", plugs),
-            log_file=folder.log_file,
-            environment=_threads(self._options.jobs),
-            timeout=self._options.timeout,
-        )
-        self._running.append(_Running(experiment, folder, self._launcher.start(job), time.monotonic()))
-        self._waiting.remove(experiment)
+        if (result := folder.result()) is not None:
+            self.done.append(experiment)
+            display.done(experiment.name, None, headline(result))
+        elif not self._store.lock(experiment.id, "run").is_free():
+            self._elsewhere.append(experiment)
+        elif experiment.id not in self._halvings and self._failed_elsewhere(folder):
+            self._failed.append(failure_of(experiment.name, folder))
+            display.failed(self._failed[-1])
+        else:
+            return True
+        return False
+
+    def _failed_elsewhere(self, folder: RunFolder) -> bool:
+        """Whether another sweep has tried this run, in vain, since this one began."""
+        state = folder.state()
+        return state is not None and state.state in ("failed", "oom", "timeout") and (state.updated or 0) > self._began
+
+    def _start(self, experiment: Experiment, claim: RunLock, display: Display) -> None:
+        folder, slot = self._folder(experiment), self._free[-1]
+        if damage := self._store.quarantine(folder):
+            display.warns(damage)
+        halvings = self._halvings.get(experiment.id, 0)
+        folder.write_config(public_config(experiment))
+        folder.write_state(RunState(state="running", phase="starting", started=time.time(), halvings=halvings))
+        job = job_of(experiment, folder, self._store.root, self._options, slot, halvings)
+        running = _Running(experiment, folder, self._launcher.start(job), time.monotonic(), slot, claim)
+        self._running.append(running)
+        self._free.pop()
         display.started(experiment.name)
 
-    def _collect(self, display: Display) -> None:
+    def _collect(self, display: Display, stopping: bool = False) -> None:
         """Record the jobs that have ended; the others go on."""
         for one in tuple(self._running):
             if (status := one.job.poll()) is not None:
                 self._running.remove(one)
-                self._ended(one, status, display)
+                self._free.append(one.slot)
+                self._ended(one, status, display, stopping)
+                one.claim.release()
         now = time.monotonic()
-        display.tick([Line(o.experiment.name, o.folder.state(), now - o.started) for o in self._running])
+        lines = [Line(o.experiment.name, o.folder, now - o.started) for o in self._running]
+        display.tick(lines, len(self._elsewhere))
 
-    def _stop_running(self, display: Display) -> None:
-        """End what still runs. All are asked before any is waited for, and nothing is printed before all have ended:
-        a second Ctrl-C, or a terminal that is gone, leaves none of them behind."""
-        if not self._running:
-            return
-        with _deaf():
-            for one in self._running:
-                one.job.ask_to_end()
-            for one in self._running:
-                one.job.stop()
-            ended, self._running = self._running, []
-            finished = [one.folder.result() is not None for one in ended]
-            for one, has_finished in zip(ended, finished, strict=True):
-                if has_finished:
-                    self._succeeded.append(one.experiment.name)
-                else:
-                    self._record(one, RunState(state="interrupted", error="the sweep was stopped"))
-        for failure in self._failed[len(self._failed) - finished.count(False) :]:
-            display.failed(failure)
+    def _look_elsewhere(self, display: Display) -> None:
+        """Take up again what other sweeps had claimed: it is done by now, or theirs still, or left behind."""
+        if self._elsewhere and time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._looked = time.monotonic()
+            self._waiting.extend(self._elsewhere)
+            self._elsewhere.clear()
 
-    def _ended(self, one: _Running, status: Status, display: Display) -> None:
-        result = one.folder.result()
-        if status.exit_code == 0 and result is not None:
-            self._succeeded.append(one.experiment.name)
-            display.done(one.experiment.name, status.seconds, headline(result))
+    def _end_running(self, display: Display, stop: StopSignals) -> None:
+        """End what still runs. All are asked before any is waited for; those that do not hear are ended."""
+        for one in self._running:
+            one.job.ask_to_end(stop.for_children)
+        deadline = time.monotonic() + stop.grace
+        try:
+            while self._running and time.monotonic() < deadline and not stop.hurried:
+                self._collect(display, stopping=True)
+                time.sleep(POLL_SECONDS)
+        finally:  # nobody may be left to show anything to
+            for one in self._running:
+                one.job.kill()
+        deadline = time.monotonic() + SECONDS_TO_DIE
+        while self._running and time.monotonic() < deadline:
+            self._collect(display, stopping=True)
+            time.sleep(POLL_SECONDS / 5)
+
+    def _ended(self, one: _Running, status: Status, display: Display, stopping: bool) -> None:
+        result, name = one.folder.result(), one.experiment.name
+        if result is not None:  # whatever the process did after it was written
+            with suppress(OSError):
+                one.folder.tidy()
+            self._succeeded.append(name)
+            display.done(name, status.seconds, headline(result))
+        elif status.exit_code == RunBusyError.exit_code:
+            self._elsewhere.append(one.experiment)
+        elif stopping:
+            self._record(one, RunState(state="interrupted", error="the sweep was stopped"), status, display)
         else:
-            self._record(one, _state_after(one.folder, status, self._options.timeout))
-            display.failed(self._failed[-1], status.seconds)
+            state = state_after(one.folder, status, self._options.limits)
+            if state.state == "oom" and self._may_halve(one.experiment):
+                self._retry(one, state, display)
+            else:
+                self._record(one, state, status, display)
 
-    def _record(self, one: _Running, state: RunState) -> None:
-        one.folder.write_state(state)
-        self._failed.append(_failure_of(one.experiment.name, one.folder))
+    def _may_halve(self, experiment: Experiment) -> bool:
+        return self._options.oom_retry and self._halvings.get(experiment.id, 0) < most_halvings(experiment.config)
 
+    def _retry(self, one: _Running, state: RunState, display: Display) -> None:
+        """Have an experiment that ran out of memory tried again, with half of its batch."""
+        halvings = self._halvings[one.experiment.id] = self._halvings.get(one.experiment.id, 0) + 1
+        self._waiting.appendleft(one.experiment)
+        display.retried(one.experiment.name, f"{state.error}; again with a batch 1/{2**halvings} as large")
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Inside, the signals that ask this process to end are ignored."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-
-
-def _threads(jobs: int) -> dict[str, str]:
-    """The processors divided among jobs that run at once: more threads than cores make all of them slower."""
-    if jobs == 1 or "OMP_NUM_THREADS" in os.environ:
-        return {}
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    def _record(self, one: _Running, state: RunState, status: Status, display: Display) -> None:
+        try:
+            one.folder.write_state(state)
+            failure = failure_of(one.experiment.name, one.folder)
+        except (UserError, OSError) as error:
+            log.warning("%s", error)
+            failure = failure_of(one.experiment.name, one.folder, state.error)
+        self._failed.append(failure)
+        display.failed(failure, status.seconds)
 
 
 def write_plan(plan: Plan, store: ResultStore) -> None:
     """Note which experiments the grid has: the report covers these."""
-    write_json(store.plan_file, {"schema_version": PLAN_VERSION, "experiments": plan_entries(plan, store)})
+    entries = b",\n".join(map(json_line, plan_entries(plan, store)))
+    head = f'{{"schema_version": {PLAN_VERSION}, "experiments": [\n'
+    write_atomic(store.plan_file, head.encode() + entries + b"\n]}\n")
 
 
 def headline(result: RunResult) -> str:
@@ -234,23 +291,3 @@ def headline(result: RunResult) -> str:
         if isinstance(value, float | int):
             return f"{metric} {value:.3f}"
     return "trained" if not result.results else ""
-
-
-def _state_after(folder: RunFolder, status: Status, timeout: float | None) -> RunState:
-    """What to record of a process that ended without a result: its own last word, else what is seen from outside."""
-    own = folder.state()
-    if status.timed_out:
-        return RunState(state="timeout", error=f"took longer than {timeout:g} s", exit_code=status.exit_code)
-    if own is not None and own.state != "running":
-        return own.model_copy(update={"exit_code": own.exit_code or status.exit_code})
-    if status.exit_code < 0:
-        name = signal.Signals(-status.exit_code).name
-        hint = " (killed from outside, or by the system for lack of memory)" if name == "SIGKILL" else ""
-        return RunState(state="failed", error=f"ended by {name}{hint}", exit_code=status.exit_code)
-    error = folder.last_error_line() or f"ended with exit code {status.exit_code} and no result"
-    return RunState(state="failed", error=error, exit_code=status.exit_code or 1)
-
-
-def _failure_of(name: str, folder: RunFolder) -> Failure:
-    state = folder.state() or RunState(state="failed", error="left no state")
-    return Failure(name, state.state, state.error, folder.log_file, retried=standing(folder, False) == "to run")

@@ -45,6 +45,9 @@ class TrainRequest:
         work_dir: where intermediate checkpoints may lie; the final adapter is saved by the caller.
         seed: order of the rows and dropout.
         progress: told of each step.
+        halvings: how often memory ran out with this batch before (see `sft.config.training.halved_batch`).
+        identity: one word for what else decides the result (base, data, other seeds): checkpoints in `work_dir` of
+            another one are not resumed from.
     """
 
     model: PeftModel
@@ -54,6 +57,8 @@ class TrainRequest:
     work_dir: Path
     seed: int
     progress: Progress = silent
+    halvings: int = 0
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ class TrainOutcome:
         train_loss: mean loss over all steps.
         trained_tokens: tokens under the loss in one pass.
         loss_history: `{"step", "epoch", "loss", "learning_rate", "grad_norm"}`, in order.
+        per_device_batch: rows that the device took at once.
+        accumulation: how many such parts made a step.
+        resumed_from: the step of the checkpoint that this process went on from; what is said above is of all steps.
     """
 
     steps: int
@@ -75,6 +83,9 @@ class TrainOutcome:
     train_loss: float
     trained_tokens: int
     loss_history: tuple[dict[str, float], ...]
+    per_device_batch: int | None = None
+    accumulation: int | None = None
+    resumed_from: int | None = None
 
 
 class Method(Protocol):

@@ -261,3 +261,13 @@ def test_a_local_model_folder_counts_by_content(tmp_path: Path) -> None:
 )
 def test_names_never_become_paths(name: str, slug: str) -> None:
     assert experiment(name=name).slug == slug
+
+
+@pytest.mark.parametrize("changes", [{}, {"dataset__shots": 0}])
+def test_another_seed_of_a_recipe_is_what_it_would_be_by_itself(changes: dict[str, Any]) -> None:
+    other = experiment(**changes).of_seed(14, "y")
+    assert other == experiment(seed=14, name="y", **changes)
+    assert (other.id, other.recipe_id) == (
+        experiment(seed=14, **changes).id,
+        experiment(seed=14, **changes).recipe_id,
+    )

@@ -91,7 +91,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
     assert message(lambda: load_config(tmp_path / "mime.json")).endswith('no such file; did you mean "mine.json"?')
     assert message(lambda: load_config(tmp_path)).endswith("is not a file")
     (tmp_path / "latin.json").write_bytes('{"name": "café"}'.encode("latin-1"))
-    assert "is not UTF-8 text (byte 13)" in message(lambda: load_config(tmp_path / "latin.json"))
+    assert ":1:14: is not UTF-8 text" in message(lambda: load_config(tmp_path / "latin.json"))
 
 
 def test_a_byte_order_mark_is_no_obstacle(data: dict[str, Any], write: Write) -> None:
@@ -122,7 +122,7 @@ def test_jsonnet_of_one_config(data: dict[str, Any], write: Write) -> None:
     assert load_config(path).dataset.shots == 16
     assert load_config(write({"configs": {"only": data}})).name == "only"
     many = write({"configs": {"a": data, "b": data}})
-    assert "holds 2 experiments where one is expected" in message(lambda: load_config(many))
+    assert "configs: 2 experiments where one is expected" in message(lambda: load_config(many))
 
 
 def test_jsonnet_names_are_ordered_by_their_numbers(data: dict[str, Any], write: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from sft.config.load import parse_config
 from sft.config.paths import plug_paths, resolve_paths
 from sft.errors import ConfigError
+from sft.sweep.check import load_plan
 
 
 @pytest.fixture
@@ -128,3 +130,31 @@ def test_plugs_are_looked_for_last(places: tuple[Path, Path], monkeypatch: pytes
     assert plug_paths(folder) == [str(here), str(folder)]
     plug_paths(folder)
     assert sys.path == ["/libraries", str(here), str(folder)]
+
+
+@pytest.mark.parametrize(
+    "value", ["/", "/*", "/**/nope*", "/proc", "/proc/self/environ", "/sys", "/dev", "/dev/zero", "~", "~/", "fifo"]
+)
+def test_what_has_no_end_is_not_read(value: str, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    here, folder = places
+    monkeypatch.setenv("HOME", str(folder))
+    os.mkfifo(here / "fifo")
+    _, problems = path_of(value, folder)
+    assert len(problems) == 1
+    assert "is no folder of data or of a model" in problems[0] or "is neither a file nor a folder" in problems[0]
+
+
+@pytest.mark.parametrize(
+    "value", ["a" * 5000 + "/b.csv", "./" + "a/" * 3000, "~nobody-here/x", "./[a-", "x\x1b[31m.csv"]
+)
+def test_a_strange_path_is_not_found(value: str, places: tuple[Path, Path]) -> None:
+    _, (problem,) = path_of(value, places[1])
+    assert " not found" in problem
+    assert problem.isprintable()
+    assert len(problem) < 1000
+
+
+def test_what_cannot_be_read_for_the_id_is_told(places: tuple[Path, Path], write: Any, data: dict[str, Any]) -> None:
+    data["evaluation"] = {"metrics": ["evaluate:" + "x" * 300]}  # no file system takes such a name
+    with pytest.raises(ConfigError, match=r"evaluation\.metrics: .* cannot be read: File name too long"):
+        load_plan(write(data), None, None)

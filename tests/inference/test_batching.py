@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sft.inference.batching import Capacity, Costs, is_out_of_memory, run_batches
+from sft.inference.batching import Capacity, Costs, Halved, run_batches
 
 
 def test_auto_takes_what_fits_and_a_number_what_it_says() -> None:
@@ -56,17 +56,15 @@ def test_a_single_row_that_does_not_fit_is_an_error_and_so_is_any_other() -> Non
     assert capacity.halve(rows=2)
 
 
-def test_what_says_that_memory_ran_out() -> None:
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"))
-    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-
-
-def test_a_failed_allocation_on_the_cpu_is_recognised() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert is_out_of_memory(caught.value)
+def test_after_earlier_shortages_it_starts_with_less() -> None:
+    device = torch.device("cpu")
+    for size, halvings, rows in ((9, 0, 9), (9, 1, 4), (9, 3, 1), (9, 60, 1), ("auto", 0, 64), ("auto", 2, 16)):
+        capacity = Capacity.of(device, Halved(size, halvings))
+        assert capacity.rows(cost=1, tokens=128, left=99) == rows  # "auto" by the tokens that a forward takes
+    whole, half = (Capacity.of(device, Halved("auto", halvings)) for halvings in (0, 1))
+    cost = 2**20  # by memory, which the machine's other work changes meanwhile
+    assert half.fitting(cost, tokens=1, left=10**6) <= 0.6 * whole.fitting(cost, tokens=1, left=10**6)
+    assert Capacity.of(device, 7).rows(cost=1, tokens=1, left=99) == 7
 
 
 def test_costs_grow_with_what_is_fed(make_model: Any) -> None:

@@ -1,7 +1,9 @@
-"""Jobs as processes: their log, their environment, and that none of their children outlives them."""
+"""Jobs as processes: their log, their environment, their limits, and that none of their children outlives them."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,12 +13,54 @@ import psutil
 import pytest
 
 from sft.launchers import launcher_registry
-from sft.launchers.base import Job, RunningJob, Status
+from sft.launchers.base import Job, Launcher, Resources, RunningJob, Status
+from sft.launchers.local import LocalLauncher
+
+FAMILY = """
+import os, signal, subprocess, sys, time
+polite, = sys.argv[1:]
+if polite == "no":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+children = [subprocess.Popen([sys.executable, "-c", code], start_new_session=new) for new in (False, True)]
+time.sleep(0.3)
+print(*[child.pid for child in children], flush=True)
+time.sleep(60)
+"""
+MODULES = {
+    "family": FAMILY,
+    "greet": "import os, sys; print(os.environ['GREETING']); print('error', file=sys.stderr); sys.exit(3)",
+    "shoot": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "shell": "import os; os._exit(137)",
+    "eat": "import time; eaten = bytearray(200 * 2**20); time.sleep(60)",
+    "asked": (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('asked', flush=True), time.sleep(0.5), sys.exit(7)))\n"
+        "print('ready', flush=True)\ntime.sleep(60)\n"
+    ),
+    "sees": "import os; print(*(os.environ.get(n, 'unset') for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS')))",
+}
 
 
-def start(tmp_path: Path, code: str, **settings: object) -> RunningJob:
-    job = Job((sys.executable, "-c", code), tmp_path / "new" / "log.txt", **settings)  # type: ignore[arg-type]
-    return launcher_registry["local"]().start(job)
+@pytest.fixture(params=["spawn", "fork"])
+def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+    """Both ways to make a process; the modules above can be run by it."""
+    for name, code in MODULES.items():
+        (tmp_path / f"job_{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found: Launcher = launcher_registry["local"](request.param)
+    return found
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "log.txt"
+
+
+def start(launcher: Launcher, log: Path, name: str, *arguments: str, **settings: object) -> RunningJob:
+    argv = (sys.executable, "-m", f"job_{name}", *arguments)
+    return launcher.start(Job(argv, log, **settings))  # type: ignore[arg-type]
 
 
 def finish(job: RunningJob) -> Status:
@@ -28,77 +72,139 @@ def finish(job: RunningJob) -> Status:
     raise AssertionError("the job never ended")
 
 
-def test_output_goes_to_the_log_and_the_code_comes_back(tmp_path: Path) -> None:
-    code = "import os, sys; print(os.environ['GREETING']); print('error', file=sys.stderr); sys.exit(3)"
-    status = finish(start(tmp_path, code, environment={"GREETING": "hello"}))
-    assert (status.exit_code, status.timed_out) == (3, False)
-    assert sorted((tmp_path / "new" / "log.txt").read_text().split()) == ["error", "hello"]
-
-
-def test_a_signal_is_a_negative_code(tmp_path: Path) -> None:
-    assert finish(start(tmp_path, "import os; os.kill(os.getpid(), 9)")).exit_code == -9
-
-
-@pytest.mark.parametrize("polite", [True, False])
-def test_a_timeout_ends_the_job_with_its_children(
-    tmp_path: Path, polite: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sft.launchers.local.GRACE_SECONDS", 0.3)
-    code = (
-        "import signal, subprocess, sys, time\n"
-        f"{'' if polite else 'signal.signal(signal.SIGTERM, signal.SIG_IGN)'}\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(child.pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    status = finish(start(tmp_path, code, timeout=1.0))
-    assert status.timed_out
-    child = int((tmp_path / "new" / "log.txt").read_text())
-    deadline = time.monotonic() + 5
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the grandchild lives on"
+def wait_for(log: Path, text: str) -> None:
+    deadline = time.monotonic() + 30
+    while not (log.exists() and text in log.read_text()):
+        assert time.monotonic() < deadline, f"it never said {text!r}"
         time.sleep(0.01)
 
 
+def wait_until_gone(pids: list[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for pid in pids:
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"{pid} lives on"
+            time.sleep(0.01)
+
+
+def family_of(log: Path) -> list[int]:
+    wait_for(log, "\n")
+    return [int(word) for word in log.read_text().split()]
+
+
+def test_output_goes_to_the_log_and_the_code_comes_back(launcher: Launcher, log: Path) -> None:
+    log.parent.mkdir()
+    log.write_text("before\n")
+    status = finish(start(launcher, log, "greet", environment={"GREETING": "hello"}))
+    assert (status.exit_code, status.cause) == (3, "")
+    assert sorted(log.read_text().split()) == ["before", "error", "hello"]
+    assert "GREETING" not in os.environ
+
+
+def test_it_sees_the_devices_and_threads_that_it_is_given(
+    launcher: Launcher, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    finish(start(launcher, log, "sees", resources=Resources(devices=("1", "GPU-x"), threads=3)))
+    finish(start(launcher, log, "sees"))
+    first, second = log.read_text().splitlines()
+    assert first == "1,GPU-x 3"
+    assert second.split()[0] == "unset", "those of the launcher itself, though the server sees none"
+
+
+def test_a_signal_is_a_negative_code(launcher: Launcher, log: Path) -> None:
+    assert finish(start(launcher, log, "shoot"))[0::2] == (-9, "")
+
+
+@pytest.mark.parametrize("name", ["shoot", "shell"])
+def test_a_kill_while_the_system_was_short_of_memory_is_one_for_memory(
+    launcher: Launcher, log: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter(range(100))
+    monkeypatch.setattr("sft.launchers.local.kills_for_lack_of_memory", lambda: next(kills))
+    assert finish(start(launcher, log, name)).cause == "memory"
+
+
+def test_a_job_that_holds_too_much_memory_is_ended(launcher: Launcher, log: Path) -> None:
+    status = finish(start(launcher, log, "eat", resources=Resources(memory=150 * 2**20)))
+    assert status[0::2] == (-9, "memory")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("polite", ["yes", "no"])
+def test_a_timeout_ends_the_job_with_its_children(
+    launcher: Launcher, log: Path, polite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those too that hear no signal, and one that has left for a session of its own."""
+    monkeypatch.setattr("sft.launchers.local.GRACE_SECONDS", 0.3)
+    job = start(launcher, log, "family", polite, resources=Resources(seconds=2.0))
+    status = finish(job)
+    assert status.cause == "timeout"
+    assert status.seconds < 4
+    wait_until_gone(family_of(log), 1)
+
+
+@pytest.mark.slow
+def test_a_kill_ends_the_whole_family(launcher: Launcher, log: Path) -> None:
+    job = start(launcher, log, "family", "no")
+    family = family_of(log)
+    job.kill()
+    assert finish(job).exit_code == -9
+    wait_until_gone(family, 1)
+
+
+def test_asking_twice_sends_one_signal(launcher: Launcher, log: Path) -> None:
+    job = start(launcher, log, "asked")
+    wait_for(log, "ready")
+    job.ask_to_end()
+    job.ask_to_end()
+    assert finish(job).exit_code == 7
+    assert log.read_text().split() == ["ready", "asked"]
+
+
+def test_what_is_no_module_is_started_as_it_is(tmp_path: Path, launcher: Launcher, log: Path) -> None:
+    job = launcher.start(Job((sys.executable, "-c", "print(1 + 1)"), log))
+    assert finish(job).exit_code == 0
+    assert log.read_text() == "2\n"
+
+
+def test_a_program_that_is_not_there_is_an_error_of_the_system(launcher: Launcher, log: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        launcher.start(Job(("/no/such/program",), log))
+
+
+def test_the_server_that_was_killed_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job_sleep.py").write_text("import time; print('here', flush=True); time.sleep(60)")
+    (tmp_path / "job_short.py").write_text("print('short')")
+    monkeypatch.syspath_prepend(tmp_path)
+    launcher, log = LocalLauncher("fork"), tmp_path / "log.txt"
+    job = start(launcher, log, "sleep")
+    wait_for(log, "here")
+    (child,) = [p for p in psutil.Process().children(recursive=True) if p.ppid() != os.getpid()]
+    psutil.Process(child.ppid()).send_signal(signal.SIGKILL)
+    assert finish(job).exit_code == 255
+    wait_until_gone([child.pid], 2)
+    assert finish(start(launcher, log, "short")).exit_code == 0
+    assert "short" in log.read_text()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
-def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolation", ["spawn", "fork"])
+def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path, isolation: str) -> None:
     log = tmp_path / "log.txt"
+    (tmp_path / "job_sleep.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(60)")
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
         "from sft.launchers.base import Job\n"
         "from sft.launchers.local import LocalLauncher\n"
-        "child = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
-        f"LocalLauncher().start(Job((sys.executable, '-c', child), Path({str(log)!r})))\n"
+        f"job = LocalLauncher({isolation!r}).start(Job((sys.executable, '-m', 'job_sleep'), Path({str(log)!r})))\n"
         "time.sleep(60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 30
-    while not (log.exists() and log.read_text().endswith("\n")):
-        assert time.monotonic() < deadline, "the child never started"
-        time.sleep(0.01)
-    child = psutil.Process(int(log.read_text()))
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=variables)
+    wait_for(log, "\n")
+    child = int(log.read_text())
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 2
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the child lives on"
-        time.sleep(0.01)
-
-
-def test_asking_twice_sends_one_signal(tmp_path: Path) -> None:
-    code = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('asked', flush=True), time.sleep(0.5), sys.exit(7)))\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    job, log = start(tmp_path, code), tmp_path / "new" / "log.txt"
-    deadline = time.monotonic() + 30
-    while "ready" not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    job.ask_to_end()
-    job.stop()
-    assert finish(job).exit_code == 7
-    assert log.read_text().split() == ["ready", "asked"]
+    wait_until_gone([child], 2)

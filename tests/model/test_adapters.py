@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,88 @@ def test_a_record_lies_beside_its_own_adapter_only(
     assert read_record(tmp_path / "saved") == {"run": "first"}
     save_adapter(model, tokenizer, tmp_path / "saved", "some/base")
     assert read_record(tmp_path / "saved") is None
+
+
+def test_the_hash_of_every_file_is_written_last(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    replace = Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        moved.append(Path(target).name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    save_adapter(create_adapter(make_model(), lora(), None, 5), tokenizer, tmp_path, "some/base", {"run": "first"})
+    assert moved[0] == moved[-1] == "sft.json" and moved[-2] == "adapter_config.json"
+    marker = json.loads((tmp_path / "sft.json").read_text())
+    assert marker["run"] == "first"
+    written = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in tmp_path.iterdir()}
+    written.pop("sft.json")
+    assert marker["files"] == written and {"adapter_model.safetensors", "tokenizer.json"} < set(written)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_damaged_adapter_of_ours_is_refused(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, name: str
+) -> None:
+    save_adapter(create_adapter(make_model(), lora(), None, 5), tokenizer, tmp_path, "some/base")
+    whole = (tmp_path / name).read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (flipped, whole[:-1], whole + b" "):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ModelError, match=f"is incomplete or damaged: {name} differs from what was written") as said:
+            load_adapter(make_model(), tmp_path)
+        assert "\n" not in str(said.value)
+    (tmp_path / "sft.json").unlink()  # the user's own change: not ours any more
+    (tmp_path / name).write_bytes(whole)
+    load_adapter(make_model(), tmp_path)
+
+
+def test_a_save_that_was_cut_short_is_no_adapter(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every move: an old adapter's files beside the new one's are refused, not mixed."""
+    made = create_adapter(make_model(), lora(), None, 5), create_adapter(make_model(), lora(), None, 6)
+    save_adapter(made[0], tokenizer, tmp_path / "old", "some/base", {"run": "old"})
+    replace = Path.replace
+    moves = len(list((tmp_path / "old").iterdir())) + 1  # the marker goes twice
+    for last in range(moves):
+        shutil.copytree(tmp_path / "old", tmp_path / str(last))
+        left = [last]
+
+        def cut_short(path: Path, target: Path, left: list[int] = left) -> Path:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return replace(path, target)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Path, "replace", cut_short)
+            save_adapter(made[1], tokenizer, tmp_path / str(last), "some/base", {"run": "new"})
+        if last == 0:  # nothing has changed yet
+            assert read_record(tmp_path / "0") == {"run": "old"}
+            load_adapter(make_model(), tmp_path / "0")
+            continue
+        assert read_record(tmp_path / str(last)) is None
+        with pytest.raises(ModelError, match="is incomplete or damaged"):
+            load_adapter(make_model(), tmp_path / str(last))
+
+
+def test_templates_in_a_folder_of_their_own_are_saved_too(
+    make_model: Callable[..., Any], make_tokenizer: Callable[..., Any], tmp_path: Path
+) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": tokenizer.chat_template}
+    model = create_adapter(make_model(), lora(), None, 5)
+    for _ in range(2):
+        save_adapter(model, tokenizer, tmp_path, "some/base")
+    saved = json.loads((tmp_path / "sft.json").read_text())["files"]
+    assert any("/" in name for name in saved)
+    assert all((tmp_path / name).is_file() for name in saved)
+    load_adapter(make_model(), tmp_path)
 
 
 def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:

@@ -14,17 +14,20 @@ from sft.config.experiment import Experiment
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.report.failures import log_tail
 from sft.report.markdown import escape, render_markdown
 from sft.report.metrics import number
 from sft.report.rows import Comparison, Estimate, compare
 from sft.report.table import comparison_table, estimate
 from sft.report.text import render_text
 from sft.report.write import write_report
+from sft.results.locks import Kind
 from sft.results.schema import RunResult, RunState
-from sft.results.store import ResultStore
+from sft.results.store import ResultStore, RunFolder
 from sft.sweep.jobs import Plan, config_of, make_plan
 from sft.sweep.run import write_plan
 
+KINDS: tuple[Kind, ...] = ("run", "claim")
 ACCURACY = {("shots=0", 13): 0.5, ("shots=4", 13): 0.6, ("shots=4", 14): 0.8, ("shots=16", 13): 0.9}
 
 
@@ -153,6 +156,7 @@ def test_the_json_is_tidy(tmp_path: Path) -> None:
     assert not data["rows"][2]["metrics"]["accuracy"]["best"]
     assert data["same_rows_judged"]
     assert [run["state"] for run in data["runs"]] == ["done"] * 4 + ["failed"]
+    assert ["log_tail" in run for run in data["runs"]] == [False] * 4 + [True]
     assert data["runs"][0]["results"]["confusion_matrix"] == [[1]]
 
 
@@ -305,3 +309,143 @@ def test_escape_sequences_never_reach_the_terminal(tmp_path: Path) -> None:
     failed = next(e for e in made.experiments if e.name == "shots=16 seed=14")
     store.folder(failed.id, failed.slug).write_state(RunState(state="failed", error="\x1b[31mred\x1b]0;title\x07"))
     assert "\x1b" not in render_text(compare(store))
+
+
+def failed_run(store: ResultStore, log: str) -> RunFolder:
+    """The folder of the run that fails, with that log, after `finish`."""
+    made = plan()
+    finish(store, made)
+    failed = next(e for e in made.experiments if e.name == "shots=16 seed=14")
+    folder = store.folder(failed.id, failed.slug)
+    folder.log_file.write_text(log, encoding="utf-8")
+    return folder
+
+
+NASTY = """Traceback (most recent call last):
+```
+</details><script>alert(1)</script>
+````` five
+\x1b[31m- **item** | cell
+# heading
+ValueError: boom
+"""
+
+
+def test_the_end_of_a_log_is_in_the_report_and_nothing_in_it_acts(tmp_path: Path) -> None:
+    from markdown_it import MarkdownIt
+
+    store = ResultStore(tmp_path)
+    failed_run(store, NASTY)
+    files = write_report(store, compare(store))
+    html = MarkdownIt().enable("table").render(files.markdown.read_text())
+    assert "<script" not in html
+    assert html.count("<details>") == html.count("</details>") == html.count("<pre>") == 1
+    assert html.index("<details>") < html.index("boom\n</code>") < html.index("</details>")
+    assert "Every experiment</h2>" in html  # what follows is read as before
+    assert "\x1b" not in html
+    (tail,) = [run["log_tail"] for run in json.loads(files.json.read_text())["runs"] if "log_tail" in run]
+    assert tail == [line.replace("\x1b", "") for line in NASTY.splitlines()]
+
+
+def test_no_secret_of_a_log_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    canary = "canary-7f3a9c51d2"
+    monkeypatch.setenv("MY_API_TOKEN", canary)
+    store = ResultStore(tmp_path)
+    failed_run(store, f"asking https://user:hunter2hunter2@host/x\nauth failed for {canary}\n")
+    files = write_report(store, compare(store))
+    for path in files:
+        assert canary not in path.read_text()
+        assert "hunter2" not in path.read_text()
+    assert "auth failed for" in files.markdown.read_text()
+
+
+def test_a_long_log_is_cut(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    folder = failed_run(store, "\n".join(f"{n} {'x' * 5000}" for n in range(100)))
+    tail = log_tail(folder)
+    assert len(tail) <= 20
+    assert max(map(len, tail)) < 600
+    assert tail[-1].startswith("99 ")
+
+
+def test_a_run_that_was_left_is_interrupted_and_one_that_is_held_runs(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    finish(store, plan())
+    folder = failed_run(store, "")
+    folder.write_state(RunState(state="running", phase="train"))
+    (run,) = compare(store).unfinished
+    assert (run.state, run.error) == ("interrupted", "its process is gone")
+    for kind in KINDS:
+        lock = store.lock(folder.id, kind)
+        assert lock.acquire()
+        (run,) = compare(store).unfinished
+        assert (run.state, run.error) == ("running", "")
+        lock.release()
+
+
+def test_a_damaged_result_is_told_with_the_reason(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    finish(store, plan())
+    damaged = next(run for run in compare(store).runs if run.result is not None)
+    data = bytearray(damaged.folder.result_file.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.folder.result_file.write_bytes(data)
+    run = next(run for run in compare(store).runs if run.id == damaged.id)
+    assert run.state == "damaged"
+    assert "its checksum does not fit" in run.error
+    assert f"Damaged: {run.name} (its result cannot be used: " in render_text(compare(store))
+
+
+def test_runs_of_earlier_content_are_named(tmp_path: Path) -> None:
+    data, store = tmp_path / "train.csv", ResultStore(tmp_path / "results")
+
+    def ran(content: str) -> Plan:
+        data.write_text(content)
+        base = config(4).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        base["dataset"]["path"] = str(data)
+        base["training"]["trainer_args"] = {"output_dir": str(tmp_path / "adapters")}
+        configs = {name: ExperimentConfig.model_validate({**base, "name": name}) for name in ("a", "b")}
+        configs["b"] = configs["b"].model_copy(update={"lora": config(4, r=16).lora})
+        made = make_plan(Grid(Path("grid.jsonnet"), configs, None), None)
+        write_plan(made, store)
+        for experiment in made.experiments:
+            folder = store.folder(experiment.id, experiment.slug)
+            folder.write_config(config_of(experiment))
+            if experiment.name == "a":
+                folder.write_result(result_of(experiment, {"accuracy": 0.5}, 12))
+        return made
+
+    ran("text,label\n")
+    assert not compare(store).earlier
+    ran("text,label\nnew,row\n")
+    comparison = compare(store)
+    assert [one.name for one in comparison.earlier] == ["a"]  # b of then has no result
+    said = "1 finished run of earlier content of train.csv is in the folder and not in this table: a"
+    assert f"{said}; report --all shows it." in render_text(comparison)
+    assert said.replace("_", "\\_") in render_markdown(comparison)
+    assert not compare(store, everything=True).earlier
+
+
+def test_runs_of_another_command_are_no_earlier_content(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    grid = Grid(Path("grid.jsonnet"), {"a": config(4)}, None)
+    trained = make_plan(grid, None, "train").experiments[0]
+    folder = store.folder(trained.id, trained.slug)
+    folder.write_config(config_of(trained))
+    folder.write_result(result_of(trained, {}).model_copy(update={"endpoint": "train"}))
+    write_plan(make_plan(grid, None), store)
+    assert not compare(store).earlier
+
+
+def test_runs_that_finished_with_a_smaller_batch_are_named(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    made = plan()
+    finish(store, made)
+    for experiment in made.experiments[1:3]:
+        folder = store.folder(experiment.id, experiment.slug)
+        result = folder.result()
+        assert result is not None
+        smaller = {"resources": {"batch_halvings": 1}, "training": {"per_device_batch": 4, "accumulation": 2}}
+        folder.write_result(result.model_copy(update=smaller))
+    said = "2 experiments ran out of memory and finished with half of the batch: shots=4 seed=13, shots=4 seed=14"
+    assert f"{said} (4 x 2 instead of 8 x 1)." in render_text(compare(store))

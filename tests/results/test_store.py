@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from sft.errors import UserError
-from sft.io import write_atomic
+from sft.io import WriteError, write_atomic
 from sft.results.recording import recording
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder, to_tsv
@@ -43,7 +44,7 @@ def test_a_result_survives_the_round_trip(folder: RunFolder) -> None:
     [
         lambda text: text[: len(text) // 2],
         lambda text: text.replace("0123456789ab", "ba9876543210"),
-        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
+        lambda text: text.replace('"schema_version": 2', '"schema_version": 99'),
         lambda text: text.replace('"seed": 13', '"seed": NaN'),
         lambda text: "",
     ],
@@ -171,3 +172,37 @@ def _ended(folder: RunFolder) -> RunState:
     state = folder.state()
     assert state is not None
     return state
+
+
+def test_a_full_disk_keeps_the_state_from_being_told_and_nothing_else(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def disk_full(*_: object) -> None:
+        raise WriteError("state.json cannot be written: No space left on device", 28)
+
+    monkeypatch.setattr("sft.results.store.write_json", disk_full)
+    monkeypatch.setattr(logging.getLogger("sft"), "propagate", True)
+    with recording(folder) as progress:
+        progress("train", 1, 2)
+    with pytest.raises(ZeroDivisionError), recording(folder):  # the first trouble is the one that is told
+        raise ZeroDivisionError
+    assert "state.json cannot be written" in caplog.text
+
+
+def test_recording_removes_what_a_killed_writer_left(folder: RunFolder) -> None:
+    folder.write_state(RunState(state="running"))
+    half, other = folder.path / ".result.json.sft-abcd1234.tmp", folder.path / ".hidden"
+    half.write_text("{")
+    other.write_text("of somebody else")
+    with recording(folder):
+        assert not half.exists()
+    assert other.exists()
+
+
+def test_memory_that_ran_out_in_a_library_is_told_as_such(folder: RunFolder) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """As torch calls it."""
+
+    with pytest.raises(RuntimeError), recording(folder, halvings=2):
+        raise RuntimeError("training failed") from OutOfMemoryError("CUDA out of memory")
+    assert (_ended(folder).state, _ended(folder).halvings) == ("oom", 2)

@@ -9,6 +9,7 @@ import pytest
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.io import WriteError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
 from sft.sweep import command
@@ -79,7 +80,54 @@ def test_a_sweep_of_failures(
     assert "3 configurations, 1 seed · 0 done, 3 failed" in said
     assert "try the 2 experiments that failed" in said
     assert "Add --retry-failed to try the 1 experiment" in said
-    assert said.splitlines()[-1] == str(store.root / "aggregated_results.json")
+    assert f"Report: {store.root}/aggregated_results.md\n{store.root}/aggregated_results.json\n" in said
+    places = [said.index(part) for part in ("labelled", "Failed: a (ValueError: boom)", "Report: ", "Run the same")]
+    assert places == sorted(places)  # the table, failures, where everything is, advice
+
+
+def test_quiet_says_nothing_before_the_comparison(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = {experiment.id: "no column" for experiment in plan.experiments}
+    monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
+    assert command.run(plan, plan.experiments, tmp_path / "results", SweepOptions(tmp_path), quiet=True) == 1
+    assert capsys.readouterr().out.startswith("3 configurations, 1 seed · 0 done, 3 failed · ")
+
+
+def test_on_a_full_disk_all_is_said_before_the_error(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise WriteError("aggregated_results.json cannot be written: No space left on device")
+
+    problems = {experiment.id: "no column" for experiment in plan.experiments}
+    monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
+    monkeypatch.setattr(command, "write_report", full)
+    with pytest.raises(UserError, match="No space left"):
+        command.run(plan, plan.experiments, tmp_path / "results", SweepOptions(tmp_path))
+    said = capsys.readouterr().out
+    assert "instruction  labelled" in said
+    assert "Run the same command again to try the 3 experiments" in said
+    assert f"Runs, with their logs: {tmp_path / 'results' / 'runs'}" in said
+    assert "Report:" not in said
+
+
+def test_damaged_results_are_named_at_the_end(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ResultStore(tmp_path / "results")
+    damaged = store.folder(plan.experiments[0].id, "a")
+    damaged.path.mkdir(parents=True)
+    damaged.result_file.write_text("{")
+
+    def move(*_: object) -> Checked:  # as the sweep does when it starts an experiment
+        store.quarantine(damaged)
+        return Checked({experiment.id: "no column" for experiment in plan.experiments})
+
+    monkeypatch.setattr(sweep_module, "check_data", move)
+    command.run(plan, plan.experiments, store.root, SweepOptions(tmp_path))
+    said = capsys.readouterr().out
+    assert f"1 damaged result moved to {store.root / 'quarantine'}, and run again: {damaged.path.name}.1" in said
 
 
 def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(

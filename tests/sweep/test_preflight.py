@@ -12,8 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from sft.cli import app
+from sft.io import write_json
+from sft.launchers.base import Job, Status
+from sft.secrets import VARIABLE
 from sft.sweep.check import load_plan
-from sft.sweep.preflight import Checked, check_data
+from sft.sweep.options import SweepOptions
+from sft.sweep.preflight import Checked, check_data, read_request
 
 
 @pytest.fixture
@@ -24,13 +28,14 @@ def config(tmp_path: Path, make_config: Callable[..., dict[str, Any]]) -> Path:
 
 
 def test_nothing_to_check_is_nothing_wrong(tmp_path: Path) -> None:
-    assert check_data([], tmp_path) == Checked({})
+    assert check_data([], SweepOptions(tmp_path)) == Checked({})
 
 
 def test_a_check_that_breaks_down_is_not_all_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a Python that has no sft: stands for whatever may befall the child
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    checked = check_data(load_plan(config, None, None).experiments, config.parent)
+    options = SweepOptions(config.parent, isolation="spawn")
+    checked = check_data(load_plan(config, None, None).experiments, options)
     assert checked == Checked({}, "exit code 1")
     answer = CliRunner().invoke(app, ["validate", str(config), "--data"])
     assert answer.exit_code == 1
@@ -43,3 +48,39 @@ def test_a_check_that_works_finds_nothing_wrong(config: Path) -> None:
     answer = CliRunner().invoke(app, ["validate", str(config), "--data"])
     assert answer.exit_code == 0, answer.output
     assert answer.output.splitlines()[-1] == "All valid."
+
+
+def test_a_secret_is_told_to_the_child_once_and_stands_in_no_file(
+    tmp_path: Path, make_config: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Job] = []
+
+    class Launcher:
+        def ready(self) -> bool:
+            return True
+
+        def start(self, job: Job) -> Launcher:
+            asked.append(job)
+            request = Path(job.argv[-4]).read_text(encoding="utf-8")
+            assert "canary" not in request
+            monkeypatch.setenv(VARIABLE, job.environment[VARIABLE])
+            entries = read_request(Path(job.argv[-4]))
+            assert {e["config"]["model"]["model_args"]["token"] for e in entries.values()} == {"hf_canary_01234567"}
+            write_json(Path(job.argv[-3]), {"problems": {}, "breakdown": ""})
+            return self
+
+        def poll(self) -> Status:
+            return Status(0, 0.0)
+
+        def ask_to_end(self, number: int = 15) -> None: ...
+        def kill(self) -> None: ...
+        def close(self) -> None: ...
+
+    grid = make_config(dataset__shots=0, lora=None, training=None)
+    grid["model"]["model_args"] = {"token": "hf_canary_01234567"}
+    both = {"a": grid, "b": {**grid, "prompting": {**grid["prompting"], "instruction": "Really?"}}}
+    path = tmp_path / "grid.json"
+    path.write_text(json.dumps({"configs": both}), encoding="utf-8")
+    experiments = load_plan(path, None, None).experiments
+    assert check_data(experiments, SweepOptions(tmp_path), Launcher()) == Checked({})
+    assert asked[0].environment[VARIABLE].count("canary") == 1

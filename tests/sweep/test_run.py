@@ -86,7 +86,7 @@ def test_a_timeout_ends_the_experiment_and_is_recorded(
     grid = tmp_path / "grid.json"
     grid.write_text(json.dumps(make_config(dataset__shots=0, lora=None, training=None)), encoding="utf-8")
     results = tmp_path / "results"
-    command = [*COMMAND, str(grid), "--results-path", str(results), "--timeout", "1"]
+    command = [*COMMAND, str(grid), "--results-path", str(results), "--timeout", "1", "--isolation", "spawn"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert answer.returncode == 1
     (state,) = (json.loads(path.read_text()) for path in results.glob("runs/*/state.json"))

@@ -9,70 +9,70 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from rich.console import Console
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
 from sft.launchers.base import Job, Status
 from sft.results.store import ResultStore
 from sft.sweep import run as sweep_module
 from sft.sweep.display import Display
-from sft.sweep.jobs import make_plan
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.preflight import Checked
-from sft.sweep.run import Sweep, SweepOptions
+from sft.sweep.run import Sweep
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stub_rounds import alive, audit_lines, audited_pids, start_sweep, states_of, wait_for_audit, wait_until_gone
+from stub_sweep import options_of, plan_of
+
+BOTH = ["fork", pytest.param("spawn", marks=pytest.mark.long)]
 
 
 class FakeLauncher:
-    """Jobs that note what is done to them; the last one started raises `error` when it is looked at."""
+    """Jobs that note what is done to them; the last one started does `last` when it is looked at."""
 
-    def __init__(self, error: BaseException) -> None:
-        self.error, self.events, self.number = error, list[str](), 0
+    def __init__(self, last: BaseException | signal.Signals, number: int = 2) -> None:
+        self.last, self.number, self.events, self.started = last, number, list[str](), 0
+
+    def ready(self) -> bool:
+        return True
 
     def start(self, job: Job) -> FakeJob:
-        self.number += 1
-        return FakeJob(self, self.number)
+        self.started += 1
+        return FakeJob(self, self.started)
+
+    def close(self) -> None:
+        self.events.append("closed")
 
 
 class FakeJob:
     def __init__(self, launcher: FakeLauncher, number: int) -> None:
-        self.launcher, self.number = launcher, number
+        self.launcher, self.number, self.killed = launcher, number, False
 
     def poll(self) -> Status | None:
-        if self.number == self.launcher.number:
-            raise self.launcher.error
+        if self.killed:
+            return Status(-9, 0.0)
+        if self.number == self.launcher.number and "ask" not in " ".join(self.launcher.events):
+            if isinstance(self.launcher.last, BaseException):
+                raise self.launcher.last
+            os.kill(os.getpid(), self.launcher.last)
         return None
 
-    def ask_to_end(self) -> None:
-        self.launcher.events.append(f"ask {self.number}")
+    def ask_to_end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.launcher.events.append(f"ask {self.number} {number.name}")
 
-    def stop(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)  # an impatient second Ctrl-C
-        self.launcher.events.append(f"stop {self.number}")
+    def kill(self) -> None:
+        self.killed = True
+        self.launcher.events.append(f"kill {self.number}")
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
     """Three zero-shot experiments, two at a time."""
-    configs = {
-        name: ExperimentConfig.model_validate(
-            {
-                "dataset": {"path": "hub/data", "task_type": "classification"},
-                "model": {"name": "hub/model"},
-                "prompting": {"input_columns": ["text"], "output_column": "label", "instruction": name},
-                "inference": {},
-            }
-        )
-        for name in "abc"
-    }
-    plan = make_plan(Grid(Path("grid.jsonnet"), configs), None)
-    return Sweep(plan, plan.experiments, ResultStore(tmp_path / "results"), SweepOptions(tmp_path, jobs=2))
+    plan = plan_of(3)
+    return Sweep(plan, plan.experiments, ResultStore(tmp_path / "results"), options_of(isolation="spawn"))
 
 
 def run_with(sweep: Sweep, launcher: FakeLauncher) -> SweepOutcome:
@@ -81,26 +81,35 @@ def run_with(sweep: Sweep, launcher: FakeLauncher) -> SweepOutcome:
         return sweep.run(display)
 
 
-def hear_hangups() -> None:
-    """Where the tests run under nohup, the sweep still hears SIGHUP."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 def nothing_wrong(*_: object) -> Checked:
     return Checked({})
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (SystemExit(129), 129)]
+    ("number", "told"),
+    [
+        (signal.SIGINT, "SIGTERM"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGHUP, "SIGTERM"),
+        (signal.SIGUSR1, "SIGUSR1"),
+        (signal.SIGUSR2, "SIGUSR2"),
+    ],
 )
 def test_all_children_are_asked_before_any_is_waited_for(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, told: str
 ) -> None:
     monkeypatch.setattr(sweep_module, "check_data", nothing_wrong)
-    launcher = FakeLauncher(error)
-    outcome = run_with(sweep, launcher)
-    assert launcher.events == ["ask 1", "ask 2", "stop 1", "stop 2"]
-    assert outcome.exit_code == code
+    monkeypatch.setattr("sft.sweep.stopping.SHORT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("sft.sweep.stopping.GRACE_SECONDS", {})
+    monkeypatch.setattr("sft.sweep.stopping.leave_terminal", lambda: None)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it may be ignored, under nohup
+    launcher = FakeLauncher(number)
+    try:
+        outcome = run_with(sweep, launcher)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert launcher.events == [f"ask 1 {told}", f"ask 2 {told}", "kill 1", "kill 2", "closed"]
+    assert outcome.exit_code == 128 + number
     assert [(failure.name, failure.state, failure.retried) for failure in outcome.failed] == [
         ("a", "interrupted", True),
         ("b", "interrupted", True),
@@ -110,20 +119,35 @@ def test_all_children_are_asked_before_any_is_waited_for(
 
 def test_a_bug_leaves_no_child_behind(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_module, "check_data", nothing_wrong)
-    launcher = FakeLauncher(OSError(28, "No space left on device"))
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("sft.sweep.stopping.SHORT_GRACE_SECONDS", 0.2)
+    launcher = FakeLauncher(ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
         run_with(sweep, launcher)
-    assert launcher.events == ["ask 1", "ask 2", "stop 1", "stop 2"]
+    assert launcher.events[:4] == ["ask 1 SIGTERM", "ask 2 SIGTERM", "kill 1", "kill 2"]
+
+
+def test_a_display_that_breaks_leaves_no_child_behind(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the output's reader has gone: every line is an error from then on."""
+    monkeypatch.setattr(sweep_module, "check_data", nothing_wrong)
+    launcher = FakeLauncher(signal.SIGCONT)
+    sweep._launcher = launcher
+    with Display(3, 2, Console(file=io.StringIO())) as display:
+        monkeypatch.setattr(display, "tick", lambda *_: (_ for _ in ()).throw(BrokenPipeError(32, "Broken pipe")))
+        with pytest.raises(BrokenPipeError):
+            sweep.run(display)
+    assert {"kill 1", "kill 2"} <= set(launcher.events)
 
 
 def test_a_stop_while_the_data_is_checked_counts_what_was_not_started(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> Checked:
-        raise KeyboardInterrupt
+    def interrupted(*arguments: object) -> Checked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert arguments[3]()  # type: ignore[operator]
+        return Checked({})
 
     monkeypatch.setattr(sweep_module, "check_data", interrupted)
-    outcome = run_with(sweep, FakeLauncher(KeyboardInterrupt()))
+    outcome = run_with(sweep, FakeLauncher(signal.SIGINT))
     assert outcome.not_started == ("a", "b", "c")
     assert outcome.exit_code == 130
 
@@ -134,34 +158,133 @@ def test_a_refusal_keeps_the_earlier_log(sweep: Sweep, monkeypatch: pytest.Monke
     folder = sweep._folder(sweep.to_run[0])
     folder.write_config({})
     folder.log_file.write_text("what an earlier run said\n", encoding="utf-8")
-    outcome = run_with(sweep, FakeLauncher(KeyboardInterrupt()))
+    outcome = run_with(sweep, FakeLauncher(signal.SIGINT))
     assert [failure.error for failure in outcome.failed] == ["no column"] * 3
     assert folder.log_file.read_text(encoding="utf-8") == "what an earlier run said\nno column\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_terminated_sweep_reports_and_leaves_nobody(
-    tmp_path: Path, make_config: Callable[..., dict[str, Any]], number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "isolation"),
+    [
+        (signal.SIGINT, "fork"),
+        pytest.param(signal.SIGTERM, "spawn", marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, "fork", marks=pytest.mark.long),
+    ],
+)
+def test_a_sweep_that_is_stopped_once_reports_and_leaves_nobody(
+    tmp_path: Path, number: signal.Signals, isolation: str
 ) -> None:
-    configs = {
-        name: make_config(dataset__shots=0, lora=None, training=None, prompting__instruction=name) for name in "ab"
-    }
-    grid, results = tmp_path / "grid.json", tmp_path / "results"
-    grid.write_text(json.dumps({"configs": configs}), encoding="utf-8")
-    command = [sys.executable, "-m", "sft.cli", "run-experiments", str(grid), "--results-path", str(results)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=hear_hangups)  # noqa: PLW1509
-    child, deadline = None, time.monotonic() + 120
-    while child is None:
-        assert time.monotonic() < deadline, "nothing ran"
-        states = [json.loads(file.read_text()) for file in results.glob("runs/a-*/state.json")]
-        child = next((psutil.Process(state["pid"]) for state in states if state["pid"]), None)
-        time.sleep(0.01)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert not child.is_running()
-    assert f"({number.name}). 2 configurations, 1 seed · 0 done, 1 interrupted, 1 not started" in output
-    assert "try the 2 experiments" in output
+    """`a` is done, `b` hears no signal and has children, `c` would go, `d` never starts."""
+    results = tmp_path / "results"
+    stub = {"b": "hang family", "c": "wait"}
+    process = start_sweep(results, "--number", "4", "--isolation", isolation, "--grace", "1.5", stub=stub)
+    wait_for_audit(results, "hangs")
+    wait_for_audit(results, "begin", 3)
+    start = time.monotonic()
+    os.killpg(process.pid, number)  # as a terminal does: the fork server gets it as well
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert process.returncode == 128 + number, output
+    assert {name: state["state"] for name, state in states_of(results).items()} == {
+        "a": "done", "b": "interrupted", "c": "interrupted",
+    }  # fmt: skip
+    assert "1 done, 2 interrupted, 1 not started" in output
+    assert "try the 3 experiments" in output
+    assert "Traceback" not in output
     report = json.loads((results / "aggregated_results.json").read_text())
-    assert {run["name"]: run["state"] for run in report["runs"]} == {"a": "interrupted", "b": "missing"}
+    assert [run["state"] for run in report["runs"]] == ["done", "interrupted", "interrupted", "missing"]
+    wait_until_gone(audited_pids(results), 1)
+    assert not list(results.glob(".locks/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", BOTH)
+def test_ctrl_c_twice_ends_it_at_once(tmp_path: Path, isolation: str) -> None:
+    results = tmp_path / "results"
+    process = start_sweep(results, "--number", "3", "--isolation", isolation, stub={"a": "hang family", "b": "hang"})
+    wait_for_audit(results, "hangs", 2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - start < 1.5
+    assert process.returncode == 130
+    assert "Traceback" not in output
+    wait_until_gone(audited_pids(results), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "isolation"),
+    [(signal.SIGUSR1, "fork"), pytest.param(signal.SIGUSR2, "spawn", marks=pytest.mark.long)],
+)
+def test_a_schedulers_signal_lets_children_save(tmp_path: Path, number: signal.Signals, isolation: str) -> None:
+    results = tmp_path / "results"
+    process = start_sweep(results, "--number", "2", "--isolation", isolation, stub={"a": "save", "b": "save"})
+    wait_for_audit(results, "begin", 2)
+    time.sleep(0.2)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    saved = [line.split()[1] for line in audit_lines(results) if line.startswith("saved")]
+    assert saved == [str(int(number))] * 2, output
+    assert {state["state"] for state in states_of(results).values()} == {"interrupted"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", BOTH)
+def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isolation: str) -> None:
+    results = tmp_path / "results"
+    process = start_sweep(results, "--isolation", isolation, STUB_CHECK="hang")
+    wait_for_audit(results, "hangs")
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert process.returncode == 130, output
+    assert "12 not started" in output
+    wait_until_gone(audited_pids(results), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stop_while_the_fork_server_still_imports_leaves_nobody(tmp_path: Path, number: signal.Signals) -> None:
+    results = tmp_path / "results"
+    process = start_sweep(results, "--preload", "stub_slow", STUB_IMPORT="30")
+    wait_for_audit(results, "imports")
+    process.send_signal(number)
+    start = time.monotonic()
+    process.communicate(timeout=30)
+    assert time.monotonic() - start < 5
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    wait_until_gone(audited_pids(results), 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", BOTH)
+def test_nobody_outlives_a_sweep_that_is_killed_outright(tmp_path: Path, isolation: str) -> None:
+    """Not even a child that hears no signal, nor its child in another session."""
+    results = tmp_path / "results"
+    process = start_sweep(results, "--number", "1", "--isolation", isolation, stub={"a": "hang family"})
+    wait_for_audit(results, "hangs")
+    process.kill()
+    process.communicate(timeout=10)
+    wait_until_gone(audited_pids(results), 6)
+
+
+@pytest.mark.slow
+def test_output_that_nobody_reads_any_more_leaves_nobody(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    process = start_sweep(results, "--number", "3", stub={"a": "wait"})
+    assert process.stdout is not None
+    wait_for_audit(results, "begin")
+    process.stdout.close()
+    try:
+        assert process.wait(30) != 0
+    except subprocess.TimeoutExpired:  # it has nothing to say while `a` goes on
+        assert alive([process.pid])
+        process.terminate()
+        process.wait(15)
+    wait_until_gone(audited_pids(results), 6)

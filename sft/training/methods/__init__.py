@@ -9,4 +9,5 @@ from sft.registry import Registry
 if TYPE_CHECKING:
     from sft.training.base import Method
 
+RESTORING = frozenset({"sft"})  # methods that leave the base model as they found it, once the adapter is off
 method_registry: Registry[Method] = Registry("training method", {"sft": "sft.training.methods.sft:train_sft"})

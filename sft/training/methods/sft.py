@@ -9,7 +9,9 @@ bases); all of that is put back, so that inference right after training equals i
 from __future__ import annotations
 
 import copy
-import time
+import hashlib
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,13 +21,17 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from sft import signals
 from sft.config.arguments import translate_trainer_args
+from sft.config.training import DEFAULT_BATCH, halved_batch
 from sft.errors import ConfigError, Problem
 from sft.log import Progress
 from sft.model.source import one_line, quiet
 from sft.model.tokenizer import padding_id
+from sft.training import checkpoints
 from sft.training.base import TrainOutcome, TrainRequest
 from sft.training.collators import IGNORED, CompletionCollator
+from sft.training.resuming import Checkpointing
 
 KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few steps
 
@@ -33,7 +39,7 @@ KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few 
 # would write, report or draw something nobody asked for. The user's `trainer_args` come on top.
 DEFAULTS: dict[str, Any] = {
     "num_train_epochs": 5,
-    "per_device_train_batch_size": 8,
+    "per_device_train_batch_size": DEFAULT_BATCH,
     "learning_rate": 2e-4,  # adapters stand higher rates than whole models
     "lr_scheduler_type": "linear",
     "warmup_steps": 0,  # with so few steps, warming up would waste some of them
@@ -53,6 +59,11 @@ DEFAULTS: dict[str, Any] = {
     "logging_nan_inf_filter": False,  # a loss that is no number must show
 }
 CALLERS_OWN = ("output_dir", "seed", "data_seed")  # the final adapter's place and the run's seeds
+# Where output goes and how a batch is split: trainings that differ in these alone share their checkpoints.
+NO_MATTER = re.compile(
+    r"output_dir|run_name|report_to|disable_tqdm|log_level.*|logging_.*|push_to_hub.*|hub_.*|project|trackio_.*|save_.*"
+    r"|per_device_train_batch_size|gradient_accumulation_steps"
+)
 # Old names that transformers still takes, but lets its new ones (of which we set one) overrule.
 ALIASES = {
     "gradient_checkpointing": "activation_checkpointing",
@@ -61,10 +72,11 @@ ALIASES = {
 
 
 def train_sft(request: TrainRequest) -> TrainOutcome:
-    """Train the adapter on the answers of the rows.
+    """Train the adapter on the answers of the rows, from the newest complete checkpoint in the work folder if there is.
 
     Raises:
         ConfigError: `trainer_args` that the trainer refuses, or rows longer than their `max_length`.
+        SystemExit: a signal asked to leave; a complete checkpoint has been left.
     """
     arguments = sft_config(request)
     dataset = _dataset(request)
@@ -72,20 +84,29 @@ def train_sft(request: TrainRequest) -> TrainOutcome:
         trainer = _trainer(request, arguments, dataset)
         if len(trainer.train_dataset) != len(request.rows):
             raise RuntimeError(f"{len(request.rows)} rows were given, {len(trainer.train_dataset)} would be trained on")
-        start = time.perf_counter()
+        limit = _user_arguments(request.config.trainer_args).get("save_total_limit")
+        checkpointing = Checkpointing(trainer, _fingerprint(request, arguments), limit)
+        trainer.add_callback(checkpointing)
+        resumed = checkpointing.resumed_from
         try:
-            result = trainer.train()
+            with signals.checkpointing():
+                result = trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         except ImportError as error:  # an argument wants a package (liger, an optimiser) that is not installed
             raise _refused(one_line(error)) from error
-        seconds = time.perf_counter() - start
     request.model.eval()
     return TrainOutcome(
         steps=result.global_step,
         epochs=float(trainer.state.epoch or 0.0),
-        seconds=seconds,
+        seconds=checkpointing.seconds(),
         train_loss=float(result.training_loss),
         trained_tokens=sum(len(row.completion_ids) for row in request.rows),
         loss_history=tuple(_point(entry) for entry in trainer.state.log_history if "loss" in entry),
+        # a resumed state speaks of the batch of before
+        per_device_batch=trainer.state.train_batch_size
+        if arguments.auto_find_batch_size
+        else arguments.per_device_train_batch_size,
+        accumulation=arguments.gradient_accumulation_steps,
+        resumed_from=checkpointing.resumed_step,
     )
 
 
@@ -97,6 +118,7 @@ def sft_config(request: TrainRequest) -> SFTConfig:
     """
     device, dtype = request.model.device.type, _compute_dtype(request)
     user = _user_arguments(request.config.trainer_args)
+    split = halved_batch(user, request.halvings)
     values: dict[str, Any] = {
         **DEFAULTS,
         "bf16": device == "cuda" and dtype == torch.bfloat16,
@@ -104,6 +126,10 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         "use_cpu": device == "cpu",
         "dataloader_pin_memory": device == "cuda",
         **user,
+        "per_device_train_batch_size": split.per_device,
+        "gradient_accumulation_steps": split.accumulation,
+        "save_only_model": False,  # what is saved is there to be resumed from, and removed in the end
+        "save_total_limit": None,  # see `Checkpointing`
         "output_dir": str(request.work_dir),
         "seed": request.seed,
         "data_seed": request.seed,
@@ -179,7 +205,7 @@ def _trainer(request: TrainRequest, arguments: SFTConfig, dataset: Dataset) -> S
     weights = {name: value.data for name, value in request.model.named_parameters() if value.requires_grad}
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device, as Trainer itself sets it for split models
     try:
-        trainer = SFTTrainer(
+        trainer = _Trainer(
             model=request.model,
             args=arguments,
             train_dataset=dataset,
@@ -192,11 +218,42 @@ def _trainer(request: TrainRequest, arguments: SFTConfig, dataset: Dataset) -> S
             raise  # out of memory, or a bug
         raise _refused(one_line(error)) from error
     trainer.remove_callback(PrinterCallback)
+    # The loss here is TRL's own, over the tokens of the whole batch however it is split; so for every architecture.
+    trainer.model_accepts_loss_kwargs = True
     # On quantised bases TRL rounds the adapter to bfloat16, too coarse for small updates. No optimiser exists yet.
     for name, value in request.model.named_parameters():
         if name in weights:
             value.data = weights[name]
     return trainer
+
+
+def _fingerprint(request: TrainRequest, arguments: SFTConfig) -> str:
+    """Of all that decides how the training goes, but for the base's weights (see `TrainRequest.identity`)."""
+    rows = hashlib.sha256()
+    for row in request.rows:
+        rows.update(json.dumps([row.prompt_ids, row.completion_ids]).encode())
+    given = {name: value for name, value in arguments.to_dict().items() if not NO_MATTER.fullmatch(name)}
+    adapters = {name: config.to_dict() for name, config in request.model.peft_config.items()}
+    parts = {
+        "identity": request.identity,
+        "rows": rows.hexdigest(),
+        "batch": arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
+        "arguments": json.loads(json.dumps(given, default=_spelt)),
+        "adapters": json.loads(json.dumps(adapters, default=_spelt)),
+    }
+    return checkpoints.fingerprint(parts)
+
+
+def _spelt(value: object) -> object:
+    """Something that JSON lacks, spelt the same in every process."""
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
+
+
+class _Trainer(SFTTrainer):
+    """TRL's trainer without its model card, which would lie beside the checkpoints."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """The run folder says more."""
 
 
 @contextmanager

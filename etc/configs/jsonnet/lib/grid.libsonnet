@@ -212,6 +212,7 @@ function(base, vary={}, seeds=null)
   local keyNames = shortKeys(keys);
   local nameless = if std.objectHas(base, 'name') then without(base, ['name']) else base;
   local axes = std.sort([axis(nameless, key, vary[key], keyNames) for key in std.objectFields(vary)], function(one) one.rank);
+  assert std.all([std.length(one.titles) > 0 for one in axes]);  // looked at here, an error names the caller's line
   local start = { config: nameless, name: '', unused: unused(nameless) };
   local rows = expand([start], axes, 0);
   local unnamed = std.get(base, 'name', if std.length(axes) == 0 then 'experiment' else 'zero-shot');

@@ -1,0 +1,223 @@
+"""What the sweep engine costs: a short experiment forked against one in a fresh process, jobs side by side, the parent.
+
+    python scripts/bench/sweep.py [--quick] [--json FILE]
+
+CPU seconds are those of the whole process tree, taken from the kernel: this process adopts what the sweep leaves behind
+(the fork server outlives its parent by a moment). What one more experiment costs is the slope between a small sweep and
+a larger one, so that neither hides the server's imports in it nor counts them twice. One thread throughout; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from results import write_section
+from scale import measure_scale
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+DEMO_MODEL = REPOSITORY / "etc" / "demo" / "model"
+DEMO_DATA = REPOSITORY / "etc" / "demo" / "data" / "sentiment"
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+FEW, MANY = 2, 8  # experiments in the two sweeps between which the slope is taken
+
+
+class Cost(NamedTuple):
+    """Of a sweep: CPU seconds of all its processes, seconds by the clock."""
+
+    cpu: float
+    wall: float
+
+
+def short_grid(model: Path, runs: int) -> dict[str, Any]:
+    """Experiments of 24 training rows (one epoch of 3 steps) and 50 scored ones, which differ by seed."""
+    config = {
+        "dataset": {"path": str(DEMO_DATA), "task_type": "classification", "shots": 8, "max_n_test": 50},
+        "model": {"name": str(model)},
+        "lora": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+        "prompting": {"instruction": "Label this review.", "input_columns": ["text"], "output_column": "label"},
+        "training": {"trainer_args": {"num_train_epochs": 1, "per_device_train_batch_size": 8}},
+        "inference": {"max_seq_length": 512},
+    }
+    return {"configs": {"short": config}, "seeds": list(range(runs))}
+
+
+def demo_grid() -> dict[str, Any]:
+    """The demo's own settings at 4, 16 and 64 shots, with eight seeds: 24 runs."""
+    configs = {}
+    for shots in (4, 16, 64):
+        config = short_grid(DEMO_MODEL, 1)["configs"]["short"]
+        del config["dataset"]["max_n_test"]
+        config["dataset"]["shots"] = shots
+        config["training"] = {
+            "trainer_args": {"max_steps": 70, "per_device_train_batch_size": 16, "learning_rate": 3e-3}
+        }
+        configs[f"shots={shots}"] = config
+    return {"configs": configs, "seeds": list(range(13, 21))}
+
+
+def make_model_of_19m(folder: Path) -> Path:
+    """A random Llama of 19 million parameters with a tokenizer of single bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(["<|endoftext|>"])
+    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|endoftext|>").save_pretrained(folder)  # noqa: S106
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama", vocab_size=8192, hidden_size=384, intermediate_size=1024, num_hidden_layers=9, num_attention_heads=6,
+        num_key_value_heads=6, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=256,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def run_sweep(grid: dict[str, Any], results: Path, *arguments: str) -> Cost:
+    """Run a grid to its end, every process of it included."""
+    file = results.with_suffix(".json")
+    file.write_text(json.dumps(grid), encoding="utf-8")
+    command = [sys.executable, "-m", "sft.cli", "run-experiments", str(file), "--results-path", str(results)]
+    before, start = _cpu_of_children(), time.perf_counter()
+    process = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    wall = time.perf_counter() - start
+    while True:  # the fork server and the like: they end a moment after their parent
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    if process.returncode != 0:
+        raise SystemExit(f"the sweep failed:\n{process.stdout}{process.stderr}")
+    return Cost(_cpu_of_children() - before, wall)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cost_of_one_more(model: Path, isolation: str, folder: Path, rounds: int) -> float:
+    """CPU seconds that one more short experiment costs."""
+    slopes = []
+    for number in range(rounds):
+        few, many = (
+            run_sweep(short_grid(model, runs), folder / f"{isolation}-{runs}-{number}", "--isolation", isolation)
+            for runs in (FEW, MANY)
+        )
+        slopes.append((many.cpu - few.cpu) / (MANY - FEW))
+    return statistics.median(slopes)
+
+
+def what_came_out(results: Path) -> dict[str, Any]:
+    """All that runs left behind which must not depend on how they were started: bytes of the files, metrics, losses."""
+    found: dict[str, Any] = {}
+    for run in sorted((results / "runs").iterdir()):
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        files = [*run.glob("*.tsv"), *run.glob("*.safetensors"), run / "adapter" / "adapter_model.safetensors"]
+        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        losses = result["training"]["loss_history"]
+        found[run.name] = {"files": digests, "results": result["results"], "losses": losses}
+    return found
+
+
+def compare_isolations(name: str, model: Path, folder: Path, rounds: int) -> dict[str, Any]:
+    """A fresh process against a fork, on the same experiments."""
+    fresh = cost_of_one_more(model, "spawn", folder, rounds)
+    forked = cost_of_one_more(model, "fork", folder, rounds)
+    resident = cost_of_one_more(model, "resident", folder, 1)
+    outcomes = [what_came_out(folder / f"{kind}-{MANY}-0") for kind in ("spawn", "fork", "resident")]
+    report = {
+        "fresh_cpu_s": round(fresh, 3),
+        "fork_cpu_s": round(forked, 3),
+        "resident_cpu_s": round(resident, 3),
+        "fork_vs_fresh": round(fresh / forked, 2),
+        "identical": outcomes[0] == outcomes[1] == outcomes[2] and len(outcomes[0]) == MANY,
+    }
+    print(name, report, flush=True)
+    return report
+
+
+def jobs_side_by_side(folder: Path, quick: bool) -> dict[str, float]:
+    """The demo's sweep of 24 runs, one at a time and two at a time."""
+    grid = demo_grid()
+    if quick:
+        grid["seeds"] = grid["seeds"][:1]
+    walls = {jobs: run_sweep(grid, folder / f"jobs-{jobs}", "--jobs", str(jobs)).wall for jobs in (1, 2)}
+    return {
+        "jobs_1_s": round(walls[1], 1),
+        "jobs_2_s": round(walls[2], 1),
+        "jobs_2_vs_1": round(walls[1] / walls[2], 2),
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "| model | fresh, CPU-s | forked, CPU-s | resident, CPU-s | fresh / forked | identical |",
+        "|" + " --- |" * 6,
+    ]
+    for name in ("demo", "m19"):
+        one = report[name]
+        lines.append(
+            f"| {name} | {one['fresh_cpu_s']} | {one['fork_cpu_s']} | {one['resident_cpu_s']} "
+            f"| {one['fork_vs_fresh']} | {'yes' if one['identical'] else 'NO'} |"
+        )
+    lines += [
+        "",
+        "CPU seconds that one more short experiment costs (24 training rows, 3 steps, 50 scored rows, saved); one "
+        f"thread, median of {report['rounds']} (resident: one). Identical: predictions, label scores, adapters, losses and "
+        "metrics, byte for byte.",
+        "",
+        f"Demo sweep of 24 runs: {report['jobs_1_s']} s with --jobs 1, {report['jobs_2_s']} s with --jobs 2: "
+        f"{report['jobs_2_vs_1']} times as fast.",
+        "",
+        f"10,000 experiments: planned and looked up in {report['plan_10000_s']} s, reported in "
+        f"{report['report_10000_s']} s; peak memory of the parent {report['parent_rss_mb']} MB.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="one round, few runs; not written to RESULTS.md")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    rounds = 1 if options.quick else 3
+    with tempfile.TemporaryDirectory(prefix="sft-bench-") as name:
+        folder = Path(name)
+        report: dict[str, Any] = {"rounds": rounds}
+        for kind, model in (("demo", DEMO_MODEL), ("m19", make_model_of_19m(folder / "m19-model"))):
+            (folder / kind).mkdir()
+            report[kind] = compare_isolations(kind, model, folder / kind, rounds)
+        report |= jobs_side_by_side(folder, options.quick)
+        report |= measure_scale(folder / "scale", 1_000 if options.quick else 10_000)
+    print(table(report))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if not options.quick:
+        write_section("Sweep engine", table(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""That a child ends when the process that asked for it ends, however it ends: killed outright, too."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from sft.launchers.group import ProcessGroup
+
+SECONDS_TO_END = 4.0  # between being asked to end and being ended
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def bound_to_this_process() -> Callable[[], None] | None:
+    """For `Popen(preexec_fn=…)`: the child gets SIGTERM when this process ends. None but on Linux."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # all that takes a lock, before the fork
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before the line above: nobody is left to send the signal
+            os._exit(128 + signal.SIGTERM)
+
+    return bind
+
+
+def end_when_killed(number: int = signal.SIGKILL) -> None:
+    """In a process itself: have the kernel send it this signal when its parent ends. Nothing but on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def watch(wait_for_parent: Callable[[], object]) -> None:
+    """In a child that leads its group: when `wait_for_parent` returns, end the group, strays outside it included.
+
+    In a thread of its own: neither a handler that never comes to run nor one that ignores the signal is in its way.
+    """
+
+    def end_with_parent() -> None:
+        wait_for_parent()
+        group = ProcessGroup(os.getpid())
+        group.send(signal.SIGTERM)
+        time.sleep(SECONDS_TO_END)
+        group.kill_others()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()

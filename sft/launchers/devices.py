@@ -1,0 +1,43 @@
+"""Which accelerators a job could be given, without importing what would initialise them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+SECONDS_TO_ANSWER = 20  # the driver may have to wake up first
+
+
+def visible_devices() -> tuple[str, ...]:
+    """The devices that a child of this process would see, as `CUDA_VISIBLE_DEVICES` names them: numbers or UUIDs.
+
+    Those of that variable where it is set (empty: none), else all that the driver's own program lists; none without it.
+    """
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return _named(named)
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    try:
+        answer = subprocess.run(  # noqa: S603 - a fixed program, no shell
+            [program, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_ANSWER,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip().isdecimal())
+
+
+def _named(value: str) -> tuple[str, ...]:
+    """The entries of `CUDA_VISIBLE_DEVICES` up to the first that names no device, as the driver reads it."""
+    names = []
+    for entry in value.split(","):
+        name = entry.strip()
+        if not name or name.startswith("-") or name == "NoDevFiles":
+            break
+        names.append(name)
+    return tuple(names)

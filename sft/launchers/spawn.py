@@ -1,0 +1,56 @@
+"""A job as a fresh process of this machine. Slow to start where imports are heavy, and safe everywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from sft.launchers.base import Job
+from sft.launchers.bind import bound_to_this_process
+
+
+class FreshProcess:
+    """A process started by `exec`, in a session of its own."""
+
+    lives_on = False
+
+    def __init__(self, job: Job) -> None:
+        job.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with job.log_file.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - argv list, no shell
+                _watched(job.argv),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **job.variables},
+                start_new_session=True,
+                preexec_fn=bound_to_this_process(),  # noqa: PLW1509 - makes two system calls and takes no lock
+            )
+        self.pid = self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._process.poll()
+
+
+def _watched(argv: tuple[str, ...]) -> list[str]:
+    """`python -m MODULE` by way of `sft.launchers.fresh`; anything else as it is."""
+    if len(argv) > 2 and argv[:2] == (sys.executable, "-m"):
+        return [*argv[:2], "sft.launchers.fresh", str(os.getpid()), *argv[2:]]
+    return list(argv)
+
+
+class Spawning:
+    """Starts each job as a fresh process."""
+
+    def ready(self) -> bool:
+        """Always."""
+        return True
+
+    def start(self, job: Job) -> FreshProcess:
+        """Start it."""
+        return FreshProcess(job)
+
+    def close(self) -> None:
+        """Nothing to do."""

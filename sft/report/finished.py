@@ -1,0 +1,100 @@
+"""What a report keeps of a result: little enough that ten thousand of them fit into memory. Judges nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sft.config.schema import ExperimentConfig
+from sft.config.training import halved_batch
+from sft.io import canonical_json, json_line
+from sft.results.schema import RunResult
+
+SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a report keeps of a result.
+
+    Args:
+        labelled_examples: how many labelled rows the recipe used in all.
+        seconds: the run took.
+        metrics: plain numbers by split and name.
+        judged_on: for each split a text that is equal for runs that were judged on the same rows.
+        halvings: how often the batch was halved, after the run had run out of memory.
+        batch: what its batch became, `4 x 2 instead of 8 x 1`; empty where nothing was trained or halved.
+        record: what `aggregated_results.json` holds of the result, as one line of JSON.
+    """
+
+    labelled_examples: int
+    seconds: float
+    metrics: Mapping[str, Mapping[str, float]]
+    judged_on: Mapping[str, str]
+    halvings: int
+    batch: str
+    record: bytes
+
+
+def finished(result: RunResult, config: ExperimentConfig) -> Finished:
+    """The part of a result that reports need.
+
+    Args:
+        result: of the run.
+        config: of the experiment, validated.
+    """
+    halvings = int(result.resources.get("batch_halvings", 0))
+    return Finished(
+        labelled_examples=result.labelled_examples,
+        seconds=result.timings.get("total", 0.0),
+        metrics={split: _numbers(values) for split, values in _by_split(result.results).items()},
+        judged_on={split: _judged_on(result, config, split) for split in SPLITS},
+        halvings=halvings,
+        batch=_batch(result, config) if halvings else "",
+        record=_record(result),
+    )
+
+
+def _record(result: RunResult) -> bytes:
+    value = {
+        "labelled_examples": result.labelled_examples,
+        "results": result.results,
+        "shots": result.shots,
+        "timings": result.timings,
+        "resources": result.resources,
+    }
+    if result.schema_version == 1:  # of before secrets were taken out; since then the file was written without
+        return json_line(value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+def _by_split(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    validation = results.get("validation")
+    return {"test": results, "validation": validation if isinstance(validation, dict) else {}}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among some metrics; their names are shared by all runs."""
+    return {
+        sys.intern(key): float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _judged_on(result: RunResult, config: ExperimentConfig, split: str) -> str:
+    dataset, data = config.dataset, result.data
+    rows = data.get("rows", {}).get(split, dataset.max_n_test)  # max_n_test is one sample: its size tells which
+    name = dataset.test_split if split == "test" else dataset.validation_split
+    return sys.intern(canonical_json([data.get("sha256") or dataset.path, dataset.args, name, rows]))
+
+
+def _batch(result: RunResult, config: ExperimentConfig) -> str:
+    rows, parts = result.training.get("per_device_batch"), result.training.get("accumulation")
+    if rows is None or parts is None or config.training is None:
+        return ""
+    whole = halved_batch(config.training.trainer_args, 0)
+    return f"{rows} x {parts} instead of {whole.per_device} x {whole.accumulation}"

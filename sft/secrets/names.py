@@ -1,0 +1,77 @@
+"""Which names say that a secret stands behind them: keys of configs, parameters of URLs, environment variables."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+from typing import Literal
+
+Place = Literal["plain", "storage", "data"]
+
+# Words that make a name a secret's wherever in it they stand.
+_WORDS = {
+    "password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials",
+    "authorization", "bearer", "cookie", "cookies", "jwt", "apikey", "accesskey", "secretkey", "privatekey",
+    "authtoken", "accesstoken", "apitoken", "hftoken", "hubtoken", "sastoken", "connectionstring",
+}  # fmt: skip
+_LAST_WORDS = {"token", "auth", "authentication", "sas"}
+_BEFORE_KEY = {
+    "api", "access", "private", "account", "secret", "storage", "signing", "encryption", "shared", "master", "service",
+    "subscription", "ssh", "auth", "security", "deploy", "license",
+}  # fmt: skip
+_BEFORE_TOKENS = {"api", "access", "auth", "oauth", "bearer", "refresh", "session", "security", "hf", "hub", "sas"}
+# Right before `token` they make it one of a vocabulary: `eos_token`, `vision_start_token`, `flops_per_token`.
+_OF_VOCABULARY = {
+    "eos", "bos", "pad", "unk", "sep", "cls", "mask", "image", "img", "video", "audio", "speech", "vision", "text",
+    "boi", "eoi", "boa", "eoa", "eot", "eod", "bod", "start", "end", "begin", "stop", "special", "prefix", "suffix",
+    "middle", "fim", "word", "delimiter", "blank", "space", "line", "lang", "language", "code", "task", "next", "new",
+    "last", "first", "per", "to", "group", "fake", "placeholder", "think", "thinking", "tool", "response", "role",
+    "message", "msg", "step", "sampled", "class", "question", "context", "added", "utterance", "patch", "break",
+    "augmentation",
+}  # fmt: skip
+_IN_STORAGE = {"key", "secret", "token", "password", "passphrase", "pkey", "auth"}  # of fsspec's storage_options
+_NAMES_ARE_DATA = {"verbalizers", "features", "dtype", "converters"}  # the names inside are labels or columns
+_NO_SECRET_ITSELF = ("_PATH", "_FILE", "_DIR", "_DIRECTORY", "_FOLDER")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+@lru_cache(maxsize=8192)
+def names_secret(name: str) -> bool:
+    """Whether a key of that name holds a secret: whole words of it, in snake_case, camelCase or dash-case."""
+    words = [part.lower() for part in _PARTS.findall(name)]
+    if not words:
+        return False
+    if not _WORDS.isdisjoint(words):
+        return True
+    if words[-1] in _LAST_WORDS:
+        return words[-1] != "token" or len(words) == 1 or words[-2] not in _OF_VOCABULARY
+    if words[-1] == "tokens" and len(words) > 1:
+        return words[-2] in _BEFORE_TOKENS
+    return any(
+        (second in ("key", "keys") and first in _BEFORE_KEY)
+        or (second in ("string", "str") and first in ("connection", "conn"))
+        for first, second in pairwise(words)
+    )
+
+
+@lru_cache(maxsize=8192)
+def place_of(key: str, place: Place) -> Place | None:
+    """Where the value of a key stands, told from where the key stands; None: it is a secret."""
+    if place == "data":
+        return "data"
+    if names_secret(key) or (place == "storage" and key.lower() in _IN_STORAGE):
+        return None
+    if key in _NAMES_ARE_DATA:
+        return "data"
+    return "storage" if key == "storage_options" else place
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether an environment variable of that name holds a secret."""
+    name = name.upper()
+    if name == "PWD" or name.endswith(_NO_SECRET_ITSELF):
+        return False
+    if any(part in name for part in ("SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY")):
+        return True
+    return names_secret(name) or name.endswith(("APITOKEN", "API_KEY", "APIKEY"))

@@ -1,0 +1,75 @@
+"""How the process answers signals: it leaves in order, by SystemExit(128 + number); a trainer may end its step first.
+
+SIGUSR1 and SIGUSR2 are what schedulers send when time runs out: whoever can make what is done so far durable waits for
+them inside `checkpointing()`. Knows nothing of what is done.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+_NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+class _Notice:
+    """What a signal's handler and the code that it interrupts tell each other."""
+
+    def __init__(self) -> None:
+        self.deferred = False
+        self.number: int | None = None
+
+
+_notice = _Notice()
+
+
+def install_handlers() -> None:
+    """End in order on SIGTERM, SIGHUP (unless it is ignored, as under nohup), SIGUSR1 and SIGUSR2."""
+    signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _leave)
+    for number in _NOTICES:
+        signal.signal(number, _leave_when_possible)
+
+
+@contextmanager
+def checkpointing() -> Iterator[None]:
+    """Inside, SIGUSR1 and SIGUSR2 are only noted: see `requested`. Leaving it after one of them is SystemExit."""
+    _notice.deferred, _notice.number = True, None
+    try:
+        yield
+    finally:
+        _notice.deferred = False
+    if _notice.number is not None:
+        raise SystemExit(128 + _notice.number)
+
+
+def requested() -> int | None:
+    """The signal that has asked to leave since `checkpointing` was entered."""
+    return _notice.number if _notice.deferred else None
+
+
+def _leave(number: int, frame: Any) -> NoReturn:
+    del frame
+    if number == signal.SIGHUP:
+        leave_terminal()
+    raise SystemExit(128 + number)
+
+
+def _leave_when_possible(number: int, frame: Any) -> None:
+    if not _notice.deferred:
+        _leave(number, frame)
+    _notice.number = number
+
+
+def leave_terminal() -> None:
+    """Say the rest to nobody: a terminal that has hung up would make an error of every line."""
+    with Path(os.devnull).open("w") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)

@@ -1,0 +1,37 @@
+"""How a sweep is run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sft.launchers.base import Isolation, Resources
+from sft.sweep.slots import Slot
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How a sweep is run.
+
+    Args:
+        plug_folder: the grid's folder, where `"module:function"` plugs are found.
+        do_eval: judge each trained model.
+        slots: one for each experiment that may run at a time.
+        isolation: how an experiment's process comes to be.
+        limits: what each experiment may use: seconds, bytes.
+        retry_failed: also run those that failed by themselves before.
+        max_failures: start nothing more after so many; None: whatever fails.
+        oom_retry: run one that ran out of memory again with half its batch.
+        program: what is started, before the command's name and its arguments.
+    """
+
+    plug_folder: Path
+    do_eval: bool = True
+    slots: tuple[Slot, ...] = (Slot(),)
+    isolation: Isolation = "auto"
+    limits: Resources = field(default_factory=Resources)
+    retry_failed: bool = False
+    max_failures: int | None = None
+    oom_retry: bool = True
+    program: tuple[str, ...] = field(default_factory=lambda: (sys.executable, "-m", "sft.cli"))

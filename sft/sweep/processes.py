@@ -1,0 +1,103 @@
+"""What a sweep starts: the command of an experiment as a Job, and the launcher for it. Starts nothing itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sft.config.experiment import Experiment
+from sft.config.model import base_key
+from sft.config.schema import ExperimentConfig
+from sft.config.training import most_halvings as training_halvings
+from sft.io import parse_json
+from sft.launchers import launcher_registry
+from sft.launchers.base import Job, Launcher
+from sft.results.store import RunFolder
+from sft.secrets import VARIABLE, split_secrets
+from sft.sweep.jobs import config_of
+from sft.sweep.options import SweepOptions
+from sft.sweep.slots import Slot
+from sft.training.methods import RESTORING
+
+MOST_HALVINGS = 4
+# What the server imports that experiments are forked from: all that a run may need, also what it imports late.
+PRELOADED = (
+    "sft.pipeline",
+    "sft.training.methods.sft",
+    "sft.initialization.apply",
+    "sft.initialization.hold",
+    "sft.sweep.single",
+    "peft.tuners.lora.model",
+    "peft.utils.transformers_weight_conversion",
+    "rich.live",
+    "rich.progress",
+    "rouge_score.rouge_scorer",
+    "sacrebleu",
+    "safetensors.numpy",
+    "scipy.io",
+    "scipy.sparse.linalg",
+    "sklearn.metrics",
+    "sklearn.preprocessing",
+    "torch.profiler._cupti_monitor",
+    "transformers.generation",
+    "transformers.models.llama.modeling_llama",
+    "encodings.idna",
+)
+
+
+def launcher_of(options: SweepOptions) -> Launcher:
+    """The launcher of this machine."""
+    return launcher_registry["local"](options.isolation, PRELOADED, options.slots[0].threads)
+
+
+def job_of(
+    experiment: Experiment, folder: RunFolder, root: Path, options: SweepOptions, slot: Slot, halvings: int
+) -> Job:
+    """The process of one experiment, on the config in its run folder."""
+    command = (*options.program, "run-experiment", str(folder.config_file))
+    evaluation = "--do-eval" if options.do_eval else "--no-do-eval"
+    more = ("--results-path", str(root), "--plugs", str(options.plug_folder), "--halvings", str(halvings))
+    secrets = split_secrets(config_of(experiment))[1]
+    return Job(
+        argv=(*command, evaluation, *more),
+        log_file=folder.log_file,
+        environment={VARIABLE: json.dumps(secrets)} if secrets else {},
+        resources=replace(options.limits, devices=slot.devices, threads=slot.threads),
+        shares=shared_base(experiment),
+    )
+
+
+def shared_base(experiment: Experiment) -> str | None:
+    """What names the base model for other experiments that could go on with it; None where none should.
+
+    Not with a training method that is not known to restore the model, nor with a quantised base: running one may change
+    how its weights are stored.
+    """
+    config = experiment.config
+    restores = not experiment.trains or config.training is None or config.training.method in RESTORING
+    return base_key(config.model) if restores and config.model.quantization is None else None
+
+
+def public_config(experiment: Experiment) -> dict[str, Any]:
+    """The config for the run's folder: without its secrets, which the process gets by its environment."""
+    public: dict[str, Any] = split_secrets(config_of(experiment))[0]
+    return public
+
+
+def most_halvings(config: ExperimentConfig) -> int:
+    """How often halving the batch may help a run that is out of memory: while it is more than one row.
+
+    Where nothing is trained only the forwards that judge shrink, whose size is not known here.
+    """
+    if config.training is None:
+        return MOST_HALVINGS
+    return min(MOST_HALVINGS, max(1, training_halvings(config.training.trainer_args)))
+
+
+def take_secrets() -> Any:
+    """What a sweep leaves out of the configs in its run folders, and tells the process by its environment."""
+    text = os.environ.pop(VARIABLE, None)
+    return {} if text is None else parse_json(text)

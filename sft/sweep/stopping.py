@@ -1,0 +1,66 @@
+"""Signals that end a sweep, noted rather than raised: nothing is left half done, no child is forgotten."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from sft.signals import leave_terminal
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+SAVING = (signal.SIGUSR1, signal.SIGUSR2)  # a scheduler's: save what there is to save, and leave
+GRACE_SECONDS = {signal.SIGUSR1: 60.0, signal.SIGUSR2: 60.0}
+SHORT_GRACE_SECONDS = 4.0
+
+
+class StopSignals:
+    """Notes the signals that come while it is entered as a context. One that was ignored before stays ignored."""
+
+    def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+        self.hurried = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self.first is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number; 0 without one."""
+        return 0 if self.first is None else 128 + self.first
+
+    @property
+    def for_children(self) -> signal.Signals:
+        """What the running experiments are told."""
+        return self.first if self.first in SAVING else signal.SIGTERM
+
+    @property
+    def grace(self) -> float:
+        """Seconds that they get."""
+        return SHORT_GRACE_SECONDS if self.first is None else GRACE_SECONDS.get(self.first, SHORT_GRACE_SECONDS)
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python hears none
+            for number in SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGHUP:
+            leave_terminal()
+        if self.first is None:
+            self.first = signal.Signals(number)
+        elif number in (signal.SIGINT, signal.SIGTERM):
+            self.hurried = True

@@ -1,0 +1,141 @@
+"""Lets a transformers Trainer leave checkpoints that can be trusted, leave early, and go on as if nothing had happened.
+
+What its own checkpoints lack is kept beside them: the loss summed since the last log line, the order of the epoch's
+rows, and which adapters are active (it activates a single one when it resumes, and a held start would be lost).
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from sft import signals
+from sft.log import get_logger
+from sft.training import checkpoints
+
+log = get_logger(__name__)
+
+
+class Checkpointing(TrainerCallback):
+    """Marks every checkpoint as complete, makes one when a signal asks to leave, and restores what resuming needs.
+
+    To be added to the trainer after all other callbacks.
+
+    Args:
+        trainer: the trainer, not yet run.
+        work: fingerprint of the training (see `checkpoints.fingerprint`).
+        limit: how many checkpoints to keep; None or 0: all. The trainer itself must not remove any: it would do so
+            before the new one is complete.
+
+    Attributes:
+        resumed_from: the checkpoint that training goes on from, to be given to `trainer.train`; None: from the start.
+    """
+
+    def __init__(self, trainer: Trainer, work: str, limit: int | None) -> None:
+        self._trainer, self._work, self._limit = trainer, work, limit
+        self._folder = Path(trainer.args.output_dir)
+        self._begun = time.perf_counter()
+        self._saved_step = -1
+        self._epoch_rng = torch.get_rng_state()
+        self._found = _activity(trainer.model)
+        self.resumed_from = checkpoints.newest_complete(self._folder, work)
+        marker = None if self.resumed_from is None else checkpoints.read_marker(self.resumed_from)
+        self.resumed_step = marker.step if marker is not None else None
+        self._state: Mapping[str, Any] | None = marker.state if marker is not None else None
+
+    def seconds(self) -> float:
+        """Wall time of the training so far, what went before a resumption included."""
+        return float((self._state or {}).get("seconds", 0.0)) + time.perf_counter() - self._begun
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        """Take up what the trainer's own checkpoint lacks."""
+        self._begun = time.perf_counter()
+        if self._state is None:
+            return
+        log.info("Resuming from step %d of %d", state.global_step, state.max_steps)
+        _restore_activity(self._trainer.model, *self._found)
+        sums = self._state["loss"]
+        self._trainer._tr_loss.fill_(float.fromhex(sums["since_log"]))
+        self._trainer._total_loss_scalar = float.fromhex(sums["logged"])
+        self._trainer._globalstep_last_logged = int(sums["logged_step"])
+        self._trainer._initial_global_step = 0  # the mean loss is that of all steps
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        """Some samplers draw the order of an epoch's rows from the global generator."""
+        if self._state is not None and state.global_step == self.resumed_step:
+            drawn = bytearray(base64.b64decode(self._state["epoch_rng"]))
+            torch.set_rng_state(torch.frombuffer(drawn, dtype=torch.uint8))
+        self._epoch_rng = torch.get_rng_state()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        """Leave after this step if a signal asks for it."""
+        if signals.requested() is not None:
+            control.should_save = control.should_training_stop = True
+        self._begin(state, control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        """The trainer also comes here when it leaves in mid-epoch; nothing ends then."""
+        if not _epoch_is_whole(state):
+            if signals.requested() is not None and state.global_step < state.max_steps:
+                control.should_log = control.should_save = control.should_evaluate = False
+        elif signals.requested() is not None or (control.should_log and self._saved_step == state.global_step):
+            control.should_save = True  # once more, with what is logged at the end of the epoch
+        self._begin(state, control)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:
+        """All of it is written: say so, then make room."""
+        self._saved_step = state.global_step
+        epoch_rng = torch.get_rng_state() if _epoch_is_whole(state) else self._epoch_rng
+        extra = {
+            "max_steps": state.max_steps,
+            "seconds": self.seconds(),
+            "epoch_rng": base64.b64encode(epoch_rng.numpy().tobytes()).decode("ascii"),
+            "loss": {
+                "since_log": self._trainer._tr_loss.item().hex(),
+                "logged": float(self._trainer._total_loss_scalar).hex(),
+                "logged_step": self._trainer._globalstep_last_logged,
+            },
+        }
+        place = self._place(state)
+        (place / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle that nothing reads, tokens of the user in it
+        checkpoints.complete(place, state.global_step, self._work, extra)
+        if self._limit:
+            checkpoints.remove_older(self._folder, self._limit)
+
+    def _begin(self, state: TrainerState, control: TrainerControl) -> None:
+        if control.should_save:
+            checkpoints.begin(self._place(state))
+
+    def _place(self, state: TrainerState) -> Path:
+        return self._folder / f"checkpoint-{state.global_step}"
+
+
+def _epoch_is_whole(state: TrainerState) -> bool:
+    return float(state.epoch or 0.0).is_integer()
+
+
+def _activity(model: Any) -> tuple[list[str], dict[str, bool]]:
+    """Which adapters are active, and which parameters are trained."""
+    return list(model.active_adapters), {name: value.requires_grad for name, value in model.named_parameters()}
+
+
+def _restore_activity(model: Any, active: list[str], trained: Mapping[str, bool]) -> None:
+    if list(model.active_adapters) != active:
+        model.base_model.set_adapter(active)
+    for name, value in model.named_parameters():
+        value.requires_grad_(trained[name])

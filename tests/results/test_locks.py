@@ -1,0 +1,93 @@
+"""Locks of runs: one holder at a time, however the one before ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sft.errors import UserError
+from sft.results.locks import RunBusyError, RunLock, locked_ids
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from sft.results.locks import RunLock
+lock = RunLock(Path(sys.argv[1]), "id", "run")
+assert lock.acquire(5)
+print("held", flush=True)
+time.sleep(60)
+"""
+CONTENDER = """
+import os, sys, time
+from pathlib import Path
+from sft.results.locks import RunLock
+root, log, end = Path(sys.argv[1]), Path(sys.argv[2]), time.monotonic() + 1.5
+handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+while time.monotonic() < end:
+    lock = RunLock(root, "id", "run")
+    if lock.acquire():
+        os.write(handle, b"in\\n")
+        time.sleep(0.0005)
+        os.write(handle, b"out\\n")
+        lock.release()
+"""
+
+
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
+    first, second = RunLock(tmp_path, "id", "run"), RunLock(tmp_path, "id", "run")
+    assert first.acquire()
+    assert not second.acquire()
+    assert not second.is_free()
+    assert RunLock(tmp_path, "id", "claim").acquire(), "the kinds are apart"
+    assert RunLock(tmp_path, "other", "run").acquire(), "the runs are apart"
+    assert locked_ids(tmp_path) >= {"id"}
+    first.release()
+    first.release()
+    assert second.acquire()
+    second.release()
+    assert second.is_free()
+
+
+def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    lock = RunLock(tmp_path, "id", "run")
+    start = time.monotonic()
+    assert not lock.acquire(0.3)
+    assert 0.25 < time.monotonic() - start < 2
+    os.kill(holder.pid, signal.SIGKILL)
+    assert lock.acquire(5), "a lock survives its holder's crash"
+    holder.wait()
+    holder.stdout.close()
+    lock.release()
+
+
+@pytest.mark.slow
+def test_no_two_hold_it_while_it_comes_and_goes(tmp_path: Path) -> None:
+    """Its file is removed and made again all the time, under the eyes of those who wait."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", CONTENDER, str(tmp_path), str(log)]
+    contenders = [subprocess.Popen(command) for _ in range(4)]
+    assert [one.wait(60) for one in contenders] == [0] * 4
+    lines = log.read_text().split()
+    assert len(lines) > 100
+    assert Counter(lines[::2]).keys() == {"in"}
+    assert Counter(lines[1::2]).keys() == {"out"}
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".locks").write_text("in the way")
+    with pytest.raises(UserError, match=r"\.locks.* cannot be written"):
+        RunLock(tmp_path, "id", "run").acquire()
+
+
+def test_busy_is_told_by_its_exit_code() -> None:
+    assert RunBusyError.exit_code == 75

@@ -1,0 +1,152 @@
+"""Results that were cut off, changed or swapped: each is noticed, moved out of the way, and run again."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.results.schema import RunResult, RunState
+from sft.results.sealed import seal, unsealed
+from sft.results.store import ResultStore, RunFolder
+
+ID, OTHER = "0123456789ab", "ba9876543210"
+
+
+def result(run_id: str = ID, **changes: Any) -> RunResult:
+    fields: dict[str, Any] = {
+        "name": "a run", "id": run_id, "recipe_id": "recipe", "seed": 13, "endpoint": "evaluate",
+        "config": {"prompting": {"instruction": "Wie wär es?"}}, "results": {"accuracy": 0.5, "auroc": None},
+        "shots": {}, "labelled_examples": 0, "training": {}, "timings": {}, "resources": {}, "environment": {},
+        "data": {},
+    }  # fmt: skip
+    return RunResult(**{**fields, **changes})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path)
+
+
+@pytest.fixture
+def folder(store: ResultStore) -> RunFolder:
+    folder = store.folder(ID, "a-run")
+    folder.write_result(result())
+    return folder
+
+
+def is_taken(data: bytes) -> bool:
+    try:
+        RunResult.model_validate(unsealed(data))
+    except ValueError:
+        return False
+    return True
+
+
+def test_what_was_sealed_comes_back() -> None:
+    value = {"a": [1, 2.5, None], "schema_version": 2}
+    assert unsealed(seal(value).encode()) == value
+
+
+def test_a_result_cut_off_at_any_length_is_noticed(folder: RunFolder) -> None:
+    data = folder.result_file.read_bytes()
+    assert is_taken(data)
+    assert [length for length in range(len(data)) if is_taken(data[:length])] == []
+    assert not is_taken(data + b"\n")
+
+
+def test_any_flipped_bit_is_noticed(folder: RunFolder) -> None:
+    data = folder.result_file.read_bytes()
+    missed = [at for at in range(8 * len(data)) if is_taken(flipped(data, at))]
+    assert missed == []
+
+
+def test_a_thousand_random_bits_of_a_large_result_are_noticed(folder: RunFolder) -> None:
+    numbers = random.Random(1)  # noqa: S311
+    data = seal(result(training={"loss": [numbers.random() for _ in range(5000)]}).model_dump(mode="json")).encode()
+    assert is_taken(data)
+    missed = [at for at in numbers.sample(range(8 * len(data)), 1000) if is_taken(flipped(data, at))]
+    assert missed == []
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    changed = bytearray(data)
+    changed[at // 8] ^= 1 << at % 8
+    return bytes(changed)
+
+
+def test_a_result_of_the_first_version_is_still_taken(folder: RunFolder) -> None:
+    old = {**result().model_dump(mode="json"), "schema_version": 1}
+    folder.result_file.write_text(json.dumps(old), encoding="utf-8")
+    assert folder.result() == result(schema_version=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (seal(result(OTHER).model_dump(mode="json")).encode(), f"it is of another run ({OTHER})"),
+        (json.dumps(result().model_dump(mode="json")).encode(), "it does not begin with a checksum"),
+        (seal({"schema_version": 2}).encode(), "it is not a result of this version"),
+        (seal({**result().model_dump(mode="json"), "schema_version": 3}).encode(), "not a result of this version"),
+        (b"", "Expecting value"),
+        (b"\xff\xfe\x00", "codec can't decode"),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b"[]", "it does not begin with a checksum"),
+    ],
+)
+def test_what_is_no_result_of_this_run_is_moved_away_and_named(
+    store: ResultStore, folder: RunFolder, content: bytes, reason: str
+) -> None:
+    folder.result_file.write_bytes(content)
+    assert folder.result() is None
+    said = store.quarantine(folder)
+    assert said is not None
+    assert reason in said
+    (moved,) = (store.root / "quarantine").iterdir()
+    assert str(moved) in said
+    assert moved.read_bytes() == content
+    assert not folder.result_file.exists()
+    assert store.quarantine(folder) is None
+
+
+def test_a_second_damage_does_not_overwrite_the_first(store: ResultStore, folder: RunFolder) -> None:
+    for content in (b"first", b"second"):
+        folder.result_file.write_bytes(content)
+        store.quarantine(folder)
+    assert sorted(path.read_bytes() for path in (store.root / "quarantine").iterdir()) == [b"first", b"second"]
+
+
+def test_a_good_result_stays_where_it_is(store: ResultStore, folder: RunFolder) -> None:
+    assert store.quarantine(folder) is None
+    assert folder.result() == result()
+
+
+def test_tidying_up_after_a_kill(store: ResultStore, folder: RunFolder) -> None:
+    """Killed after the result and before the state: a lock's file, half a file, and a state that is old."""
+    folder.write_state(RunState(state="running", phase="test", halvings=1))
+    half = folder.path / ".state.json.sft-abcd1234.tmp"
+    half.write_text("{")
+    (store.root / ".locks").mkdir()
+    (store.root / ".locks" / f"{ID}.run").touch()
+    store.tidy()
+    state = folder.state()
+    assert state is not None
+    assert (state.state, state.phase, state.halvings) == ("done", "", 1)
+    assert not half.exists()
+    assert list((store.root / ".locks").iterdir()) == []
+
+
+def test_tidying_up_leaves_alone_what_is_held(store: ResultStore, folder: RunFolder) -> None:
+    folder.write_state(RunState(state="running"))
+    lock = store.lock(ID, "run")
+    assert lock.acquire()
+    store.tidy()
+    state = folder.state()
+    assert state is not None
+    assert state.state == "running"
+    assert not store.lock(ID, "run").is_free()
+    lock.release()
+    assert store.lock(ID, "run").is_free()

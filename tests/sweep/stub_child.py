@@ -1,0 +1,138 @@
+"""Stands for `python -m sft.cli` in a sweep: keeps run folders, states and locks as that does, and does no work.
+
+    python -m stub_child run-experiment CONFIG --do-eval --results-path R --plugs P --halvings N
+    python -m stub_child check-data REQUEST ANSWER --plugs P
+
+What each experiment does is said by the variable STUB, JSON of the experiment's name -> behaviour; the others simply
+succeed. STUB_AUDIT names a file that tells who wrote which result; STUB_SECONDS how long each one takes.
+"""
+
+# ruff: noqa: T201 - what it prints is its answer
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sft.config.experiment import Experiment
+from sft.errors import UserError
+from sft.io import write_json
+from sft.log import configure_logging
+from sft.results.recording import recording
+from sft.results.schema import RunResult
+from sft.results.store import ResultStore, RunFolder
+from sft.signals import checkpointing, install_handlers, requested
+from sft.sweep.single import held, load_experiment
+
+FOREVER = 600
+
+
+def audit(word: str, *more: object) -> None:
+    """One line for the judge of the test, outside of the results."""
+    if path := os.environ.get("STUB_AUDIT"):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(handle, (" ".join(map(str, (word, *more, os.getpid()))) + "\n").encode())
+        os.close(handle)
+
+
+def result_of(experiment: Experiment) -> RunResult:
+    """A result that depends on the experiment alone."""
+    number = int(hashlib.sha256(experiment.id.encode()).hexdigest()[:6], 16) / 2**24
+    return RunResult(
+        name=experiment.name, id=experiment.id, recipe_id=experiment.recipe_id, seed=experiment.seed,
+        endpoint=experiment.endpoint, config=experiment.config.model_dump(mode="json", exclude_defaults=True),
+        results={"accuracy": round(number, 6)}, shots={}, labelled_examples=0, training={},
+        timings={"total": time.perf_counter()}, resources={}, environment={}, data={},
+    )  # fmt: skip
+
+
+def behave(what: str, halvings: int) -> None:
+    """What is asked of an experiment instead of plain success."""
+    if what.startswith("hang"):
+        hang(family="family" in what)
+    if what == "eat":
+        eaten = bytearray(400 * 2**20)
+        time.sleep(FOREVER)
+        del eaten
+    if what.startswith("oom") and halvings < int(what.removeprefix("oom")):
+        raise MemoryError("no room for the batch")
+    if what == "save":
+        with checkpointing():
+            while requested() is None:
+                time.sleep(0.01)
+            time.sleep(1.0)
+            audit("saved", requested())
+    if what == "wait":
+        time.sleep(FOREVER)
+    if what == "crash":
+        raise RuntimeError("the bottom fell out")
+    if what == "wrong":
+        raise UserError("no such column")
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "die 137":
+        os._exit(137)
+
+
+def hang(family: bool) -> None:
+    """Hear no signal, and have children that do not either, one of them in a session of its own."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # children inherit this
+    if family:
+        for elsewhere in (False, True):
+            child = subprocess.Popen(["sleep", str(FOREVER)], start_new_session=elsewhere)
+            audit("child", child.pid)
+    audit("hangs")
+    time.sleep(FOREVER)
+
+
+def work(experiment: Experiment, folder: RunFolder, halvings: int) -> None:
+    """One run, from the first state to the result."""
+    with recording(folder, halvings) as progress:
+        progress("train", 0, 2)
+        audit("begin", experiment.id)
+        behave(json.loads(os.environ.get("STUB", "{}")).get(experiment.name, ""), halvings)
+        time.sleep(float(os.environ.get("STUB_SECONDS", "0.01")))
+        progress("test", 1, 2, "accuracy 0.5")
+        folder.write_predictions({"text": ["a", "b"], "predictions": ["x", "y"]})
+        folder.write_shots({})
+        if folder.result() is not None:
+            audit("twice", experiment.id)
+        folder.write_result(result_of(experiment))
+        audit("accepted", experiment.id)
+
+
+def run_experiment(config: Path, results: Path, plugs: Path, halvings: int) -> None:
+    """As `sft.cli` does it."""
+    experiment = load_experiment(config, "run-experiment", None, plugs)
+    with held(ResultStore(results), experiment) as folder:
+        if folder.result() is None:
+            work(experiment, folder, halvings)
+
+
+def main() -> None:
+    """The two commands, with the exit codes of the real ones."""
+    configure_logging()
+    install_handlers()
+    command, *rest = sys.argv[1:]
+    try:
+        if command == "check-data":
+            if os.environ.get("STUB_CHECK") == "hang":
+                hang(family=True)
+            write_json(Path(rest[1]), {"problems": {}, "breakdown": ""})
+        else:
+            values = {name: rest[rest.index(name) + 1] for name in ("--results-path", "--plugs", "--halvings")}
+            paths = Path(rest[0]), Path(values["--results-path"]), Path(values["--plugs"])
+            run_experiment(*paths, int(values["--halvings"]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Kill -9 at random moments, to the sweep, a child or the fork server: nothing lost, nothing twice, nobody left."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import stub_rounds
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("isolation", "number", "slowest"), [("fork", 39, 0.8), ("spawn", 1, 2.0)])
+def test_a_sweep_that_is_killed_and_run_again_is_as_if_nothing_had_been(
+    tmp_path: Path, isolation: str, number: int, slowest: float
+) -> None:
+    chance = random.Random(20)  # noqa: S311
+    rounds = stub_rounds.Rounds(tmp_path, isolation, slowest=slowest)
+    try:
+        for index in range(number):
+            rounds.round(index, chance)
+    finally:
+        rounds.close()
+    assert sum(rounds.victims.values()) >= number // 2, rounds.victims

@@ -1,0 +1,89 @@
+"""The process of an experiment: its command, what it may use, and that its secrets stand in no file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.config.experiment import Experiment
+from sft.config.schema import ExperimentConfig
+from sft.launchers.base import Resources
+from sft.results.store import ResultStore
+from sft.secrets import VARIABLE
+from sft.sweep.options import SweepOptions
+from sft.sweep.processes import MOST_HALVINGS, PRELOADED, job_of, most_halvings, public_config
+from sft.sweep.single import load_experiment
+from sft.sweep.slots import Slot
+
+
+def experiment(**changes: Any) -> Experiment:
+    data: dict[str, Any] = {
+        "dataset": {"path": "hub/data", "task_type": "classification", "shots": 4},
+        "model": {"name": "hub/model"},
+        "lora": {"r": 8},
+        "prompting": {"input_columns": ["text"], "output_column": "label"},
+        "training": {},
+        "inference": {},
+    }
+    return Experiment("one", ExperimentConfig.model_validate({**data, **changes}))
+
+
+def test_a_job_names_what_it_may_use(tmp_path: Path) -> None:
+    one = experiment()
+    folder = ResultStore(tmp_path).folder(one.id, one.slug)
+    options = SweepOptions(tmp_path / "plugs", do_eval=False, limits=Resources(seconds=9, memory=2**30))
+    job = job_of(one, folder, tmp_path, options, Slot(("2", "3"), 4), 1)
+    assert job.argv == (
+        sys.executable, "-m", "sft.cli", "run-experiment", str(folder.config_file), "--no-do-eval",
+        "--results-path", str(tmp_path), "--plugs", str(tmp_path / "plugs"), "--halvings", "1",
+    )  # fmt: skip
+    assert job.variables == {"CUDA_VISIBLE_DEVICES": "2,3", "OMP_NUM_THREADS": "4"}
+    assert (job.resources.seconds, job.resources.memory) == (9, 2**30)
+
+
+def test_a_secret_goes_by_the_environment_and_comes_back_in_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = experiment(model={"name": "hub/model", "model_args": {"token": "hf_canary_0123456789"}})
+    folder = ResultStore(tmp_path).folder(one.id, one.slug)
+    folder.write_config(public_config(one))
+    assert "canary" not in folder.config_file.read_text(encoding="utf-8")
+    job = job_of(one, folder, tmp_path, SweepOptions(tmp_path), Slot(), 0)
+    assert "canary" not in " ".join(job.argv)
+    monkeypatch.setenv(VARIABLE, job.environment[VARIABLE])
+    again = load_experiment(folder.config_file, "run-experiment", None, tmp_path)
+    assert again.config.model.model_args == {"token": "hf_canary_0123456789"}
+    assert again.id == one.id
+    import os
+
+    assert VARIABLE not in os.environ
+
+
+def test_another_token_is_the_same_work() -> None:
+    ids = {experiment(model={"name": "hub/model", "model_args": {"token": token}}).id for token in ("a" * 20, "b" * 20)}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"), [({}, 3), ({"per_device_train_batch_size": 1}, 1), ({"per_device_train_batch_size": 999}, 4)]
+)
+def test_a_batch_is_halved_while_it_can_be(arguments: dict[str, Any], most: int) -> None:
+    assert most_halvings(experiment(training={"trainer_args": arguments}).config) == most
+    assert MOST_HALVINGS == 4
+
+
+def test_what_is_preloaded_exists() -> None:
+    from importlib.util import find_spec
+
+    assert [name for name in PRELOADED if find_spec(name) is None] == []
+
+
+def test_a_config_without_secrets_needs_no_variable(tmp_path: Path) -> None:
+    one = experiment()
+    job = job_of(one, ResultStore(tmp_path).folder(one.id, one.slug), tmp_path, SweepOptions(tmp_path), Slot(), 0)
+    assert VARIABLE not in job.environment
+    assert json.loads(json.dumps(public_config(one)))["name"] == "one"
