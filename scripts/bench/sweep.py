@@ -183,8 +183,8 @@ def table(report: dict[str, Any]) -> str:
     lines += [
         "",
         "CPU seconds that one more short experiment costs (24 training rows, 3 steps, 50 scored rows, saved); one "
-        f"thread, median of {report['rounds']} (resident: one). Identical: predictions, label scores, adapters, losses and "
-        "metrics, byte for byte.",
+        f"thread, median of {report['rounds']} (resident: one). Identical: predictions, label scores, adapters, losses "
+        "and metrics, byte for byte.",
         "",
         f"Demo sweep of 24 runs: {report['jobs_1_s']} s with --jobs 1, {report['jobs_2_s']} s with --jobs 2: "
         f"{report['jobs_2_vs_1']} times as fast.",
@@ -216,7 +216,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if not options.quick:
-        write_section("Sweep engine", table(report))
+        write_section("Sweep engine", table(report).splitlines())
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Rounds:
         folder: everything lies in it.
         isolation: how experiments are started.
         command: the sweep's; None: twelve stubs.
-        slowest: the latest moment of a kill, in seconds after the start.
+        slowest: the latest moment of a kill, in seconds after the start; 0: towards the end of an undisturbed sweep.
     """
 
     folder: Path
@@ -50,7 +50,9 @@ class Rounds:
     def __post_init__(self) -> None:
         self.marker = f"{os.getpid()}-{time.monotonic_ns()}"
         self.server = Server(environment(SFT_ROUNDS=self.marker)) if self.command is None else None
+        start = time.monotonic()
         outcome = self._start(self.folder / "undisturbed").wait(120)
+        self.slowest = self.slowest or 0.8 * (time.monotonic() - start)
         assert outcome == 0, log_of(self.folder / "undisturbed")
         self.expected = report_of(self.folder / "undisturbed")
 
@@ -89,10 +91,11 @@ class Rounds:
         process = self._start(results)
         time.sleep(chance.uniform(0.05, self.slowest))
         whom = chance.choice(["parent", "child", "child", "server"])
-        victim = None if whom == "parent" else chosen(process.pid, whom, chance)
-        if victim is None:  # there is no such process yet, or no more
-            whom = "parent"
-        if process.poll() is None:
+        victim = None
+        while whom != "parent" and victim is None and process.poll() is None:
+            time.sleep(chance.uniform(0, 0.1))  # there may be no such process yet
+            victim = chosen(process.pid, whom, chance)
+        if process.poll() is None and (victim is not None or whom == "parent"):
             with suppress(psutil.NoSuchProcess):
                 (victim or psutil.Process(process.pid)).kill()
                 self.victims[whom] += 1
