@@ -61,6 +61,14 @@ def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **ov
     return AutoModelForCausalLM.from_config(config).eval()
 
 
+@pytest.fixture(autouse=True)
+def no_secret_known() -> None:
+    """Secrets that one test has shown are ordinary text to the next."""
+    from sft.secrets.known import known
+
+    known.clear()
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """The byte-level tokenizer with a ChatML template."""

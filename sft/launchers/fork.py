@@ -86,11 +86,15 @@ class Forking:
 
     def ready(self) -> bool:
         """Whether the server's imports are done; the first call starts it."""
-        if self._warming is None:
-            self._start_server()
+        if self._works and self._warming is None:
+            try:
+                self._start_server()
+            except OSError as error:  # a TMPDIR too long for a socket's address, say
+                self._gone(error)
+                return True
             self._warming = threading.Thread(target=self._warm_up, name="fork server", daemon=True)
             self._warming.start()
-        return not self._warming.is_alive()
+        return self._warming is None or not self._warming.is_alive()
 
     def start(self, job: Job) -> ForkedProcess | FreshProcess:
         """Fork it, waiting for the server where it is not `ready`; without one that works, start it afresh."""

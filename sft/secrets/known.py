@@ -38,6 +38,13 @@ class Known:
                 self._forms |= forms
                 self._pattern = None
 
+    def clear(self) -> None:
+        """Forget them all."""
+        self._forms.clear()
+        self._looked_at.clear()
+        self._pattern = None
+        _without_credentials.cache_clear()  # what it has seen it would not tell again
+
     def look_at_environment(self) -> None:
         """Meet the secrets in variables that were not there before, or have another value now."""
         for name in list(os.environ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -208,3 +209,17 @@ def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path, isolat
     parent.kill()
     parent.wait()
     wait_until_gone([child], 2)
+
+
+def test_without_room_for_its_socket_there_is_no_fork_server_and_jobs_start_afresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long() -> None:
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", too_long)
+    launcher = LocalLauncher("fork")
+    assert launcher.ready()
+    job = launcher.start(Job((sys.executable, "-m", "this"), tmp_path / "log.txt"))
+    assert finish(job).exit_code == 0
+    assert "Beautiful is better than ugly" in (tmp_path / "log.txt").read_text()
