@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sft import cli_options as option
 from sft.errors import BUG, UserError
-from sft.launchers.base import Isolation
 from sft.log import RedactingStream, configure_logging, plain
 from sft.signals import install_handlers
 
@@ -35,29 +35,9 @@ app = typer.Typer(
     help="Which few-shot recipe works best here? Write a config or a grid, run it, read the comparison.",
 )
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config of one experiment, JSON or Jsonnet.")]
-GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="Jsonnet grid, {configs: {NAME: config}}, or a config.")]
-RandomSeed = Annotated[
-    int | None,
-    typer.Option(
-        "--random-seed",
-        min=0,
-        max=2**32 - 1,
-        help="Seed of sampling, initialisation, training and in-context examples. [default: 13]",
-    ),
-]
-Results = Annotated[Path, typer.Option("--results-path", help="Folder of the run folders and the report.")]
-DoEval = Annotated[bool, typer.Option("--do-eval/--no-do-eval", help="Judge the trained model on the test split.")]
-Plugs = Annotated[
-    Path | None, typer.Option("--plugs", hidden=True, help="Folder of user plugs; default: the config's.")
-]
-
-
-MaxExperiments = Annotated[int, typer.Option("--max-experiments", min=1, help="Refuse grids larger than that.")]
-
 
 @app.command()
-def train(config: Config, random_seed: RandomSeed = None) -> None:
+def train(config: option.Config, random_seed: option.RandomSeed = None) -> None:
     """Train on the shots and save the adapter.
 
     Needs the sections dataset (with shots), model, prompting, lora (or adapter) and training. The adapter goes to
@@ -71,8 +51,8 @@ def train(config: Config, random_seed: RandomSeed = None) -> None:
 
 @app.command()
 def predict(
-    config: Config,
-    random_seed: RandomSeed = None,
+    config: option.Config,
+    random_seed: option.RandomSeed = None,
     results_path: Annotated[Path, typer.Option(help="Folder of the predictions.")] = Path("predictions"),
 ) -> None:
     """Write predictions for the test split as TSV: all its columns, `predictions` and, for labels, `probabilities`.
@@ -89,7 +69,9 @@ def predict(
 
 
 @app.command()
-def evaluate(config: Config, random_seed: RandomSeed = None, results_path: Results = Path("results")) -> None:
+def evaluate(
+    config: option.Config, random_seed: option.RandomSeed = None, results_path: option.Results = Path("results")
+) -> None:
     """Predict and judge, without training: the base model, or a trained one named by model.adapter.
 
     Needs the sections dataset, model, prompting and inference. Writes a run folder.
@@ -100,11 +82,11 @@ def evaluate(config: Config, random_seed: RandomSeed = None, results_path: Resul
 @app.command("run-experiment")
 def run_experiment(
     context: typer.Context,
-    config: Config,
-    random_seed: RandomSeed = None,
-    do_eval: DoEval = True,
-    results_path: Results = Path("results"),
-    plugs: Plugs = None,
+    config: option.Config,
+    random_seed: option.RandomSeed = None,
+    do_eval: option.DoEval = True,
+    results_path: option.Results = Path("results"),
+    plugs: option.Plugs = None,
     halvings: Annotated[int, typer.Option(hidden=True, min=0, help="Halve the batch so often.")] = 0,
 ) -> None:
     """Train, then judge the trained model: one experiment, one run folder.
@@ -117,38 +99,24 @@ def run_experiment(
 
 @app.command("run-experiments")
 def run_experiments(
-    grid: GridFile,
-    seeds: Annotated[str | None, typer.Option(help="Seeds that every random experiment runs with: 13,14,15.")] = None,
-    do_eval: DoEval = True,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, show_default=False, help="Experiments at a time. [default: one per visible GPU, else 1]"),
-    ] = None,
-    gpus_per_experiment: Annotated[int, typer.Option(min=1, metavar="K", help="GPUs that each one sees.")] = 1,
-    jobs_per_gpu: Annotated[int, typer.Option(min=1, metavar="N", help="Experiments that share a GPU.")] = 1,
-    results_path: Results = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would run; run nothing.")] = False,
-    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Only experiments whose name or id matches.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also run those that failed before.")] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start no more after the first failure.")] = False,
-    max_failures: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Start no more after N failures.")
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="S", min=1, help="Seconds one experiment may take.")] = None,
-    memory_limit: Annotated[
-        float | None, typer.Option(metavar="GIB", min=0.1, help="GiB of main memory one experiment may hold.")
-    ] = None,
-    oom_retry: Annotated[
-        bool, typer.Option("--oom-retry/--no-oom-retry", help="Try those that run out of memory with half the batch.")
-    ] = True,
-    isolation: Annotated[
-        Isolation,
-        typer.Option(
-            help="Processes are forked from one with the imports done, start afresh, or keep the base loaded."
-        ),
-    ] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing before the comparison.")] = False,
-    max_experiments: MaxExperiments = 10_000,
+    grid: option.GridFile,
+    seeds: option.Seeds = None,
+    do_eval: option.DoEval = True,
+    jobs: option.Jobs = None,
+    gpus_per_experiment: option.GpusPerExperiment = 1,
+    jobs_per_gpu: option.JobsPerGpu = 1,
+    results_path: option.Results = Path("results"),
+    dry_run: option.DryRun = False,
+    only: option.Only = None,
+    retry_failed: option.RetryFailed = False,
+    fail_fast: option.FailFast = False,
+    max_failures: option.MaxFailures = None,
+    timeout: option.Timeout = None,
+    memory_limit: option.MemoryLimit = None,
+    oom_retry: option.OomRetry = True,
+    isolation: option.IsolationOption = "auto",
+    quiet: option.Quiet = False,
+    max_experiments: option.MaxExperiments = 10_000,
 ) -> None:
     """Run every experiment of a grid, each in its own process, then write and print the comparison.
 
@@ -192,8 +160,8 @@ def run_experiments(
 def validate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG|GRID", help="Config or grid, JSON or Jsonnet.")],
     data: Annotated[bool, typer.Option("--data", help="Also open data and tokenizer, in a child process.")] = False,
-    results_path: Results = Path("results"),
-    max_experiments: MaxExperiments = 10_000,
+    results_path: option.Results = Path("results"),
+    max_experiments: option.MaxExperiments = 10_000,
 ) -> None:
     """Say everything that is wrong with a config or grid at once, or list its experiments.
 
@@ -226,8 +194,8 @@ def validate(
 
 @app.command("show-prompt")
 def show_prompt(
-    config: Config,
-    random_seed: RandomSeed = None,
+    config: option.Config,
+    random_seed: option.RandomSeed = None,
     split: Annotated[str, typer.Option(help="train: trained on; test, validation: judged.")] = "train",
     n: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
@@ -288,7 +256,7 @@ def schema() -> None:
 
 
 @app.command("check-data", hidden=True)
-def check_data_of(request: Path, answer: Path, plugs: Plugs = None) -> None:
+def check_data_of(request: Path, answer: Path, plugs: option.Plugs = None) -> None:
     """Open the data and tokenizers of the experiments in REQUEST; write what is wrong with each to ANSWER."""
     from sft import pipeline
     from sft.config.paths import plug_paths

@@ -57,28 +57,46 @@ def check_data(
     """
     if not experiments:
         return Checked({})
-    with tempfile.TemporaryDirectory(prefix="sft-check-") as name:
-        folder = Path(name)
-        request, answer, run = folder / "request.json", folder / "answer.json", RunFolder(folder)
-        secrets: dict[str, int] = {}  # as JSON, each one once: the environment has room for few
-        entries = {}
-        for experiment in experiments:
-            config, found = split_secrets(config_of(experiment))
-            places = {place: secrets.setdefault(json.dumps(secret), len(secrets)) for place, secret in found.items()}
-            entries[experiment.id] = {"config": config, "endpoint": experiment.endpoint, "places": places}
-        write_json(request, entries)
-        job = Job(
-            argv=(*options.program, "check-data", str(request), str(answer), "--plugs", str(options.plug_folder)),
-            log_file=run.log_file,
-            environment={VARIABLE: f"[{','.join(secrets)}]"} if secrets else {},
-            resources=Resources(devices=(), threads=options.slots[0].threads),
-        )
-        status = _run_to_end(job, launcher or launcher_of(options), stopped)
-        if status is None:
-            return Checked({})
-        if status.exit_code != 0:
-            return Checked({}, "\n".join(run.log_tail(5)) or f"exit code {status.exit_code}")
-        return Checked(**parse_json(answer.read_text(encoding="utf-8")))
+    try:
+        with tempfile.TemporaryDirectory(prefix="sft-check-") as folder:
+            return _check_in(Path(folder), experiments, options, launcher or launcher_of(options), stopped)
+    except (OSError, ValueError) as error:  # no room for the questions, or no answer
+        return Checked({}, str(error))
+
+
+def _check_in(
+    folder: Path,
+    experiments: Sequence[Experiment],
+    options: SweepOptions,
+    launcher: Launcher,
+    stopped: Callable[[], bool],
+) -> Checked:
+    request, answer, run = folder / "request.json", folder / "answer.json", RunFolder(folder)
+    entries, secrets = _request(experiments)
+    write_json(request, entries)
+    job = Job(
+        argv=(*options.program, "check-data", str(request), str(answer), "--plugs", str(options.plug_folder)),
+        log_file=run.log_file,
+        environment={VARIABLE: secrets} if secrets else {},
+        resources=Resources(devices=(), threads=options.slots[0].threads),
+    )
+    status = _run_to_end(job, launcher, stopped)
+    if status is None:
+        return Checked({})
+    if status.exit_code != 0:
+        return Checked({}, "\n".join(run.log_tail(5)) or f"exit code {status.exit_code}")
+    return Checked(**parse_json(answer.read_text(encoding="utf-8")))
+
+
+def _request(experiments: Sequence[Experiment]) -> tuple[dict[str, Any], str]:
+    """What the child is asked, and as a JSON list the secrets that it needs for it; empty where there are none."""
+    secrets: dict[str, int] = {}  # each one once: the environment has room for few
+    entries = {}
+    for experiment in experiments:
+        config, found = split_secrets(config_of(experiment))
+        places = {place: secrets.setdefault(json.dumps(secret), len(secrets)) for place, secret in found.items()}
+        entries[experiment.id] = {"config": config, "endpoint": experiment.endpoint, "places": places}
+    return entries, f"[{','.join(secrets)}]" if secrets else ""
 
 
 def read_request(path: Path) -> dict[str, Any]:

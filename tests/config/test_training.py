@@ -38,6 +38,6 @@ def test_every_halving_halves_until_one_row_is_left(rows: int, accumulation: int
 
 
 def test_the_default_batch_is_the_trainers() -> None:
-    from sft.training.methods.sft import DEFAULTS
+    from sft.training.arguments import DEFAULTS
 
     assert DEFAULTS["per_device_train_batch_size"] == DEFAULT_BATCH

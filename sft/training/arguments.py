@@ -1,0 +1,126 @@
+"""The arguments of TRL's trainer: our defaults, what the device and the run decide, and the user's on top."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from trl import SFTConfig
+
+from sft.config.arguments import translate_trainer_args
+from sft.config.training import DEFAULT_BATCH, halved_batch
+from sft.errors import ConfigError, Problem
+from sft.model.source import one_line, quiet
+from sft.training.base import TrainRequest
+
+KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few steps
+
+# Everything whose default in TRL or transformers differs from what a few dozen rows and an adapter want, or that
+# would write, report or draw something nobody asked for. The user's `trainer_args` come on top.
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 5,
+    "per_device_train_batch_size": DEFAULT_BATCH,
+    "learning_rate": 2e-4,  # adapters stand higher rates than whole models
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0,  # with so few steps, warming up would waste some of them
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "optim": "adamw_torch",
+    "activation_checkpointing": False,  # few short rows fit; recomputing costs a fifth of the time
+    "max_length": None,  # prompts were cut to length when they were rendered
+    "packing": False,
+    "padding_free": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are token ids already
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "logging_strategy": "steps",
+    "logging_nan_inf_filter": False,  # a loss that is no number must show
+}
+CALLERS_OWN = ("output_dir", "seed", "data_seed")  # the final adapter's place and the run's seeds
+# Old names that transformers still takes, but lets its new ones (of which we set one) overrule.
+ALIASES = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+
+
+def sft_config(request: TrainRequest) -> SFTConfig:
+    """TRL's config: our defaults, the device's needs, the user's arguments on top.
+
+    Raises:
+        ConfigError: an unknown argument, or values that TRL refuses.
+    """
+    device, dtype = request.model.device.type, _compute_dtype(request)
+    user = user_arguments(request.config.trainer_args)
+    split = halved_batch(user, request.halvings)
+    values: dict[str, Any] = {
+        **DEFAULTS,
+        "bf16": device == "cuda" and dtype == torch.bfloat16,
+        "fp16": device == "cuda" and dtype == torch.float16,
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device == "cuda",
+        **user,
+        "per_device_train_batch_size": split.per_device,
+        "gradient_accumulation_steps": split.accumulation,
+        "save_only_model": False,  # what is saved is there to be resumed from, and removed in the end
+        "save_total_limit": None,  # see `Checkpointing`
+        "output_dir": str(request.work_dir),
+        "seed": request.seed,
+        "data_seed": request.seed,
+    }
+    _check_rows_whole(request, values)
+    try:
+        with quiet():
+            if "logging_steps" not in user:
+                values["logging_steps"] = 1
+                values["logging_steps"] = _logging_steps(SFTConfig(**values), len(request.rows))
+            return SFTConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise refused(one_line(error)) from error
+
+
+def user_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """The user's arguments under their current names, without those that the run itself decides.
+
+    Raises:
+        ConfigError: unknown or removed arguments, each with what to do.
+    """
+    translated = translate_trainer_args(given)
+    if translated.problems:
+        raise ConfigError("", translated.problems)
+    user = {key: value for key, value in translated.args.items() if key not in CALLERS_OWN}
+    for old, new in ALIASES.items():
+        if old in user:
+            user.setdefault(new, user.pop(old))
+    return user
+
+
+def _compute_dtype(request: TrainRequest) -> torch.dtype:
+    """The dtype that the base computes in (quantised weights themselves are integers)."""
+    return request.model.get_input_embeddings().weight.dtype
+
+
+def _check_rows_whole(request: TrainRequest, values: dict[str, Any]) -> None:
+    """Each row is trained on whole and alone; prompts are shortened where they are rendered."""
+    longest = max(len(row) for row in request.rows)
+    if values["max_length"] is not None and longest > values["max_length"]:
+        raise refused(
+            f"max_length {values['max_length']} would cut answers off (the longest row has {longest} tokens); "
+            "shorten the prompts by prompting.max_input_length"
+        )
+    if values["packing"] or values["padding_free"]:
+        # Without flash attention some models then attend across rows, silently.
+        raise refused("leave out packing and padding_free: each row is trained on its own")
+
+
+def _logging_steps(config: SFTConfig, rows: int) -> int:
+    """Every step, or every few of a long training."""
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps = config.max_steps if config.max_steps > 0 else -(-rows // batch) * config.num_train_epochs
+    return max(1, int(steps) // KEPT_POINTS)
+
+
+def refused(reason: str) -> ConfigError:
+    return ConfigError("", [Problem("training.trainer_args", reason)])
