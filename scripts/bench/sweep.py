@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DEMO_MODEL = REPOSITORY / "etc" / "demo" / "model"
 DEMO_DATA = REPOSITORY / "etc" / "demo" / "data" / "sentiment"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-FEW, MANY = 2, 8  # experiments in the two sweeps between which the slope is taken
+FEW, MANY = 2, 6  # experiments in the two sweeps between which the slope is taken
 
 
 class Cost(NamedTuple):

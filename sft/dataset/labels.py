@@ -72,7 +72,7 @@ def answers(rows: Dataset, column: str, where: str) -> list[str]:
         DataError: an answer is missing (empty cell, None, or -1 in a ClassLabel column).
     """
     names = _class_names(rows, column)
-    texts = [_text(value, names) for value in rows[column]]
+    texts = [_text(value, names) for value in rows[column][:]]
     missing = [index for index, text in enumerate(texts) if text is None]
     if len(missing) == len(texts):
         raise DataError(f'{where}: the column "{column}" holds no labels at all; choose a labelled split')

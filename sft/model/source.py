@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging as stdlib
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ def one_line(error: BaseException) -> str:
 
 def import_peft() -> ModuleType:
     """The module `peft`. Its first import brings bitsandbytes, which logs at once about kernels nobody asked for."""
+    if "peft" in sys.modules:
+        return sys.modules["peft"]
     with quiet():
         return import_module("peft")
 
@@ -106,7 +109,8 @@ def quiet() -> Iterator[None]:
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     data_bars = datasets.are_progress_bars_disabled()
-    loggers = [stdlib.getLogger(name) for name in CHATTY]
+    # each setting of a level has the library look at all loggers there are: not where it is set already
+    loggers = [logger for name in CHATTY if (logger := stdlib.getLogger(name)).level != stdlib.ERROR]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(stdlib.ERROR)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ class Clock:
         return {**rounded, "total": round(time.perf_counter() - self._start, 3)}
 
 
+@cache
 def environment() -> dict[str, Any]:
-    """Package versions, Python, platform and the git commit of this code (None outside a checkout)."""
+    """Package versions, Python, platform and the git commit of this code (None outside a checkout), as first seen."""
     return {
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "python": platform.python_version(),
