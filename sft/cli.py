@@ -7,6 +7,7 @@ Nothing heavy is imported at the top: `--help`, `validate`, `report` and the swe
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import sys
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from sft.config.experiment import Experiment
     from sft.config.schema import Endpoint
     from sft.model.resident import Models
+
+# What these print is told by their results too: where it cannot be printed, the work goes on.
+_WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments"})
+_INTERRUPTED = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -88,13 +93,14 @@ def run_experiment(
     results_path: option.Results = Path("results"),
     plugs: option.Plugs = None,
     halvings: Annotated[int, typer.Option(hidden=True, min=0, help="Halve the batch so often.")] = 0,
+    expect: Annotated[str | None, typer.Option(hidden=True, help="Run nothing but the experiment of this id.")] = None,
 ) -> None:
     """Train, then judge the trained model: one experiment, one run folder.
 
     Needs all sections; lora and training may be absent when dataset.shots is 0. A run that is done is not repeated.
     """
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
-    _run(_experiment(config, endpoint, random_seed, plugs), results_path, halvings, context.obj)
+    _run(_experiment(config, endpoint, random_seed, plugs, expect), results_path, halvings, context.obj)
 
 
 @app.command("run-experiments")
@@ -114,6 +120,7 @@ def run_experiments(
     timeout: option.Timeout = None,
     memory_limit: option.MemoryLimit = None,
     oom_retry: option.OomRetry = True,
+    launcher: option.LauncherName = "local",
     isolation: option.IsolationOption = "auto",
     quiet: option.Quiet = False,
     max_experiments: option.MaxExperiments = 10_000,
@@ -147,6 +154,7 @@ def run_experiments(
         plug_folder=grid.resolve().parent,
         do_eval=do_eval,
         slots=tuple(make_slots(jobs, visible_devices(), gpus_per_experiment, jobs_per_gpu)),
+        launcher=launcher,
         isolation=isolation,
         limits=Resources(seconds=timeout, memory=None if memory_limit is None else int(memory_limit * 2**30)),
         retry_failed=retry_failed,
@@ -269,11 +277,15 @@ def check_data_of(request: Path, answer: Path, plugs: option.Plugs = None) -> No
 
 
 def _experiment(
-    path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs: Path | None = None
+    path: Path,
+    endpoint: Endpoint | None,
+    random_seed: int | None,
+    plugs: Path | None = None,
+    expected: str | None = None,
 ) -> Experiment:
     from sft.sweep.single import load_experiment
 
-    return load_experiment(path, endpoint, random_seed, plugs)
+    return load_experiment(path, endpoint, random_seed, plugs, expected)
 
 
 @app.command(hidden=True)
@@ -303,12 +315,22 @@ def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: 
 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than the data
-    sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr, lossy=True)
-    configure_logging()
-    install_handlers()
-    sys.exit(run_command(sys.argv[1:]))
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # typer goes round a stream that says it is ASCII, and so round what keeps secrets from it
+                encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
+                stream.reconfigure(encoding=encoding, errors="backslashreplace")  # it may know less than the data has
+        if sys.stdout is not None:  # None: it was closed before we began
+            sys.stdout = RedactingStream(sys.stdout)
+        if sys.stderr is not None:
+            sys.stderr = RedactingStream(sys.stderr, lossy=True)
+        configure_logging()
+        install_handlers()
+        code = run_command(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = _say_interrupted()
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str], models: Models | None = None) -> int:
@@ -318,9 +340,16 @@ def run_command(arguments: Sequence[str], models: Models | None = None) -> int:
         arguments: as on the command line.
         models: where `run-experiment` has the base model from; None: loaded anew.
     """
+    if isinstance(sys.stdout, RedactingStream):
+        told = {"--dry-run", "--help"}.isdisjoint(arguments)
+        sys.stdout.begin(lossy=told and bool(_WORK.intersection(arguments[:1])))
     try:
         app(arguments, obj=models)
+    except KeyboardInterrupt:
+        return _say_interrupted()
     except SystemExit as end:
+        if _is_by_keyboard(end):
+            return _say_interrupted()
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         typer.echo("error: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
@@ -330,6 +359,19 @@ def run_command(arguments: Sequence[str], models: Models | None = None) -> int:
         typer.echo(f"{BUG}: please report it with the lines above.", err=True)
         return 1
     return 0
+
+
+def _is_by_keyboard(end: SystemExit) -> bool:
+    """Whether it is what typer makes of Ctrl-C: silence, or a word of its own."""
+    error: BaseException | None = end.__context__
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _say_interrupted() -> int:
+    typer.echo("Interrupted (Ctrl-C)", err=True)
+    return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ GpusPerExperiment = Annotated[
     int, typer.Option("--gpus-per-experiment", min=1, metavar="K", help="GPUs that each one sees.")
 ]
 JobsPerGpu = Annotated[int, typer.Option("--jobs-per-gpu", min=1, metavar="N", help="Experiments that share a GPU.")]
+LauncherName = Annotated[
+    str, typer.Option("--launcher", metavar="NAME", help='Where they run: local, or your own "module:factory".')
+]
 IsolationOption = Annotated[
     Isolation,
     typer.Option(

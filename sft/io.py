@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -66,7 +67,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def _write_and_rename(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{_OURS}", suffix=".tmp")
+    handle, temporary = _temporary_beside(path)
     try:
         try:
             _write_all(handle, data)
@@ -76,13 +77,20 @@ def _write_and_rename(path: Path, data: bytes) -> None:
                 os.close(handle)
             raise
         os.close(handle)  # here an error counts: some network file systems only now say that the disk is full
-        with suppress(PermissionError, NotImplementedError):  # not every file system has modes
-            Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary_beside(path: Path) -> tuple[int, Path]:
+    """A new file, open to be written. The umask says who may read it: a team may share the folder."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        temporary = path.with_name(f".{path.name}{_OURS}{secrets.token_hex(4)}.tmp")
+        with suppress(FileExistsError):
+            return os.open(temporary, flags, 0o666), temporary
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from sft.errors import UserError
 from sft.secrets import redact_text
 
 LOGGER_NAME = "sft"
@@ -72,25 +74,45 @@ class _LineFormatter(logging.Formatter):
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
+class OutputError(UserError, OSError):
+    """What a command has to say cannot be written: the disk is full, or nobody reads it any more."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+
 class RedactingStream:
     """A text stream that secrets do not get through to: for stdout and stderr, whoever writes there.
 
     In all else it is the stream that it was given, terminal or file. Each write is looked at by itself: a secret that
     arrives in two pieces, or with colour codes inside it, gets through, as do bytes that are written to `buffer`.
 
+    Where text cannot be written it is dropped; once it is known that none ever will be (nobody reads any more), nothing
+    is tried again.
+
     Args:
         stream: where the text goes.
-        lossy: drop text for which a full disk has no room, where lines are worth less than the work that they tell of.
+        lossy: say nothing of that, where lines are worth less than the work that they tell of.
     """
 
     def __init__(self, stream: TextIO, lossy: bool = False) -> None:
-        self._stream, self._lossy = stream, lossy
+        self._stream = stream
+        self.begin(lossy)
+
+    def begin(self, lossy: bool) -> None:
+        """Start anew, with another command: see the argument of that name."""
+        self._lossy, self._given_up = lossy, False
 
     def write(self, text: str) -> int:
-        """Write `text` without its secrets; the length of the text as given."""
+        """Write `text` without its secrets; the length of the text as given.
+
+        Raises:
+            OutputError: it cannot be written, and the stream is not lossy; only the first time.
+        """
         shown = redact_text(text)
-        with self._without_room():
-            self._stream.write(shown)
+        if shown:  # click asks with an empty text whether it is one for texts, and takes no error for an answer
+            self._try(lambda: self._stream.write(shown))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -100,16 +122,27 @@ class RedactingStream:
 
     def flush(self) -> None:
         """Pass on what the stream still holds."""
-        with self._without_room():
-            self._stream.flush()
+        self._try(self._stream.flush)
 
-    @contextmanager
-    def _without_room(self) -> Iterator[None]:
+    def _try(self, act: Callable[[], Any]) -> None:
+        if self._given_up:
+            return
         try:
-            yield
+            act()
         except OSError as error:
-            if not self._lossy or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+            if self._lossy and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # there may be room again
+            self._give_up()
+            if not self._lossy:
+                raise OutputError(f"the output cannot be written: {error.strerror or error}", error.errno) from error
+
+    def _give_up(self) -> None:
+        """Let what is still held go nowhere, so that the end of the process does not stumble over it."""
+        self._given_up = True
+        with suppress(OSError, ValueError):
+            handle, nowhere = self._stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, handle)
+            os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -60,8 +60,9 @@ def test_the_light_commands_import_nothing_heavy(arguments: list[str], here: Pat
     results.mkdir()
     write(results / "plan.json", {"experiments": []})
     if arguments[0] == "report":
+        from sft.results.store import ResultStore
         from sft.sweep.check import load_plan
-        from sft.sweep.run import ResultStore, write_plan
+        from sft.sweep.jobs import write_plan
 
         write_plan(load_plan(grid, None, "run-experiment"), ResultStore(results))
     places = {"GRID": str(grid), "RESULTS": str(results)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from sft.cli import main, run_command
+from sft.log import RedactingStream
 
 MakeConfig = Callable[..., dict[str, Any]]
 
@@ -102,3 +109,96 @@ def test_all_errors_at_once_each_with_its_key(tmp_path: Path, make_config: MakeC
     first, *others = answer.stderr.splitlines()
     assert first.endswith("mine.json: 2 problems")
     assert [line.split()[0] for line in others] == ["dataset.shotz", "inference.batch_size"]
+
+
+class Full(io.StringIO):
+    """A full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["schema"], 2),
+        (["run-experiments", "--help"], 2),
+        (["evaluate", "mine.json"], 0),
+        (["run-experiment", "mine.json"], 0),
+    ],
+)
+def test_output_without_room_is_an_error_only_where_it_is_what_was_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    monkeypatch.setattr("sft.cli._experiment", lambda *_: None)
+    monkeypatch.setattr("sft.cli._run", lambda *_: typer.echo("Run: the folder"))
+    monkeypatch.setattr(sys, "stdout", RedactingStream(Full()))
+    assert run_command(arguments) == code
+    said = "error: the output cannot be written: No space left on device\n" if code else ""
+    assert capsys.readouterr().err == said
+
+
+def test_a_full_disk_ends_a_command_whose_output_is_all_there_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sft.cli", "schema"]
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert answer.returncode == 2
+    assert answer.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["sft.cli._run", "sft.cli._experiment", "sft.cli.app"])
+def test_ctrl_c_is_one_line_wherever_it_comes(
+    where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sft.cli._experiment", lambda *_: None)
+    monkeypatch.setattr(where, interrupted)
+    assert run_command(["evaluate", "mine.json"]) == 130
+    assert capsys.readouterr().err.strip() == "Interrupted (Ctrl-C)"
+
+
+@pytest.mark.parametrize("where", ["sft.cli.configure_logging", "sft.cli.install_handlers"])
+def test_ctrl_c_before_the_command_begins(
+    where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("configure_logging", "install_handlers"):
+        monkeypatch.setattr(f"sft.cli.{name}", lambda: None)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, getattr(sys, stream))  # main puts its own there
+    monkeypatch.setattr(where, interrupted)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "Interrupted (Ctrl-C)\n"
+
+
+def test_a_sweep_that_was_interrupted_has_said_so_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exits(*_: object, **__: object) -> None:
+        raise typer.Exit(130)
+
+    monkeypatch.setattr("sft.cli._experiment", exits)
+    assert run_command(["evaluate", "mine.json"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_streams_that_were_closed_before_it_began(closed: str, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m sft.cli validate missing.json {closed}"
+    answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_no_secret_gets_past_whatever_the_streams_encoding(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    monkeypatch.setenv("HF_TOKEN", "canary-0123456789")
+    said = error_of("validate", tmp_path / "canary-0123456789.json", cwd=tmp_path)
+    assert "/<redacted>.json" in said

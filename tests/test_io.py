@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,25 @@ def test_atomic_writes_make_folders_and_leave_no_trace(tmp_path: Path) -> None:
     write_atomic(tmp_path / "new" / "file.txt", "ü")
     assert (tmp_path / "new" / "file.txt").read_bytes() == "ü".encode()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_what_is_written_is_up_to_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "file", "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_a_temporary_name_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["aaaaaaaa", "bbbbbbbb"])
+    monkeypatch.setattr("secrets.token_hex", lambda length: next(names))
+    taken = tmp_path / ".file.sft-aaaaaaaa.tmp"
+    taken.write_text("another writer's")
+    write_atomic(tmp_path / "file", "x")
+    assert (taken.read_text(), (tmp_path / "file").read_text()) == ("another writer's", "x")
 
 
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.EACCES)

@@ -6,13 +6,14 @@ import errno
 import io
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sft.log import RedactingStream, also_logged, configure_logging, get_logger
+from sft.log import OutputError, RedactingStream, also_logged, configure_logging, get_logger
 
 CANARY = "canary-0123456789"
 
@@ -86,21 +87,61 @@ def test_bars_and_consoles_write_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [word for word in ("rich", "bar", "tqdm", "click") if f"{word} <redacted>" not in shown] == []
 
 
-@pytest.mark.parametrize(("number", "lost"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EPIPE, False)])
-def test_where_lines_may_be_lost_a_full_disk_stops_nothing(number: int, lost: bool) -> None:
-    class Broken(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(number, os.strerror(number))
+class Broken(io.StringIO):
+    """Takes nothing while it has a reason."""
 
-        def flush(self) -> None:
-            raise OSError(number, os.strerror(number))
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.tries = number, 0
 
-    with pytest.raises(OSError, match=os.strerror(number)):
-        RedactingStream(Broken()).write("x")
-    stream = RedactingStream(Broken(), lossy=True)
-    if lost:
-        assert stream.write("x") == 1
-        stream.flush()
-    else:
-        with pytest.raises(OSError, match=os.strerror(number)):
-            stream.flush()
+    def write(self, text: str) -> int:
+        self.tries += 1
+        self._fail()
+        return super().write(text)
+
+    def flush(self) -> None:
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.number:
+            raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO])
+def test_where_lines_may_be_lost_nothing_stops(number: int) -> None:
+    broken = Broken(number)
+    stream = RedactingStream(broken, lossy=True)
+    assert stream.write("x") == 1
+    stream.flush()
+    broken.number = 0
+    stream.write("y")
+    room_again = number in (errno.ENOSPC, errno.EDQUOT)
+    assert broken.getvalue() == ("y" if room_again else ""), "a reader that has left does not come back"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+def test_where_lines_are_what_is_wanted_the_first_that_fails_is_an_error(number: int) -> None:
+    broken = Broken(number)
+    stream = RedactingStream(broken)
+    with pytest.raises(OutputError, match=os.strerror(number)) as caught:
+        stream.write("x")
+    assert caught.value.errno == number
+    stream.write("y")
+    stream.flush()
+    assert broken.tries == 1
+    stream.begin(lossy=False)
+    with pytest.raises(OutputError):
+        stream.write("z")
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_what_a_full_disk_has_not_taken_does_not_trouble_the_end_of_the_process(lossy: bool) -> None:
+    program = (
+        "import sys; from sft.log import OutputError, RedactingStream\n"
+        f"sys.stdout = RedactingStream(sys.stdout, lossy={lossy})\n"
+        "try: print('x', flush=True)\n"
+        "except OutputError as error: sys.exit(2)"
+    )
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (answer.returncode, answer.stderr) == (0 if lossy else 2, b"")

@@ -19,9 +19,12 @@ from sft.config.library import generation_arguments, peft_arguments, peft_types,
 from sft.config.load import load_config
 from sft.config.schema import ExperimentConfig
 from sft.errors import ConfigError
-from sft.secrets import PLACEHOLDER, join_secrets, masked, redact_text, redacted, remember, split_secrets
+from sft.io import write_json
+from sft.secrets import PLACEHOLDER, VARIABLE, join_secrets, masked, redact_text, redacted, remember, split_secrets
 from sft.secrets.known import Known, known
 from sft.secrets.names import is_secret_variable, names_secret
+from sft.sweep.jobs import config_of
+from sft.sweep.single import load_experiment
 
 CANARY = "canary-7c1f/9a+b\"é'x"
 
@@ -87,6 +90,7 @@ def test_inside_storage_options_a_key_is_one() -> None:
 
 def test_labels_and_columns_may_be_called_as_they_like() -> None:
     data = {"verbalizers": {"password": "about a password", "token": "about a token"}, "dtype": {"token": "str"}}
+    data["chat_template_kwargs"] = {"answer_token": "A.", "secret_word": "x"}
     assert redacted(data) == masked(data) == data
 
 
@@ -183,6 +187,26 @@ def test_values_that_are_no_secrets_stay(monkeypatch: pytest.MonkeyPatch, tmp_pa
     text = f"short {tmp_path} sha256:{'0' * 64} {PLACEHOLDER}"
     assert redact_text(text) == text
     assert redacted({"accuracy": 0.5, "n": 12345678}) == {"accuracy": 0.5, "n": 12345678}
+
+
+@pytest.mark.parametrize("word", ["positive", "negative\n", "überzeugt"])
+def test_a_weak_password_takes_no_label_out_of_results(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", word)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{quote(word.strip())}@proxy:3128")
+    labels = {"labels": [word.strip(), "other"], "secret_word": word}
+    for _ in range(2):
+        assert redacted(labels) == {"labels": [word.strip(), "other"], "secret_word": PLACEHOLDER}
+
+
+@pytest.mark.parametrize("secret", ["positive1", "posi-tive", "abcdefghijklmnop"])
+def test_what_is_no_plain_word_is_found_by_its_value(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", secret)
+    assert redact_text(f"say {secret}") == "say <redacted>"
+
+
+def test_a_config_s_own_password_is_found_even_if_it_is_a_word() -> None:
+    assert redacted({"password": "sesameopen", "error": "not sesameopen"})["error"] == "not <redacted>"
+    assert redacted({"storage_options": {"secret": "openersesam"}, "e": "openersesam"})["e"] == PLACEHOLDER
 
 
 def test_a_secret_met_once_is_known_from_then_on() -> None:
@@ -358,6 +382,33 @@ def test_the_same_work_with_another_token_is_the_same_work(one: dict[str, Any], 
     [
         ({"dataset": {"path": "https://h/x?key=sheet1"}}, {"dataset": {"path": "https://h/x?key=sheet2"}}),
         ({"dataset": {"path": "ftp://ann:p@h/x"}}, {"dataset": {"path": "ftp://bob:p@h/x"}}),
+        *(
+            ({"dataset": {"path": one}}, {"dataset": {"path": one.replace("first", "second")}})
+            for one in (
+                "github://mteb:first@main/train.csv",
+                "s3://u:x/train-first@v1.csv",
+                "git://data:first@x.csv",
+                "s3://u:first@bucket/x.csv",
+                "sftp://host:/data/first@v1.csv",
+                "https://first@host/x.csv",
+                "hf://datasets/a:first@main/x.csv",
+                "zip://a:first@b.csv::https://u:p@h/x.zip",
+                "https://h/x?label_token=first",
+                "https://h/x?signature=first",
+                "https://h/x?secret_word=first",
+            )
+        ),
+        *(
+            (
+                {"prompting": {"chat_template_kwargs": {name: "A."}}},
+                {"prompting": {"chat_template_kwargs": {name: "B."}}},
+            )
+            for name in ("answer_token", "secret_word", "separator_token", "token", "password")
+        ),
+        *(
+            ({"dataset": {"args": {name: "yes"}}}, {"dataset": {"args": {name: "no"}}})
+            for name in ("label_token", "secret", "cookies", "auth", "first_key", "jwt_column")
+        ),
         (
             {"prompting": {"instruction": "Say ?token=yes"}},
             {"prompting": {"instruction": "Say ?token=no"}},
@@ -370,6 +421,52 @@ def test_the_same_work_with_another_token_is_the_same_work(one: dict[str, Any], 
 )
 def test_other_work_is_other_work(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert experiment(**one).id != experiment(**other).id
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "token", "hf_token", "hub_token", "use_auth_token", "api_key", "apiKey", "OPENAI_API_KEY", "password",
+        "aws_access_key_id", "secret_access_key", "client_secret", "connection_string", "Authorization",
+    ],
+)  # fmt: skip
+def test_what_is_a_credential_beyond_doubt_is_no_part_of_the_work(name: str) -> None:
+    one, other = (experiment(dataset={"args": {"options": {name: value}}}) for value in ("a", "b"))
+    assert one.id == other.id
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+psycopg2://u:{}@h/db", "sftp://u:{}@h/x", "git+https://u:{}@h/x", "https://h/x?X-Amz-Signature={}"],
+)
+def test_passwords_of_schemes_that_have_users_are_no_part_of_the_work(url: str) -> None:
+    one, other = (experiment(dataset={"path": url.format(value)}) for value in ("a", "b"))
+    assert one.id == other.id
+
+
+def test_a_place_that_looks_like_a_user_takes_no_word_out_of_other_texts() -> None:
+    assert redacted({"path": "github://mteb:sentiment@main/x.csv", "labels": ["sentiment"]}) == {
+        "path": "github://mteb:sentiment@main/x.csv",
+        "labels": ["sentiment"],
+    }
+
+
+def test_the_process_of_an_experiment_does_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of its config was taken for a secret: it comes back, and so does the id."""
+    monkeypatch.setenv("SOME_PASSWORD", "known-by-value-1")
+    planned = experiment(
+        dataset={"path": "s3://u:x/train-A@v1.csv", "args": {"label_token": "yes", "token": "tok-12345678"}},
+        prompting={"chat_template_kwargs": {"answer_token": "A."}, "instruction": "say known-by-value-1"},
+    )
+    public, secrets = split_secrets(config_of(planned))
+    write_json(tmp_path / "config.json", public)
+    text = (tmp_path / "config.json").read_text()
+    assert [found for found in ("tok-12345678", '"yes"', "known-by-value-1", "train-A@") if found in text] == []
+    monkeypatch.setenv(VARIABLE, json.dumps(secrets))
+    ran = load_experiment(tmp_path / "config.json", "run-experiment", None)
+    assert ran.id == planned.id
+    assert ran.config.dataset == planned.config.dataset
+    assert ran.config.prompting == planned.config.prompting
 
 
 def test_an_id_does_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

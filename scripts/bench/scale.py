@@ -23,8 +23,7 @@ from sft.results.schema import RunResult, RunState
 from sft.results.sealed import seal
 from sft.results.store import ResultStore
 from sft.sweep.check import load_plan
-from sft.sweep.jobs import config_of
-from sft.sweep.run import write_plan
+from sft.sweep.jobs import config_of, write_plan
 
 METRICS = (
     "accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc", "ece", "brier",
@@ -38,7 +37,8 @@ from pathlib import Path
 from sft.results.store import ResultStore
 from sft.sweep.check import load_plan
 from sft.sweep.options import SweepOptions
-from sft.sweep.run import Sweep, write_plan
+from sft.sweep.jobs import write_plan
+from sft.sweep.run import Sweep
 plan = load_plan(Path("{grid}"), None, "run-experiment", 1_000_000)
 store = ResultStore(Path("{results}"))
 sweep = Sweep(plan, plan.experiments, store, SweepOptions(Path("{grid}").parent))

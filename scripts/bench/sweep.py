@@ -32,7 +32,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DEMO_MODEL = REPOSITORY / "etc" / "demo" / "model"
 DEMO_DATA = REPOSITORY / "etc" / "demo" / "data" / "sentiment"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-FEW, MANY = 2, 6  # experiments in the two sweeps between which the slope is taken
+PARTS = ("demo", "m19", "jobs", "scale")
+FEW, MANY = 2, 5  # experiments in the two sweeps between which the slope is taken
 
 
 class Cost(NamedTuple):
@@ -70,22 +71,17 @@ def demo_grid() -> dict[str, Any]:
 
 
 def make_model_of_19m(folder: Path) -> Path:
-    """A random Llama of 19 million parameters with a tokenizer of single bytes."""
+    """A random Llama of 19 million parameters with the demo's tokenizer, so that both read the same tokens."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens(["<|endoftext|>"])
-    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|endoftext|>").save_pretrained(folder)  # noqa: S106
+    tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL)
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = AutoConfig.for_model(
-        "llama", vocab_size=8192, hidden_size=384, intermediate_size=1024, num_hidden_layers=9, num_attention_heads=6,
-        num_key_value_heads=6, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=256,
+        "llama", vocab_size=len(tokenizer), hidden_size=384, intermediate_size=1120, num_hidden_layers=10,
+        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
@@ -199,24 +195,34 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one round, few runs; not written to RESULTS.md")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these only")
+    parser.add_argument("--json", type=Path, help="write the figures to this file; parts measured before stay in it")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    rounds = 1 if options.quick else 3
+    report: dict[str, Any] = {"rounds": 1 if options.quick else 3}
+    if options.json and options.json.exists():
+        report |= json.loads(options.json.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="sft-bench-") as name:
-        folder = Path(name)
-        report: dict[str, Any] = {"rounds": rounds}
-        for kind, model in (("demo", DEMO_MODEL), ("m19", make_model_of_19m(folder / "m19-model"))):
-            (folder / kind).mkdir()
-            report[kind] = compare_isolations(kind, model, folder / kind, rounds)
-        report |= jobs_side_by_side(folder, options.quick)
-        report |= measure_scale(folder / "scale", 1_000 if options.quick else 10_000)
-    print(table(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if not options.quick:
-        write_section("Sweep engine", table(report).splitlines())
+        for part in options.parts:
+            report |= measure(part, Path(name), options.quick)
+            if options.json:
+                options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if report.keys() >= {"demo", "m19", "jobs_2_vs_1", "plan_10000_s"}:
+        print(table(report))
+        if not options.quick:
+            write_section("Sweep engine", table(report).splitlines())
+
+
+def measure(part: str, folder: Path, quick: bool) -> dict[str, Any]:
+    """The figures of one part."""
+    if part == "jobs":
+        return jobs_side_by_side(folder, quick)
+    if part == "scale":
+        return measure_scale(folder / "scale", 1_000 if quick else 10_000)
+    model = DEMO_MODEL if part == "demo" else make_model_of_19m(folder / "model")
+    (folder / part).mkdir()
+    return {part: compare_isolations(part, model, folder / part, 1 if quick else 3)}
 
 
 if __name__ == "__main__":

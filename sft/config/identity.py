@@ -1,9 +1,10 @@
 """What determines an experiment's result, and nothing else: the value that its id is the hash of.
 
 In it are the sections that the command uses, without settings that equal their default or have no effect there; the
-seed where some source of randomness in use follows it; local files and the user's own plugs by their content. Secrets
-are not: the same work with another token is the same work. Knows nothing of how the work is done, so what has an effect
-where is written down here a second time: with care.
+seed where some source of randomness in use follows it; local files and the user's own plugs by their content. What is
+a credential beyond doubt is not: the same work with another token is the same work. In doubt it is: to take one piece
+of work for two costs a run, to take two for one a wrong table. Knows nothing of how the work is done, so what has an
+effect where is written down here a second time: with care.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-Cause = Literal["", "timeout", "memory"]
+Cause = Literal["", "timeout", "limit", "memory"]
 Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local.py
 
 
@@ -49,6 +49,7 @@ class Job:
         environment: variables set on top of the launcher's own.
         resources: what it may use.
         shares: names what it has in common with other jobs that is dear to load; None: nothing.
+        forkable: whether a process that has imported the libraries with no device visible may become it.
     """
 
     argv: tuple[str, ...]
@@ -56,6 +57,7 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = Resources()
     shares: str | None = None
+    forkable: bool = True
 
     @property
     def is_module(self) -> bool:
@@ -71,8 +73,9 @@ class Job:
 class Status(NamedTuple):
     """How a job ended.
 
-    `exit_code` is negative for the signal that ended it. `cause`: why the launcher or the system ended it: its time was
-    up, or memory ran out (its own limit, or the system's); empty when neither is known.
+    `exit_code` is negative for the signal that ended it. `cause`: why it was ended: by the launcher, its time being up
+    (`timeout`) or for more memory than it may hold (`limit`), or by the system, which had none left (`memory`); empty
+    where none of these is known.
     """
 
     exit_code: int

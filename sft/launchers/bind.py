@@ -5,14 +5,17 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sft.launchers.group import ProcessGroup
 
 SECONDS_TO_END = 4.0  # between being asked to end and being ended
+_SECONDS_MORE = 2.0  # after which the reaper has evidently not done it
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -39,15 +42,41 @@ def end_when_killed(number: int = signal.SIGKILL) -> None:
 def watch(wait_for_parent: Callable[[], object]) -> None:
     """In a child that leads its group: when `wait_for_parent` returns, end the group, strays outside it included.
 
-    In a thread of its own: neither a handler that never comes to run nor one that ignores the signal is in its way.
+    In a thread of its own: neither a handler that never comes to run nor one that ignores the signal is in its way. It
+    asks, and a process outside the group (`reap.py`) ends what has not heard: the leader may, and this thread with it.
     """
 
     def end_with_parent() -> None:
         wait_for_parent()
         group = ProcessGroup(os.getpid())
+        patience = SECONDS_TO_END
+        with suppress(Exception):  # what is below does it too, as long as the leader lives
+            members = group.descendants_born()
+            if group.others_live():
+                _start_reaper(group.pid, members)
+                patience += _SECONDS_MORE
         group.send(signal.SIGTERM)
-        time.sleep(SECONDS_TO_END)
+        time.sleep(patience)
         group.kill_others()
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()
+
+
+def _start_reaper(group: int, members: list[tuple[int, float]]) -> None:
+    """Afresh rather than forked: nothing of a process full of threads and locks is in its way."""
+    deadline = time.time() + SECONDS_TO_END
+    subprocess.Popen(  # noqa: S603 - argv list, no shell
+        [
+            sys.executable,
+            "-m",
+            "sft.launchers.reap",
+            str(group),
+            repr(deadline),
+            *(f"{pid}:{born!r}" for pid, born in members),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 SECONDS_TO_ANSWER = 20  # the driver may have to wake up first
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and either's under Windows
 
 
 def visible_devices() -> tuple[str, ...]:
@@ -30,6 +32,13 @@ def visible_devices() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip().isdecimal())
+
+
+def device_may_be_visible() -> bool:
+    """Whether a child might find a device, also where no program lists it: a container without one, another maker's."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return bool(_named(named))
+    return any(Path(driver).exists() for driver in _DRIVERS) or bool(visible_devices())
 
 
 def _named(value: str) -> tuple[str, ...]:

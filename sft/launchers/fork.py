@@ -4,7 +4,8 @@ Python's own fork server does the forking. The server only imports: a child fork
 and one forked after CUDA was initialised could not use it, so the server sees no device. Each child is a process like
 any other: its own session, log, environment, memory and devices. It ends when the process that asked for it ends.
 
-Only jobs of the form `python -m MODULE ARGUMENTS` can be forked; others are started afresh.
+Only jobs of the form `python -m MODULE ARGUMENTS` can be forked; others, and those that say that they are not
+`forkable`, are started afresh.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ from multiprocessing.context import ForkServerProcess
 from sft.launchers.base import Job, Resources
 from sft.launchers.bind import watch
 from sft.launchers.spawn import FreshProcess, Spawning
+from sft.launchers.streams import redirect
 from sft.log import get_logger
 
 log = get_logger(__name__)
 
 _SERVER_GONE = 255  # what multiprocessing says of a child whose server can no longer tell
+# What multiprocessing does first in a child is to import the program that asks for it.
+_NO_GUARD = (
+    "A forked process ended with exit code %s before it began: does the program that starts the sweep do so under "
+    '`if __name__ == "__main__":`? Experiments start as fresh processes'
+)
 _TRIES = 2  # at a fork: the server may have been ended a moment ago
 # What a terminal or a scheduler sends to the whole process group of the sweep: ending the server is not their business.
 _KEPT_FROM_SERVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -98,7 +105,7 @@ class Forking:
 
     def start(self, job: Job) -> ForkedProcess | FreshProcess:
         """Fork it, waiting for the server where it is not `ready`; without one that works, start it afresh."""
-        if not job.is_module:
+        if not (job.is_module and job.forkable):
             return self._fresh.start(job)
         while not self.ready():
             time.sleep(0.02)
@@ -127,6 +134,10 @@ class Forking:
             nothing.join()
         except (EOFError, OSError) as error:
             self._gone(error)
+        else:
+            if nothing.exitcode and 0 < nothing.exitcode != _SERVER_GONE:
+                self._works = False
+                log.warning(_NO_GUARD, nothing.exitcode)
 
     def _gone(self, error: Exception) -> None:
         self._works = False
@@ -176,7 +187,7 @@ def run_module(argv: tuple[str, ...], log_file: str, variables: Mapping[str, str
         variables: of the environment; None: not set.
     """
     os.setsid()
-    _redirect(log_file)
+    redirect(log_file)
     _set(variables)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT_FROM_SERVER)
     if (parent := multiprocessing.parent_process()) is not None:  # the sweep; the kernel's would be the server
@@ -184,13 +195,3 @@ def run_module(argv: tuple[str, ...], log_file: str, variables: Mapping[str, str
     module, *arguments = argv
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _redirect(log_file: str) -> None:
-    """Standard output and error to the log, from C as from Python; nothing on standard input."""
-    log_handle = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log_handle, 1), (log_handle, 2)):
-        os.dup2(source, target)
-    os.close(log_handle)
-    os.close(nothing)

@@ -2,7 +2,7 @@
 
     python -m sft.launchers.fresh PARENT MODULE ARGUMENTS
 
-The kernel's signal asks it to end; where that is not heard (a long call into C, a handler that ignores it), this does.
+In place of the kernel's own signal: that one ends a polite module before it can take along what it has started.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 from sft.launchers.bind import watch
 
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def main() -> None:

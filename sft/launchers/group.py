@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import psutil
+
+
+_SAME_BIRTH = 1.5  # seconds: births are told from that of the system, which moves when the clock is set
 
 
 class ProcessGroup:
@@ -48,21 +52,74 @@ class ProcessGroup:
         self._note_descendants()
         self._kill_seen(but_group=self.pid)
 
+    def end_rest(self) -> None:
+        """SIGKILL to what is left of the group and of those that were noted, and to what they have started since.
+
+        All but this very process, which one of them may have started.
+        """
+        import psutil
+
+        self._note_descendants()
+        for process in tuple(self._seen):
+            with suppress(psutil.Error):
+                self._seen.update(process.children(recursive=True))
+        self._seen.discard(psutil.Process())
+        self.sweep_up()
+
     def sweep_up(self) -> None:
         """End what a leader that has ended left behind: in its group, and what was seen of it outside."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._kill_seen()
 
-    def memory(self) -> int:
-        """Bytes resident, summed over leader and descendants."""
+    def descendants_born(self) -> list[tuple[int, float]]:
+        """The descendants, each with the time of its birth."""
+        import psutil
+
+        found = []
+        self._note_descendants()
+        for process in self._seen:
+            with suppress(psutil.Error):
+                found.append((process.pid, process.create_time()))
+        return found
+
+    def note(self, pid: int, born: float) -> None:
+        """That a process is a descendant, where it is still the one that was born then."""
+        import psutil
+
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if abs(process.create_time() - born) < _SAME_BIRTH:
+                self._seen.add(process)
+
+    def others_live(self) -> bool:
+        """Whether anybody but the leader is left: of its group, or noted. Those that only wait for burial are not."""
+        return any(map(_lives, self._seen)) or any(map(_lives, self._members()))
+
+    def _members(self) -> Iterator[psutil.Process]:
+        """The group but for its leader: its descendants and what they left behind."""
+        import psutil
+
+        for pid in psutil.pids():
+            with suppress(OSError, psutil.Error):
+                if pid != self.pid and os.getpgid(pid) == self.pid:
+                    yield psutil.Process(pid)
+
+    def holds_more_than(self, limit: int) -> bool:
+        """Whether leader and descendants hold more memory than that, in bytes; what several share counts once in all.
+
+        How much is shared takes the system a while to tell: only asked where it matters.
+        """
+        return self._sum(_resident) > limit and self._sum(_proportional) > limit
+
+    def _sum(self, measure: Callable[[psutil.Process], int]) -> int:
         import psutil
 
         total = 0
         with suppress(psutil.Error):
             for process in [psutil.Process(self.pid), *self._descendants()]:
                 with suppress(psutil.Error):
-                    total += process.memory_info().rss
+                    total += measure(process)
         return total
 
     def _note_descendants(self) -> None:
@@ -81,6 +138,29 @@ class ProcessGroup:
             return psutil.Process(self.pid).children(recursive=True)
         except psutil.Error:
             return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _resident(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
+
+
+def _proportional(process: psutil.Process) -> int:
+    """What a process holds, its shared pages divided among those that share them; resident where nobody tells."""
+    import psutil
+
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.AccessDenied, AttributeError):
+        return _resident(process)
 
 
 def kills_for_lack_of_memory() -> int:

@@ -6,14 +6,16 @@ How a process comes to be (afresh, forked from a server with the imports done, o
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from sft.errors import UserError
 from sft.launchers.base import Cause, Isolation, Job, Status
-from sft.launchers.devices import visible_devices
+from sft.launchers.devices import device_may_be_visible
 from sft.launchers.group import ProcessGroup, kills_for_lack_of_memory
 
 GRACE_SECONDS = 4.0  # between asking a process to end and ending it
@@ -90,8 +92,8 @@ class LocalJob:
             self.ask_to_end()
         elif limits.memory is not None and now - self._looked > SECONDS_BETWEEN_LOOKS:
             self._looked = now
-            if self._group.memory() > limits.memory:
-                self._cause = "memory"
+            if self._group.holds_more_than(limits.memory):
+                self._cause = "limit"
                 self.kill()
 
 
@@ -99,13 +101,18 @@ class LocalLauncher:
     """Starts jobs on this machine.
 
     Args:
-        isolation: `fork`, `spawn`, `resident`, or `auto`: fork where it is safe, on Linux with no accelerator visible.
+        isolation: `fork`, `spawn`, `resident`, or `auto`: fork where it is safe, on Linux with no accelerator in sight.
         preload: modules that the server imports from which jobs are forked.
         threads: of parallel regions in each job, for that server.
+
+    Raises:
+        UserError: this system cannot make processes in that way.
     """
 
     def __init__(self, isolation: Isolation = "auto", preload: Sequence[str] = (), threads: int | None = None) -> None:
         self.isolation = "fork" if isolation == "auto" and fork_is_safe() else isolation
+        if self.isolation in ("fork", "resident") and not hasattr(os, "fork"):
+            raise UserError(f"--isolation {self.isolation} needs Linux or macOS: use spawn")
         self._starter = _starter(self.isolation, preload, threads)
 
     def ready(self) -> bool:
@@ -123,8 +130,8 @@ class LocalLauncher:
 
 def fork_is_safe() -> bool:
     """Not where the system's own libraries take locks behind a fork's back (macOS), nor, until it has been proven on
-    one, where a CUDA device is visible."""
-    return sys.platform == "linux" and not visible_devices()
+    one, where an accelerator may be visible."""
+    return sys.platform == "linux" and not device_may_be_visible()
 
 
 def _starter(isolation: Isolation, preload: Sequence[str], threads: int | None) -> Starter:

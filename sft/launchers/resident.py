@@ -14,8 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from sft.launchers.base import Job
-from sft.launchers.bind import bound_to_this_process
-from sft.launchers.spawn import FreshProcess, Spawning
+from sft.launchers.spawn import FreshProcess, Spawning, watched
 
 SECONDS_TO_CLOSE = 5.0
 
@@ -27,13 +26,12 @@ class _Server:
         self.shares = (job.shares, job.resources.devices)
         with job.log_file.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - argv list, no shell
-                [*job.argv[:3], "serve"],
+                watched((*job.argv[:3], "serve")),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **job.resources.environment()},
                 start_new_session=True,
-                preexec_fn=bound_to_this_process(),  # noqa: PLW1509 - makes two system calls and takes no lock
             )
         if self.process.stdin is None or self.process.stdout is None:
             raise OSError("a process was started without its pipes")

@@ -21,9 +21,10 @@ def serve(run: Callable[[Sequence[str]], int], is_fit: Callable[[], bool]) -> in
         is_fit: whether this process may take another job.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for line in iter(sys.stdin.readline, ""):
+    requests = os.fdopen(os.dup(0), encoding="utf-8")  # a job that reads its standard input must not eat them
+    for line in iter(requests.readline, ""):
         request = json.loads(line)
-        redirect(request["log_file"], keep_input=True)
+        redirect(request["log_file"])
         os.environ.update(request["environment"])
         code = run(request["argv"])
         for name in request["environment"]:

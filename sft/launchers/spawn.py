@@ -19,13 +19,13 @@ class FreshProcess:
         job.log_file.parent.mkdir(parents=True, exist_ok=True)
         with job.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - argv list, no shell
-                _watched(job.argv),
+                watched(job.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **job.variables},
                 start_new_session=True,
-                preexec_fn=bound_to_this_process(),  # noqa: PLW1509 - makes two system calls and takes no lock
+                preexec_fn=None if job.is_module else bound_to_this_process(),  # noqa: PLW1509 - takes no lock
             )
         self.pid = self._process.pid
 
@@ -34,8 +34,11 @@ class FreshProcess:
         return self._process.poll()
 
 
-def _watched(argv: tuple[str, ...]) -> list[str]:
-    """`python -m MODULE` by way of `sft.launchers.fresh`; anything else as it is."""
+def watched(argv: tuple[str, ...]) -> list[str]:
+    """`python -m MODULE` by way of `sft.launchers.fresh`; anything else as it is.
+
+    The kernel's signal is for the latter only: a module that it ends could not take along what it has started.
+    """
     if len(argv) > 2 and argv[:2] == (sys.executable, "-m"):
         return [*argv[:2], "sft.launchers.fresh", str(os.getpid()), *argv[2:]]
     return list(argv)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 
 
-def redirect(log_file: str, keep_input: bool = False) -> None:
-    """Send standard output and error to the end of a file; nothing on standard input, unless it is kept."""
+def redirect(log_file: str) -> None:
+    """Send standard output and error to the end of a file, and have nothing on standard input."""
     log = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
     os.close(log)
-    if not keep_input:
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
+    os.close(nothing)

@@ -7,10 +7,16 @@ lent, bit for bit: its weights, its modules, what hangs on them, its config. Kno
 from __future__ import annotations
 
 import gc
+import site
+import sys
+import sysconfig
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sft.config.model import ModelConfig, base_key
+from sft.io import hash_path
 from sft.log import get_logger
 from sft.model.load import load_model
 from sft.model.source import import_peft
@@ -25,6 +31,7 @@ log = get_logger(__name__)
 # What may stay allocated beyond the base, as the libraries' own buffers do.
 SLACK_ON_DEVICE = 64 * 2**20
 SLACK_IN_MAIN_MEMORY = 2**30
+_KEPT_BY_CONTENT = ("transformers_modules", "datasets_modules")
 _LEFT_BEHIND = ("peft_config", "_hf_peft_config_loaded", "model_tags")  # by PEFT and TRL; they compute nothing
 
 
@@ -63,15 +70,16 @@ class ResidentModel:
     def __init__(self) -> None:
         self.cpu_before = 0.0
         self._changed = ""
-        self._key = ""
+        self._key = ("", "")
         self._model: PreTrainedModel | None = None
         self._seal: Seal | None = None
         self._trainable: frozenset[str] = frozenset()
         self._memory = Memory(0, 0)
+        self._modules_before = frozenset(sys.modules)
 
     def load(self, config: ModelConfig) -> PreTrainedModel:
         """The base of a config: the one that is kept, where it is the same."""
-        key = base_key(config)
+        key = base_key(config), content_hash(config)
         if self._model is None or key != self._key:
             self._model = self._seal = None
             gc.collect()
@@ -102,10 +110,41 @@ class ResidentModel:
         """
         self.cpu_before = cpu_seconds()
         gc.collect()
-        doubt = self._changed or self._memory.grown(Memory.now())
+        doubt = self._changed or self._memory.grown(Memory.now()) or self._own_code()
         if doubt:
             log.warning("The next experiment gets a process of its own: %s", doubt)
         return not doubt
+
+    def _own_code(self) -> str:
+        """What was imported and may be edited before the next run, in words; empty where nothing was."""
+        for name in sorted(sys.modules.keys() - self._modules_before):
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and is_own_code(name, Path(file)):
+                return f"{file} may be edited until then"
+        return ""
+
+
+def content_hash(config: ModelConfig) -> str:
+    """Of the files that a base is loaded from, where they are local: one that was edited is another."""
+    path = Path(config.name)
+    return hash_path(path) if path.exists() else ""
+
+
+def is_own_code(name: str, file: Path) -> bool:
+    """Whether a module is the user's, a plug say: neither a library, nor part of Python, nor of this package.
+
+    Code that came with a model or data set lies in the hub's cache, under names that tell its content.
+    """
+    return name.partition(".")[0] not in _KEPT_BY_CONTENT and not any(
+        file.is_relative_to(folder) for folder in _installed()
+    )
+
+
+@cache
+def _installed() -> tuple[Path, ...]:
+    places = {Path(sysconfig.get_path(which)) for which in ("stdlib", "platstdlib", "purelib", "platlib")}
+    places.update(map(Path, site.getsitepackages()), [Path(site.getusersitepackages()), Path(__file__).parents[1]])
+    return tuple(places | {place.resolve() for place in places})
 
 
 def without_adapter(model: Any) -> Any:

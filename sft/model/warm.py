@@ -1,6 +1,10 @@
 """What a run computes alike whatever its config, computed at import: for a process that others are forked from.
 
-Pure Python only. A parallel region here would hang every process that is forked afterwards.
+Done once for all the children of a server, it is no longer part of an experiment's own time: what is measured of a
+sweep that forks includes it once, and of one that starts afresh with each experiment.
+
+Pure Python only: it leaves patterns and names behind, which no thread, lock or device is tied to. A parallel region
+here would hang every process that is forked afterwards.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.paths import PATH_FIELDS
+from sft.errors import UserError
 from sft.io import parse_json
 from sft.report.runs import Run, what_it_says
 from sft.results.store import ResultStore, RunFolder
@@ -51,7 +52,10 @@ def _matching(folders: Sequence[RunFolder], known: Mapping[str, str]) -> Iterato
         data = _config_of(folder)
         endpoint = None if data is None else known.get(_key(data.get("name"), data.get("seed"), data))
         if data is not None and endpoint is not None:
-            result = folder.result()
+            try:
+                result = folder.result()
+            except UserError:  # it cannot be read now
+                continue
             if result is not None and result.endpoint == endpoint:
                 yield Earlier(result.name, result.id, tuple(_sources(data)))
 

@@ -32,7 +32,7 @@ class Run:
     Args:
         name, id, recipe_id, seed, folder: of the experiment.
         config: its validated config, for what varies; without name, seed and output folder, and shared by its seeds.
-        state: `done`, `failed`, `oom`, `timeout`, `interrupted`, `running`, `damaged` or `missing`.
+        state: `done`, `failed`, `oom`, `timeout`, `interrupted`, `running`, `damaged`, `unreadable` or `missing`.
         error: why it did not finish.
         result: what is kept of its valid result, if it finished.
         endpoint: the command that it is run by, where that is known.
@@ -130,10 +130,14 @@ def all_runs(store: ResultStore) -> list[Run]:
 
 
 def _standing(store: ResultStore, folder: RunFolder) -> _Standing:
-    result = folder.result()
+    try:
+        result = folder.result()
+        damage = None if result is not None else folder.damage()
+    except UserError as trouble:
+        return _Standing("unreadable", str(trouble))
     if result is not None:
         return _Standing("done", result=result)
-    if damage := folder.damage():
+    if damage:
         return _Standing("damaged", f"its result cannot be used: {damage}")
     state = folder.state()
     if state is None:

@@ -4,7 +4,10 @@
                                shots.json  log.txt  (adapter/)
     RESULTS/quarantine/        results that turned out to be cut off, changed, or of another run
 
-A run is done when its `result.json` is valid and speaks of its own id. Knows nothing of metrics or models.
+A run is done when its `result.json` is valid and speaks of its own id. One that cannot be read at the moment, or that
+is of a newer version, is neither done nor damaged: it stays, and the command says so.
+
+Knows nothing of metrics or models.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 RUNS = "runs"
 QUARANTINE = "quarantine"
+NEWEST_VERSION = 2  # of results, that this version can read
 LOG_TAIL_BYTES = 20_000
 SECONDS_OF_A_WRITE = 3600.0  # a temporary file older than that has no writer any more
 
@@ -45,6 +49,10 @@ _HEAD = re.compile(
     rb'\A\{\s*"checksum": "sha256:[0-9a-f]{64}",\s*"schema_version": 2,\s*"name": "(?:[^"\\]|\\.)*",'
     rb'\s*"id": "([0-9a-f]+)"'
 )
+
+
+class ResultAccessError(UserError):
+    """A result that is there, may be good, and cannot be used here: left as it is. Names the file."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +126,25 @@ class RunFolder:
             return None
 
     def result(self) -> RunResult | None:
-        """The valid result, or None: there is none, or it is damaged."""
+        """The valid result, or None: there is none, or it is damaged.
+
+        Raises:
+            ResultAccessError: it cannot be read now, or not by this version.
+        """
         try:
             return self._read_result()
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return None
 
     def is_done(self) -> bool:
-        """Whether there is a valid result: by its checksum and its head, which is quicker where there are thousands."""
+        """Whether there is a valid result: by its checksum and its head, which is quicker where there are thousands.
+
+        Raises:
+            ResultAccessError: it cannot be read now, or not by this version.
+        """
         try:
-            data = self.result_file.read_bytes()
-        except OSError:
+            data = self._result_bytes()
+        except FileNotFoundError:
             return False
         head = _HEAD.match(data)
         if head is None or head[1].decode() != self.id:
@@ -136,7 +152,11 @@ class RunFolder:
         return is_whole(data)
 
     def damage(self) -> str | None:
-        """Why the result that is there is not valid; None when it is, or when there is none."""
+        """Why the result that is there is not valid; None when it is, or when there is none.
+
+        Raises:
+            ResultAccessError: it cannot be read now, or not by this version.
+        """
         try:
             self._read_result()
         except FileNotFoundError:
@@ -144,13 +164,26 @@ class RunFolder:
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             return f"it is not a result of this version ({where}: {error.errors()[0]['msg']})"
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             return str(error)
         return None
 
+    def _result_bytes(self) -> bytes:
+        """The result's file; FileNotFoundError only where there is none: a network may fail for a moment."""
+        try:
+            return self.result_file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(*error.args) from None
+        except OSError as error:
+            raise ResultAccessError(f"{self.result_file} cannot be read: {error.strerror or error}") from None
+
     def _read_result(self) -> RunResult:
-        data = self.result_file.read_bytes()
-        result = RunResult.model_validate(unsealed(data))
+        value = unsealed(self._result_bytes())
+        version = value.get("schema_version")
+        if isinstance(version, int) and version > NEWEST_VERSION:
+            what = f"{self.result_file} was written by a newer version of sft ({version})"
+            raise ResultAccessError(f"{what}: update, or choose another --results-path")
+        result = RunResult.model_validate(value)
         if result.id != self.id:
             raise ValueError(f"it is of another run ({result.id})")
         return result
@@ -206,11 +239,14 @@ class ResultStore:
         runs = self.root / RUNS
         try:
             changed = runs.stat().st_mtime_ns
-        except OSError:
+            if changed != self._listed[0]:
+                names = sorted((one.name for one in os.scandir(runs) if not one.name.startswith(".")), reverse=True)
+                self._listed = (changed, {name.rpartition("-")[2]: name for name in names})
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        if changed != self._listed[0]:
-            names = sorted((entry.name for entry in os.scandir(runs) if not entry.name.startswith(".")), reverse=True)
-            self._listed = (changed, {name.rpartition("-")[2]: name for name in names})
+        except OSError as error:
+            if self._listed[0] < 0:  # else what was there a moment ago will do until it can be read again
+                raise UserError(f"{runs} cannot be read: {error.strerror or error}") from None
         return self._listed[1]
 
     def lock(self, run_id: str, kind: Kind) -> RunLock:
@@ -231,6 +267,9 @@ class ResultStore:
         """Move a damaged result of that run out of the way; what was wrong and where it is now, None when nothing was.
 
         Only for the holder of the run's claim or run lock.
+
+        Raises:
+            ResultAccessError: nobody can tell what it is; it stays.
         """
         reason = folder.damage()
         if reason is None:

@@ -7,7 +7,9 @@ What is a secret is told in three ways:
 - by value: what environment variables with such names hold, and every secret met so far, wherever it occurs in a
   text (`known.py`).
 
-Values of fewer than eight characters are known by name and place only: in a text they could be any word. Numbers and
+Values of fewer than eight characters are known by name and place only: in a text they could be any word. So are those
+of fewer than sixteen letters and nothing else that an environment variable holds, or a key that may name other things
+(`secret_word`): a weak password such as `positive` would take the label of that name out of every result. Numbers and
 booleans are never touched.
 """
 
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sft.secrets.known import VARIABLE, known
-from sft.secrets.names import Place, place_of
+from sft.secrets.names import Place, place_of, sure_place_of, surely_names_secret
 from sft.secrets.urls import PLACEHOLDER, is_url
 
 __all__ = [
@@ -40,9 +42,9 @@ def redacted(value: Any) -> Any:
     """A JSON value with `PLACEHOLDER` for each secret in it: by name, by place, and by value, in its keys too."""
     known.look_at_environment()
     before = len(known)
-    result = _Walk(_redact, with_keys=True).of(value)
+    result = _Walk(_redact, place_of, with_keys=True).of(value)
     if len(known) > before:  # a secret that was only met on the way may have occurred before
-        result = _Walk(_redact, with_keys=True).of(value)
+        result = _Walk(_redact, place_of, with_keys=True).of(value)
     return result
 
 
@@ -53,17 +55,18 @@ def redact_text(text: str) -> str:
 
 
 def masked(value: Any) -> Any:
-    """A JSON value with `PLACEHOLDER` for the secrets that show by name and place, whatever the environment holds.
+    """A JSON value with `PLACEHOLDER` for what is a credential beyond doubt, whatever the environment holds.
 
-    Less goes than in `redacted`, so that no two pieces of work look the same: only strings that are URLs as a whole are
-    looked into, and there a user's name and a parameter `key`, which may say what is meant, stay.
+    Much less goes than in `redacted`, so that no two pieces of work look the same: what stands under names that nothing
+    but a credential goes by, and in strings that are URLs as a whole, passwords of schemes that have users and the
+    parameters of such names. All else stays: only the hash of it may be shown.
     """
-    return _Walk(_mask, with_keys=False).of(value)
+    return _Walk(_mask, sure_place_of, with_keys=False).of(value)
 
 
 def remember(value: Any) -> None:
     """Meet the secrets of a JSON value, so that every later text is free of them."""
-    masked(value)
+    _Walk(_look_at, place_of, with_keys=False).of(value)
 
 
 def split_secrets(config: Any) -> tuple[Any, dict[str, Any]]:
@@ -100,8 +103,10 @@ def join_secrets(public: Any, secrets: Mapping[str, Any]) -> Any:
 class _Walk:
     """One pass through a JSON value; a string that occurs often is looked at once."""
 
-    def __init__(self, change: Callable[[str], str], with_keys: bool) -> None:
-        self._change, self._with_keys = change, with_keys
+    def __init__(
+        self, change: Callable[[str], str], inside: Callable[[str, Place], Place | None], with_keys: bool
+    ) -> None:
+        self._change, self._inside, self._with_keys = change, inside, with_keys
         self._seen: dict[str, str] = {}
 
     def of(self, value: Any, place: Place = "plain") -> Any:
@@ -122,9 +127,10 @@ class _Walk:
     def _object(self, value: dict[Any, Any], place: Place) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         for key, item in value.items():
-            inside = place_of(key, place) if isinstance(key, str) else place
+            inside = self._inside(key, place) if isinstance(key, str) else place
             shown = self._key(key, result) if self._with_keys and isinstance(key, str) else key
-            result[shown] = _hidden(item) if inside is None else self.of(item, inside)
+            sure = place == "storage" or surely_names_secret(str(key))
+            result[shown] = _hidden(item, sure) if inside is None else self.of(item, inside)
         return result
 
     def _key(self, key: str, taken: dict[Any, Any]) -> str:
@@ -145,11 +151,15 @@ def _mask(text: str) -> str:
     return known.without_credentials(text, for_identity=True) if is_url(text) else text
 
 
-def _hidden(value: Any) -> Any:
+def _look_at(text: str) -> str:
+    return known.without_credentials(text) if is_url(text) else text
+
+
+def _hidden(value: Any, sure: bool) -> Any:
     """The value of a secret's key: numbers, booleans and null may stand there, all else goes as a whole."""
     texts = [text for text in _texts(value) if text]
     for text in texts:
-        known.add(text)
+        (known.add if sure else known.add_unless_word)(text)
         known.without_credentials(text)  # of an URL or a connection string, the parts by themselves, too
     return PLACEHOLDER if texts else value
 

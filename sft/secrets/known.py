@@ -16,6 +16,7 @@ from sft.secrets.urls import PLACEHOLDER, without_credentials
 
 VARIABLE = "SFT_SECRETS"  # in the environment of a child: the secrets of its config, as `split_secrets` gives them
 SHORTEST = 8
+LONGEST_WORD = 16  # from so many letters on, a text of letters alone is no word
 SHORTEST_LINE = 16  # of a secret of several lines, such as a private key
 _LONGEST_CACHED = 1000
 
@@ -38,6 +39,11 @@ class Known:
                 self._forms |= forms
                 self._pattern = None
 
+    def add_unless_word(self, secret: str) -> None:
+        """Meet a secret that nothing but its name tells of, unless it could be any word of the experiment."""
+        if not (len(secret.strip()) < LONGEST_WORD and secret.strip().isalpha()):
+            self.add(secret)
+
     def clear(self) -> None:
         """Forget them all."""
         self._forms.clear()
@@ -46,14 +52,17 @@ class Known:
         _without_credentials.cache_clear()  # what it has seen it would not tell again
 
     def look_at_environment(self) -> None:
-        """Meet the secrets in variables that were not there before, or have another value now."""
+        """Meet the secrets in variables that were not there before, or have another value now.
+
+        Not a password that is a short plain word: `DB_PASSWORD=positive` would take a label out of every result.
+        """
         for name in list(os.environ):
             value = os.environ.get(name, "")
             if (name, value) not in self._looked_at and name != VARIABLE:  # that one is met part by part, when joined
                 self._looked_at.add((name, value))
                 if is_secret_variable(name):
-                    self.add(value)
-                self.without_credentials(value)  # of a proxy or a data base
+                    self.add_unless_word(value)
+                without_credentials(value, False, self.add_unless_word)  # of a proxy or a data base
 
     def replaced(self, text: str) -> str:
         """`text` with a placeholder for each secret met."""

@@ -31,7 +31,16 @@ _OF_VOCABULARY = {
     "augmentation",
 }  # fmt: skip
 _IN_STORAGE = {"key", "secret", "token", "password", "passphrase", "pkey", "auth"}  # of fsspec's storage_options
-_NAMES_ARE_DATA = {"verbalizers", "features", "dtype", "converters"}  # the names inside are labels or columns
+# The names inside are labels, columns, or a chat template's own variables.
+_NAMES_ARE_DATA = {"verbalizers", "features", "dtype", "converters", "chat_template_kwargs"}
+# Names, as `_joined` spells them, that nothing but a credential goes by: not `label_token`, not `secret_word`.
+_CERTAIN = {
+    "token", "hftoken", "hubtoken", "pushtohubtoken", "useauthtoken", "authtoken", "accesstoken", "refreshtoken",
+    "apitoken", "bearertoken", "sessiontoken", "awssessiontoken", "sastoken", "xauthtoken", "xamzsecuritytoken",
+    "apikey", "xapikey", "openaiapikey", "accesskey", "accesskeyid", "awsaccesskeyid", "secretkey", "secretaccesskey",
+    "awssecretaccesskey", "accountkey", "privatekey", "clientsecret", "password", "passwd", "authorization",
+    "connectionstring",
+}  # fmt: skip
 _NO_SECRET_ITSELF = ("_PATH", "_FILE", "_DIR", "_DIRECTORY", "_FOLDER")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -53,6 +62,19 @@ def names_secret(name: str) -> bool:
         or (second in ("string", "str") and first in ("connection", "conn"))
         for first, second in pairwise(words)
     )
+
+
+@lru_cache(maxsize=8192)
+def surely_names_secret(name: str) -> bool:
+    """Whether a key of that name holds a credential and nothing that work could depend on."""
+    return "".join(part.lower() for part in _PARTS.findall(name)) in _CERTAIN
+
+
+@lru_cache(maxsize=8192)
+def sure_place_of(key: str, place: Place) -> Place | None:
+    """As `place_of`, where None means: it is a credential beyond doubt."""
+    inside = place_of(key, place)
+    return place if inside is None and place == "plain" and not surely_names_secret(key) else inside
 
 
 @lru_cache(maxsize=8192)

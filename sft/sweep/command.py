@@ -16,11 +16,11 @@ from sft.report.write import write_report
 from sft.results.store import QUARANTINE, RUNS, ResultStore
 from sft.sweep.describe import counted, describe, describe_duplicates
 from sft.sweep.display import Display
-from sft.sweep.jobs import Plan
+from sft.sweep.jobs import Plan, write_plan
 from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.progress import duration
-from sft.sweep.run import Sweep, write_plan
+from sft.sweep.run import Sweep
 
 _STOPPED = {
     129: "Hung up (SIGHUP)",

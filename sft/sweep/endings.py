@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from sft.launchers.base import Resources, Status
-from sft.results.schema import RunState
+from sft.results.schema import RunResult, RunState
 from sft.results.store import RunFolder
 from sft.sweep.jobs import standing
 from sft.sweep.outcome import Failure
@@ -29,11 +29,11 @@ def _seen_from_outside(status: Status, limits: Resources) -> RunState | None:
     code = status.exit_code
     if status.cause == "timeout":
         return RunState(state="timeout", error=f"took longer than {limits.seconds:g} s", exit_code=code)
-    if status.cause == "memory":
-        what = "the system ended it for lack of memory"
-        if limits.memory is not None:
-            what = f"held more than {limits.memory / 2**30:g} GiB of memory, or {what}"
+    if status.cause == "limit" and limits.memory is not None:
+        what = f"held more than {limits.memory / 2**30:.1f} GiB of memory (--memory-limit)"
         return RunState(state="oom", error=what, exit_code=code)
+    if status.cause == "memory":
+        return RunState(state="oom", error="the system ended it for lack of memory", exit_code=code)
     if code < 0 or code == 128 + signal.SIGKILL:  # which no process says of itself: a shell in between does
         number = -code if code < 0 else code - 128
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
@@ -48,3 +48,12 @@ def failure_of(name: str, folder: RunFolder, error: str = "") -> Failure:
     if state is None or error:
         state = RunState(state="failed", error=error or "left no state", exit_code=2)
     return Failure(name, state.state, state.error, folder.log_file, retried=standing(folder, False) == "to run")
+
+
+def headline(result: RunResult) -> str:
+    """The leading figure of a result, for one line: `accuracy .812`."""
+    for metric in ("accuracy", "exact_match"):
+        value = result.results.get(metric)
+        if isinstance(value, float | int):
+            return f"{metric} {value:.3f}"
+    return "trained" if not result.results else ""

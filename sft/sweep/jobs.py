@@ -17,8 +17,10 @@ from sft.config.model import base_key
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.config.varying import varying_settings
 from sft.errors import ConfigError, Problem, UserError, did_you_mean
+from sft.io import json_line, write_atomic
 from sft.results.store import ResultStore, RunFolder
 
+PLAN_VERSION = 1
 Standing = Literal["done", "to run", "failed before"]
 
 
@@ -135,6 +137,13 @@ def by_model(experiments: Sequence[Experiment]) -> list[Experiment]:
     for experiment in experiments:
         groups.setdefault(base_key(experiment.config.model), []).append(experiment)
     return [experiment for group in groups.values() for experiment in group]
+
+
+def write_plan(plan: Plan, store: ResultStore) -> None:
+    """Note which experiments the grid has: the report covers these."""
+    entries = b",\n".join(map(json_line, plan_entries(plan, store)))
+    head = f'{{"schema_version": {PLAN_VERSION}, "experiments": [\n'
+    write_atomic(store.plan_file, head.encode() + entries + b"\n]}\n")
 
 
 def plan_entries(plan: Plan, store: ResultStore) -> list[dict[str, Any]]:

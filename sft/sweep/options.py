@@ -18,6 +18,7 @@ class SweepOptions:
         plug_folder: the grid's folder, where `"module:function"` plugs are found.
         do_eval: judge each trained model.
         slots: one for each experiment that may run at a time.
+        launcher: where experiments run: a name of the launcher registry, or the user's `"module:factory"`.
         isolation: how an experiment's process comes to be.
         limits: what each experiment may use: seconds, bytes.
         retry_failed: also run those that failed by themselves before.
@@ -29,6 +30,7 @@ class SweepOptions:
     plug_folder: Path
     do_eval: bool = True
     slots: tuple[Slot, ...] = (Slot(),)
+    launcher: str = "local"
     isolation: Isolation = "auto"
     limits: Resources = field(default_factory=Resources)
     retry_failed: bool = False

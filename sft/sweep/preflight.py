@@ -10,12 +10,13 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.experiment import Experiment
 from sft.io import parse_json, write_json
-from sft.launchers.base import Job, Launcher, Resources, Status
+from sft.launchers.base import Job, Launcher, Status
 from sft.results.store import RunFolder
 from sft.secrets import VARIABLE, join_secrets, split_secrets
 from sft.sweep.jobs import config_of
@@ -23,6 +24,7 @@ from sft.sweep.options import SweepOptions
 from sft.sweep.processes import launcher_of, take_secrets
 
 POLL_SECONDS = 0.02
+LONGEST_SECONDS = 1800.0  # a hub that does not answer shall not hold up a weekend
 
 
 class Checked(NamedTuple):
@@ -78,11 +80,18 @@ def _check_in(
         argv=(*options.program, "check-data", str(request), str(answer), "--plugs", str(options.plug_folder)),
         log_file=run.log_file,
         environment={VARIABLE: secrets} if secrets else {},
-        resources=Resources(devices=(), threads=options.slots[0].threads),
+        resources=replace(
+            options.limits,
+            devices=(),
+            threads=options.slots[0].threads,
+            seconds=min(options.limits.seconds or LONGEST_SECONDS, LONGEST_SECONDS),
+        ),
     )
     status = _run_to_end(job, launcher, stopped)
     if status is None:
         return Checked({})
+    if status.cause == "timeout":
+        return Checked({}, f"it took longer than {job.resources.seconds:g} s")
     if status.exit_code != 0:
         return Checked({}, "\n".join(run.log_tail(5)) or f"exit code {status.exit_code}")
     return Checked(**parse_json(answer.read_text(encoding="utf-8")))

@@ -12,7 +12,7 @@ from sft.config.experiment import Experiment
 from sft.config.model import base_key
 from sft.config.schema import ExperimentConfig
 from sft.config.training import most_halvings as training_halvings
-from sft.io import parse_json
+from sft.io import hash_path, parse_json
 from sft.launchers import launcher_registry
 from sft.launchers.base import Job, Launcher
 from sft.results.store import RunFolder
@@ -52,8 +52,13 @@ PRELOADED = (
 
 
 def launcher_of(options: SweepOptions) -> Launcher:
-    """The launcher of this machine."""
-    return launcher_registry["local"](options.isolation, PRELOADED, options.slots[0].threads)
+    """The launcher that the options name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    make = launcher_registry.resolve(options.launcher)
+    return make(isolation=options.isolation, preload=PRELOADED, threads=options.slots[0].threads)
 
 
 def job_of(
@@ -62,14 +67,17 @@ def job_of(
     """The process of one experiment, on the config in its run folder."""
     command = (*options.program, "run-experiment", str(folder.config_file))
     evaluation = "--do-eval" if options.do_eval else "--no-do-eval"
-    more = ("--results-path", str(root), "--plugs", str(options.plug_folder), "--halvings", str(halvings))
+    places = ("--results-path", str(root), "--plugs", str(options.plug_folder))
+    more = (evaluation, *places, "--halvings", str(halvings), "--expect", experiment.id)
     secrets = split_secrets(config_of(experiment))[1]
     return Job(
-        argv=(*command, evaluation, *more),
+        argv=(*command, *more),
         log_file=folder.log_file,
         environment={VARIABLE: json.dumps(secrets)} if secrets else {},
         resources=replace(options.limits, devices=slot.devices, threads=slot.threads),
         shares=shared_base(experiment),
+        # bitsandbytes chooses its library when it is imported: the server, which sees no device, has that of the CPU
+        forkable=slot.devices is None or experiment.config.model.quantization is None,
     )
 
 
@@ -81,7 +89,10 @@ def shared_base(experiment: Experiment) -> str | None:
     """
     config = experiment.config
     restores = not experiment.trains or config.training is None or config.training.method in RESTORING
-    return base_key(config.model) if restores and config.model.quantization is None else None
+    if not restores or config.model.quantization is not None:
+        return None
+    folder = Path(config.model.name)  # its content too: it may be edited while the sweep runs
+    return base_key(config.model) + (hash_path(folder) if folder.is_absolute() and folder.exists() else "")
 
 
 def public_config(experiment: Experiment) -> dict[str, Any]:

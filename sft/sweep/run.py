@@ -7,6 +7,7 @@ experiment is claimed by one of them, and the others wait for it.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,16 +16,16 @@ from dataclasses import dataclass
 
 from sft.config.experiment import Experiment
 from sft.errors import UserError
-from sft.io import json_line, write_atomic
 from sft.launchers.base import Launcher, RunningJob, Status
 from sft.log import get_logger
 from sft.results.locks import RunBusyError, RunLock
-from sft.results.schema import RunResult, RunState
+from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.secrets import redact_text
+from sft.sweep.claims import Claims
 from sft.sweep.display import Display, Line
-from sft.sweep.endings import failure_of, state_after
-from sft.sweep.jobs import Plan, by_model, plan_entries, standing
+from sft.sweep.endings import failure_of, headline, state_after
+from sft.sweep.jobs import Plan, by_model, standing, write_plan
 from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import Failure, SweepOutcome
 from sft.sweep.preflight import check_data
@@ -34,10 +35,10 @@ from sft.sweep.stopping import StopSignals
 
 log = get_logger(__name__)
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 POLL_SECONDS = 0.05
 SECONDS_TO_DIE = 3.0  # for a process that was killed; one that waits for a device cannot
 SECONDS_BETWEEN_LOOKS = 1.0  # at what other sweeps run
-PLAN_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,10 @@ class Sweep:
         self._running: list[_Running] = []
         self._free = list(reversed(options.slots))
         self._halvings: dict[str, int] = {}
+        self._claims = Claims(store, self.to_run)
+        self._stuck = False
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
-        self._began = time.time()
         self._looked = 0.0
 
     def run(self, display: Display) -> SweepOutcome:
@@ -106,6 +108,7 @@ class Sweep:
             finally:  # a bug, too, leaves no process behind
                 self._end_running(display, stop)
                 self._launcher.close()
+                self._claims.release_all()
             if not stop.hurried:
                 self._store.tidy()
         return SweepOutcome(
@@ -131,7 +134,7 @@ class Sweep:
 
     def _is_over(self) -> bool:
         most = self._options.max_failures
-        return most is not None and len(self._failed) - len(self.failed_before) >= most
+        return self._stuck or (most is not None and len(self._failed) - len(self.failed_before) >= most)
 
     def _pass_preflight(self, display: Display, stop: StopSignals) -> None:
         """Leave waiting the experiments whose data and tokenizer open; record the others as failed."""
@@ -140,9 +143,12 @@ class Sweep:
         if checked.breakdown:
             log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
         for experiment in self.to_run:
-            if experiment.id in checked.problems:
+            problem = checked.problems.get(experiment.id)
+            # what another sweep has claimed stays waiting: it may have got beyond what was wrong here
+            if problem is not None and (claim := self._claims.take(experiment)) is not None:
                 self._waiting.remove(experiment)
-                self._refuse(experiment, checked.problems[experiment.id], display)
+                self._refuse(experiment, problem, display)
+                claim.release()
 
     def _refuse(self, experiment: Experiment, problem: str, display: Display) -> None:
         """Record an experiment that cannot run as failed, as if it had found out by itself."""
@@ -159,41 +165,49 @@ class Sweep:
         """Give every free slot an experiment."""
         while self._waiting and self._free and not self._is_over() and self._launcher.ready():
             experiment = self._waiting.popleft()
-            claim = self._store.lock(experiment.id, "claim")
+            claim = None
             try:
-                if not claim.acquire():
+                claim = self._claims.take(experiment)
+                if claim is None:
                     self._elsewhere.append(experiment)
                 elif self._is_ours(experiment, display):
                     self._start(experiment, claim, display)
                     continue
-            except (UserError, OSError) as error:  # the folder cannot be written
-                self._refuse(experiment, str(error), display)
-            claim.release()
+            except (UserError, OSError) as error:
+                self._could_not_start(experiment, error, display)
+            if claim is not None:
+                claim.release()
+
+    def _could_not_start(self, experiment: Experiment, error: Exception, display: Display) -> None:
+        """Where the folder cannot be written, the next would meet the same; else this one has failed."""
+        if getattr(error, "errno", None) in _NO_ROOM:
+            self._stuck = True
+            self._waiting.appendleft(experiment)
+            display.warns(f"{error}. No more experiments are started")
+        else:
+            self._refuse(experiment, str(error), display)
 
     def _is_ours(self, experiment: Experiment, display: Display) -> bool:
         """Whether a claimed experiment is still to be run: another sweep may have, or may just be ending it."""
-        folder = self._folder(experiment)
-        if (result := folder.result()) is not None:
+        if (result := self._folder(experiment).result()) is not None:
             self.done.append(experiment)
             display.done(experiment.name, None, headline(result))
-        elif not self._store.lock(experiment.id, "run").is_free():
+        elif self._claims.is_ending(experiment):
             self._elsewhere.append(experiment)
-        elif experiment.id not in self._halvings and self._failed_elsewhere(folder):
-            self._failed.append(failure_of(experiment.name, folder))
+        elif experiment.id not in self._halvings and self._claims.has_failed_since(experiment):
+            self._failed.append(failure_of(experiment.name, self._folder(experiment)))
             display.failed(self._failed[-1])
         else:
             return True
         return False
 
-    def _failed_elsewhere(self, folder: RunFolder) -> bool:
-        """Whether another sweep has tried this run, in vain, since this one began."""
-        state = folder.state()
-        return state is not None and state.state in ("failed", "oom", "timeout") and (state.updated or 0) > self._began
-
     def _start(self, experiment: Experiment, claim: RunLock, display: Display) -> None:
         folder, slot = self._folder(experiment), self._free[-1]
         if damage := self._store.quarantine(folder):
             display.warns(damage)
+        before = folder.state()
+        if before is not None and before.state in ("running", "interrupted"):  # on its way with a smaller batch
+            self._halvings[experiment.id] = before.halvings
         halvings = self._halvings.get(experiment.id, 0)
         folder.write_config(public_config(experiment))
         folder.write_state(RunState(state="running", phase="starting", started=time.time(), halvings=halvings))
@@ -210,7 +224,7 @@ class Sweep:
                 self._running.remove(one)
                 self._free.append(one.slot)
                 self._ended(one, status, display, stopping)
-                one.claim.release()
+                self._claims.release(one.experiment, one.claim)
         now = time.monotonic()
         lines = [Line(o.experiment.name, o.folder, now - o.started) for o in self._running]
         display.tick(lines, len(self._elsewhere))
@@ -240,9 +254,14 @@ class Sweep:
             time.sleep(POLL_SECONDS / 5)
 
     def _ended(self, one: _Running, status: Status, display: Display, stopping: bool) -> None:
-        result, name = one.folder.result(), one.experiment.name
+        name = one.experiment.name
+        try:
+            result = one.folder.result()
+        except UserError as error:  # it cannot be read now; where it is good, the same command finds it done
+            self._record(one, RunState(state="failed", error=str(error), exit_code=2), status, display)
+            return
         if result is not None:  # whatever the process did after it was written
-            with suppress(OSError):
+            with suppress(UserError, OSError):
                 one.folder.tidy()
             self._succeeded.append(name)
             display.done(name, status.seconds, headline(result))
@@ -261,9 +280,12 @@ class Sweep:
         return self._options.oom_retry and self._halvings.get(experiment.id, 0) < most_halvings(experiment.config)
 
     def _retry(self, one: _Running, state: RunState, display: Display) -> None:
-        """Have an experiment that ran out of memory tried again, with half of its batch."""
+        """Have an experiment that ran out of memory tried again with half of its batch, by a later sweep if need be."""
         halvings = self._halvings[one.experiment.id] = self._halvings.get(one.experiment.id, 0) + 1
+        self._claims.keep(one.experiment, one.claim)
         self._waiting.appendleft(one.experiment)
+        with suppress(UserError, OSError):
+            one.folder.write_state(RunState(state="interrupted", error=state.error, halvings=halvings))
         display.retried(one.experiment.name, f"{state.error}; again with a batch 1/{2**halvings} as large")
 
     def _record(self, one: _Running, state: RunState, status: Status, display: Display) -> None:
@@ -275,19 +297,3 @@ class Sweep:
             failure = failure_of(one.experiment.name, one.folder, state.error)
         self._failed.append(failure)
         display.failed(failure, status.seconds)
-
-
-def write_plan(plan: Plan, store: ResultStore) -> None:
-    """Note which experiments the grid has: the report covers these."""
-    entries = b",\n".join(map(json_line, plan_entries(plan, store)))
-    head = f'{{"schema_version": {PLAN_VERSION}, "experiments": [\n'
-    write_atomic(store.plan_file, head.encode() + entries + b"\n]}\n")
-
-
-def headline(result: RunResult) -> str:
-    """The leading figure of a result, for one line: `accuracy .812`."""
-    for metric in ("accuracy", "exact_match"):
-        value = result.results.get(metric)
-        if isinstance(value, float | int):
-            return f"{metric} {value:.3f}"
-    return "trained" if not result.results else ""

@@ -25,7 +25,11 @@ SECONDS_FOR_LOCK = 8.0  # for a process that was told to end, and is still at it
 
 
 def load_experiment(
-    path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs: Path | None = None
+    path: Path,
+    endpoint: Endpoint | None,
+    random_seed: int | None,
+    plugs: Path | None = None,
+    expected: str | None = None,
 ) -> Experiment:
     """The one experiment of a config file.
 
@@ -34,10 +38,21 @@ def load_experiment(
         endpoint: the command it is for; None: whichever its sections are enough for.
         random_seed: given on the command line, or None.
         plugs: folder of the user's plugs; None: the config's.
+        expected: the id that it was planned under; None: any.
 
     Raises:
-        UserError: the file holds several, or one that cannot run.
+        UserError: the file holds several, or one that cannot run, or is not what was planned.
     """
+    experiment = _load(path, endpoint, random_seed, plugs)
+    if expected is not None and experiment.id != expected:
+        raise UserError(
+            "its data, model or plugs have changed since the sweep was planned; run the same command again, "
+            "which plans anew"
+        )
+    return experiment
+
+
+def _load(path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs: Path | None) -> Experiment:
     plug_paths(plugs or path.resolve().parent)  # before the plan: ids hash what the plugs hold
     if (secrets := take_secrets()) and endpoint is not None:
         data = join_secrets(parse_json(path.read_text(encoding="utf-8")), secrets)

@@ -11,7 +11,8 @@ from sft.signals import leave_terminal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SAVING = (signal.SIGUSR1, signal.SIGUSR2)  # a scheduler's: save what there is to save, and leave
-GRACE_SECONDS = {signal.SIGUSR1: 60.0, signal.SIGUSR2: 60.0}
+# What schedulers give at most, of which nobody tells how much it is; SIGINT or SIGTERM after it ends the wait.
+GRACE_SECONDS = {signal.SIGUSR1: 600.0, signal.SIGUSR2: 600.0}
 SHORT_GRACE_SECONDS = 4.0
 
 

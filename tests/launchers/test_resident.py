@@ -21,6 +21,8 @@ from sft.launchers.serving import serve
 
 def run(arguments):
     print("pid", __import__("os").getpid(), *arguments, __import__("os").environ.get("WORD"), flush=True)
+    if arguments[0] == "read":
+        print("read", repr(sys.stdin.read()), repr(__import__("os").read(0, 9)))
     if arguments[0] == "sleep":
         time.sleep(60)
     if arguments[0] == "die":
@@ -96,6 +98,13 @@ def test_a_timeout_ends_the_process_too(launcher: LocalLauncher, tmp_path: Path)
     assert status.cause == "timeout"
     assert not psutil.pid_exists(pid_of(slow))
     assert run(launcher, job(tmp_path, "go", resources=Resources()))[0] == 0
+
+
+def test_a_job_that_reads_its_input_finds_nothing(launcher: LocalLauncher, tmp_path: Path) -> None:
+    """And leaves the next requests alone."""
+    reader = job(tmp_path, "read", resources=Resources(seconds=20.0))
+    assert run(launcher, reader)[1] == run(launcher, job(tmp_path, "go"))[1]
+    assert reader.log_file.read_text().splitlines()[-1] == "read '' b''"
 
 
 def test_closing_leaves_nobody(launcher: LocalLauncher, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import torch
 
 from sft import pipeline
 from sft.config.model import ModelConfig
-from sft.model.resident import Memory, ResidentModel, Seal, without_adapter
+from sft.model.resident import Memory, ResidentModel, Seal, is_own_code, without_adapter
 from sft.results.store import ResultStore
 from sft.sweep.single import load_experiment
 
@@ -106,6 +109,41 @@ def test_the_same_base_is_lent_again_and_another_is_loaded(model_folder: Path) -
     assert models.is_fit()
     assert models.load(ModelConfig(name=str(model_folder), adapter="anywhere")) is first
     assert models.load(ModelConfig(name=str(model_folder), model_args={"dtype": "bfloat16"})) is not first
+
+
+def test_a_folder_that_was_edited_is_another_base(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    models = ResidentModel()
+    first = models.load(ModelConfig(name=str(folder)))
+    models.give_back(first)
+    assert models.is_fit()
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"rms_norm_eps": 0.25}))
+    second = models.load(ModelConfig(name=str(folder)))
+    assert second is not first
+    assert second.config.rms_norm_eps == 0.25
+
+
+def test_code_of_ones_own_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be edited before the next run, and Python would not import it again."""
+    models = ResidentModel()
+    importlib.import_module("this")
+    assert models.is_fit()
+    (tmp_path / "plug_of_ones_own.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("plug_of_ones_own")
+    assert not models.is_fit()
+    del sys.modules["plug_of_ones_own"]
+
+
+def test_libraries_and_code_kept_by_its_content_are_nobodys_own() -> None:
+    import peft
+
+    for module in (peft, torch, json, pipeline):
+        assert not is_own_code(module.__name__, Path(str(module.__file__)))
+    cached = Path("/somewhere/modules/transformers_modules/0f3a/model.py")
+    assert not is_own_code("transformers_modules.0f3a.model", cached)
+    assert is_own_code("model", cached)
 
 
 def test_a_base_that_was_changed_ends_the_process(model_folder: Path) -> None:

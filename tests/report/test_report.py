@@ -24,8 +24,7 @@ from sft.report.write import write_report
 from sft.results.locks import Kind
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
-from sft.sweep.jobs import Plan, config_of, make_plan
-from sft.sweep.run import write_plan
+from sft.sweep.jobs import Plan, config_of, make_plan, write_plan
 
 KINDS: tuple[Kind, ...] = ("run", "claim")
 ACCURACY = {("shots=0", 13): 0.5, ("shots=4", 13): 0.6, ("shots=4", 14): 0.8, ("shots=16", 13): 0.9}
@@ -394,6 +393,20 @@ def test_a_damaged_result_is_told_with_the_reason(tmp_path: Path) -> None:
     assert run.state == "damaged"
     assert "its checksum does not fit" in run.error
     assert f"Damaged: {run.name} (its result cannot be used: " in render_text(compare(store))
+
+
+def test_a_result_that_cannot_be_read_now_is_told_and_the_others_are_shown(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    finish(store, plan())
+    unreadable = next(run for run in compare(store).runs if run.result is not None)
+    unreadable.folder.result_file.unlink()
+    unreadable.folder.result_file.mkdir()  # as good as a network that fails
+    comparison = compare(store)
+    run = next(run for run in comparison.runs if run.id == unreadable.id)
+    assert (run.state, run.result) == ("unreadable", None)
+    assert "result.json cannot be read: Is a directory" in run.error
+    assert f"Unreadable: {run.name} (" in render_text(comparison)
+    assert any(run.result is not None for run in comparison.runs)
 
 
 def test_runs_of_earlier_content_are_named(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +90,55 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".locks").write_text("in the way")
     with pytest.raises(UserError, match=r"\.locks.* cannot be written"):
         RunLock(tmp_path, "id", "run").acquire()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664)])
+def test_who_may_take_over_a_lock_is_up_to_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        lock = RunLock(tmp_path, "id", "run")
+        assert lock.acquire()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / ".locks" / "id.run").stat().st_mode) == mode
+    lock.release()
+
+
+def failing(number: int) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_the_lock_of_another_user_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filelock.FileLock.acquire", failing(errno.EACCES))
+    with pytest.raises(UserError, match="cannot be written"):
+        RunLock(tmp_path, "id", "run").acquire()  # none is there: the folder is not for us
+    (tmp_path / ".locks" / "id.run").touch()
+    assert not RunLock(tmp_path, "id", "run").acquire()
+    assert not RunLock(tmp_path, "id", "run").is_free()
+
+
+def test_a_lock_service_that_is_down_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcntl.flock", failing(errno.ENOLCK))
+    with pytest.raises(UserError, match=r"cannot be locked: No locks available; .* --results-path$"):
+        RunLock(tmp_path, "id", "run").acquire()
+
+
+def test_a_file_system_without_locks_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("fcntl.flock", failing(errno.ENOSYS))
+    monkeypatch.setattr("sft.results.locks.log.warning", lambda text, *values: said.append(text % values))
+    for run_id in ("a", "b"):
+        first, second = RunLock(tmp_path, run_id, "run"), RunLock(tmp_path, run_id, "run")
+        assert first.acquire()
+        assert not second.acquire()
+        first.release()
+        assert second.acquire()
+        second.release()
+    assert len(said) == 1
+    assert str(tmp_path / ".locks") in said[0]
 
 
 def test_busy_is_told_by_its_exit_code() -> None:

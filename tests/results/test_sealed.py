@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sft.errors import UserError
 from sft.results.schema import RunResult, RunState
 from sft.results.sealed import seal, unsealed
-from sft.results.store import ResultStore, RunFolder
+from sft.results.store import ResultAccessError, ResultStore, RunFolder
 
 ID, OTHER = "0123456789ab", "ba9876543210"
 
@@ -90,7 +93,7 @@ def test_a_result_of_the_first_version_is_still_taken(folder: RunFolder) -> None
         (seal(result(OTHER).model_dump(mode="json")).encode(), f"it is of another run ({OTHER})"),
         (json.dumps(result().model_dump(mode="json")).encode(), "it does not begin with a checksum"),
         (seal({"schema_version": 2}).encode(), "it is not a result of this version"),
-        (seal({**result().model_dump(mode="json"), "schema_version": 3}).encode(), "not a result of this version"),
+        (seal({**result().model_dump(mode="json"), "schema_version": 0}).encode(), "not a result of this version"),
         (b"", "Expecting value"),
         (b"\xff\xfe\x00", "codec can't decode"),
         (b"[" * 100_000, "it is nested too deeply"),
@@ -110,6 +113,46 @@ def test_what_is_no_result_of_this_run_is_moved_away_and_named(
     assert moved.read_bytes() == content
     assert not folder.result_file.exists()
     assert store.quarantine(folder) is None
+
+
+def test_a_result_of_a_newer_version_is_neither_used_nor_moved(store: ResultStore, folder: RunFolder) -> None:
+    content = seal({**result().model_dump(mode="json"), "schema_version": 3, "new": {}})
+    folder.result_file.write_text(content)
+    for use in (folder.result, folder.is_done, folder.damage, folder.tidy, lambda: store.quarantine(folder)):
+        with pytest.raises(
+            ResultAccessError, match=r"result\.json was written by a newer version of sft \(3\): update"
+        ):
+            use()
+    store.tidy()
+    assert folder.result_file.read_text() == content
+    folder.result_file.write_text(content.replace("accuracy", "xccuracy"))
+    assert store.quarantine(folder) is not None, "changed by chance: it may not even be of that version"
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES, errno.ETIMEDOUT])
+def test_a_result_that_cannot_be_read_for_a_moment_stays(
+    store: ResultStore, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fails(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fails)
+        for use in (folder.result, folder.is_done, folder.damage, lambda: store.quarantine(folder)):
+            with pytest.raises(UserError, match=rf"result\.json cannot be read: {os.strerror(number)}$"):
+                use()
+        store.tidy()
+    assert folder.result() == result()
+    assert not (store.root / "quarantine").exists()
+
+
+@pytest.mark.parametrize("content", [None, "a file in the folder's place"])
+def test_where_there_is_no_result_there_is_none(store: ResultStore, content: str | None) -> None:
+    folder = store.folder(OTHER, "b-run")
+    if content is not None:
+        folder.path.parent.mkdir(parents=True)
+        folder.path.write_text(content)
+    assert (folder.result(), folder.is_done(), folder.damage(), store.quarantine(folder)) == (None, False, None, None)
 
 
 def test_a_second_damage_does_not_overwrite_the_first(store: ResultStore, folder: RunFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import logging
@@ -67,6 +68,25 @@ def test_a_renamed_experiment_finds_its_old_folder(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     store.folder("0123456789ab", "old-name").write_result(result())
     assert store.folder("0123456789ab", "new-name").path.name == "old-name-0123456789ab"
+
+
+def test_a_folder_that_cannot_be_listed_for_a_moment_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    store.folder("0123456789ab", "old-name").write_result(result())
+    other = ResultStore(tmp_path)
+    assert other.folder("0123456789ab", "new-name").path.name == "old-name-0123456789ab"
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", fails)
+        assert other.folder("0123456789ab", "new-name").path.name == "old-name-0123456789ab"
+        with pytest.raises(UserError, match="runs cannot be read: Stale file handle"):
+            store.folder("0123456789ab", "new-name")
+    assert store.folder("0123456789ab", "new-name").is_done()
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.launchers.base import Resources
-from sft.log import configure_logging
+from sft.log import RedactingStream, configure_logging
 from sft.signals import install_handlers
 from sft.sweep import command, processes, stopping
 from sft.sweep.jobs import Plan, make_plan
@@ -97,6 +97,7 @@ def forked(request: dict[str, Any], index: int) -> int:
 
 def main(words: list[str]) -> None:
     """The sweep, with the exit codes of `run-experiments`."""
+    sys.stdout, sys.stderr = RedactingStream(sys.stdout, lossy=True), RedactingStream(sys.stderr, lossy=True)
     configure_logging()
     install_handlers()
     given = arguments(words)

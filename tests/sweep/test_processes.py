@@ -40,6 +40,7 @@ def test_a_job_names_what_it_may_use(tmp_path: Path) -> None:
     assert job.argv == (
         sys.executable, "-m", "sft.cli", "run-experiment", str(folder.config_file), "--no-do-eval",
         "--results-path", str(tmp_path), "--plugs", str(tmp_path / "plugs"), "--halvings", "1",
+        "--expect", one.id,
     )  # fmt: skip
     assert job.variables == {"CUDA_VISIBLE_DEVICES": "2,3", "OMP_NUM_THREADS": "4"}
     assert (job.resources.seconds, job.resources.memory) == (9, 2**30)

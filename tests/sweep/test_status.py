@@ -15,8 +15,7 @@ from sft.errors import UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep import status as status_module
-from sft.sweep.jobs import Plan, make_plan
-from sft.sweep.run import write_plan
+from sft.sweep.jobs import Plan, make_plan, write_plan
 from sft.sweep.status import describe_status, look, show_status
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from sft.sweep.preflight import Checked
 from sft.sweep.run import Sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stub_rounds import alive, audit_lines, audited_pids, start_sweep, states_of, wait_for_audit, wait_until_gone
+from stub_rounds import audit_lines, audited_pids, start_sweep, states_of, wait_for_audit, wait_until_gone
 from stub_sweep import options_of, plan_of
 
 BOTH = ["fork", pytest.param("spawn", marks=pytest.mark.long)]
@@ -194,7 +193,7 @@ def test_a_sweep_that_is_stopped_once_reports_and_leaves_nobody(
     assert "Traceback" not in output
     report = json.loads((results / "aggregated_results.json").read_text())
     assert [run["state"] for run in report["runs"]] == ["done", "interrupted", "interrupted", "missing"]
-    wait_until_gone(audited_pids(results), 1)
+    wait_until_gone(audited_pids(results), 5)
     assert not list(results.glob(".locks/*"))
 
 
@@ -202,17 +201,19 @@ def test_a_sweep_that_is_stopped_once_reports_and_leaves_nobody(
 @pytest.mark.parametrize("isolation", BOTH)
 def test_ctrl_c_twice_ends_it_at_once(tmp_path: Path, isolation: str) -> None:
     results = tmp_path / "results"
-    process = start_sweep(results, "--number", "3", "--isolation", isolation, stub={"a": "hang family", "b": "hang"})
+    process = start_sweep(
+        results, "--number", "3", "--isolation", isolation, "--grace", "60", stub={"a": "hang family", "b": "hang"}
+    )
     wait_for_audit(results, "hangs", 2)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 15
     assert process.returncode == 130
     assert "Traceback" not in output
-    wait_until_gone(audited_pids(results), 1)
+    wait_until_gone(audited_pids(results), 5)
 
 
 @pytest.mark.slow
@@ -234,6 +235,23 @@ def test_a_schedulers_signal_lets_children_save(tmp_path: Path, number: signal.S
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_ctrl_c_ends_the_long_wait_for_children_that_save(tmp_path: Path, second: signal.Signals) -> None:
+    """Another notice of the scheduler's does not: some send several."""
+    results = tmp_path / "results"
+    process = start_sweep(results, "--number", "1", stub={"a": "hang family"})
+    wait_for_audit(results, "hangs")
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        process.send_signal(number)
+        time.sleep(0.4)
+    assert process.poll() is None
+    process.send_signal(second)
+    process.communicate(timeout=15)  # of 600 seconds
+    assert process.returncode == 128 + signal.SIGUSR1
+    wait_until_gone(audited_pids(results), 5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", BOTH)
 def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isolation: str) -> None:
     results = tmp_path / "results"
@@ -245,7 +263,7 @@ def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isola
     assert time.monotonic() - start < 10
     assert process.returncode == 130, output
     assert "12 not started" in output
-    wait_until_gone(audited_pids(results), 1)
+    wait_until_gone(audited_pids(results), 5)
 
 
 @pytest.mark.slow
@@ -271,20 +289,17 @@ def test_nobody_outlives_a_sweep_that_is_killed_outright(tmp_path: Path, isolati
     wait_for_audit(results, "hangs")
     process.kill()
     process.communicate(timeout=10)
-    wait_until_gone(audited_pids(results), 6)
+    wait_until_gone(audited_pids(results), 10)
 
 
 @pytest.mark.slow
-def test_output_that_nobody_reads_any_more_leaves_nobody(tmp_path: Path) -> None:
+def test_output_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    process = start_sweep(results, "--number", "3", stub={"a": "wait"})
+    process = start_sweep(results, "--number", "3", "--jobs", "1", STUB_SECONDS="0.5")
     assert process.stdout is not None
     wait_for_audit(results, "begin")
     process.stdout.close()
-    try:
-        assert process.wait(30) != 0
-    except subprocess.TimeoutExpired:  # it has nothing to say while `a` goes on
-        assert alive([process.pid])
-        process.terminate()
-        process.wait(15)
+    assert process.wait(30) == 0
+    assert len(list(results.glob("runs/*/result.json"))) == 3
+    assert (results / "aggregated_results.md").exists()
     wait_until_gone(audited_pids(results), 6)

@@ -1,0 +1,202 @@
+"""What is tried again, by whom, and what another sweep sees of it meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sft.config.load import Grid
+from sft.config.schema import ExperimentConfig
+from sft.errors import UserError
+from sft.io import WriteError
+from sft.launchers.base import Job, Status
+from sft.results.schema import RunResult, RunState
+from sft.results.store import ResultStore, RunFolder
+from sft.sweep import run as sweep_module
+from sft.sweep.display import Display
+from sft.sweep.jobs import Plan, make_plan, standing
+from sft.sweep.options import SweepOptions
+from sft.sweep.outcome import SweepOutcome
+from sft.sweep.preflight import Checked
+from sft.sweep.run import Sweep
+from sft.sweep.single import load_experiment
+
+
+class Ended:
+    """A job that has ended when it is first looked at."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def poll(self) -> Status:
+        return Status(self.code, 0.1)
+
+    def ask_to_end(self, number: int = 15) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Launcher:
+    """Does in the run's folder what `work(folder, halvings)` does, at once; its answer is the exit code."""
+
+    def __init__(self, work: Callable[[RunFolder, int], int]) -> None:
+        self.work, self.halvings = work, list[int]()
+
+    def ready(self) -> bool:
+        return True
+
+    def start(self, job: Job) -> Ended:
+        self.halvings.append(int(job.argv[job.argv.index("--halvings") + 1]))
+        return Ended(self.work(RunFolder(job.log_file.parent), self.halvings[-1]))
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """One experiment that trains, in batches of eight."""
+    data = {
+        "dataset": {"path": "hub/data", "task_type": "classification", "shots": 4},
+        "model": {"name": "hub/model"},
+        "lora": {"r": 8},
+        "prompting": {"input_columns": ["text"], "output_column": "label"},
+        "training": {},
+        "inference": {},
+    }
+    return make_plan(Grid(Path("grid.jsonnet"), {"a": ExperimentConfig.model_validate(data)}), None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked({}))
+
+
+def run(plan: Plan, folder: Path, launcher: Launcher, **options: Any) -> SweepOutcome:
+    sweep = Sweep(plan, plan.experiments, ResultStore(folder), SweepOptions(folder, **options), launcher)
+    with Display(1, 1, Console(file=io.StringIO())) as display:
+        return sweep.run(display)
+
+
+def finish(folder: RunFolder) -> int:
+    nothing: dict[str, Any] = {name: {} for name in (
+        "config", "results", "shots", "training", "timings", "resources", "environment", "data",
+    )}  # fmt: skip
+    folder.write_result(
+        RunResult(
+            name="a", id=folder.id, recipe_id="r", seed=13, endpoint="run-experiment", labelled_examples=0, **nothing
+        )
+    )
+    return 0
+
+
+def hungry(folder: RunFolder, halvings: int) -> int:
+    """Fits into memory with a quarter of the batch."""
+    if halvings >= 2:
+        return finish(folder)
+    folder.write_state(RunState(state="oom", error="MemoryError", exit_code=1, halvings=halvings))
+    return 1
+
+
+def test_what_runs_out_of_memory_is_tried_with_half_until_it_fits(plan: Plan, tmp_path: Path) -> None:
+    launcher = Launcher(hungry)
+    assert run(plan, tmp_path, launcher).succeeded == ("a",)
+    assert launcher.halvings == [0, 1, 2]
+    assert run(plan, tmp_path, launcher).skipped == ("a",)
+
+
+def test_without_retries_or_with_no_batch_to_halve_it_has_failed(plan: Plan, tmp_path: Path) -> None:
+    never = Launcher(lambda folder, halvings: hungry(folder, 0))
+    outcome = run(plan, tmp_path, never)
+    assert never.halvings == [0, 1, 2, 3]
+    assert [(failure.state, failure.retried) for failure in outcome.failed] == [("oom", False)]
+    once = Launcher(hungry)
+    assert run(plan, tmp_path / "other", once, oom_retry=False).exit_code == 1
+    assert once.halvings == [0]
+
+
+def test_another_sweep_sees_no_gap_between_two_attempts(plan: Plan, tmp_path: Path) -> None:
+    """The claim is kept from the first attempt to the last."""
+    (experiment,) = plan.experiments
+    claims = []
+
+    def work(folder: RunFolder, halvings: int) -> int:
+        claims.append(ResultStore(tmp_path).lock(experiment.id, "claim").acquire())
+        return hungry(folder, halvings)
+
+    run(plan, tmp_path, Launcher(work))
+    assert claims == [False, False, False]
+    assert ResultStore(tmp_path).lock(experiment.id, "claim").acquire()
+
+
+def test_a_retry_that_was_cut_short_goes_on_with_the_next_sweep(plan: Plan, tmp_path: Path) -> None:
+    def killed_after_the_first(folder: RunFolder, halvings: int) -> int:
+        if halvings:
+            raise KeyError("the parent dies here")
+        return hungry(folder, halvings)
+
+    with pytest.raises(KeyError):
+        run(plan, tmp_path, Launcher(killed_after_the_first))
+    (experiment,) = plan.experiments
+    assert standing(ResultStore(tmp_path).folder(experiment.id, experiment.slug), False) == "to run"
+    launcher = Launcher(hungry)
+    assert run(plan, tmp_path, launcher).succeeded == ("a",)
+    assert launcher.halvings == [1, 2]
+
+
+def test_a_failure_of_before_is_tried_whatever_the_clocks_say(plan: Plan, tmp_path: Path) -> None:
+    (experiment,) = plan.experiments
+    folder = ResultStore(tmp_path).folder(experiment.id, experiment.slug)
+    ahead = RunState(state="failed", error="boom", exit_code=1, updated=4e9)
+    folder.path.mkdir(parents=True)
+    (folder.path / "state.json").write_text(ahead.model_dump_json(), encoding="utf-8")
+    assert run(plan, tmp_path, Launcher(lambda f, _: finish(f)), retry_failed=True).succeeded == ("a",)
+
+
+def test_a_failure_of_another_sweep_meanwhile_is_not_repeated(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (experiment,) = plan.experiments
+
+    def fails_elsewhere(*_: object) -> Checked:
+        folder = ResultStore(tmp_path).folder(experiment.id, experiment.slug)
+        folder.write_state(RunState(state="failed", error="boom elsewhere", exit_code=1))
+        return Checked({})
+
+    monkeypatch.setattr(sweep_module, "check_data", fails_elsewhere)
+    launcher = Launcher(lambda folder, _: finish(folder))
+    assert [failure.error for failure in run(plan, tmp_path, launcher).failed] == ["boom elsewhere"]
+    assert launcher.halvings == []
+
+
+def test_a_full_disk_stops_the_taking_of_work_and_fails_nothing(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise WriteError("config.json cannot be written: No space left on device", errno.ENOSPC)
+
+    monkeypatch.setattr(RunFolder, "write_config", full)
+    outcome = run(plan, tmp_path, Launcher(lambda folder, _: finish(folder)))
+    assert (outcome.failed, outcome.not_started, outcome.exit_code) == ((), ("a",), 1)
+
+
+def test_a_child_runs_nothing_but_what_was_planned(
+    tmp_path: Path, make_config: Callable[..., dict[str, Any]], data_folder: Path
+) -> None:
+    copy = tmp_path / "data"
+    copy.mkdir()
+    for file in data_folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(make_config(dataset__path=str(copy))), encoding="utf-8")
+    planned = load_experiment(path, "run-experiment", None).id
+    assert load_experiment(path, "run-experiment", None, expected=planned).id == planned
+    with (copy / "train.csv").open("a", encoding="utf-8") as file:
+        file.write("one more,good\n")
+    with pytest.raises(UserError, match="have changed since the sweep was planned; run the same command again"):
+        load_experiment(path, "run-experiment", None, expected=planned)
