@@ -139,10 +139,7 @@ def test_a_job_that_holds_too_much_memory_is_ended(launcher: Launcher, log: Path
 def test_memory_that_processes_share_counts_once() -> None:
     """As that of a fork server and its children, or of a model and the workers that load its data."""
     code = (
-        "import os, time\n"
-        "held = bytearray(b'x') * (160 * 2**20)\n"
-        "os.fork()\n"
-        "print('ready', flush=True); time.sleep(60)\n"
+        "import os, time\nheld = bytearray(b'x') * (160 * 2**20)\nos.fork()\nos.write(1, b'ready\\n'); time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert holder.stdout is not None
