@@ -61,6 +61,14 @@ def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **ov
     return AutoModelForCausalLM.from_config(config).eval()
 
 
+LONGEST = ("test_project.py", "test_demo.py", "test_kill.py")  # minutes each: begun first, so that two workers share
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; in all else the order stays."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def no_secret_known() -> None:
     """Secrets that one test has shown are ordinary text to the next."""

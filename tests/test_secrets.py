@@ -597,7 +597,7 @@ def test_a_sweep_leaves_no_secret_behind(
     assert "nothing to run" in again.stdout, again.stdout + again.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_experiment_leaves_no_secret_behind(
     tmp_path: Path,
     make_config: Callable[..., dict[str, Any]],
