@@ -30,6 +30,9 @@ class Registry(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         return self._load(self._entries[name])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries  # a mapping's own would import the entry to find out
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

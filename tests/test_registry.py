@@ -51,3 +51,9 @@ def test_an_absent_module_is_told_from_a_broken_one(plugs: Path) -> None:
     (plugs / "broken_plug.py").write_text("import not_installed_anywhere\n")
     with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
         REGISTRY.resolve("broken_plug:f")
+
+
+def test_asking_whether_a_name_is_there_imports_nothing() -> None:
+    absent: Registry[object] = Registry("thing", {"one": "no_such_module:one"})
+    assert "one" in absent
+    assert "two" not in absent
