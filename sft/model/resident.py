@@ -133,10 +133,13 @@ def content_hash(config: ModelConfig) -> str:
 def is_own_code(name: str, file: Path) -> bool:
     """Whether a module is the user's, a plug say: neither a library, nor part of Python, nor of this package.
 
-    Code that came with a model or data set lies in the hub's cache, under names that tell its content.
+    Code that came with a model or data set lies in the hub's cache, under names that tell its content. A relative path
+    is no file: some libraries' made-up modules (`torch.classes`) name such a one.
     """
-    return name.partition(".")[0] not in _KEPT_BY_CONTENT and not any(
-        file.is_relative_to(folder) for folder in _installed()
+    return (
+        file.is_absolute()
+        and name.partition(".")[0] not in _KEPT_BY_CONTENT
+        and not any(file.is_relative_to(folder) for folder in _installed())
     )
 
 

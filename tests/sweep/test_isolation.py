@@ -39,3 +39,5 @@ def test_forked_fresh_and_kept_processes_give_the_same(
         found[isolation] = left_behind(results)
     assert [len(files) for files in found["fork"].values()] == [6, 6]
     assert found["fork"] == found["spawn"] == found["resident"]
+    logs = [log.read_text(encoding="utf-8") for log in (tmp_path / "resident").glob("runs/*/log.txt")]
+    assert sorted("The base model is still loaded" in log for log in logs) == [False, True]
