@@ -61,7 +61,7 @@ def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **ov
     return AutoModelForCausalLM.from_config(config).eval()
 
 
-LONGEST = ("test_project.py", "test_demo.py", "test_kill.py")  # minutes each: begun first, so that two workers share
+LONGEST = ("test_project.py", "test_kill.py", "test_demo.py", "test_isolation.py")  # begun first, so that all share
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -76,7 +76,7 @@ def test_the_build_script_runs_again(repository: Path, tmp_path: Path) -> None:
             assert made == (repository / "etc" / "demo" / "data" / task / f"{split}.csv").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long  # what it trains on, and how, test_project.py's grid does too
 def test_the_single_config_runs(repository: Path, tmp_path: Path) -> None:
     run(repository, "-m", "sft.cli", "run-experiment", "etc/configs/json/demo.json", "--results-path", tmp_path)
     (result,) = (json.loads(path.read_text()) for path in tmp_path.glob("runs/*/result.json"))

@@ -192,4 +192,4 @@ def _failure(one: _Failed, width: int) -> Text:
     """What failed and why; on the next line where its log lies, whole."""
     what = f"{in_words(one.state)}: {plain(one.name)}"
     first = cut(f"{what}  {one.error}" if one.error else what, width)
-    return Text(f"{first}\n  {plain(str(one.log))}", style="red", overflow="fold")
+    return Text(f"{first}\n  {plain(str(one.log))}", style="red")  # no overflow of its own: folded only where it is redrawn

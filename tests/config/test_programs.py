@@ -215,8 +215,9 @@ def test_a_child_ends_with_whoever_began_it(grids: Path) -> None:
     from sft.config.jsonnet import begin_evaluation
 
     (grids / "g.jsonnet").write_text("local f(x) = f(x + 1) tailstrict; f(0)")
+    before = set(psutil.Process().children())
     begun = begin_evaluation(grids / "g.jsonnet", 10)
     assert begun is not None
-    (child,) = psutil.Process().children()
+    (child,) = set(psutil.Process().children()) - before
     del begun
     assert not psutil.pid_exists(child.pid)
