@@ -7,8 +7,6 @@ Nothing heavy is imported at the top: `--help`, `validate`, `report` and the swe
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 import sys
 import traceback
@@ -20,7 +18,7 @@ import typer
 
 from sft import cli_options as option
 from sft.errors import BUG, UserError
-from sft.log import RedactingStream, configure_logging, plain
+from sft.log import RedactingStream, configure_logging, plain, redact_output
 from sft.signals import install_handlers
 
 if TYPE_CHECKING:
@@ -99,8 +97,10 @@ def run_experiment(
 
     Needs all sections; lora and training may be absent when dataset.shots is 0. A run that is done is not repeated.
     """
-    endpoint: Endpoint = "run-experiment" if do_eval else "train"
-    _run(_experiment(config, endpoint, random_seed, plugs, expect), results_path, halvings, context.obj)
+    from sft.sweep.single import load_experiment
+
+    experiment = load_experiment(config, "run-experiment" if do_eval else "train", random_seed, plugs, expect)
+    _run(experiment, results_path, halvings, context.obj)
 
 
 @app.command("run-experiments")
@@ -276,16 +276,10 @@ def check_data_of(request: Path, answer: Path, plugs: option.Plugs = None) -> No
     write_json(answer, pipeline.check_data(read_request(request)))
 
 
-def _experiment(
-    path: Path,
-    endpoint: Endpoint | None,
-    random_seed: int | None,
-    plugs: Path | None = None,
-    expected: str | None = None,
-) -> Experiment:
+def _experiment(path: Path, endpoint: Endpoint | None, random_seed: int | None) -> Experiment:
     from sft.sweep.single import load_experiment
 
-    return load_experiment(path, endpoint, random_seed, plugs, expected)
+    return load_experiment(path, endpoint, random_seed)
 
 
 @app.command(hidden=True)
@@ -316,15 +310,7 @@ def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                # typer goes round a stream that says it is ASCII, and so round what keeps secrets from it
-                encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
-                stream.reconfigure(encoding=encoding, errors="backslashreplace")  # it may know less than the data has
-        if sys.stdout is not None:  # None: it was closed before we began
-            sys.stdout = RedactingStream(sys.stdout)
-        if sys.stderr is not None:
-            sys.stderr = RedactingStream(sys.stderr, lossy=True)
+        redact_output()
         configure_logging()
         install_handlers()
         code = run_command(sys.argv[1:])

@@ -6,7 +6,9 @@ Engines take a `Progress` and call it; whoever runs them decides whether that dr
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import logging
 import os
 import sys
@@ -80,6 +82,19 @@ class OutputError(UserError, OSError):
     def __init__(self, message: str, number: int | None = None) -> None:
         super().__init__(message)
         self.errno = number
+
+
+def redact_output() -> None:
+    """Let nothing through to stdout and stderr but `RedactingStream`s, which write what these know, or its escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # typer goes round a stream that says it is ASCII, and so round what keeps secrets from it
+            encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")  # it may know less than the data has
+    if sys.stdout is not None:  # None: it was closed before we began
+        sys.stdout = RedactingStream(sys.stdout)
+    if sys.stderr is not None:
+        sys.stderr = RedactingStream(sys.stderr, lossy=True)
 
 
 class RedactingStream:

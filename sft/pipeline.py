@@ -19,7 +19,8 @@ from sft.prompting.view import ShownRow
 from sft.results.partial import PartialAnswers
 from sft.results.recording import recording
 from sft.results.schema import RunResult
-from sft.results.store import RunFolder, to_tsv
+from sft.results.store import RunFolder
+from sft.results.tsv import to_tsv
 from sft.steps.adapt import adapt
 from sft.steps.judge import answer, judge
 from sft.steps.record import (

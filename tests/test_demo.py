@@ -84,7 +84,7 @@ def test_the_single_config_runs(repository: Path, tmp_path: Path) -> None:
     assert result["results"]["accuracy"] > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_generation_grid_runs(repository: Path, tmp_path: Path) -> None:
     grid = "etc/configs/jsonnet/demo_extraction.jsonnet"
     run(repository, "-m", "sft.cli", "run-experiments", grid, "--only", "shots=64 seed=13", "--results-path", tmp_path)

@@ -68,25 +68,30 @@ def readme_commands(repository: Path) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("python -m sft.cli ")]
 
 
-@pytest.fixture(scope="module")
-def demo(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The aggregated results after running every README command, in order, in a folder that has only `etc`."""
+@pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)], ids=["one-seed", "all-seeds"])
+def demo(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The aggregated results after running every README command, in order, in a folder that has only `etc`.
+
+    As they stand, with three seeds, only where tests may take long; else the sweeps have the first seed alone.
+    """
     place = tmp_path_factory.mktemp("readme")
     (place / "etc").symlink_to(repository / "etc")
     commands = readme_commands(repository)
     assert len(commands) >= 5
-    for command in commands:
+    fewer = [] if request.param == 3 else ["--seeds", "13"]
+    for words in commands:
+        command = [*words, *fewer] if "run-experiments" in words else words
         done = subprocess.run([sys.executable, *command], cwd=place, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     results: dict[str, Any] = json.loads((place / "results" / "demo" / "aggregated_results.json").read_text())
-    return {"results": results, "place": place, "output": done.stdout}
+    return {"results": results, "place": place, "fewer": fewer, "seeds": request.param}
 
 
 @pytest.mark.slow
 def test_the_readme_commands_run_and_the_demo_tells_its_story(demo: dict[str, Any]) -> None:
     rows = demo["results"]["rows"]
     assert [row["settings"]["dataset.shots"] for row in rows] == ["0", "4", "16", "64"]
-    assert [row["finished"] for row in rows] == [1, 3, 3, 3]
+    assert [row["finished"] for row in rows] == [1, *[demo["seeds"]] * 3]
     accuracy = [row["metrics"]["accuracy"] for row in rows]
     assert accuracy[-1]["mean"] >= accuracy[0]["mean"] + 0.20
     for before, after in itertools.pairwise(accuracy):
@@ -97,13 +102,15 @@ def test_the_readme_commands_run_and_the_demo_tells_its_story(demo: dict[str, An
 @pytest.mark.slow
 def test_the_demo_again_repeats_nothing(demo: dict[str, Any]) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in demo["place"].glob("results/demo/runs/*/result.json")}
-    assert len(stamps) == 10
-    command = [sys.executable, "-m", "sft.cli", "run-experiments", "etc/configs/jsonnet/demo.jsonnet"]
+    total = 1 + 3 * demo["seeds"]
+    assert len(stamps) == total
+    grid = "etc/configs/jsonnet/demo.jsonnet"
+    command = [sys.executable, "-m", "sft.cli", "run-experiments", grid, *demo["fewer"]]
     again = subprocess.run(
         [*command, "--results-path", "results/demo"], cwd=demo["place"], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0
-    assert "10 of 10 done, nothing to run" in again.stdout
+    assert f"{total} of {total} done, nothing to run" in again.stdout
     assert again.stdout.splitlines()[-1] == "results/demo/aggregated_results.json"
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 

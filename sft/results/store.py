@@ -12,9 +12,6 @@ Knows nothing of metrics or models.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import re
 import time
@@ -32,6 +29,7 @@ from sft.io import check_writable, parse_json, remove_leftovers, write_atomic, w
 from sft.results.locks import Kind, RunLock, locked_ids
 from sft.results.schema import RunResult, RunState
 from sft.results.sealed import is_whole, seal, unsealed
+from sft.results.tsv import to_tsv
 from sft.secrets import redact_text
 
 if TYPE_CHECKING:
@@ -301,25 +299,6 @@ class ResultStore:
             return None
         experiments = plan.get("experiments") if isinstance(plan, dict) else None
         return experiments if isinstance(experiments, list) else None
-
-
-def to_tsv(columns: Mapping[str, Sequence[Any]]) -> str:
-    """A tab-separated table with a header; fields that hold tabs, quotes or newlines are quoted as in CSV."""
-    rows = [list(columns), *([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))]
-    return "".join(map(_line, rows))
-
-
-def _line(cells: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    # a writer quotes the characters of its own line end only: with both, a lone carriage return stays inside its field
-    csv.writer(buffer, delimiter="\t", lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _of_split(name: str, split: str) -> str:

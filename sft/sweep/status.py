@@ -192,4 +192,5 @@ def _failure(one: _Failed, width: int) -> Text:
     """What failed and why; on the next line where its log lies, whole."""
     what = f"{in_words(one.state)}: {plain(one.name)}"
     first = cut(f"{what}  {one.error}" if one.error else what, width)
-    return Text(f"{first}\n  {plain(str(one.log))}", style="red")  # no overflow of its own: folded only where it is redrawn
+    # no overflow of its own: a path is folded only where the whole is redrawn
+    return Text(f"{first}\n  {plain(str(one.log))}", style="red")

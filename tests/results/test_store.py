@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import json
 import logging
 from pathlib import Path
@@ -17,7 +15,7 @@ from sft.errors import UserError
 from sft.io import WriteError, write_atomic
 from sft.results.recording import recording
 from sft.results.schema import RunResult, RunState
-from sft.results.store import ResultStore, RunFolder, to_tsv
+from sft.results.store import ResultStore, RunFolder
 
 
 def result(run_id: str = "0123456789ab", **changes: Any) -> RunResult:
@@ -101,18 +99,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         write_atomic(file, "new")
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
-
-
-def test_tsv_reads_back_whatever_the_text_holds() -> None:
-    columns = {
-        "text": ['tab\there "quoted"', "two\nlines", "", "carriage\rreturn"],
-        "n": [1, None, 2.5, 0],
-        "p": [{"a": 0.5}, [1], True, 1],
-    }
-    rows = list(csv.DictReader(io.StringIO(to_tsv(columns)), delimiter="\t"))
-    assert [row["text"] for row in rows] == columns["text"]
-    assert [row["n"] for row in rows] == ["1", "", "2.5", "0"]
-    assert json.loads(rows[0]["p"]) == {"a": 0.5}
 
 
 def test_scores_are_stored_per_split(folder: RunFolder) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ class Rounds:
         folder: everything lies in it.
         isolation: how experiments are started.
         command: the sweep's; None: twelve stubs.
-        slowest: the latest moment of a kill, in seconds after the start; 0: towards the end of an undisturbed sweep.
+        slowest: the latest moment of a kill, as a share of the seconds that an undisturbed sweep takes.
     """
 
     folder: Path
@@ -46,14 +47,15 @@ class Rounds:
     slowest: float = 0.8
     victims: Counter[str] = field(default_factory=Counter)
     runs: int = 0
+    missed: int = 0
 
     def __post_init__(self) -> None:
         self.marker = f"{os.getpid()}-{time.monotonic_ns()}"
         self.server = Server(environment(SFT_ROUNDS=self.marker)) if self.command is None else None
+        undisturbed = self._start(self.folder / "undisturbed")
         start = time.monotonic()
-        outcome = self._start(self.folder / "undisturbed").wait(120)
-        self.slowest = self.slowest or 0.8 * (time.monotonic() - start)
-        assert outcome == 0, log_of(self.folder / "undisturbed")
+        assert undisturbed.wait(120) == 0, log_of(self.folder / "undisturbed")
+        self.latest = self.slowest * (time.monotonic() - start)
         self.expected = report_of(self.folder / "undisturbed")
 
     def close(self) -> None:
@@ -62,9 +64,16 @@ class Rounds:
             self.server.close()
 
     def round(self, number: int, chance: random.Random) -> None:
-        """Kill something once, then let the same command finish; judge what is there then."""
+        """Kill something once, then let the same command finish; judge what is there then.
+
+        Where the sweep was quicker than the killer, the round begins anew: each one has its victim.
+        """
         results = self.folder / f"round-{number}"
-        self._disturb(results, chance)
+        while not self._disturb(results, chance):
+            self.missed += 1
+            assert self.missed < 10 + 2 * (number + 1), f"{self.missed} sweeps had ended before they could be killed"
+            shutil.rmtree(results)
+            audit_of(results).unlink(missing_ok=True)
         for _ in range(MOST_RUNS):
             process = self._start(results)
             self.runs += 1
@@ -87,24 +96,24 @@ class Rounds:
                 env=environment(SFT_ROUNDS=self.marker, **audit),
             )
 
-    def _disturb(self, results: Path, chance: random.Random) -> None:
+    def _disturb(self, results: Path, chance: random.Random) -> bool:
+        """Start the sweep and kill it or one of its processes at some moment; False where it had ended before."""
         process = self._start(results)
-        time.sleep(chance.uniform(0.05, self.slowest))
+        time.sleep(chance.uniform(0.05, self.latest))
         whom = chance.choice(["parent", "child", "child", "server"])
         victim = None
         while whom != "parent" and victim is None and process.poll() is None:
             time.sleep(chance.uniform(0, 0.1))  # there may be no such process yet
             victim = chosen(process.pid, whom, chance)
+        killed = False
         if process.poll() is None and (victim is not None or whom == "parent"):
             with suppress(psutil.NoSuchProcess):
                 (victim or psutil.Process(process.pid)).kill()
-                self.victims[whom] += 1
-        if whom == "parent":
-            process.wait(10)
-            self._wait_for_orphans()
-        else:
-            process.wait(120)
-            self._wait_for_orphans()
+                killed = True
+        self.victims[whom] += killed
+        process.wait(10 if killed and whom == "parent" else 120)
+        self._wait_for_orphans()
+        return killed
 
     def _wait_for_orphans(self) -> None:
         deadline = time.monotonic() + SECONDS_FOR_ORPHANS

@@ -15,15 +15,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death si
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("isolation", "number", "slowest"), [("fork", 39, 0.8), ("spawn", 1, 2.0)])
+@pytest.mark.parametrize(("isolation", "number"), [("fork", 39), ("spawn", 1)])
 def test_a_sweep_that_is_killed_and_run_again_is_as_if_nothing_had_been(
-    tmp_path: Path, isolation: str, number: int, slowest: float
+    tmp_path: Path, isolation: str, number: int
 ) -> None:
     chance = random.Random(20)  # noqa: S311
-    rounds = stub_rounds.Rounds(tmp_path, isolation, slowest=slowest)
+    rounds = stub_rounds.Rounds(tmp_path, isolation)
     try:
         for index in range(number):
             rounds.round(index, chance)
     finally:
         rounds.close()
-    assert sum(rounds.victims.values()) >= number // 2, rounds.victims
+    assert sum(rounds.victims.values()) == number, rounds.victims

@@ -1,0 +1,21 @@
+"""The table of predictions: it reads back whatever the texts hold."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from sft.results.tsv import to_tsv
+
+
+def test_tsv_reads_back_whatever_the_text_holds() -> None:
+    columns = {
+        "text": ['tab\there "quoted"', "two\nlines", "", "carriage\rreturn"],
+        "n": [1, None, 2.5, 0],
+        "p": [{"a": 0.5}, [1], True, 1],
+    }
+    rows = list(csv.DictReader(io.StringIO(to_tsv(columns)), delimiter="\t"))
+    assert [row["text"] for row in rows] == columns["text"]
+    assert [row["n"] for row in rows] == ["1", "", "2.5", "0"]
+    assert json.loads(rows[0]["p"]) == {"a": 0.5}
