@@ -19,9 +19,16 @@ def state_after(folder: RunFolder, status: Status, limits: Resources) -> RunStat
     if state is None and own is not None and own.state not in ("running", "done"):
         return own.model_copy(update={"exit_code": own.exit_code or status.exit_code})
     if state is None:
-        error = folder.last_error_line() or f"ended with exit code {status.exit_code} and no result"
+        error = folder.last_error_line() or _silent(status.exit_code)
         state = RunState(state="failed", error=error, exit_code=status.exit_code or 1)
     return state.model_copy(update={"halvings": halvings})
+
+
+def _silent(code: int) -> str:
+    """Of a process that left no line either. A fork reads the program anew before it has a log of its own."""
+    if code == 0:
+        return "ended with exit code 0 and no result"
+    return f"ended with exit code {code} before it had a log: has the program changed since the sweep was started?"
 
 
 def _seen_from_outside(status: Status, limits: Resources) -> RunState | None:

@@ -122,6 +122,7 @@ def folder(tmp_path: Path) -> RunFolder:
         (Status(-11, 1.0), None, "failed", "ended by SIGSEGV"),
         (Status(-40, 1.0), None, "failed", "ended by signal 40"),
         (Status(0, 1.0), None, "failed", "ended with exit code 0 and no result"),
+        (Status(1, 1.0), None, "failed", "ended with exit code 1 before it had a log: has the program changed since"),
     ],
 )
 def test_an_ending_becomes_a_state(

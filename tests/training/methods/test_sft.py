@@ -18,6 +18,7 @@ from sft.errors import ConfigError
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
+from sft.training.methods import sft
 
 ROWS = [TrainingRow(list(range(index, 2 * index + 5)), [3 + index % 2, 4, 258]) for index in range(12)]
 
@@ -178,3 +179,26 @@ def test_on_a_quantised_base_the_adapter_stays_in_float32(
             assert bool((value != value.bfloat16().float()).any()) and not torch.equal(value, start[name])
         elif ".held." in name:
             assert torch.equal(value, start[name])
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma", "mistral"])
+def test_the_head_works_on_what_predicts_answers_alone(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if family == "gpt2" else {}
+    rows = [TrainingRow(list(range(n, 2 * n + 5)), list(range(40, 41 + n % 4))) for n in range(7)]
+    curves, sizes = [], []
+    for largest in (sft.LARGEST_LOGITS, 0):  # as it is, and as TRL does it
+        monkeypatch.setattr(sft, "LARGEST_LOGITS", largest)
+        model = adapted(make_model(family, **still))
+        head = model.get_output_embeddings()
+        seen: list[int] = []
+        head.register_forward_hook(lambda _, args, __, seen=seen: seen.append(args[0].flatten(0, -2).shape[0]))
+        curve = fit(model, tokenizer, tmp_path / str(largest), rows=rows, gradient_accumulation_steps=2, max_steps=4)
+        curves.append(curve.loss_history)
+        sizes.append(seen)
+    assert sum(sizes[0]) == 4 * sum(len(row.completion_ids) for row in rows)  # four epochs
+    assert not sizes[1]  # it multiplies by the head's weights itself
+    for ours, theirs in zip(*curves, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
