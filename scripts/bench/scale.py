@@ -2,8 +2,8 @@
 
     python scripts/bench/scale.py [--number 10000] [--seeds 5] [--keep FOLDER] [--json FILE]
 
-The runs are made up, with results as large as real ones. Each command is measured in a process of its own: wall seconds
-and peak memory. Reading is what is measured, so the runs' files are written without syncing each to the disk.
+The runs are made up, with results as large as real ones. Each command is measured in a process of its own: wall and CPU
+seconds and peak memory. Reading is what is measured, so the runs' files are written without syncing each to the disk.
 """
 
 from __future__ import annotations
@@ -47,13 +47,18 @@ assert len(sweep.done) == {number}, len(sweep.done)
 """
 COMMAND = "from sft.cli import app; app(list({arguments!r}), standalone_mode=False)"
 WRAPPER = """
-import json, resource, sys, time
+import json, re, resource, sys, time
+from pathlib import Path
 start = time.perf_counter()
 {body}
-seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+seconds, cpu = time.perf_counter() - start, time.process_time()
+if sys.platform == "linux":  # there ru_maxrss begins with the memory of whoever started this process
+    peak = int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) / 2**10
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 heavy = [name for name in ("torch", "transformers", "datasets") if name in sys.modules]
-print(json.dumps({{"seconds": round(seconds, 2), "peak_mb": round(peak, 1), "heavy": heavy}}), file=sys.stderr)
+figures = {{"seconds": round(seconds, 2), "cpu_s": round(cpu, 2), "peak_mb": round(peak, 1), "heavy": heavy}}
+print(json.dumps(figures), file=sys.stderr)
 """
 
 
@@ -159,7 +164,8 @@ def measure_all(folder: Path, number: int, seeds: int) -> dict[str, dict[str, An
 
 
 def measure_scale(folder: Path, number: int) -> dict[str, Any]:
-    """The figures in the words of `sweep.py`: seconds to plan (with the resume scan) and to report, MiB of the parent.
+    """The figures in the words of `sweep.py`: seconds by the clock and of the processor to plan (with the resume scan),
+    to tell the status and to report, MiB of the parent.
 
     Args:
         folder: to be made.
@@ -167,8 +173,10 @@ def measure_scale(folder: Path, number: int) -> dict[str, Any]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = measure_all(folder, number, 5)
-    seconds = {f"{name}_{number}_s": figures[name]["seconds"] for name in ("plan", "status", "report")}
-    return {**seconds, "parent_rss_mb": figures["parent"]["peak_mb"]}
+    names = ("plan", "status", "report")
+    seconds = {f"{name}_{number}_s": figures[name]["seconds"] for name in names}
+    cpu = {f"{name}_{number}_cpu_s": figures[name]["cpu_s"] for name in names}
+    return {**seconds, **cpu, "parent_rss_mb": figures["parent"]["peak_mb"]}
 
 
 def main() -> None:
