@@ -127,8 +127,8 @@ print(json.dumps([experiment.id, config_of(experiment)]))
 _CHILD = """
 import sys
 from pathlib import Path
-from sft.cli import _experiment
-print(_experiment(Path(sys.argv[1]), "run-experiment", None, Path(sys.argv[2])).id)
+from sft.sweep.single import load_experiment
+print(load_experiment(Path(sys.argv[1]), "run-experiment", None, Path(sys.argv[2])).id)
 """
 
 
