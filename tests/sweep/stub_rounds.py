@@ -257,13 +257,14 @@ def start_sweep(results: Path, *arguments: str, stub: Mapping[str, str] | None =
         text=True,
         env=environment(**variables),
         start_new_session=True,
-        preexec_fn=hear_hangups,  # noqa: PLW1509
+        preexec_fn=hear_signals,  # noqa: PLW1509
     )
 
 
-def hear_hangups() -> None:
-    """Where the tests run under nohup, the sweep still hears SIGHUP."""
+def hear_signals() -> None:
+    """Where the tests run under nohup, or behind a shell's `&`, the sweep still hears SIGHUP and SIGINT."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_audit(results: Path, word: str, times: int = 1, seconds: float = 30) -> list[str]:
