@@ -29,10 +29,18 @@ def reference() -> str:
         if section is None or name in ("seeds", "adapter"):
             others.append((field.alias or name, field))
         else:
-            rows = [(f"{key}", inner) for key, inner in section.model_fields.items()]
-            parts.append(f"**{name}** — {first_line(section)}\n\n{table(rows)}")
+            parts += described(name, section)
     parts.append(f"**Beside the sections**\n\n{table(others)}")
     return "\n\n".join(parts)
+
+
+def described(name: str, section: type[BaseModel]) -> list[str]:
+    """The section's table, then those of the sections inside of it."""
+    parts = [f"**{name}** — {first_line(section)}\n\n{table(list(section.model_fields.items()))}"]
+    for key, field in section.model_fields.items():
+        if (inner := section_of(field)) is not None:
+            parts += described(f"{name}.{key}", inner)
+    return parts
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:

@@ -229,6 +229,7 @@ def report(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder given as --results-path.")],
     baseline: Annotated[str | None, typer.Option(help="Name of the row that others are compared with.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every run in the folder.")] = False,
+    calibration: option.Calibration = None,
 ) -> None:
     """Rebuild the comparison from the run folders and print it."""
     from sft.report.rows import compare
@@ -237,8 +238,11 @@ def report(
     from sft.results.store import ResultStore
 
     store = ResultStore(results)
-    comparison = compare(store, everything, baseline)
+    comparison = compare(store, everything, baseline, calibration)
     typer.echo(f"{render_text(comparison)}\n")
+    if calibration is not None:
+        typer.echo(f"All rows under --calibration {calibration}, from their stored scores; no file was changed.")
+        return
     store.check_writable()
     files = write_report(store, comparison)
     typer.echo(f"Report: {files.markdown}\n{files.json}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from sft.config.experiment import Experiment
 from sft.config.load import parse_config
+from sft.dataset.task import calibration_rows
 from sft.errors import UserError
 from sft.io import canonical_json, write_atomic
 from sft.log import ProgressBars, also_logged, both, get_logger
@@ -22,15 +23,10 @@ from sft.results.schema import RunResult
 from sft.results.store import RunFolder
 from sft.results.tsv import to_tsv
 from sft.steps.adapt import adapt
-from sft.steps.judge import answer, judge
-from sft.steps.record import (
-    build_result,
-    data_columns,
-    label_probabilities,
-    prediction_columns,
-    recorded_config,
-    shots_record,
-)
+from sft.steps.calibrate import learn, lesson
+from sft.steps.judge import judge
+from sft.steps.questions import questions
+from sft.steps.record import build_result, data_columns, prediction_columns, recorded_config, shots_record
 from sft.steps.setup import prepare
 from sft.training.checkpoints import remove_all
 
@@ -50,12 +46,14 @@ def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Mo
         progress = both(recorded, bars)
         folder.write_config(recorded_config(experiment))
         setup = prepare(experiment, halvings, models)
+        to_learn = lesson(setup)  # before the training: what is wrong with it is said early
         adapted = adapt(setup, folder.work, _adapter_place(experiment, folder.adapter), progress)
-        judged = {role: judge(setup, adapted.model, role, progress) for role in setup.task.judged}
+        learned = learn(setup, adapted.model, to_learn, progress)
+        judged = {role: judge(setup, adapted.model, role, progress, learned) for role in setup.task.judged}
         for role, one in judged.items():
             folder.write_predictions(prediction_columns(setup, one), role)
             if one.labels is not None:
-                folder.write_scores(one.labels.scores.tensors(), role)
+                folder.write_scores(one.labels.scored.tensors, role)
         folder.write_shots(shots_record(setup, adapted, judged))
         result = build_result(setup, adapted, judged)
         folder.write_result(result)
@@ -80,25 +78,21 @@ def predict(experiment: Experiment, results_path: Path) -> Path:
     if target.exists():
         log.info("Already done")
         return target
-    partial = PartialAnswers(results_path / f".{experiment.folder_name}.partial.jsonl")
     with ProgressBars() as progress:
         setup = prepare(experiment)
-        prompts = setup.plan.judged("test")
-        answers, total = partial.read(), len(prompts.shown)
+        asked = questions(setup, "test", lesson(setup))
+        partial = PartialAnswers(results_path / f".{experiment.folder_name}.{asked.kind}.jsonl")
+        answers = partial.read()
         if answers:
-            log.info("Resuming after row %d of %d", len(answers), total)
-        model = adapt(setup, results_path, results_path, progress).model if len(answers) < total else None
-        while len(answers) < total:
-            chunk = prompts.part(len(answers), len(answers) + CHUNK)
-            predictions, labels = answer(setup, model, chunk, progress)
-            columns: dict[str, Any] = {"predictions": predictions}
-            if labels is not None:
-                columns["probabilities"] = label_probabilities(setup, labels)
-            partial.append([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-            answers = partial.read()
-            log.info("%d of %d rows", len(answers), total)
-    ours = {key: [one[key] for one in answers] for key in answers[0]}
-    write_atomic(target, to_tsv({**data_columns(setup.task.judged["test"]), **ours}))
+            log.info("Resuming after %d of %d prompts", len(answers), asked.total)
+        model = adapt(setup, results_path, results_path, progress).model if len(answers) < asked.total else None
+        while len(answers) < asked.total:
+            more = asked.answer(model, len(answers), len(answers) + CHUNK, progress)
+            partial.append(more)
+            answers += more
+            log.info("%d of %d prompts", len(answers), asked.total)
+    ours = asked.columns(answers)
+    write_atomic(target, to_tsv({**data_columns(setup.task.judged["test"], ours), **ours}))
     partial.remove()
     return target
 
@@ -143,7 +137,8 @@ def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def _what_preparing_reads(experiment: Experiment) -> list[Any]:
     """All but the adapter, the trainer, and which and how many shots: those do not keep it from starting."""
     sections = experiment.config.model_dump(mode="json", include={"dataset", "model", "prompting", "inference"})
-    sections["dataset"]["shots"] = experiment.config.dataset.shots != 0
+    if not calibration_rows(experiment):  # which are what the shots leave
+        sections["dataset"]["shots"] = experiment.config.dataset.shots != 0
     return [experiment.endpoint, sections]
 
 
@@ -153,6 +148,7 @@ def _trouble(experiment: Experiment) -> str | None:
         setup = prepare(experiment)
         for role in setup.task.judged:
             setup.plan.first(role)
+        lesson(setup)
     except UserError as error:
         return str(error)
     return None

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sft.cli import app
+from sft.evaluation.multilabel import best_threshold, yes_probabilities
 
 MakeConfig = Callable[..., dict[str, Any]]
 HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "pandas", "scipy", "sklearn")
@@ -146,28 +147,32 @@ def test_train_then_evaluate_the_adapter_equals_run_experiment(here: Path, make_
 
 def test_predict_resumes_where_it_stopped(here: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from sft import pipeline
+    from sft.steps import questions
 
-    config = write(here / "mine.json", make_config(dataset__shots=0, lora=None, training=None))
-    invoke("predict", config, "--results-path", here / "whole")
-    monkeypatch.setattr(pipeline, "CHUNK", 4)
-    answer, calls = pipeline.answer, []
+    inference = {"max_seq_length": 256, "calibration_args": {"calibration_fn": "batch"}}
+    config = write(here / "mine.json", make_config(dataset__shots=0, lora=None, training=None, inference=inference))
+    invoke("evaluate", config)
+    judged = next(here.glob("results/runs/*/predictions.tsv"))
+    monkeypatch.setattr(pipeline, "CHUNK", 9)
+    score, calls = questions.score_part, []
 
     def failing(*arguments: Any) -> Any:
-        calls.append(len(arguments[2].shown))
+        calls.append(len(arguments[2]))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return answer(*arguments)
+        return score(*arguments)
 
-    monkeypatch.setattr(pipeline, "answer", failing)
+    monkeypatch.setattr(questions, "score_part", failing)
     CliRunner().invoke(app, ["predict", str(config), "--results-path", str(here / "resumed")])
     assert not list((here / "resumed").glob("*.tsv"))
     invoke("predict", config, "--results-path", here / "resumed")
-    assert calls == [4, 4, 4, 1]
-    (whole,), (resumed,) = ((here / place).glob("*.tsv") for place in ("whole", "resumed"))
-    assert [row.split("\t")[:3] for row in resumed.read_text().splitlines()] == [
-        row.split("\t")[:3] for row in whole.read_text().splitlines()
-    ]
-    assert [path.name for path in resumed.parent.iterdir()] == [resumed.name]
+    assert calls == [9, 9, 9, 9, 5]  # 9 rows, 3 content-free inputs, 20 of the domain
+    (resumed,) = (here / "resumed").iterdir()
+    tables = [list(csv.DictReader(file.read_text().splitlines(), delimiter="\t")) for file in (judged, resumed)]
+    for one, other in zip(*tables, strict=True):
+        assert one["predictions"] == other["predictions"]
+        found = [list(json.loads(row["probabilities"]).values()) for row in (one, other)]
+        assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_generation_from_the_command_line(here: Path, make_config: MakeConfig) -> None:
@@ -182,17 +187,91 @@ def test_generation_from_the_command_line(here: Path, make_config: MakeConfig) -
     assert not list(here.glob("results/runs/*/label_scores.safetensors"))
 
 
+@pytest.mark.parametrize("chosen", ["balanced", "nearest"])
 @pytest.mark.parametrize("random_icl", [False, True])
-def test_in_context_examples_are_counted_and_saved(here: Path, make_config: MakeConfig, random_icl: bool) -> None:
-    config = make_config(
-        dataset__shots=0, lora=None, training=None, inference={"icl_examples": 1, "random_icl": random_icl}
-    )
+def test_in_context_examples_are_counted_and_saved(
+    here: Path, make_config: MakeConfig, random_icl: bool, chosen: str
+) -> None:
+    inference = {"icl_examples": 1, "random_icl": random_icl, "icl_selection": chosen}
+    config = make_config(dataset__shots=0, lora=None, training=None, inference=inference)
     invoke("run-experiment", write(here / "mine.json", config))
     shots = json.loads(next(here.glob("results/runs/*/shots.json")).read_text())["shown"]["test"]
     result = json.loads(next(here.glob("results/runs/*/result.json")).read_text())
-    shown = {row for rows in shots["per_row"] for row in rows} if random_icl else set(shots["fixed"])
+    by_row = random_icl or chosen == "nearest"
+    shown = {row for rows in shots["per_row"] for row in rows} if by_row else set(shots["fixed"])
     assert result["labelled_examples"] == len(shown)
-    assert len(shown) > 3 if random_icl else len(shown) == 3
+    assert len(shown) > 3 if by_row else len(shown) == 3
+
+
+def test_several_labels_a_row(here: Path, make_config: MakeConfig) -> None:
+    words = {"hot": "sun", "wet": "rain", "loud": "thunder"}
+    sets = [["hot"], ["wet", "loud"], [], ["loud", "hot"], ["wet"], ["hot", "wet", "loud"], ["loud"], []]
+    for split in ("train", "test"):
+        rows = [
+            f"{split} {n} {' '.join(words[one] for one in those)},{'|'.join(those)}" for n, those in enumerate(sets)
+        ]
+        (here / "data").mkdir(exist_ok=True)
+        (here / "data" / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    dataset = {"path": str(here / "data"), "task_type": "multilabel", "shots": 2, "label_separator": "|"}
+    config = write(here / "mine.json", make_config(dataset=dataset))
+    invoke("run-experiment", config)
+    (folder,) = here.glob("results/runs/*")
+    result = json.loads((folder / "result.json").read_text())
+    found = result["results"]
+    assert {"macro_f1", "micro_f1", "sample_f1", "subset_accuracy", "threshold"} <= found.keys()
+    assert list(found["per_label_f1"]) == ["hot", "loud", "wet"]
+    assert found["support"] == {"hot": 3, "loud": 4, "wet": 3}
+    shots = json.loads((folder / "shots.json").read_text())
+    assert set(shots["trained_on"]) == set(shots["calibration"]) == set(shots["indices"])
+    assert result["labelled_examples"] == result["shots"]["trained_on"] == len(shots["indices"])
+    assert result["shots"]["training_prompts"]["prompts"] == 3 * len(shots["indices"])
+    with (folder / "predictions.tsv").open(newline="") as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    assert len(table) == 8
+    for row in table:
+        likely = [label for label, p in json.loads(row["probabilities"]).items() if p >= found["threshold"]]
+        assert json.loads(row["predictions"]) == likely
+    from safetensors.numpy import load_file
+
+    scores = load_file(folder / "label_scores.safetensors")
+    assert scores["sum_logprob"].shape == (8, 6)
+    assert scores["label"].tolist()[:2] == [[1, 0, 0], [0, 1, 1]]
+    assert scores["train.label"].sum(axis=0).tolist() == list(shots["per_label"].values())
+    on_shots = best_threshold(yes_probabilities(scores["train.sum_logprob"]), scores["train.label"] == 1)
+    assert found["threshold"] == on_shots != 0.5
+    assert "macro F1" in invoke("report", here / "results")
+
+    zero_shot = write(here / "zero.json", make_config(dataset={**dataset, "shots": 0}, lora=None, training=None))
+    invoke("predict", zero_shot, "--results-path", here / "predicted")
+    with next((here / "predicted").glob("*.tsv")).open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            assert json.loads(row["predictions"]) == [
+                a for a, p in json.loads(row["probabilities"]).items() if p >= 0.5
+            ]
+    (one,) = map(json.loads, invoke("show-prompt", zero_shot, "--split", "test", "--n", "1", "--json").splitlines())
+    assert list(one["labels"]) == ["hot: yes", "hot: no", "loud: yes", "loud: no", "wet: yes", "wet: no"]
+    assert one["completion_ids"] == one["labels"]["hot: yes"]
+    (trained,) = map(json.loads, invoke("show-prompt", config, "--n", "1", "--json").splitlines())
+    assert 'question: Does the label "hot" apply?' in trained["text"]
+
+
+def test_a_way_to_choose_examples_of_ones_own(here: Path, make_config: MakeConfig) -> None:
+    (here / "my_examples.py").write_text(
+        "def last(wanted):\n    return [[i for i, t in enumerate(wanted.pool.texts) if t != asked][-wanted.total:]\n"
+        "            for asked in wanted.asked]\n"
+    )
+    inference = {"icl_examples": 1, "icl_selection": "my_examples:last"}
+    config = write(here / "mine.json", make_config(dataset__shots=0, lora=None, training=None, inference=inference))
+    invoke("run-experiment", config)
+    shots = json.loads(next(here.glob("results/runs/*/shots.json")).read_text())["shown"]["test"]
+    assert shots == {"fixed": [9, 10, 11]}  # the same for each row, so told once
+    (shown,) = [
+        json.loads(line) for line in invoke("show-prompt", config, "--split", "test", "--n", "1", "--json").splitlines()
+    ]
+    assert shown["text"].index("train 9 ") < shown["text"].index("train 11 ") < shown["text"].index("test 0 ")
+    config = write(here / "typo.json", json.loads(config.read_text()) | {"inference": {"icl_selection": "nearst"}})
+    told = str(CliRunner().invoke(app, ["validate", str(config)]).exception)
+    assert 'inference.icl_selection: unknown way to choose examples "nearst"; did you mean "nearest"' in told
 
 
 def test_show_prompt_for_programs_and_for_people(here: Path, make_config: MakeConfig) -> None:

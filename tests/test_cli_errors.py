@@ -130,7 +130,7 @@ class Full(io.StringIO):
 def test_output_without_room_is_an_error_only_where_it_is_what_was_wanted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
 ) -> None:
-    monkeypatch.setattr("sft.cli._experiment", lambda *_: None)
+    monkeypatch.setattr("sft.sweep.single.load_experiment", lambda *_: None)
     monkeypatch.setattr("sft.cli._run", lambda *_: typer.echo("Run: the folder"))
     monkeypatch.setattr(sys, "stdout", RedactingStream(Full()))
     assert run_command(arguments) == code
@@ -150,11 +150,11 @@ def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("where", ["sft.cli._run", "sft.cli._experiment", "sft.cli.app"])
+@pytest.mark.parametrize("where", ["sft.cli._run", "sft.sweep.single.load_experiment", "sft.cli.app"])
 def test_ctrl_c_is_one_line_wherever_it_comes(
     where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sft.cli._experiment", lambda *_: None)
+    monkeypatch.setattr("sft.sweep.single.load_experiment", lambda *_: None)
     monkeypatch.setattr(where, interrupted)
     assert run_command(["evaluate", "mine.json"]) == 130
     assert capsys.readouterr().err.strip() == "Interrupted (Ctrl-C)"

@@ -174,6 +174,8 @@ def generation_problems(args: Mapping[str, Any]) -> list[Problem]:
     sequences = args.get("num_return_sequences")
     if isinstance(sequences, int) and sequences > 1:
         problems.append(Problem(f"{where}.num_return_sequences", not_allowed(sequences, "each row gets one answer")))
+    if args.get("stop_strings") is not None:
+        problems.append(Problem(f"{where}.stop_strings", "is a key of its own: give inference.stop_strings, a list"))
     return problems
 
 

@@ -17,7 +17,11 @@ from sft.config.arguments import (
     quantization_problems,
     translate_trainer_args,
 )
-from sft.config.phrases import listed, not_allowed, quoted, shown
+from sft.config.calibration import SETTINGS, USED
+from sft.config.constrain import constrain_problems
+from sft.config.phrases import fits, listed, not_allowed, quoted, shown
+from sft.config.prompting import PromptingConfig
+from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.errors import Problem
 
@@ -26,9 +30,29 @@ NameChecks = Mapping[str, Callable[[str], str | None]]
 
 _CLASSIFICATION_ONLY: Mapping[str, Any] = {
     "dataset.labels": None, "prompting.verbalizers": None, "inference.label_scoring": "sum",
+    "inference.calibration_args": None,
 }  # fmt: skip
 _LONGEST_PLUG = 500
-_GENERATION_ONLY: Mapping[str, Any] = {"inference.generation_args": {}, "evaluation.tokenizer_name": None}
+_GENERATION_ONLY: Mapping[str, Any] = {
+    "inference.generation_args": {}, "inference.stop_strings": [], "inference.constrain": None,
+    "evaluation.tokenizer_name": None,
+}  # fmt: skip
+_MULTILABEL_ONLY: Mapping[str, Any] = {
+    "dataset.label_separator": ",", "prompting.yes_no": ["yes", "no"],
+    "prompting.question": PromptingConfig.model_fields["question"].default,
+}  # fmt: skip
+_IDLE: Mapping[str, Mapping[str, Any]] = {
+    "classification": {**_GENERATION_ONLY, **_MULTILABEL_ONLY},
+    "generation": {**_CLASSIFICATION_ONLY, **_MULTILABEL_ONLY},
+    "multilabel": _GENERATION_ONLY,
+}
+# What questions about single labels cannot be given, and why.
+_NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
+    "inference.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
+    "training.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
+    "inference.calibration_args": (None, "a threshold is chosen on the shots instead"),
+    "inference.label_scoring": ("sum", "yes and no are compared as they are"),
+}
 
 
 def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -53,9 +77,12 @@ def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]
         *adapter_problems(section(data, "adapter")),
         *quantization_problems(section(data, "model", "quantization")),
         *generation_problems(section(data, "inference", "generation_args")),
+        *_answer_problems(section(data, "inference")),
         *translate_trainer_args(section(data, "training", "trainer_args")).problems,
         *_name_problems(data, names),
         *_label_problems(data),
+        *_calibration_problems(data),
+        *_multilabel_problems(data),
         *_other_problems(data),
     ]
 
@@ -63,9 +90,7 @@ def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]
 def config_notices(data: Mapping[str, Any]) -> list[str]:
     """What is worth a word though it is no problem: renamed arguments, keys that have no effect."""
     kind = value_at(data, "dataset.task_type")
-    idle: Mapping[str, Any] = {}
-    if kind in ("generation", "classification"):
-        idle = _CLASSIFICATION_ONLY if kind == "generation" else _GENERATION_ONLY
+    idle = _IDLE.get(kind, {}) if isinstance(kind, str) else {}
     return [
         *translate_trainer_args(section(data, "training", "trainer_args")).notices,
         *(
@@ -73,7 +98,27 @@ def config_notices(data: Mapping[str, Any]) -> list[str]:
             for path, default in idle.items()
             if value_at(data, path, default) != default
         ),
+        *_calibration_notices(section(data, "inference", "calibration_args")),
+        *_selection_notices(section(data, "inference")),
     ]
+
+
+def _selection_notices(inference: Mapping[str, Any]) -> Iterator[str]:
+    if inference.get("icl_selection") == "nearest" and inference.get("random_icl"):
+        yield 'inference.random_icl has no effect: icl_selection is "nearest", which chooses for each row'
+
+
+def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
+    name = given.get("calibration_fn")
+    if not isinstance(name, str):
+        return
+    where = "inference.calibration_args"
+    current = RENAMED_CALIBRATIONS.get(name, name)
+    if current != name:
+        yield f"{where}.calibration_fn: {quoted(name)} is now called {quoted(current)}"
+    if current in USED:
+        idle = [key for key in given if key in SETTINGS and key not in USED[current]]
+        yield from (f"{where}.{key} has no effect: calibration_fn is {quoted(current)}" for key in idle)
 
 
 def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Problem]:
@@ -87,6 +132,14 @@ def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Probl
                 yield Problem(where, not_allowed(name, 'a name, or "module:function"'))
             elif trouble := problem_of(name):
                 yield Problem(where, trouble)
+
+
+def _answer_problems(inference: Mapping[str, Any]) -> Iterator[Problem]:
+    """Texts that end a generated answer, and what it is held to."""
+    stops = inference.get("stop_strings")
+    if isinstance(stops, list) and "" in stops:
+        yield Problem("inference.stop_strings", "an empty text would end every answer before it begins")
+    yield from constrain_problems(inference.get("constrain"), section(inference, "generation_args"))
 
 
 def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -108,6 +161,27 @@ def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("prompting.verbalizers", f"lacks a text for {listed(missing)}")
         if unknown := [label for label in verbalizers if label not in known]:
             yield Problem("prompting.verbalizers", f"{listed(unknown)}: not among dataset.labels")
+
+
+def _calibration_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    given = value_at(data, "inference.calibration_args.gamma_range")
+    numbers = isinstance(given, list) and len(given) == 2 and all(fits(one, ("float",)) for one in given)
+    if numbers and not given[0] < given[1]:
+        where = "inference.calibration_args.gamma_range"
+        yield Problem(where, not_allowed(given, "the least strength first, then a larger one"))
+
+
+def _multilabel_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    words = value_at(data, "prompting.yes_no")
+    if isinstance(words, list) and len(words) == 2 and all(isinstance(word, str) for word in words):
+        said = {word.strip() for word in words}  # white space around an answer does not tell it apart
+        if len(said) < 2 or "" in said:
+            yield Problem("prompting.yes_no", not_allowed(words, "two different words"))
+    if value_at(data, "dataset.task_type") != "multilabel":
+        return
+    for path, (only, why) in _NOT_IN_MULTILABEL.items():
+        if value_at(data, path, only) != only:
+            yield Problem(path, f'is not possible when dataset.task_type is "multilabel": {why}')
 
 
 def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -22,10 +22,13 @@ class DatasetConfig(Section):
     validation_split: str | None = Field(
         default=None, description="When named, it is evaluated too, and the report picks the best on it."
     )
-    task_type: Literal["generation", "classification"] = Field(description="What the answers are.")
+    task_type: Literal["generation", "classification", "multilabel"] = Field(
+        description="What the answers are: free text, one label a row, or any number of labels a row."
+    )
     shots: Count | Literal["all"] = Field(
         default=0,
-        description="Labelled rows to train on: per label for classification, in total for generation. 0: zero-shot, "
+        description="Labelled rows to train on: per label for classification (for multilabel, rows that have it), in "
+        "total for generation. 0: zero-shot, "
         'no adapter and no training. "all": the whole train split.',
     )
     max_n_test: PositiveCount | None = Field(
@@ -35,4 +38,7 @@ class DatasetConfig(Section):
     labels: Names | None = Field(
         default=None,
         description="The labels, in order. Default: the ClassLabel names, else the sorted labels of the train split.",
+    )
+    label_separator: Annotated[str, Field(min_length=1)] = Field(
+        default=",", description="Multilabel: what stands between a row's labels, where they are one text and no list."
     )

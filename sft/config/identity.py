@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sft.config.arguments import translate_trainer_args
+from sft.config.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
 from sft.config.paths import PATH_FIELDS, is_pattern
 from sft.config.plugs import plug_content
 from sft.config.schema import Endpoint, ExperimentConfig
@@ -28,18 +29,31 @@ Source = Literal["shots", "icl", "init", "training"]
 _LOGGING_ARGUMENTS = re.compile(
     r"^(output_dir|run_name|report_to|disable_tqdm|log_level.*|logging_.*|push_to_hub.*|hub_.*|project|trackio_.*)$"
 )
+_ONLY_GENERATION = (
+    "prompting.max_output_length", "inference.generation_args", "inference.stop_strings", "inference.constrain",
+    "evaluation.tokenizer_name",
+)  # fmt: skip
+_ONLY_MULTILABEL = ("dataset.label_separator", "prompting.question", "prompting.yes_no")
 # Settings without an effect, whatever else the config says.
 _IDLE_IN = {
-    "classification": ("prompting.max_output_length", "inference.generation_args", "evaluation.tokenizer_name"),
+    "classification": (*_ONLY_GENERATION, *_ONLY_MULTILABEL),
+    "multilabel": (*_ONLY_GENERATION, "evaluation.ece_bins", "evaluation.ece_norm"),
     "generation": (
-        "dataset.labels", "prompting.verbalizers", "inference.label_scoring", "evaluation.ece_bins",
-        "evaluation.ece_norm",
+        *_ONLY_MULTILABEL,
+        "dataset.labels", "prompting.verbalizers", "inference.label_scoring", "inference.calibration_args",
+        "evaluation.ece_bins", "evaluation.ece_norm",
     ),
     "train": ("dataset.test_split", "dataset.validation_split", "dataset.max_n_test"),
 }  # fmt: skip
 # The tokenizer is also the one that trains, and no prompt is longer than what will be judged.
 _INFERENCE_IN_TRAINING = ("tokenizer_name", "max_seq_length")
-_PLUGS = ("lora.init_lora_weights", "adapter.init_lora_weights", "training.method", "evaluation.metrics")
+_PLUGS = (
+    "lora.init_lora_weights", "adapter.init_lora_weights", "training.method", "inference.icl_selection",
+    "inference.calibration_args.calibration_fn", "evaluation.metrics",
+)  # fmt: skip
+# Ways to choose examples that say what would be so without them, and the one that draws nothing.
+_USUAL_SELECTIONS = {"classification": ("balanced",), "generation": ("random", "balanced"), "multilabel": ()}
+_NEAREST = "nearest"
 _EVALUATE = "evaluate:"
 
 
@@ -49,9 +63,15 @@ def trains(config: ExperimentConfig, endpoint: Endpoint) -> bool:
 
 
 def uses_shots(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether shots are drawn: to be trained on, or to be shown as in-context examples."""
-    shown = config.dataset.shots != 0 and _shows_examples(config, endpoint) and _pool(config) == "shots"
-    return trains(config, endpoint) or shown
+    """Whether shots are drawn: to be trained on, to be shown as in-context examples, or to choose a threshold on."""
+    shown = _shows_examples(config, endpoint) and _pool(config) == "shots"
+    used = shown or trains(config, endpoint) or chooses_threshold(config, endpoint)
+    return config.dataset.shots != 0 and used
+
+
+def chooses_threshold(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    """Whether the shots decide from which probability on a label applies."""
+    return config.dataset.task_type == "multilabel" and endpoint != "train" and config.dataset.shots != 0
 
 
 def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[Source]:
@@ -64,7 +84,8 @@ def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[So
     used: set[Source] = {"init", "training"} if trained else set()
     if uses_shots(config, endpoint):
         used.add("shots")
-    if in_training or _shows_examples(config, endpoint):
+    drawn = _shows_examples(config, endpoint) and _selection(config) != _NEAREST
+    if in_training or drawn or calibration_draws(config, endpoint):
         used.add("icl")
     return frozenset(used)
 
@@ -93,6 +114,14 @@ def identity(config: ExperimentConfig, endpoint: Endpoint, seed: int | None) -> 
     return value
 
 
+def calibration_draws(config: ExperimentConfig, endpoint: Endpoint) -> bool:
+    """Whether the result follows words or labelled rows that a calibration draws."""
+    if endpoint == "train" or config.inference is None or config.dataset.task_type != "classification":
+        return False
+    calibration = config.inference.calibration_args
+    return calibration is not None and calibration.draws
+
+
 def _shows_examples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
     return endpoint != "train" and config.inference is not None and config.inference.icl_examples > 0
 
@@ -101,6 +130,10 @@ def _samples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
     if endpoint == "train" or config.inference is None or config.dataset.task_type != "generation":
         return False
     return bool(config.inference.generation_args.get("do_sample", False))
+
+
+def _selection(config: ExperimentConfig) -> str | None:
+    return config.inference.icl_selection if config.inference is not None else None
 
 
 def _pool(config: ExperimentConfig) -> str:
@@ -124,9 +157,23 @@ def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
     for optional in ("evaluation", "seeds", *(["inference"] if endpoint == "train" else [])):
         if not sections.get(optional, True):
             del sections[optional]
+    _without_idle_calibration(sections)
     _under_current_names(sections)
     _by_content(sections)
     return sections
+
+
+def _without_idle_calibration(sections: dict[str, Any]) -> None:
+    """Leave out, in place, the settings that the calibration does not follow, or that say its default."""
+    given = sections.get("inference", {}).get("calibration_args")
+    if given is None or (name := given["calibration_fn"]) not in USED:
+        return
+    defaults = {"num_train_samples": TRAIN_SAMPLES, **({"num_estimations": DOMAIN_PROBES} if "domain" in name else {})}
+    sections["inference"]["calibration_args"] = {
+        key: value
+        for key, value in given.items()
+        if key == "calibration_fn" or (key in USED[name] and defaults.get(key) != value)
+    }
 
 
 def _used_sections(config: ExperimentConfig, endpoint: Endpoint) -> set[str]:
@@ -149,9 +196,13 @@ def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
     if not uses_shots(config, endpoint):
         yield "dataset.shots"
     if not _shows_examples(config, endpoint):
-        yield from ("inference.random_icl", "inference.icl_pool")
+        yield from ("inference.random_icl", "inference.icl_pool", "inference.icl_selection")
     elif _pool(config) == "shots" or not uses_shots(config, endpoint):
         yield "inference.icl_pool"  # the only one there is, or the default
+    if _selection(config) in _USUAL_SELECTIONS[config.dataset.task_type]:
+        yield "inference.icl_selection"
+    if _selection(config) == _NEAREST:
+        yield "inference.random_icl"  # each row has its own in any case
     used = random_sources(config, endpoint)
     yield from (f"seeds.{source}" for source in type(config.seeds).model_fields if source not in used)
 
@@ -207,8 +258,11 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
 def _plugs(sections: dict[str, Any]) -> Iterator[str]:
     """The names of plugs, the user's own among them."""
     for path in _PLUGS:
-        section, _, key = path.partition(".")
-        given = sections.get(section, {}).get(key)
+        *place, key = path.split(".")
+        section = sections
+        for part in place:
+            section = section.get(part) or {}
+        given = section.get(key)
         yield from (name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str))
 
 

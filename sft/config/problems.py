@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sft.config.phrases import choices_phrase, either, not_allowed, shown
+from sft.config.phrases import choices_phrase, either, listed, not_allowed, shown
 from sft.config.schema import ExperimentConfig
 from sft.config.suggestions import unknown_key
 from sft.errors import Problem
@@ -29,8 +29,9 @@ def schema_problems(error: ValidationError, data: Mapping[str, Any]) -> list[Pro
     """One problem for each key that pydantic complains of."""
     kinds: dict[tuple[str, ...], str] = {}
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
-        path = tuple(_key_path(entry["loc"], data, missing=entry["type"] == "missing"))
-        kinds.setdefault(path, entry["type"])
+        missing = entry["type"] == "missing" and isinstance(entry["loc"][-1], str)  # else a list is too short
+        path = tuple(_key_path(entry["loc"], data, missing))
+        kinds.setdefault(path, "missing" if missing else entry["type"].replace("missing", "too_short"))
     problems: list[Problem] = []
     told: Counter[tuple[str, ...]] = Counter()
     for path, kind in kinds.items():
@@ -67,7 +68,8 @@ def _phrase(kind: str, path: Sequence[str], data: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"is missing: {possible(node, None)}"
     if kind == "extra_forbidden":
-        return unknown_key(path, _schema_at(path[:-1]).get("properties", {}))
+        keys = (member["properties"] for member in _members(_schema_at(path[:-1])) if "properties" in member)
+        return unknown_key(path, next(keys, {}))
     given = _value_at(path, data)
     return not_allowed(given, possible(node, given))
 
@@ -94,7 +96,8 @@ def _schema_at(path: Sequence[str]) -> Schema:
 
 def _child(node: Schema, part: str) -> Schema | None:
     if part.startswith("["):
-        items: Schema | None = node.get("items")
+        place, fixed = int(part[1:-1]), node.get("prefixItems", ())
+        items: Schema | None = fixed[place] if place < len(fixed) else node.get("items")
         return items
     if part in node.get("properties", {}):
         child: Schema = node["properties"][part]
@@ -133,7 +136,10 @@ def _member_phrase(member: Schema) -> str:
     if kind in ("integer", "number"):
         return _TYPES[kind] + _range(member)
     if kind == "string":
-        return "a text that is not empty" if member.get("minLength") else "a text"
+        such = f" such as {listed(member['examples'])}" if "pattern" in member and "examples" in member else ""
+        return "a text that is not empty" if member.get("minLength") else f"a text{such}"
+    if kind == "array" and "prefixItems" in member:
+        return f"a list of {len(member['prefixItems'])} numbers"
     if kind == "array":
         filled = " with at least one entry" if member.get("minItems") else ""
         return f"a list{_of(member.get('items'))}{filled}"

@@ -26,6 +26,13 @@ class PromptingConfig(Section):
         "never cut.",
     )
     verbalizers: dict[str, str] | None = Field(default=None, description="Text that stands for a label: {label: text}.")
+    question: Annotated[str, Field(pattern=r"\{label\}")] = Field(
+        default='Does the label "{label}" apply?',
+        description="Multilabel: what is asked about each label, after the row's own text.",
+    )
+    yes_no: tuple[str, str] = Field(
+        default=("yes", "no"), strict=False, description="Multilabel: the answers to the question."
+    )
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Further variables of the chat template, such as enable_thinking."
     )

@@ -24,7 +24,9 @@ class SeedsConfig(Section):
     """Overrides of single sources of randomness; what is not given follows the run's seed."""
 
     shots: Seed | None = Field(default=None, description="Which rows are drawn as shots.")
-    icl: Seed | None = Field(default=None, description="Which in-context examples are drawn, and their order.")
+    icl: Seed | None = Field(
+        default=None, description="Which in-context examples are drawn, and what a calibration draws."
+    )
     init: Seed | None = Field(default=None, description="The adapter's random initialisation.")
     training: Seed | None = Field(default=None, description="Order of the rows and dropout in training.")
 

@@ -9,12 +9,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from sft.config.calibration import CalibrationConfig
+from sft.config.inference import ConstrainConfig
 from sft.config.library import generation_arguments, peft_arguments, trainer_arguments
 from sft.config.phrases import LONGEST_KEY, near
 from sft.config.schema import ExperimentConfig
 
 MANY_KEYS = 20
-_NOT_YET = {"inference.calibration_args": "calibration is not available in this version"}
 
 
 def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
@@ -25,8 +26,6 @@ def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
     *place, key = path
     names = sorted(known)
     here = ".".join(place)
-    if reason := _NOT_YET.get(".".join(path)):
-        return f"unknown key: {reason}"
     if longer := [name for name in names if name.endswith(f"_{key}")]:
         return f'unknown key; did you mean "{longer[-1]}"?'  # batch_size: per_device_train_batch_size
     if elsewhere := [other for other in _places().get(key, ()) if other != here]:
@@ -60,6 +59,8 @@ def _places() -> dict[str, list[str]]:
         for section in _sections(field.annotation):
             sections[name] = _names(section)
     sections["model.quantization"] = ("config_class",)
+    sections["inference.constrain"] = _names(ConstrainConfig)
+    sections["inference.calibration_args"] = _names(CalibrationConfig)
     own = dict(sections)
     libraries: dict[str, Iterable[str]] = {
         "lora": peft_arguments("LORA"),

@@ -19,7 +19,8 @@ class TrainingConfig(Section):
     method: str = Field(default="sft", description='Training method: a name of our registry or "module:function".')
     icl_examples: Count = Field(
         default=0,
-        description="In-context examples in each training prompt: per label for classification, else in total.",
+        description="In-context examples in each training prompt, always balanced: per label for classification, else "
+        "in total.",
     )
     random_icl: bool = Field(default=False, description="Draw the in-context examples anew for every row.")
     trainer_args: dict[str, Any] = Field(

@@ -10,15 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from sft.config.calibration import SETTINGS, USED
 from sft.config.schema import ExperimentConfig
 
 ABSENT = "-"
 _NOT_SETTINGS = ("name", "description", "$schema", "seed", "training.trainer_args.output_dir")
 _TRAINING_ONLY = ("lora.", "adapter.", "training.")
+_CALIBRATION = "inference.calibration_args."
+_CALIBRATION_NAME = f"{_CALIBRATION}calibration_fn"
 _SHORT_NAMES = {
+    _CALIBRATION_NAME: "calibration",
     "dataset.shots": "shots",
     "dataset.path": "data",
     "inference.icl_examples": "icl",
+    "inference.icl_selection": "selection",
     "training.icl_examples": "train icl",
     "lora.init_lora_weights": "init",
     "model.name": "model",
@@ -59,11 +64,19 @@ def settings(config: ExperimentConfig) -> dict[str, Any]:
             data[section.rstrip(".")] = None
     flat: dict[str, Any] = {}
     _flatten(data, "", flat)
-    return {key: value for key, value in flat.items() if key not in _NOT_SETTINGS}
+    return {key: value for key, value in flat.items() if key not in _NOT_SETTINGS and _is_followed(key, flat)}
 
 
 def _is_used(key: str, flat: Mapping[str, Any]) -> bool:
+    if key.startswith(_CALIBRATION) and key != _CALIBRATION_NAME:
+        return _CALIBRATION_NAME in flat and _is_followed(key, flat)
     return not (key.startswith(_TRAINING_ONLY) and flat.get("dataset.shots") == 0)
+
+
+def _is_followed(key: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a setting is none of a calibration that does without it: those would be columns that say nothing."""
+    setting = key.removeprefix(_CALIBRATION)
+    return setting not in SETTINGS or setting in USED.get(flat.get(_CALIBRATION_NAME, ""), SETTINGS)
 
 
 def _comparable(value: Any) -> tuple[bool, Any]:

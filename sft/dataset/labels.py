@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sft.config.schema import ExperimentConfig
+from sft.dataset.label_sets import label_sets, set_names
 from sft.dataset.load import Splits
 from sft.errors import DataError
 from sft.log import get_logger
@@ -31,19 +32,32 @@ def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]
     """
     column = config.prompting.output_column
     labels = config.dataset.labels or _names(splits, column) or _observed(config, splits)
-    if len(labels) < 2:
+    if len(labels) < 2 and not (labels and config.dataset.task_type == "multilabel"):
         raise DataError(
             f'{config.dataset.path}: column "{column}" has fewer than two labels ({", ".join(labels) or "none"}); '
             "a classification needs two or more"
         )
     for role, rows in splits.named().items():
-        _check_known(answers(rows, column, f"{config.dataset.path} ({role})"), labels, role, config)
+        found = labels_of(rows, config, f"{config.dataset.path} ({role})")
+        _check_known([label for those in found for label in those], labels, role, config)
     if all(label.lstrip("-").isdigit() for label in labels) and config.prompting.verbalizers is None:
         log.warning(
             "The labels are bare numbers (%s): give the model words for them with prompting.verbalizers",
             ", ".join(labels[:5]),
         )
     return tuple(labels)
+
+
+def labels_of(rows: Dataset, config: ExperimentConfig, where: str) -> list[list[str]]:
+    """Each row's labels: one for classification, any number for multilabel.
+
+    Raises:
+        DataError: a row without the one label, or no row with any.
+    """
+    column = config.prompting.output_column
+    if config.dataset.task_type == "multilabel":
+        return label_sets(rows, column, config.dataset.label_separator, where)
+    return [[text] for text in answers(rows, column, where)]
 
 
 def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
@@ -71,7 +85,7 @@ def answers(rows: Dataset, column: str, where: str) -> list[str]:
     Raises:
         DataError: an answer is missing (empty cell, None, or -1 in a ClassLabel column).
     """
-    names = _class_names(rows, column)
+    names = class_names(rows, column)
     texts = [_text(value, names) for value in rows[column][:]]
     missing = [index for index, text in enumerate(texts) if text is None]
     if len(missing) == len(texts):
@@ -96,15 +110,15 @@ def _text(value: Any, names: Sequence[str] | None) -> str | None:
     return str(value)
 
 
-def _class_names(rows: Dataset, column: str) -> list[str] | None:
-    feature = rows.features.get(column)
-    names = getattr(feature, "names", None)
-    return list(names) if names else None
+def class_names(rows: Dataset, column: str) -> list[str] | None:
+    """The names of a column of ClassLabels, or of lists of them."""
+    names = getattr(rows.features.get(column), "names", None)
+    return list(names) if names else set_names(rows, column)
 
 
 def _names(splits: Splits, column: str) -> list[str] | None:
     for rows in splits.named().values():
-        if names := _class_names(rows, column):
+        if names := class_names(rows, column):
             return names
     return None
 
@@ -118,8 +132,8 @@ def _observed(config: ExperimentConfig, splits: Splits) -> list[str]:
         log.warning(
             "The labels are taken from the test split, since no train split was opened: set dataset.labels to be sure"
         )
-    found = set(answers(rows, config.prompting.output_column, f"{config.dataset.path} ({source})"))
-    return sorted(found, key=_sort_key)
+    found = labels_of(rows, config, f"{config.dataset.path} ({source})")
+    return sorted({label for those in found for label in those}, key=_sort_key)
 
 
 def _sort_key(label: str) -> tuple[int, float, str]:

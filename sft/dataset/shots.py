@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,7 @@ class Shots:
 
     Args:
         indices: row numbers in the train split, in rounds of one per label.
-        per_label: how many there are of each label (classification), else empty.
+        per_label: how many there are of each label, empty for generation.
         requested: what the config asked for.
     """
 
@@ -49,13 +49,41 @@ def draw_shots(answers: Sequence[str], labels: Sequence[str] | None, count: int 
     groups: dict[str, list[int]] = defaultdict(list)
     for index, answer in enumerate(answers):
         groups[answer if labels is not None else ""].append(index)
-    names = list(labels) if labels is not None else [""]
-    chosen = {name: _seeded_order(groups[name], f"{seed}:{name}") for name in names}
-    if count != "all":
-        _warn_of_shortfall({name: len(rows) for name, rows in chosen.items()}, count)
-        chosen = {name: rows[:count] for name, rows in chosen.items()}
+    chosen = _chosen(groups, list(labels) if labels is not None else [""], count, seed)
     per_label = {name: len(rows) for name, rows in chosen.items()} if labels is not None else {}
     return Shots(tuple(_in_rounds(list(chosen.values()))), per_label, count)
+
+
+def draw_shots_of_sets(
+    sets: Sequence[Collection[str]], labels: Sequence[str], count: int | Literal["all"], seed: int
+) -> Shots:
+    """Draw `count` rows that have each label, or all rows. A row that has several counts for each of them.
+
+    So there are at most `count` times the labels, and of a label that often stands beside others more than `count`.
+    Rows without labels are among `"all"` only.
+
+    Args:
+        sets: each train row's labels.
+        labels: all of them.
+        count: rows per label.
+        seed: of the draw.
+    """
+    groups = {label: [index for index, those in enumerate(sets) if label in those] for label in labels}
+    if count == "all":
+        groups[""] = [index for index, those in enumerate(sets) if not those]
+    rows = tuple(dict.fromkeys(_in_rounds(list(_chosen(groups, list(groups), count, seed).values()))))
+    return Shots(rows, {label: sum(label in sets[row] for row in rows) for label in labels}, count)
+
+
+def _chosen(
+    groups: Mapping[str, Sequence[int]], names: Sequence[str], count: int | Literal["all"], seed: int
+) -> dict[str, list[int]]:
+    """Of each group `count` rows, or all, in a seeded order."""
+    chosen = {name: _seeded_order(groups.get(name, ()), f"{seed}:{name}") for name in names}
+    if count == "all":
+        return chosen
+    _warn_of_shortfall({name: len(rows) for name, rows in chosen.items()}, count)
+    return {name: rows[:count] for name, rows in chosen.items()}
 
 
 def _seeded_order(rows: Sequence[int], seed: str) -> list[int]:

@@ -5,23 +5,29 @@ Knows no prompts and no model.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from sft.config.experiment import Experiment
 from sft.config.identity import identity, uses_shots
 from sft.config.schema import ExperimentConfig
-from sft.dataset.labels import answers, discover_labels, label_texts
+from sft.dataset.labels import class_names, discover_labels, label_texts, labels_of
 from sft.dataset.load import Splits, check_columns, load_splits, sample_rows
-from sft.dataset.shots import Shots, draw_shots
+from sft.dataset.shots import Shots, draw_shots, draw_shots_of_sets
 from sft.errors import DataError
+from sft.evaluation.multilabel import membership, set_text
 from sft.io import canonical_json, digest, hash_path
 from sft.log import get_logger
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from numpy.typing import NDArray
 
 log = get_logger(__name__)
 
@@ -32,7 +38,8 @@ class LabelledRows:
 
     Args:
         rows: the table.
-        answers: label (classification) or reference text of each row.
+        answers: label (classification), set of labels (multilabel, see `sft.evaluation.multilabel`) or reference text
+            of each row.
         shown: what the model reads and writes for each answer: the label's verbalizer, else the answer.
     """
 
@@ -70,6 +77,34 @@ class Task:
     train_rows: Dataset | None
     judged: dict[str, LabelledRows]
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row has any number of labels, each of which is asked for by a question of its own."""
+        return self.experiment.config.dataset.task_type == "multilabel"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of the scores stand for: the labels, or yes and no to each in turn; none for generation."""
+        if not self.multilabel:
+            return self.labels or ()
+        return tuple(
+            f"{label}: {word}" for label in self.labels or () for word in self.experiment.config.prompting.yes_no
+        )
+
+    def own_column(self, answer: str) -> str:
+        """The column of the scores that a row's answer is; of several labels, the first question's."""
+        if not self.multilabel:
+            return answer
+        return self.columns[0 if (self.labels or ("",))[0] in json.loads(answer) else 1]
+
+    def truth(self, rows: LabelledRows) -> NDArray[Any]:
+        """The rows' own labels: as columns of the scores [N], or for multilabel which apply [N, L]."""
+        labels = self.labels or ()
+        if self.multilabel:
+            return membership(rows.answers, labels)
+        places = {label: column for column, label in enumerate(labels)}
+        return np.array([places[answer] for answer in rows.answers], dtype=np.int64)
+
     @cached_property
     def train(self) -> LabelledRows | None:
         """The train split. Its answers are read on first use: a zero-shot run does without them.
@@ -92,10 +127,15 @@ class Task:
         count = config.dataset.shots
         if count == 0 or not uses_shots(config, self.experiment.endpoint) or self.train is None:
             return Shots((), {}, count)
-        shots = draw_shots(self.train.answers, self.labels, count, self.experiment.seed_of("shots"))
+        shots = self._drawn(self.train.answers, count, self.experiment.seed_of("shots"))
         if not len(shots):
             raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from")
         return shots
+
+    def _drawn(self, answers: Sequence[str], count: int | Literal["all"], seed: int) -> Shots:
+        if self.multilabel:
+            return draw_shots_of_sets([json.loads(text) for text in answers], self.labels or (), count, seed)
+        return draw_shots(answers, self.labels, count, seed)
 
 
 def open_task(experiment: Experiment) -> Task:
@@ -105,9 +145,10 @@ def open_task(experiment: Experiment) -> Task:
         DataError: what is wrong with the data, in one line.
     """
     config = experiment.config
-    classifies = config.dataset.task_type == "classification"
+    classifies = config.dataset.task_type != "generation"
     judged = [] if experiment.endpoint == "train" else ["test", "validation"]
-    needs_train = experiment.trains or _draws_examples(experiment)
+    needs_train = experiment.trains or _draws_examples(experiment) or calibration_rows(experiment) > 0
+    needs_train = needs_train or uses_shots(config, experiment.endpoint)
     splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, ["train"])
     read = splits if needs_train or _labels_come_from_train(config, splits) else replace(splits, train=None)
     for rows in read.named().values():
@@ -144,6 +185,15 @@ def train_key(config: ExperimentConfig) -> str:
     return digest(canonical_json([data["path"], data.get("args"), data.get("train_split")]), 16)
 
 
+def calibration_rows(experiment: Experiment) -> int:
+    """How many labelled rows a calibration learns from, as the config says; 0 for none."""
+    config = experiment.config
+    if experiment.endpoint == "train" or config.inference is None or config.dataset.task_type != "classification":
+        return 0
+    calibration = config.inference.calibration_args
+    return 0 if calibration is None else calibration.train_samples
+
+
 def _draws_examples(experiment: Experiment) -> bool:
     inference = experiment.config.inference
     return experiment.endpoint != "train" and inference is not None and inference.icl_examples > 0
@@ -160,11 +210,10 @@ def _say_that_shots_are_unused(experiment: Experiment) -> None:
 
 def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
     """Whether only the train split's answers can say which labels there are."""
-    if config.dataset.task_type != "classification" or config.dataset.labels:
+    if config.dataset.task_type == "generation" or config.dataset.labels:
         return False
     judged = replace(splits, train=None).named().values()
-    features = [rows.features.get(config.prompting.output_column) for rows in judged]
-    return not any(getattr(feature, "names", None) for feature in features)
+    return not any(class_names(rows, config.prompting.output_column) for rows in judged)
 
 
 def _check_columns(rows: Dataset, config: ExperimentConfig) -> None:
@@ -179,9 +228,13 @@ def _pairs(labels: tuple[str, ...] | None, texts: tuple[str, ...] | None) -> dic
 def _labelled(config: ExperimentConfig, rows: Dataset, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
     _check_columns(rows, config)
     where = f"{config.dataset.path} ({role})"
-    texts = answers(rows, config.prompting.output_column, where)
-    if shown_for is not None and (unknown := sorted(set(texts) - set(shown_for))):
+    found = labels_of(rows, config, where)
+    if shown_for is not None and (unknown := sorted({label for those in found for label in those} - set(shown_for))):
         raise DataError(f'{where} has the label "{unknown[0]}", which is not among those known; set dataset.labels')
+    if config.dataset.task_type == "multilabel" and shown_for is not None:
+        sets = tuple(set_text([label for label in shown_for if label in those]) for those in found)
+        return LabelledRows(rows, sets, sets)  # never shown: what is shown is yes or no to a question
+    texts = [text for (text,) in found]
     shown = texts if shown_for is None else [shown_for[text] for text in texts]
     return LabelledRows(rows, tuple(texts), tuple(shown))
 

@@ -6,19 +6,24 @@ across the border of prompt and answer, a row's labels may differ, and such rows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sft.calibration.apply import calibrate
+from sft.calibration.arithmetic import probabilities
+from sft.calibration.base import Settings
+from sft.calibration.stored import LABEL, TRAIN, SplitScores
 from sft.config.inference import InferenceConfig
 from sft.errors import ModelError
-from sft.inference.batching import AnyBatchSize, Halved
+from sft.evaluation.multilabel import DEFAULT_THRESHOLD, best_threshold, set_texts, yes_probabilities
+from sft.inference.batching import AnyBatchSize
 from sft.inference.classification import score_labels
 from sft.inference.generation import GenerationSettings, generate
-from sft.inference.scores import LabelScores, probabilities
+from sft.inference.scores import LabelScores
 from sft.log import Progress, silent
 from sft.prompting.render import LabelledPrompt, Prompt
 
@@ -28,55 +33,92 @@ class LabelAnswers:
     """What a model says of the labels of N rows.
 
     Args:
-        predictions: the likeliest label of each row.
-        probabilities_NL: softmax of the label scores.
-        scores: everything that calibration and other normalisations need.
+        predictions: the likeliest label of each row, or its set of labels.
+        probabilities_NL: softmax of the label scores, or what a calibration made of them; of sets p(yes) to each label.
+        scored: everything that was scored, for other normalisations and calibrations.
+        fitted: what the calibration estimated on the way.
+        before: the same without the calibration; None where there is none.
     """
 
     predictions: tuple[str, ...]
     probabilities_NL: NDArray[np.float64]
-    scores: LabelScores
+    scored: SplitScores
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+    before: LabelAnswers | None = None
 
 
-def classify(
+def decide(scored: SplitScores, labels: Sequence[str], config: InferenceConfig) -> LabelAnswers:
+    """Predictions and probabilities from scores, calibrated as the config says: arithmetic only.
+
+    Args:
+        scored: the scores of a whole split.
+        labels: the L labels, in the order of the scores' columns.
+        config: kind of score and calibration.
+
+    Raises:
+        UserError: a calibration that is not possible with these scores.
+    """
+    scores_NL = scored.scores(config.label_scoring)
+    plain = LabelAnswers(best_labels(scores_NL, labels), probabilities(scores_NL), scored)
+    given = config.calibration_args
+    if given is None:
+        return plain
+    settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
+    found = calibrate(given.calibration_fn, scored.evidence(config.label_scoring, settings))
+    predictions = best_labels(found.probabilities_NL, labels)
+    return LabelAnswers(predictions, found.probabilities_NL, scored, found.fitted, plain)
+
+
+def decide_sets(scored: SplitScores, labels: Sequence[str]) -> LabelAnswers:
+    """The labels that apply to each row: those whose yes is likely enough; arithmetic only.
+
+    The threshold is the best in macro-F1 on the labelled rows that were scored with them, else 0.5.
+
+    Args:
+        scored: the scores of yes and no to each label, C = 2 L columns.
+        labels: the L labels.
+
+    Returns:
+        Sets of labels as text, and p(yes) [N, L]: the rows do not sum to one.
+    """
+    tensors = scored.tensors
+    yes_NL, threshold = yes_probabilities(tensors["sum_logprob"]), DEFAULT_THRESHOLD
+    if (known := tensors.get(f"{TRAIN}.sum_logprob")) is not None:
+        threshold = best_threshold(yes_probabilities(known), tensors[f"{TRAIN}.{LABEL}"].astype(np.bool_))
+    return LabelAnswers(set_texts(yes_NL >= threshold, labels), yes_NL, scored, {"threshold": threshold})
+
+
+def best_labels(scores_NL: NDArray[Any], labels: Sequence[str]) -> tuple[str, ...]:
+    """The label with the highest score of each row; of equal ones the first."""
+    return tuple(labels[column] for column in scores_NL.argmax(axis=1)) if len(scores_NL) else ()
+
+
+def score_prompts(
     model: Any,
     prompts: Sequence[LabelledPrompt],
-    labels: Sequence[str],
-    config: InferenceConfig,
+    labels: int,
+    batch_size: AnyBatchSize = "auto",
     progress: Progress = silent,
-    halvings: int = 0,
-) -> LabelAnswers:
-    """The label of each prompt with the highest score of the configured kind.
+) -> LabelScores:
+    """The scores of every label after every prompt.
 
     Args:
         model: a causal language model, or a PEFT model around one.
         prompts: N prompts, each with the token ids of all labels.
-        labels: the L labels, in the order of those ids.
-        config: batch size and kind of score.
+        labels: how many labels there are.
+        batch_size: prompts in a forward, or `"auto"`; halved where memory has run out before.
         progress: told of prompts scored.
-        halvings: how often memory has run out with that batch size in earlier attempts.
+
+    Raises:
+        ModelError: scores that are not numbers.
     """
-    scores = _score(model, prompts, len(labels), Halved(config.batch_size, halvings), progress)
-    return decide(scores, labels, config)
-
-
-def decide(scores: LabelScores, labels: Sequence[str], config: InferenceConfig) -> LabelAnswers:
-    """Predictions and probabilities from label scores: arithmetic only."""
-    chosen_NL = scores.scores(config.label_scoring)
-    best_N = chosen_NL.argmax(axis=1) if len(chosen_NL) else np.zeros(0, dtype=np.int64)
-    return LabelAnswers(tuple(labels[i] for i in best_N), probabilities(chosen_NL), scores)
-
-
-def _score(
-    model: Any, prompts: Sequence[LabelledPrompt], labels: int, batch_size: AnyBatchSize, progress: Progress
-) -> LabelScores:
     groups: dict[tuple[Any, ...], list[int]] = {}
     for row, prompt in enumerate(prompts):
         key = (prompt.end_tokens, *map(tuple, prompt.label_ids))
         groups.setdefault(key, []).append(row)
     sum_NL, end_NL, first_NL = (np.full((len(prompts), labels), np.nan, dtype=np.float32) for _ in range(3))
     counts_L = np.zeros(labels, dtype=np.int64)
-    done = 0
+    done, fallback = 0, None
     for rows in groups.values():
         one = prompts[rows[0]]
         part = score_labels(
@@ -89,13 +131,13 @@ def _score(
         )
         sum_NL[rows], end_NL[rows], first_NL[rows] = part.sum_logprob_NL, part.end_logprob_NL, part.first_logprob_NL
         counts_L = np.maximum(counts_L, part.token_count_L)
-        done += len(rows)
+        done, fallback = done + len(rows), fallback or part.fallback
     if not np.isfinite(sum_NL).all():
         raise ModelError(
             "the model's label scores are not numbers: its training went astray (lower "
             "training.trainer_args.learning_rate), or its dtype overflows (set model.model_args.dtype)"
         )
-    return LabelScores(sum_NL, end_NL, first_NL, counts_L)
+    return LabelScores(sum_NL, end_NL, first_NL, counts_L, fallback)
 
 
 def _part_of(progress: Progress, before: int, rows: int, all_rows: int) -> Progress:
@@ -107,6 +149,23 @@ def _part_of(progress: Progress, before: int, rows: int, all_rows: int) -> Progr
     return tell
 
 
+@dataclass(frozen=True)
+class TextAnswers:
+    """What a model wrote for N prompts.
+
+    Args:
+        predictions: the texts.
+        logprob_N: log-probability of each answer with what ended it, under the model's own distribution, in nats.
+        tokens_N: how many ids that is.
+        cut_short: how many answers ended before they met `inference.constrain`; None where nothing constrains them.
+    """
+
+    predictions: tuple[str, ...]
+    logprob_N: NDArray[np.float64]
+    tokens_N: NDArray[np.int64]
+    cut_short: int | None = None
+
+
 def complete(
     model: Any,
     tokenizer: Any,
@@ -114,8 +173,8 @@ def complete(
     settings: GenerationSettings,
     batch_size: AnyBatchSize,
     progress: Progress = silent,
-) -> tuple[str, ...]:
-    """The generated answer of each prompt as text, without control tokens and surrounding white space.
+) -> TextAnswers:
+    """The generated answer of each prompt, its text without control tokens, stop texts and surrounding white space.
 
     Args:
         model: a causal language model, or a PEFT model around one.
@@ -125,5 +184,24 @@ def complete(
         batch_size: prompts in a batch, or `"auto"`; halved where memory has run out before.
         progress: told of prompts answered.
     """
-    ids = generate(model, [prompt.ids for prompt in prompts], settings, batch_size=batch_size, progress=progress)
-    return tuple(tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids)
+    written = generate(model, [prompt.ids for prompt in prompts], settings, batch_size=batch_size, progress=progress)
+    return TextAnswers(
+        tuple(_text(tokenizer, one.ids, settings) for one in written),
+        np.array([one.logprob for one in written], dtype=np.float64),
+        np.array([one.tokens for one in written], dtype=np.int64),
+        None if settings.constraint is None else sum(not _is_whole(one.ids, settings) for one in written),
+    )
+
+
+def _is_whole(ids: Sequence[int], settings: GenerationSettings) -> bool:
+    """Whether an answer is all that the constraint asks for: neither the last token nor a stop text cut it."""
+    cut = settings.stop_texts is not None and settings.stop_texts.end(ids) is not None
+    return not cut and settings.constraint is not None and settings.constraint.is_met(ids)
+
+
+def _text(tokenizer: Any, ids: Sequence[int], settings: GenerationSettings) -> str:
+    """What the ids say, up to the first stop text."""
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    if settings.stop_texts is not None:
+        text = settings.stop_texts.cut(text)
+    return text.strip()

@@ -33,7 +33,6 @@ _CPU_TOKENS = 8192  # a larger forward only leaves the processor's caches
 _DEVICE_TOKENS = 131_072
 _CPU_BYTES = 2**30
 _SHARE = 0.4  # of free memory: the estimate leaves out the allocator's slack and the attention's own buffers
-TREE_TOKENS = 512  # in one label tree: its mask grows with their square
 _ACTIVATIONS = 24  # hidden-sized vectors alive per token in a forward without gradients, the MLP's included
 
 
@@ -77,9 +76,23 @@ class Costs:
         """A label of `tokens` ids after `context` shared ones, whose keys and values one layer at a time copies."""
         return (context + tokens) * 2 * self.cached_layer + tokens * (self.token + self.logits)
 
-    def branch(self, context: int, tokens: int) -> int:
-        """A label of `tokens` ids packed into a tree after `context` ids: none copied, but a mask of who sees whom."""
-        return tokens * (self.token + self.cached_layer + self.logits + 8 * (context + TREE_TOKENS))
+    def packed(self, prompt: int, nodes: int, before: int, others: int) -> int:
+        """A prompt of `prompt` tokens with a tree of `nodes`, packed behind `before` tokens beside some `others`."""
+        return (
+            prompt * (self.token + self.cached)
+            + self.logits
+            + (prompt + nodes) * self._seeing(before, others)
+            + (nodes * (self.token + self.cached + self.logits))
+        )
+
+    def node(self, before: int, others: int) -> int:
+        """A node of such a tree."""
+        return self.token + self.cached + self.logits + self._seeing(before, others)
+
+    @staticmethod
+    def _seeing(before: int, others: int) -> int:
+        """A token's row of the mask, and of its like in floating point."""
+        return 8 * (before + others)
 
 
 class Grant(NamedTuple):

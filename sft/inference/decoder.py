@@ -3,14 +3,13 @@
 It knows which models allow this (`obstacle` says why one does not), where adapters with virtual tokens keep them, and
 how masks and positions are made. It does not know labels.
 
-Shapes: B rows, S new tokens of a row, K tokens the cache and the new ones make together, Q tokens of a label tree,
-V vocabulary.
+Shapes: B rows, S new tokens of a row, K tokens the cache and the new ones make together, C continuations of a row, T
+tokens of a continuation or of a packed sequence, G packed sequences, V vocabulary.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +20,9 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sft.errors import ModelError
-from sft.inference.tree import LabelTree
+from sft.inference.attention import attending, blocks_of
+from sft.inference.caches import BufferCache, branched_cache, opened_cache
+from sft.inference.packing import Feed
 
 SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 TREE_ATTENTION = ("sdpa", "eager")  # implementations that take a mask of who sees whom
@@ -37,7 +38,7 @@ class Read(NamedTuple):
 
 
 class Decoder:
-    """A causal model behind `read` and `extend`.
+    """A causal model behind `packed`, `read` and `extend`, and `whole`.
 
     Args:
         model: a transformers causal model or a PEFT model around one.
@@ -46,7 +47,7 @@ class Decoder:
     Attributes:
         obstacle: why this model's cache cannot be shared among continuations, or None.
         shares_prefix: whether tokens that all prompts begin with may be read once for all.
-        sees_trees: whether continuations may be packed into one row (`extend_tree`).
+        apart: why prompts and labels cannot lie side by side in one sequence (`packed`), or None.
 
     Raises:
         ModelError: an encoder-decoder model.
@@ -70,10 +71,11 @@ class Decoder:
         self.obstacle = self._obstacle(longest, slides)
         self.shares_prefix = not slides  # padding between prefix and prompt would take up places in the window
         self._attention = getattr(self.base.config, "_attn_implementation", None)
-        modern = getattr(
-            self.base, "_supports_attention_backend", False
-        )  # such models take a mask with four axes as is
-        self.sees_trees: bool = not slides and modern and self._attention in TREE_ATTENTION
+        self.apart = self._apart(slides)
+        # eager attention adds the mask to its scores; so does torch on a CPU, and makes such a mask in every layer anew
+        plain_cpu = self.device.type == "cpu" and self.base.dtype == torch.float32
+        self._adds_masks = self._attention == "eager" or plain_cpu
+        self._splits = self._attention == "sdpa" and self.device.type == "cpu"
 
     def _obstacle(self, longest: int, slides: bool) -> str | None:
         missing = [name for name in ("past_key_values", "use_cache", "position_ids") if name not in self._accepts]
@@ -93,6 +95,14 @@ class Decoder:
         if getattr(self._adapter, "alora_invocation_tokens", None):
             return "its adapter looks for invocation tokens in the whole text"
         return None
+
+    def _apart(self, slides: bool) -> str | None:
+        if slides:
+            return "its sliding window is shorter than the prompts"
+        if self._attention not in TREE_ATTENTION:
+            return f"its attention ({self._attention}) cannot be told who sees whom"
+        # other models make their own of a mask with four axes
+        return None if getattr(self.base, "_supports_attention_backend", False) else "it takes no mask of who sees whom"
 
     def opening(self, prefix: Sequence[int]) -> DynamicCache:
         """The cache of one row that holds the adapter's virtual tokens and then `prefix` (either may be empty)."""
@@ -133,19 +143,20 @@ class Decoder:
         mask = torch.cat([read.mask_BK.repeat_interleave(count, dim=0), mask_CT.repeat(rows, 1)], dim=1)
         return self._continue(ids_CT.repeat(rows, 1), mask, branched_cache(read.cache, count), keep=ids_CT.shape[1])
 
-    def extend_tree(self, read: Read, tree: LabelTree) -> Tensor:
-        """Logits [B, Q, V] at every token of a tree after every prompt; `read` stays as it is."""
-        rows, size = read.mask_BK.shape[0], len(tree.ids_Q)
-        prompt_B1QK = read.mask_BK.bool()[:, None, None].expand(-1, 1, size, -1)
-        mask_B1QK = torch.cat([prompt_B1QK, tree.sees_QQ.expand(rows, 1, -1, -1)], dim=-1)
-        if self._attention == "eager":  # it adds the mask to its scores
+    def packing(self) -> contextlib.AbstractContextManager[None]:
+        """Call `packed` inside this, and nothing else."""
+        return attending(self.base) if self._splits else contextlib.nullcontext()
+
+    def packed(self, feed: Feed, cache: BufferCache) -> Tensor:
+        """Logits [G, reads, V] at the last tokens of packed sequences that continue `cache`."""
+        mask_G1TK = feed.sees_GTK[:, None]
+        if self._splits and feed.blocks is not None:  # the mask is not read
+            with blocks_of(feed.blocks):
+                return self._forward(feed.ids_GT, mask_G1TK, feed.positions_GT, cache, keep=feed.reads)
+        if self._adds_masks:
             shut = torch.finfo(self.base.dtype).min
-            mask_B1QK = torch.zeros(mask_B1QK.shape, dtype=self.base.dtype, device=self.device).masked_fill(
-                ~mask_B1QK, shut
-            )
-        positions_BQ = positions(read.mask_BK, 1) + 1 + tree.depth_Q
-        cache = branched_cache(read.cache, 1)
-        return self._forward(tree.ids_Q.expand(rows, -1), mask_B1QK, positions_BQ, cache, keep=size)
+            mask_G1TK = torch.zeros_like(mask_G1TK, dtype=self.base.dtype).masked_fill_(~mask_G1TK, shut)
+        return self._forward(feed.ids_GT, mask_G1TK, feed.positions_GT, cache, keep=feed.reads)
 
     def whole(self, ids_BS: Tensor, keep: int) -> Tensor:
         """Logits [B, keep, V] at the last `keep` tokens of rows of one length, without any cache or padding."""
@@ -170,57 +181,6 @@ class Decoder:
     def _keep(self, count: int) -> dict[str, int]:
         """Ask for the head on the last positions only, where the model can."""
         return {"logits_to_keep": count} if "logits_to_keep" in self._accepts else {}
-
-
-class SharedLayer(DynamicLayer):
-    """One layer's keys and values, read by `repeats` continuations of each row and changed by none.
-
-    What a forward adds is joined for that forward's attention only, so that the copies of one layer are alive at a time
-    and nothing of a label is left for the next.
-    """
-
-    def __init__(self, source: DynamicLayer, repeats: int) -> None:
-        super().__init__()
-        self._source, self._repeats = source, repeats
-        self.keys, self.values = source.keys, source.values
-        self.is_sliding, self.is_initialized = source.is_sliding, True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """The shared and the new states together, row b * repeats + c continuing row b."""
-        return self._joined(self.keys, key_states), self._joined(self.values, value_states)
-
-    def _joined(self, shared: Tensor, new: Tensor) -> Tensor:
-        rows, *rest = shared.shape
-        spread = shared[:, None].expand(rows, self._repeats, *rest)
-        parted = new.view(rows, self._repeats, *new.shape[1:])
-        return torch.cat([spread, parted], dim=-2).flatten(0, 1)
-
-    def get_seq_length(self) -> int:
-        """Tokens of the shared rows, those that slid out of a window included."""
-        return self._source.get_seq_length()
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of what `update` returns, for the mask."""
-        return self._source.get_mask_sizes(query_length)
-
-
-def branched_cache(cache: DynamicCache, repeats: int) -> DynamicCache:
-    """A cache in which each row of `cache` is continued `repeats` times; `cache` itself is never changed."""
-    branched = DynamicCache()
-    branched.layer_class_to_replicate = None
-    branched.layers = [SharedLayer(layer, repeats) for layer in cache.layers]
-    return branched
-
-
-def opened_cache(opening: DynamicCache, rows: int) -> DynamicCache:
-    """A cache of `rows` rows that all begin as the one row of `opening`, which is never changed."""
-    opened = copy.copy(opening)
-    opened.layers = [copy.copy(layer) for layer in opening.layers]
-    for layer in opened.layers:
-        if layer.is_initialized:  # views: the first update joins them with the new states in fresh memory
-            layer.keys = layer.keys.expand(rows, *layer.keys.shape[1:])
-            layer.values = layer.values.expand(rows, *layer.values.shape[1:])
-    return opened
 
 
 def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["sum", "mean", "first"]
-Floats = NDArray[np.floating[Any]]
+from sft.calibration.arithmetic import probabilities
+from sft.calibration.kinds import Kind, Parts, label_scores
+
+__all__ = ["LabelScores", "probabilities"]
 
 _NAMES = {
     "sum_logprob": "sum_logprob_NL",
@@ -32,26 +34,22 @@ class LabelScores:
         end_logprob_NL: the end-of-turn part of it alone.
         first_logprob_NL: log p(first token of the label | prompt).
         token_count_L: ids scored per label, the end of turn included, int64.
+        fallback: how they were made where the model did not allow the fast way, and why, else None. Not stored.
     """
 
     sum_logprob_NL: NDArray[np.float32]
     end_logprob_NL: NDArray[np.float32]
     first_logprob_NL: NDArray[np.float32]
     token_count_L: NDArray[np.int64]
+    fallback: str | None = None
 
     def scores(self, kind: Kind) -> NDArray[np.float32]:
         """The label scores [N, L]: the summed log-probability, its mean per scored id, or the first token's.
 
         Raises:
-            ValueError: another `kind`.
+            ValueError: another `kind`; for `pmi` see `sft.calibration.stored`, which has the content-free scores.
         """
-        if kind == "sum":
-            return self.sum_logprob_NL
-        if kind == "mean":
-            return (self.sum_logprob_NL / self.token_count_L).astype(np.float32)
-        if kind == "first":
-            return self.first_logprob_NL
-        raise ValueError(f'label scores are "sum", "mean" or "first", not "{kind}"')
+        return label_scores(kind, Parts(self.sum_logprob_NL, self.first_logprob_NL, self.token_count_L))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Name -> array, as `label_scores.safetensors` holds them."""
@@ -64,13 +62,5 @@ class LabelScores:
         Raises:
             KeyError: one of the four arrays is not there.
         """
-        return cls(**{field: np.asarray(tensors[name]) for name, field in _NAMES.items()})
-
-
-def probabilities(scores_NL: Floats) -> NDArray[np.float64]:
-    """Softmax over the labels, in float64: rows sum to 1 whatever the size of the scores."""
-    scores = np.asarray(scores_NL, dtype=np.float64)
-    if scores.size == 0:
-        return scores
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+        sum_NL, end_NL, first_NL, counts_L = (np.asarray(tensors[name]) for name in _NAMES)
+        return cls(sum_NL, end_NL, first_NL, counts_L)

@@ -7,7 +7,8 @@ Shapes: Q tokens of the tree, C labels, T tokens of the longest label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -55,3 +56,29 @@ def label_tree(labels: Sequence[Sequence[int]], device: torch.device) -> LabelTr
         torch.from_numpy(node_CT).to(device),
         torch.from_numpy(target_CT).to(device),
     )
+
+
+def tree_size(labels: Sequence[Sequence[int]]) -> int:
+    """Q of the tree of all labels, which come in the order of their ids."""
+    return sum(_new_nodes(labels))
+
+
+def tree_chunk(labels: Sequence[Sequence[int]], nodes: int) -> int:
+    """How many labels from the first on make a tree of at most so many nodes; at least 1.
+
+    Args:
+        labels: in the order of their ids, so that what two neighbours begin with is all that the later one shares.
+        nodes: Q at most.
+    """
+    totals = accumulate(_new_nodes(labels))
+    return max(1, sum(1 for _ in takewhile(lambda total: total <= nodes, totals)))
+
+
+def _new_nodes(labels: Sequence[Sequence[int]]) -> Iterator[int]:
+    """How many nodes each label adds to those of the labels before it."""
+    before: Sequence[int] = ()
+    for label in labels:
+        path = label[:-1]
+        shared = takewhile(lambda pair: pair[0] == pair[1], zip(before, path, strict=False))
+        yield len(path) - sum(1 for _ in shared)
+        before = path

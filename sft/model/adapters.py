@@ -48,11 +48,16 @@ def create_adapter(
         seed: of the random initialisation, set before the adapter is made.
 
     Raises:
-        ModelError: arguments that PEFT refuses, or an initialiser that does not fit the model.
+        ModelError: an encoder-decoder model, arguments that PEFT refuses, an initialiser that does not fit the model.
     """
     peft = import_peft()
     from transformers import set_seed
 
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"model.name: {type(model).__name__} is an encoder-decoder model, and only decoder-only ones are trained "
+            "here; with dataset.shots 0 it classifies as it is"
+        )
     section, arguments = _chosen(lora, adapter)
     init = arguments.get("init_lora_weights", True)
     if trouble := initializer_problem(init):

@@ -1,4 +1,4 @@
-"""Loads a causal language model as a config says: where it lies, on which device, in which dtype, quantised or not.
+"""Loads a language model as a config says: where it lies, on which device, in which dtype, quantised or not.
 
 Knows nothing of adapters (adapters.py) or tokenizers (tokenizer.py). Quantised weights come back untouched by any
 forward pass, as initialisers need them (on some CPUs the first eval forward repacks 4-bit weights in place).
@@ -22,24 +22,23 @@ OWN_ARGUMENTS = ("parallelize", "no_split_module_classes", "trust_remote_code", 
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
-    """The base model of a config, in eval mode, on the best device.
+    """The base model of a config, causal or encoder-decoder as its own config says, in eval mode, on the best device.
 
     Device: the first CUDA device, else MPS, else the CPU; `parallelize` spreads the layers over all devices. Dtype
     "auto" (the default): bfloat16 where the device does it well, else float32.
 
     Raises:
-        ModelError: no such model, not a causal language model, weights missing, or an argument nobody knows.
+        ModelError: no such model, not a language model, weights missing, or an argument nobody knows.
         MissingPackageError: the quantisation needs a package that is not installed.
     """
-    from transformers import AutoModelForCausalLM
-
     arguments = _arguments(config)
     check_folder("model.name", config.name, "config.json")
     require_quantizer(config)
     with reading("model.name", config.name, config.model_args):
+        kind, shape = _kind(config, arguments)
         if arguments.get("device_map") == "auto" and "no_split_module_classes" in config.model_args:
-            arguments["device_map"] = _device_map(config, arguments)
-        model, report = AutoModelForCausalLM.from_pretrained(config.name, output_loading_info=True, **arguments)
+            arguments["device_map"] = _device_map(config, arguments, kind, shape)
+        model, report = kind.from_pretrained(config.name, output_loading_info=True, **arguments)
     _refuse_missing_weights(config.name, report["missing_keys"])
     calm(model)
     return model.eval()
@@ -92,17 +91,22 @@ def _dtype(given: dict[str, Any], device: torch.device) -> torch.dtype:
     return found
 
 
-def _device_map(config: ModelConfig, arguments: dict[str, Any]) -> dict[str, Any]:
+def _kind(config: ModelConfig, arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """The class that loads the model, and the model's own config."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    hub = {key: arguments[key] for key in ("revision", "token", "cache_dir") if key in arguments}
+    shape = AutoConfig.from_pretrained(config.name, trust_remote_code=arguments["trust_remote_code"], **hub)
+    return (AutoModelForSeq2SeqLM if shape.is_encoder_decoder else AutoModelForCausalLM), shape
+
+
+def _device_map(config: ModelConfig, arguments: dict[str, Any], kind: Any, shape: Any) -> dict[str, Any]:
     """Which layer goes where, with the user's classes (and the model's own) kept whole."""
     from accelerate import infer_auto_device_map, init_empty_weights
     from accelerate.utils import get_balanced_memory
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    hub = {key: arguments[key] for key in ("revision", "token", "cache_dir") if key in arguments}
-    trust = arguments["trust_remote_code"]
-    shape = AutoConfig.from_pretrained(config.name, trust_remote_code=trust, **hub)
     with init_empty_weights():
-        empty = AutoModelForCausalLM.from_config(shape, trust_remote_code=trust)
+        empty = kind.from_config(shape, trust_remote_code=arguments["trust_remote_code"])
     empty.tie_weights()
     whole = {*config.model_args["no_split_module_classes"], *(empty._no_split_modules or ())}
     known = {type(module).__name__ for module in empty.modules()}
@@ -119,5 +123,5 @@ def _refuse_missing_weights(name: str, missing: Iterable[str]) -> None:
     if names:
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise ModelError(
-            f'model.name: "{name}" is not a whole causal language model; its files lack {len(names)} weights ({shown})'
+            f'model.name: "{name}" is not a whole language model; its files lack {len(names)} weights ({shown})'
         )

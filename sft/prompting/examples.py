@@ -122,7 +122,7 @@ def rounds_for_rows(pool: Pool, count: int, labels: Sequence[str] | None = None,
             f"training.icl_examples: at least {what} with different texts are needed, so that each row sees "
             "others than itself, of every label alike; raise dataset.shots or set training.icl_examples to 0"
         )
-    return _fewer(count, left)
+    return _fewer(pool, count, left)
 
 
 def hold_out(pool: Pool, shown: Sequence[int], labels: Sequence[str] | None = None) -> list[int]:
@@ -164,12 +164,14 @@ def _possible(pool: Pool, groups: Sequence[_Group], count: int, exclude: Collect
     if count and (empty := [name for name, size in sizes.items() if not size]):
         what = "" if pool.labels is None else f" of {', '.join(map(repr, empty))}"
         raise DataError(f"icl_examples is {count}, but there is no row{what} to show as an example")
-    return _fewer(count, min(sizes.values(), default=0))
+    return _fewer(pool, count, min(sizes.values(), default=0))
 
 
-def _fewer(count: int, possible: int) -> int:
+def _fewer(pool: Pool, count: int, possible: int) -> int:
     if possible < count:
-        logger.warning(f"icl_examples is {count}, but the data allows {possible} (per label for classification)")
+        asked = f"asks for {count} in all" if pool.labels is None else f"is {count}"
+        of_each = "" if pool.labels is None else " of each label"
+        logger.warning(f"icl_examples {asked}, but the data allows {possible}{of_each}")
     return min(count, possible)
 
 

@@ -5,21 +5,24 @@ Puts together the task (rows, labels, shots), the choice of in-context examples 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sft.config.arguments import translate_trainer_args
 from sft.config.experiment import Experiment
 from sft.config.inference import InferenceConfig
 from sft.dataset.task import LabelledRows, Task
 from sft.errors import DataError
 from sft.log import get_logger
-from sft.prompting.examples import Pool, choose_fixed, choose_for_row, hold_out, rounds_for_rows
+from sft.prompting.chosen import JudgedExamples
+from sft.prompting.examples import choose_fixed, choose_for_row, hold_out, rounds_for_rows
 from sft.prompting.planned import JudgedPrompts, TrainingPrompts
+from sft.prompting.questions import Questions
 from sft.prompting.render import Example, LabelledPrompt, Prompt, Renderer
-from sft.prompting.truncate import keep_rounds
+from sft.prompting.room import Limit, Room, judging_limit, training_limit
+from sft.prompting.selection import Selection, find_selection
+from sft.prompting.truncate import Row
 from sft.prompting.view import ShownRow
 
 log = get_logger(__name__)
@@ -32,13 +35,6 @@ class _Chosen(NamedTuple):
 
     rows: tuple[int, ...] = ()
     dropped: int = 0
-
-
-class _Limit(NamedTuple):
-    """The most tokens of prompt and answer, and what sets them."""
-
-    tokens: int | None
-    name: str
 
 
 class PromptPlan:
@@ -57,24 +53,31 @@ class PromptPlan:
         self._inference = self._config.inference or InferenceConfig()
         self._seed = experiment.seed_of("icl")
         self._tokenizer = tokenizer
-        limit = _least(
-            _Limit(self._inference.max_seq_length, "inference.max_seq_length"),
-            _Limit(context, "what the model reads at most"),
+        self._chooser = JudgedExamples(experiment, task)
+        limit = judging_limit(self._config, context)
+        self._questions = (
+            Questions(self._config.prompting, task.labels or (), task.label_texts or ()) if task.multilabel else None
         )
-        self.renderer = self._renderer(limit)
-        training_limit = _least(limit, _Limit(self._trainer_limit(), "training.trainer_args.max_length"))
-        self._training_renderer = self.renderer if training_limit == limit else self._renderer(training_limit)
+        judged = self._room(limit, self._chooser.selection)
+        trained = self._room(training_limit(self._config, limit), find_selection("balanced", classifies=True))
+        self.renderer = self._renderer(judged)
+        self._training_renderer = self.renderer if trained == judged else self._renderer(trained)
 
-    def _renderer(self, limit: _Limit) -> Renderer:
+    def _room(self, limit: Limit, selection: Selection) -> Room:
+        return Room(limit, len(self._task.labels or ("",)) if selection.whole_rounds else 1, selection.last_stay)
+
+    def _renderer(self, room: Room) -> Renderer:
         renderer = Renderer(
             self._tokenizer,
-            self._config.prompting,
-            limit.tokens,
+            self._config.prompting if self._questions is None else self._questions.prompting,
+            room.limit.tokens,
             generation=self._task.labels is None,
-            round_size=len(self._task.labels or ("",)),
+            round_size=room.round_size,
             reserve=self.max_new_tokens if self._task.labels is None else 0,
         )
-        renderer.limit_name = limit.name
+        renderer.limit_name, renderer.last_stay = room.limit.name, room.last_stay
+        if self._questions is not None:
+            renderer.whole = frozenset({self._questions.column})  # cut short, it would no more name its label
         return renderer
 
     @property
@@ -94,7 +97,7 @@ class PromptPlan:
         shots = self._task.shots.indices
         if not count or training is None:
             return self._trained(shots, [_Chosen()] * len(shots))
-        pool = self._pool(shots)
+        pool = self._chooser.pool(self._train(), shots)
         if not training.random_icl:
             fixed = choose_fixed(pool, count, self._seed, self._task.labels)
             kept = [shots[i] for i in hold_out(pool, fixed.indices, self._task.labels)]
@@ -116,7 +119,7 @@ class PromptPlan:
         looked_at = list(zip(trained.rows, trained.prompts, trained.shown, strict=True))[:count]
         inputs = self._inputs(self._train().select([row for row, _, _ in looked_at]))
         return [
-            ShownRow(row, prompt, self._label_ids(self._labelled(one, shown)))
+            ShownRow(row, prompt, self._label_ids(self._labelled(one, shown)) if self._questions is None else {})
             for (row, prompt, shown), one in zip(looked_at, inputs, strict=True)
         ]
 
@@ -128,16 +131,18 @@ class PromptPlan:
         rows = []
         for row, one in enumerate(judged.labelled):
             labels = self._label_ids(one)
-            own = labels[self._task.judged[role].answers[row]]
+            own = labels[self._task.own_column(self._task.judged[role].answers[row])]
             rows.append(ShownRow(row, replace(one.prompt, completion_ids=own), labels))
         return rows
 
     def _labelled(self, row: dict[str, object], shown: Sequence[int]) -> LabelledPrompt | None:
         texts = self._task.label_texts
+        if self._questions is not None:
+            return self._questions.ask(self.renderer, row)
         return None if texts is None else self.renderer.render_labels(row, self._examples(shown), texts)
 
     def _label_ids(self, labelled: LabelledPrompt | None) -> dict[str, list[int]]:
-        return {} if labelled is None else dict(zip(self._task.labels or (), labelled.label_ids, strict=True))
+        return {} if labelled is None else dict(zip(self._task.columns, labelled.label_ids, strict=True))
 
     def judged(self, role: str) -> JudgedPrompts:
         """Prompts of a judged split (`test`, `validation`).
@@ -146,63 +151,65 @@ class PromptPlan:
             DataError: no examples to draw, or a row that cannot fit.
         """
         rows = self._task.judged[role]
-        return self._judged(rows, self._random(rows) if self._inference.random_icl else [self._fixed] * len(rows))
+        by_row = self._chooser.by_row
+        return self._judged(rows, self._own(rows) if by_row else [self._fixed] * len(rows))
 
     def first(self, role: str) -> JudgedPrompts:
         """The prompt of a judged split's first row alone: whether prompts can be made at all."""
         row = self._task.judged[role].select([0])
-        if self._inference.random_icl:
-            return self._judged(row, self._random(row))
-        return self._judged(row, [self._fitting(self.renderer, self._drawn, [row])])
+        if self._chooser.by_row:
+            return self._judged(row, self._own(row))
+        return self._judged(row, [self._fitting(self.renderer, self._chooser.same, [row])])
+
+    def probes(self, contents: Sequence[Row], shown: Sequence[Sequence[int]]) -> tuple[LabelledPrompt, ...]:
+        """Prompts of rows that no data has, each after examples given by their rows in the train split."""
+        texts = self._task.label_texts or ()
+        found = (
+            self.renderer.render_labels(row, self._examples(rows), texts)
+            for row, rows in zip(contents, shown, strict=True)
+        )
+        prompts = tuple(found)
+        if dropped := sum(one.prompt.dropped_examples > 0 for one in prompts):
+            log.warning("%d calibration probes are too long for all the examples, and show fewer", dropped)
+        return prompts
+
+    def asked(self, rows: Sequence[int]) -> JudgedPrompts:
+        """Prompts of rows of the train split, asked as judged rows are: after examples chosen in the same way."""
+        chosen = self._train().select(list(rows))
+        return self._judged(chosen, self._own(chosen) if self._chooser.by_row else [self._fixed] * len(chosen))
+
+    def inputs(self, role: str) -> list[dict[str, object]]:
+        """The input columns of a judged split's rows."""
+        return self._inputs(self._task.judged[role])
+
+    def unseen(self, taken: Collection[int]) -> list[int]:
+        """Rows of the train split with other texts than those taken, shown to all judged rows, or judged."""
+        texts = self._texts(self._train())
+        same = () if self._chooser.by_row else self._chooser.same
+        seen = {texts[row] for row in {*taken, *same}}
+        seen.update(text for rows in self._task.judged.values() for text in self._texts(rows))
+        return [row for row, text in enumerate(texts) if text not in seen]
 
     def _judged(self, judged: LabelledRows, examples: Sequence[_Chosen]) -> JudgedPrompts:
-        texts = self._task.label_texts
         labelled, opened, shown = [], [], []
         for row, chosen in zip(self._inputs(judged), examples, strict=True):
-            if texts is not None:
-                one = self.renderer.render_labels(row, self._examples(chosen.rows), texts)
+            if (one := self._labelled(row, chosen.rows)) is not None:
                 labelled.append(replace(one, prompt=_counted(one.prompt, chosen)))
-                shown.append(_left(one.prompt, chosen))
+                shown.append(_left(one.prompt, chosen, self.renderer))
             else:
                 prompt = self.renderer.render(row, self._examples(chosen.rows))
                 opened.append(_counted(prompt, chosen))
-                shown.append(_left(prompt, chosen))
+                shown.append(_left(prompt, chosen, self.renderer))
         return JudgedPrompts(tuple(labelled), tuple(opened), tuple(shown))
 
     @cached_property
     def _fixed(self) -> _Chosen:
         """The examples that every judged row is shown: one choice for the whole run, all its splits alike."""
-        return self._fitting(self.renderer, self._drawn, list(self._task.judged.values()))
+        return self._fitting(self.renderer, self._chooser.same, list(self._task.judged.values()))
 
-    @cached_property
-    def _drawn(self) -> tuple[int, ...]:
-        """The fixed examples, before some are dropped for want of room; never a text of any judged split."""
-        count = self._inference.icl_examples
-        if not count:
-            return ()
-        places = self._places()
-        asked = {self._text(row) for rows in self._task.judged.values() for row in self._inputs(rows)}
-        fixed = choose_fixed(self._pool(places), count, self._seed, self._task.labels, exclude=asked)
-        return tuple(places[i] for i in fixed.indices)
-
-    def _random(self, judged: LabelledRows) -> list[_Chosen]:
+    def _own(self, judged: LabelledRows) -> list[_Chosen]:
         """For each judged row, examples of its own."""
-        count, labels = self._inference.icl_examples, self._task.labels
-        if not count:
-            return [_Chosen()] * len(judged)
-        places = self._places()
-        pool, texts = self._pool(places), [self._text(row) for row in self._inputs(judged)]
-        rounds = rounds_for_rows(pool, count, labels)
-        choices = (choose_for_row(pool, rounds, self._seed, n, text, labels) for n, text in enumerate(texts))
-        return [_Chosen(tuple(places[i] for i in choice.indices)) for choice in choices]
-
-    def _places(self) -> tuple[int, ...]:
-        """Rows of the train split that the examples of judged rows are drawn from."""
-        train, pool = self._task.train, self._inference.icl_pool
-        if train is None:
-            raise DataError("inference.icl_examples: the data has no train split to draw examples from")
-        from_shots = pool == "shots" or (pool is None and len(self._task.shots))
-        return self._task.shots.indices if from_shots else tuple(range(len(train)))
+        return [_Chosen(rows) for rows in self._chooser.own(judged)]
 
     def _fitting(
         self,
@@ -225,7 +232,7 @@ class PromptPlan:
         texts = self._task.label_texts
         possible = answers if texts is None else [texts] * len(inputs)
         fitting = renderer.rounds_that_fit(inputs, self._examples(drawn), possible)
-        kept = tuple(keep_rounds(drawn, fitting, renderer.round_size))
+        kept = tuple(renderer.keep(drawn, fitting))
         if len(kept) < len(drawn):
             log.warning(
                 "Only %d of %d in-context examples fit into %s tokens (%s): all rows are shown those",
@@ -237,19 +244,26 @@ class PromptPlan:
         """Rows of the train split with their answers."""
         train = self._train()
         chosen = train.select(list(rows))
+        if self._questions is not None:
+            return self._trained_on_questions(self._questions, rows, chosen)
         among = self._task.label_texts or ()
         prompts = tuple(
             self._training_renderer.render(row, self._examples(shown.rows), answer, among)
             for row, shown, answer in zip(self._inputs(chosen), examples, chosen.shown, strict=True)
         )
         counted = tuple(map(_counted, prompts, examples))
-        return TrainingPrompts(counted, tuple(rows), held_out, tuple(map(_left, prompts, examples)))
+        left = (_left(one, shown, self._training_renderer) for one, shown in zip(prompts, examples, strict=True))
+        return TrainingPrompts(counted, tuple(rows), held_out, tuple(left))
 
-    def _trainer_limit(self) -> int | None:
-        """The trainer's `max_length`: prompts are shortened to it here, so that no answer is cut off there."""
-        training = self._config.training
-        limit = None if training is None else translate_trainer_args(training.trainer_args).args.get("max_length")
-        return None if limit is None else int(limit)
+    def _trained_on_questions(self, questions: Questions, rows: Sequence[int], chosen: LabelledRows) -> TrainingPrompts:
+        """Each row stands there once for each of its questions."""
+        renderer, truth_NL = self._training_renderer, self._task.truth(chosen)
+        prompts: list[Prompt] = []
+        for row, own_L in zip(self._inputs(chosen), truth_NL, strict=True):
+            applying = [label for label, there in zip(self._task.labels or (), own_L, strict=True) if there]
+            prompts += questions.answered(renderer, row, applying)
+        each = len(self._task.labels or ())
+        return TrainingPrompts(tuple(prompts), tuple(row for row in rows for _ in range(each)), 0, ((),) * len(prompts))
 
     def _examples(self, rows: Sequence[int]) -> tuple[Example, ...]:
         return tuple(self._example(row) for row in rows)
@@ -264,31 +278,19 @@ class PromptPlan:
             raise DataError(f"{self._config.dataset.path}: there is no train split; set dataset.train_split")
         return self._task.train
 
-    def _pool(self, rows: Sequence[int]) -> Pool:
-        """Rows of the train split that examples are drawn from."""
-        chosen = self._train().select(list(rows))
-        labels = chosen.answers if self._task.labels is not None else None
-        return Pool([self._text(row) for row in self._inputs(chosen)], labels)
-
     def _inputs(self, rows: LabelledRows) -> list[dict[str, object]]:
-        columns = list(self._config.prompting.input_columns)
-        inputs: list[dict[str, object]] = rows.rows.select_columns(columns).to_list()
-        return inputs
+        return self._chooser.inputs(rows)
 
-    def _text(self, row: dict[str, object]) -> str:
-        return "\n".join(str(row[name]) for name in self._config.prompting.input_columns)
+    def _texts(self, rows: LabelledRows) -> list[str]:
+        return self._chooser.texts(rows)
 
 
-def _left(prompt: Prompt, chosen: _Chosen) -> tuple[int, ...]:
-    """The rows that a prompt does show: those that the renderer dropped were the last."""
-    return chosen.rows[: len(chosen.rows) - prompt.dropped_examples]
+def _left(prompt: Prompt, chosen: _Chosen, renderer: Renderer) -> tuple[int, ...]:
+    """The rows that a prompt does show."""
+    dropped = prompt.dropped_examples
+    return chosen.rows[dropped:] if renderer.last_stay else chosen.rows[: len(chosen.rows) - dropped]
 
 
 def _counted(prompt: Prompt, chosen: _Chosen) -> Prompt:
     """The prompt, with what was dropped before it was rendered counted too."""
     return replace(prompt, dropped_examples=prompt.dropped_examples + chosen.dropped)
-
-
-def _least(*limits: _Limit) -> _Limit:
-    known = [limit for limit in limits if limit.tokens is not None]
-    return min(known, key=lambda limit: limit.tokens or 0, default=_Limit(None, "no limit"))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 from sft.config.prompting import PromptingConfig
@@ -27,7 +27,7 @@ from sft.prompting.encode import Encoder
 from sft.prompting.plain import PlainTemplate
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
 from sft.prompting.template import ChatTemplate, Shape
-from sft.prompting.truncate import Cut, Row, count_rounds, cut_text, keep_rounds, rounds_that_fit, share
+from sft.prompting.truncate import Cut, Item, Row, count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
 from sft.prompting.write import Ending, Finish, Written, finish, trimmed, write
 
 __all__ = ["Example", "LabelledPrompt", "Prompt", "Renderer", "Span"]
@@ -75,6 +75,8 @@ class Renderer:
         self.prompting = prompting
         self.max_seq_length = max_seq_length
         self.limit_name = "max_seq_length"  # what messages call it; whoever sets another limit says which
+        self.last_stay = False  # of too many examples: whoever shows the nearest one last sets it
+        self.whole: frozenset[str] = frozenset()  # columns that are never cut: whoever puts its own words there sets it
         self.generation = generation
         self.round_size = max(round_size, 1)
         self.reserve = reserve
@@ -141,11 +143,15 @@ class Renderer:
         possible = answers or [()] * len(rows)
 
         def length(row: Row, texts: Sequence[str], rounds: int) -> int:
-            kept = keep_rounds(examples, rounds, self.round_size)
+            kept = self.keep(examples, rounds)
             return self._length(self._tokens(row, self._inputs(row), kept, tuple(texts)))
 
         lengths = (partial(length, row, texts) for row, texts in zip(rows, possible, strict=True))
         return rounds_that_fit(lengths, count_rounds(examples, self.round_size), self.max_seq_length)
+
+    def keep(self, examples: Sequence[Item], rounds: int) -> Sequence[Item]:
+        """Of too many examples those that stay."""
+        return keep_rounds(examples, rounds, self.round_size, self.last_stay)
 
     def cut(self, text: str, tokens: int | None) -> Cut:
         """The beginning of `text` that takes at most `tokens` tokens, and how many tokens were lost."""
@@ -157,12 +163,17 @@ class Renderer:
         """Drop rounds, then cut the row's texts, until prompt and longest answer fit."""
         inputs = self._inputs(row)
         rounds = count_rounds(examples, self.round_size)
-        tokens = self._tokens(row, inputs, examples, answers)
+
+        @cache
+        def with_rounds(number: int) -> _Tokens:
+            return self._tokens(row, inputs, self.keep(examples, number), answers)
+
+        tokens = with_rounds(rounds)
         limit = self.max_seq_length
-        while limit is not None and rounds and self._length(tokens) > limit:
-            rounds -= 1
-            tokens = self._tokens(row, inputs, keep_rounds(examples, rounds, self.round_size), answers)
-        dropped = len(examples) - len(keep_rounds(examples, rounds, self.round_size))
+        if limit is not None and rounds and self._length(tokens) > limit:
+            rounds = largest(lambda number: self._length(with_rounds(number)), limit, below=rounds)
+            tokens = with_rounds(rounds)
+        dropped = len(examples) - len(self.keep(examples, rounds))
         lost = sum(cut.lost for cut in inputs)
         if limit is not None and self._length(tokens) > limit:
             tokens, more = self._squeezed(row, inputs, answers, limit)
@@ -171,7 +182,11 @@ class Renderer:
 
     def _squeezed(self, row: Row, inputs: Sequence[Cut], answers: tuple[str, ...], limit: int) -> tuple[_Tokens, int]:
         """The row alone, its texts cut so far that it fits; and how many tokens they lost."""
-        sizes = [len(self._encoder.encode(self._encoder.data(cut.text)).ids) for cut in inputs]
+        wholes = [name in self.whole for name in self.prompting.input_columns]
+        sizes = [
+            0 if whole else len(self._encoder.encode(self._encoder.data(cut.text)).ids)
+            for cut, whole in zip(inputs, wholes, strict=True)
+        ]
         room = sum(sizes)
         tokens = self._tokens(row, inputs, (), answers)
         while (excess := self._length(tokens) - limit) > 0:
@@ -181,7 +196,10 @@ class Renderer:
                     f"{self._length(tokens)} tokens, and {self.limit_name} is {limit}"
                 )
             room = max(room - excess, 0)
-            kept = [self._cut(cut.text, keep) for cut, keep in zip(inputs, share(sizes, room), strict=True)]
+            kept = [
+                cut if whole else self._cut(cut.text, keep)
+                for cut, keep, whole in zip(inputs, share(sizes, room), wholes, strict=True)
+            ]
             tokens = self._tokens(row, kept, (), answers)
         return tokens, sum(cut.lost for cut in kept)
 
@@ -192,8 +210,10 @@ class Renderer:
 
     def _inputs(self, row: Row) -> list[Cut]:
         """The row's input texts, each cut to `max_input_length`."""
+        most = self.prompting.max_input_length
         return [
-            self._cut(self._column(row, name), self.prompting.max_input_length) for name in self.prompting.input_columns
+            self._cut(self._column(row, name), None if name in self.whole else most)
+            for name in self.prompting.input_columns
         ]
 
     def _column(self, row: Row, name: str) -> str:

@@ -1,19 +1,23 @@
 """Too much text: cut one text to a number of tokens, share the room among several, keep whole rounds of examples.
 
 The order of the contract: rounds of in-context examples go first (the last ones, so that what is left is what fewer
-examples would have given), then the row's own texts are cut at their end, the longest first. The instruction, the
-answer and the template's own words are never cut. It knows nothing of templates.
+examples would have given; the first ones where the nearest stand last), then the row's own texts are cut at their end,
+the longest first. The instruction, the answer and the template's own words are never cut. It knows nothing of
+templates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple, TypeVar
 
 from sft.prompting.encode import Encoder
 
 Row = Mapping[str, object]
 Item = TypeVar("Item")
+
+_GUESSES = 4  # before halving, which never takes long
 
 
 class Cut(NamedTuple):
@@ -50,14 +54,39 @@ def share(lengths: Sequence[int], room: int) -> list[int]:
     return keep
 
 
-def keep_rounds(examples: Sequence[Item], rounds: int, round_size: int) -> Sequence[Item]:
-    """The first `rounds` rounds of examples."""
-    return examples[: max(rounds, 0) * round_size]
+def keep_rounds(examples: Sequence[Item], rounds: int, round_size: int, last: bool = False) -> Sequence[Item]:
+    """The first `rounds` rounds of examples; the `last` ones."""
+    kept = max(rounds, 0) * round_size
+    return examples[max(len(examples) - kept, 0) :] if last else examples[:kept]
 
 
 def count_rounds(examples: Sequence[Item], round_size: int) -> int:
     """How many rounds these examples make; an unfinished one counts."""
     return -(-len(examples) // round_size)
+
+
+def largest(length: Callable[[int], int], limit: int, below: int) -> int:
+    """The largest number under `below` whose length is at most `limit`; 0 where there is none.
+
+    There may be hundreds, and lengths are dear: as they grow about evenly, it is looked for where a straight line says,
+    and by halving when that does not find it soon.
+
+    Args:
+        length: never less for a larger number.
+        limit: the most that it may be.
+        below: a number whose length is more.
+    """
+    most, low, high = 0, length(0), length(below)
+    for step in count():
+        if below - most < 2 or low > limit:
+            break
+        share = (limit - low) / (high - low) if step < _GUESSES else 0.5
+        number = min(max(most + int((below - most) * share), most + 1), below - 1)
+        if (found := length(number)) > limit:
+            below, high = number, found
+        else:
+            most, low = number, found
+    return most
 
 
 def rounds_that_fit(lengths: Iterable[Callable[[int], int]], rounds: int, limit: int | None) -> int:

@@ -16,7 +16,10 @@ from sft.io import parse_json
 from sft.report.runs import Run, what_it_says
 from sft.results.store import ResultStore, RunFolder
 
-_PLUGS = (("lora", "init_lora_weights"), ("adapter", "init_lora_weights"), ("training", "method"))
+_PLUGS = (
+    ("lora", "init_lora_weights"), ("adapter", "init_lora_weights"), ("training", "method"),
+    ("inference", "icl_selection"),
+)  # fmt: skip
 
 
 class Earlier(NamedTuple):
@@ -83,6 +86,7 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
     yield from (Path(place).name for place in places if isinstance(place, str) and Path(place).is_absolute())
     plugs = [_section(config, section).get(key) for section, key in _PLUGS]
     plugs += _strings(_section(config, "evaluation").get("metrics"))
+    plugs.append(_section(_section(config, "inference"), "calibration_args").get("calibration_fn"))
     yield from (plug.partition(":")[0] + ".py" for plug in plugs if isinstance(plug, str) and ":" in plug)
 
 

@@ -50,7 +50,7 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
     return Finished(
         labelled_examples=result.labelled_examples,
         seconds=result.timings.get("total", 0.0),
-        metrics={split: _numbers(values) for split, values in _by_split(result.results).items()},
+        metrics={split: numbers(values) for split, values in _by_split(result.results).items()},
         judged_on={split: _judged_on(result, config, split) for split in SPLITS},
         halvings=halvings,
         batch=_batch(result, config) if halvings else "",
@@ -76,7 +76,7 @@ def _by_split(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"test": results, "validation": validation if isinstance(validation, dict) else {}}
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """The plain numbers among some metrics; their names are shared by all runs."""
     return {
         sys.intern(key): float(value)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 HEADLINE_METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "sample_f1": "sample F1",
+    "subset_accuracy": "whole set",
     "ece": "ECE",
     "exact_match": "exact match",
     "token_f1": "token F1",
@@ -24,7 +26,13 @@ _ALWAYS_THERE = {
         "accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc", "ece", "brier",
         "log_loss", "auroc",
     },
-    "generation": {"exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "bertscore_f1"},
+    "multilabel": {
+        "macro_f1", "micro_f1", "sample_f1", "subset_accuracy", "question_accuracy", "threshold",
+    },
+    "generation": {
+        "exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "bertscore_f1",
+        "unfinished_answers",
+    },
 }  # fmt: skip
 
 

@@ -91,16 +91,29 @@ class Comparison:
         return any(0 < row.finished < len(row.runs) for row in self.rows)
 
 
-def compare(store: ResultStore, everything: bool = False, baseline: str | None = None) -> Comparison:
+def compare(
+    store: ResultStore, everything: bool = False, baseline: str | None = None, calibration: str | None = None
+) -> Comparison:
     """Lay out the runs of the last grid; with `everything`, or without a plan, all runs of the folder.
 
+    Args:
+        store: the results folder.
+        everything: all runs that are there.
+        baseline: name of the row that others are compared with.
+        calibration: name of the one under which all runs are shown, made from their stored scores; None: as they ran.
+
     Raises:
-        UserError: no row has the name of the baseline, the plan cannot be read, or there is nothing to report.
+        UserError: no row has the name of the baseline, the plan cannot be read, there is nothing to report, or nothing
+            to calibrate.
     """
     planned = None if everything else planned_runs(store)
     runs = all_runs(store) if planned is None else planned
     if not runs:
         raise UserError(f"{store.root}: no runs to report; run-experiments writes them")
+    if calibration is not None:
+        from sft.report.calibrated import calibrated_runs
+
+        runs = calibrated_runs(runs, calibration)
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.recipe_id, []).append(run)

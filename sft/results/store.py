@@ -103,6 +103,23 @@ class RunFolder:
 
         write_atomic(self.path / _of_split("label_scores.safetensors", split), save(dict(tensors)))
 
+    def read_scores(self, split: str = "test") -> dict[str, np.ndarray]:
+        """The label scores of a split, by name.
+
+        Raises:
+            UserError: there are none, or they cannot be read.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        file = self.path / _of_split("label_scores.safetensors", split)
+        try:
+            return dict(load_file(file))
+        except FileNotFoundError:
+            raise UserError(f"{file.name} is missing") from None
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{file.name} cannot be read: {error}") from None
+
     def write_predictions(self, columns: Mapping[str, Sequence[Any]], split: str = "test") -> None:
         """Keep the predictions: `predictions.tsv` of the test split, `predictions.<split>.tsv` of others."""
         write_atomic(self.path / _of_split("predictions.tsv", split), to_tsv(columns))

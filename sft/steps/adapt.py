@@ -112,7 +112,7 @@ def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
 def _record(setup: Setup, adapted: Adapted) -> dict[str, Any]:
     rows = adapted.labelled_rows
     record = AdapterRecord(
-        setup.experiment.id, len(rows), len(adapted.prompts.rows), train_key(setup.config), tuple(sorted(rows))
+        setup.experiment.id, len(rows), len(set(adapted.prompts.rows)), train_key(setup.config), tuple(sorted(rows))
     )
     return asdict(record)
 

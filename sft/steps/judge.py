@@ -6,19 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sft.calibration.kinds import KINDS
+from sft.calibration.stored import SplitScores
 from sft.dataset.task import LabelledRows
 from sft.evaluation.classification import classification_metrics
 from sft.evaluation.further import further_metrics
 from sft.evaluation.generation import generation_metrics
-from sft.inference.answer import LabelAnswers, classify, complete, decide
+from sft.evaluation.multilabel import membership, multilabel_metrics
+from sft.inference.answer import LabelAnswers, TextAnswers, best_labels, complete, decide, decide_sets
 from sft.inference.batching import Halved
 from sft.inference.generation import GenerationSettings
-from sft.inference.scores import LabelScores
-from sft.log import Progress
+from sft.inference.stopping import StopTexts
+from sft.log import Progress, get_logger
 from sft.prompting.planned import JudgedPrompts
+from sft.steps.calibrate import NO_LESSON, Lesson, ask, score_all
 from sft.steps.setup import Setup
 
-SCORINGS = ("sum", "mean", "first")
+log = get_logger(__name__)
+
+BEFORE = ("accuracy", "macro_f1", "ece", "brier", "log_loss")  # what is told of labels as they were uncalibrated
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Judged:
         predictions: one text for each row.
         labels: probabilities and scores (classification), else None.
         metrics: by name.
+        texts: log-probabilities of the answers (generation), else None.
+        lesson: the labelled rows that the calibration learned from.
     """
 
     rows: LabelledRows
@@ -38,32 +46,66 @@ class Judged:
     predictions: tuple[str, ...]
     labels: LabelAnswers | None
     metrics: Mapping[str, Any]
+    texts: TextAnswers | None = None
+    lesson: Lesson = NO_LESSON
 
 
-def judge(setup: Setup, model: Any, role: str, progress: Progress) -> Judged:
-    """Answer and measure a split (`test`, `validation`)."""
+def judge(setup: Setup, model: Any, role: str, progress: Progress, lesson: Lesson = NO_LESSON) -> Judged:
+    """Answer and measure a split (`test`, `validation`), with what the calibration learns from."""
     with setup.clock("prompts"):
         prompts = setup.plan.judged(role)
     rows = setup.task.judged[role]
+    if setup.task.labels is None:
+        with setup.clock("answer"):
+            texts = write(setup, model, prompts, progress)
+        with setup.clock("metrics"):
+            metrics = _text_metrics(setup, rows.answers, texts)
+        return Judged(rows, prompts, texts.predictions, None, metrics, texts)
+    with setup.clock("prompts"):
+        asked = ask(setup, role, prompts, lesson)
     with setup.clock("answer"):
-        predictions, labels = answer(setup, model, prompts, progress)
+        scored, fallback = score_all(setup, model, asked, progress)
     with setup.clock("metrics"):
-        metrics = _metrics(setup, rows.answers, predictions, labels)
-    return Judged(rows, prompts, predictions, labels, metrics)
+        labels = decided(setup, scored)
+        metrics = label_metrics(setup, rows.answers, labels)
+        metrics["scoring_engine"] = fallback or "prompts and label tree in one sequence"
+    return Judged(rows, prompts, labels.predictions, labels, metrics, None, lesson)
 
 
-def answer(
-    setup: Setup, model: Any, prompts: JudgedPrompts, progress: Progress
-) -> tuple[tuple[str, ...], LabelAnswers | None]:
-    """The predictions, and for a classification the probabilities and scores behind them."""
-    if setup.task.labels is not None:
-        labels = classify(model, prompts.labelled, setup.task.labels, setup.inference, progress, setup.halvings)
-        return labels.predictions, labels
+def decided(setup: Setup, scored: SplitScores) -> LabelAnswers:
+    """Predictions and probabilities from the scores of a whole split."""
+    labels = setup.task.labels or ()
+    return decide_sets(scored, labels) if setup.task.multilabel else decide(scored, labels, setup.inference)
+
+
+def write(setup: Setup, model: Any, prompts: JudgedPrompts, progress: Progress) -> TextAnswers:
+    """The generated answers."""
     _seed_sampling(setup)
-    arguments = {key: v for key, v in setup.inference.generation_args.items() if key != "max_new_tokens"}
-    settings = GenerationSettings(setup.plan.max_new_tokens, setup.plan.renderer.stop_ids, arguments)
     batch_size = Halved(setup.inference.batch_size, setup.halvings)
-    return complete(model, setup.tokenizer, prompts.open, settings, batch_size, progress), None
+    texts = complete(model, setup.tokenizer, prompts.open, _settings(setup), batch_size, progress)
+    if texts.cut_short:
+        log.warning(
+            "%d of %d answers ended before they met inference.constrain: at %d tokens (max_new_tokens), or at a stop "
+            "string",
+            texts.cut_short,
+            len(texts.predictions),
+            setup.plan.max_new_tokens,
+        )
+    return texts
+
+
+def _settings(setup: Setup) -> GenerationSettings:
+    """How texts are generated."""
+    arguments = {key: v for key, v in setup.inference.generation_args.items() if key != "max_new_tokens"}
+    renderer = setup.plan.renderer
+    stops = dict.fromkeys(setup.inference.stop_strings)
+    if not any(setup.tokenizer.decode([token]) in renderer.end_of_turn for token in renderer.stop_ids):
+        stops[renderer.end_of_turn] = None  # a longer text, no token of its own
+    stops.pop("", None)
+    texts = StopTexts(tuple(stops), setup.tokenizer.decode) if stops else None
+    return GenerationSettings(
+        setup.plan.max_new_tokens, renderer.stop_ids, arguments, stop_texts=texts, constraint=setup.constraint
+    )
 
 
 def _seed_sampling(setup: Setup) -> None:
@@ -73,31 +115,53 @@ def _seed_sampling(setup: Setup) -> None:
     set_seed(setup.experiment.seed)
 
 
-def _metrics(
-    setup: Setup, references: Sequence[str], predictions: Sequence[str], labels: LabelAnswers | None
-) -> dict[str, Any]:
-    evaluation = setup.config.evaluation
-    if labels is None or setup.task.labels is None:
-        metrics: dict[str, Any] = generation_metrics(references, predictions, segment=_segmenter(setup))
-    else:
-        metrics = classification_metrics(
-            references,
-            predictions,
-            setup.task.labels,
-            labels.probabilities_NL,
-            ece_bins=evaluation.ece_bins,
-            ece_norm=evaluation.ece_norm,
-        )
-        metrics["accuracy_by_scoring"] = _accuracy_by_scoring(setup, references, labels.scores)
-    return {**metrics, **further_metrics(evaluation.metrics, references, predictions, metrics)}
+def _text_metrics(setup: Setup, references: Sequence[str], texts: TextAnswers) -> dict[str, Any]:
+    metrics: dict[str, Any] = generation_metrics(references, texts.predictions, segment=_segmenter(setup))
+    metrics |= further_metrics(setup.config.evaluation.metrics, references, texts.predictions, metrics)
+    return metrics if texts.cut_short is None else {**metrics, "unfinished_answers": texts.cut_short}
 
 
-def _accuracy_by_scoring(setup: Setup, references: Sequence[str], scores: LabelScores) -> dict[str, float]:
-    """Accuracy under each way of scoring labels: all come from the same pass."""
+def label_metrics(setup: Setup, references: Sequence[str], labels: LabelAnswers) -> dict[str, Any]:
+    """The metrics of labels; where they are calibrated, also some of them as they were before, and how it was done."""
+    if setup.task.multilabel:
+        return _of_sets(setup, references, labels)
+    metrics = _of_labels(setup, references, labels)
+    metrics["accuracy_by_scoring"] = _accuracy_by_scoring(setup, references, labels.scored)
+    given = setup.inference.calibration_args
+    if given is not None and labels.before is not None:
+        metrics["calibration"] = {"calibration_fn": given.calibration_fn, **labels.fitted}
+        before = _of_labels(setup, references, labels.before)
+        metrics["uncalibrated"] = {name: before[name] for name in BEFORE}
+    names = setup.config.evaluation.metrics
+    return {**metrics, **further_metrics(names, references, labels.predictions, metrics)}
+
+
+def _of_sets(setup: Setup, references: Sequence[str], given: LabelAnswers) -> dict[str, Any]:
     labels = setup.task.labels or ()
-    accuracies = {}
-    for kind in SCORINGS:
-        guesses = decide(scores, labels, setup.inference.model_copy(update={"label_scoring": kind})).predictions
+    truth_NL, given_NL = membership(references, labels), membership(given.predictions, labels)
+    metrics = {**multilabel_metrics(truth_NL, given_NL, labels), **given.fitted}
+    names = setup.config.evaluation.metrics
+    return {**metrics, **further_metrics(names, references, given.predictions, metrics)}
+
+
+def _of_labels(setup: Setup, references: Sequence[str], labels: LabelAnswers) -> dict[str, Any]:
+    evaluation = setup.config.evaluation
+    return classification_metrics(
+        references,
+        labels.predictions,
+        setup.task.labels or (),
+        labels.probabilities_NL,
+        ece_bins=evaluation.ece_bins,
+        ece_norm=evaluation.ece_norm,
+    )
+
+
+def _accuracy_by_scoring(setup: Setup, references: Sequence[str], scored: SplitScores) -> dict[str, float]:
+    """Uncalibrated accuracy under each way of scoring labels, the configured one first: all come from the same pass."""
+    leading = setup.inference.label_scoring
+    accuracies: dict[str, float] = {}
+    for kind in (leading, *(kind for kind in KINDS if kind != leading)):
+        guesses = best_labels(scored.scores(kind), setup.task.labels or ())
         accuracies[kind] = sum(a == b for a, b in zip(guesses, references, strict=True)) / max(len(references), 1)
     return accuracies
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
 from sft.dataset.task import LabelledRows, fingerprint, train_key
-from sft.inference.answer import LabelAnswers
+from sft.inference.answer import LabelAnswers, TextAnswers
 from sft.prompting.render import Prompt
 from sft.results.environment import environment, resources
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted
+from sft.steps.calibrate import NO_LESSON, Lesson
 from sft.steps.judge import Judged
 from sft.steps.setup import Setup
 
@@ -25,19 +27,29 @@ def recorded_config(experiment: Experiment) -> dict[str, Any]:
 
 
 def prediction_columns(setup: Setup, judged: Judged) -> dict[str, Sequence[Any]]:
-    """All columns of the split, `predictions`, and for labels `probabilities` as `{label: p}`."""
-    return {
-        **data_columns(judged.rows),
-        "predictions": judged.predictions,
-        **({"probabilities": label_probabilities(setup, judged.labels)} if judged.labels is not None else {}),
-    }
+    """All columns of the split, `predictions`, and what is behind them: see `answer_columns`."""
+    ours = answer_columns(setup, judged.predictions, judged.labels, judged.texts)
+    return {**data_columns(judged.rows, ours), **ours}
 
 
-def data_columns(rows: LabelledRows) -> dict[str, Sequence[Any]]:
+def answer_columns(
+    setup: Setup, predictions: Sequence[str], labels: LabelAnswers | None, texts: TextAnswers | None
+) -> dict[str, Sequence[Any]]:
+    """`predictions`; for labels `probabilities` as `{label: p}`; for texts their `logprob` and `tokens`."""
+    columns: dict[str, Sequence[Any]] = {"predictions": predictions}
+    if labels is not None:
+        columns["probabilities"] = label_probabilities(setup, labels)
+    if texts is not None:
+        columns["logprob"] = [_six_digits(value) if isfinite(value) else None for value in texts.logprob_N.tolist()]
+        columns["tokens"] = texts.tokens_N.tolist()
+    return columns
+
+
+def data_columns(rows: LabelledRows, ours: Collection[str] = ()) -> dict[str, Sequence[Any]]:
     """The split's own columns; one that has the name of ours gets `_of_data` behind it."""
     table = rows.rows.to_dict()
-    ours = ("predictions", "probabilities")
-    return {f"{name}_of_data" if name in ours else name: values for name, values in table.items()}
+    taken = {"predictions", "probabilities", *ours}
+    return {f"{name}_of_data" if name in taken else name: values for name, values in table.items()}
 
 
 def label_probabilities(setup: Setup, answers: LabelAnswers) -> list[dict[str, float]]:
@@ -47,14 +59,15 @@ def label_probabilities(setup: Setup, answers: LabelAnswers) -> list[dict[str, f
 
 
 def shots_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
-    """Row numbers of the train split: drawn, trained on, and shown to the rows of each judged split."""
+    """Row numbers of the train split: drawn, trained on, shown to the rows of each judged split, calibrated with."""
     shots = setup.task.shots
     return {
         "requested": shots.requested,
         "indices": list(shots.indices),
         "per_label": shots.per_label,
-        "trained_on": list(adapted.prompts.rows),
+        "trained_on": list(dict.fromkeys(adapted.prompts.rows)),
         "shown": {role: _shown(one) for role, one in judged.items()},
+        "calibration": list(_lesson(judged).rows),
     }
 
 
@@ -86,16 +99,22 @@ def _halvings(setup: Setup) -> dict[str, int]:
 
 
 def labelled_examples(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> int:
-    """How many labelled rows the recipe used: trained on, or shown in any prompt, each counted once.
+    """How many labelled rows the recipe used: trained on, shown in any prompt, or calibrated with, each counted once.
 
     Those that an adapter of `model.adapter` was trained on count too, where its record says so.
     """
     rows = adapted.labelled_rows.union(*(shown for one in judged.values() for shown in one.prompts.shown))
+    rows |= _lesson(judged).labelled_rows
     if adapted.record is None:
         return len(rows)
     if adapted.record.train_key == train_key(setup.config):
         return len(rows.union(adapted.record.rows))
     return len(rows) + adapted.record.labelled_examples  # of other data: none is among those shown here
+
+
+def _lesson(judged: Mapping[str, Judged]) -> Lesson:
+    """The labelled rows that the calibration learned from: the same for all splits."""
+    return next((one.lesson for one in judged.values()), NO_LESSON)
 
 
 def _of_adapter(adapted: Adapted) -> int | None:
@@ -111,9 +130,10 @@ def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged])
         "requested": shots.requested,
         "drawn": len(shots),
         "per_label": shots.per_label,
-        "trained_on": len(adapted.prompts.rows),
+        "trained_on": len(set(adapted.prompts.rows)),
         "held_out_as_examples": adapted.prompts.held_out,
         "adapter_labelled_examples": _of_adapter(adapted),
+        "calibrated_with": len(_lesson(judged).rows),
         "training_prompts": _prompt_counts(adapted.prompts.prompts),
         "prompts": {role: _prompt_counts(one.prompts.prompts) for role, one in judged.items()},
         "examples_shown": {role: len({row for s in one.prompts.shown for row in s}) for role, one in judged.items()},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from sft.config.constrain import require_package
 from sft.config.experiment import Experiment
 from sft.config.inference import InferenceConfig
 from sft.config.schema import ExperimentConfig
@@ -14,6 +16,9 @@ from sft.model.resident import FreshModels, Models
 from sft.model.tokenizer import load_tokenizer
 from sft.prompting.plan import PromptPlan
 from sft.results.environment import Clock
+
+if TYPE_CHECKING:
+    from sft.inference.constrain import Constraint
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,19 @@ class Setup:
         """The `inference` section, or its defaults."""
         return self.config.inference or InferenceConfig()
 
+    @cached_property
+    def constraint(self) -> Constraint | None:
+        """What generated answers are held to, compiled once for the run.
+
+        Raises:
+            ModelError: a tokenizer that cannot be used for it.
+        """
+        if self.inference.constrain is None:
+            return None
+        from sft.inference.constrain import Constraint
+
+        return Constraint(self.inference.constrain, self.tokenizer)
+
 
 def prepare(experiment: Experiment, halvings: int = 0, models: Models | None = None) -> Setup:
     """Open data and tokenizer, draw the shots.
@@ -52,8 +70,12 @@ def prepare(experiment: Experiment, halvings: int = 0, models: Models | None = N
         models: where the base model comes from; None: loaded anew.
 
     Raises:
-        DataError, ModelError: what the user has to mend.
+        DataError, ModelError, MissingPackageError: what the user has to mend.
     """
+    inference = experiment.config.inference
+    generates = experiment.endpoint != "train" and experiment.config.dataset.task_type == "generation"
+    if generates and inference is not None and inference.constrain is not None:
+        require_package()
     clock = Clock()
     with clock("data"):
         task = open_task(experiment)

@@ -8,21 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sft.calibration import calibration_registry
 from sft.config.jsonnet import Evaluation
 from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
 from sft.config.phrases import quoted
+from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import Endpoint
 from sft.config.varying import settings
 from sft.errors import ConfigError, Problem
 from sft.evaluation import metric_registry
 from sft.initialization.initializers import initializer_problem
 from sft.io import hashed_once
+from sft.prompting.selection import selection_registry
 from sft.sweep.jobs import Plan, make_plan
 from sft.training.methods import method_registry
 
 PLUGS: NameChecks = {
     "lora.init_lora_weights": initializer_problem,
     "training.method": method_registry.problem,
+    "inference.icl_selection": selection_registry.problem,
+    "inference.calibration_args.calibration_fn": lambda name: calibration_registry.problem(
+        RENAMED_CALIBRATIONS.get(name, name)
+    ),
     "evaluation.metrics": metric_registry.problem,
 }
 

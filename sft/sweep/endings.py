@@ -59,7 +59,7 @@ def failure_of(name: str, folder: RunFolder, error: str = "") -> Failure:
 
 def headline(result: RunResult) -> str:
     """The leading figure of a result, for one line: `accuracy .812`."""
-    for metric in ("accuracy", "exact_match"):
+    for metric in ("accuracy", "exact_match", "macro_f1"):
         value = result.results.get(metric)
         if isinstance(value, float | int):
             return f"{metric} {value:.3f}"

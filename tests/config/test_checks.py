@@ -10,6 +10,7 @@ import pytest
 from sft.config.checks import config_notices, config_problems
 from sft.config.load import check_endpoint, parse_config
 from sft.config.schema import Endpoint
+from sft.errors import ConfigError
 
 
 def problems(data: dict[str, Any]) -> dict[str, str]:
@@ -57,6 +58,43 @@ def test_examples_cannot_come_from_no_shots(data: dict[str, Any]) -> None:
 def test_remote_code_is_trusted_by_true_only(data: dict[str, Any]) -> None:
     data["model"]["model_args"] = {"trust_remote_code": "yes"}
     assert problems(data) == {"model.model_args.trust_remote_code": '"yes" is not allowed: true or false'}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("inference", "icl_examples", 1), ("training", "icl_examples", 1), ("inference", "label_scoring", "mean"),
+        ("inference", "calibration_args", {"calibration_fn": "batch"}),
+    ],
+)  # fmt: skip
+def test_what_questions_about_single_labels_cannot_be_given(
+    section: str, key: str, value: Any, data: dict[str, Any]
+) -> None:
+    data.setdefault(section, {})
+    data[section] = {**data[section], key: value}
+    data["dataset"]["task_type"] = "classification"
+    assert not problems(data)
+    data["dataset"]["task_type"] = "multilabel"
+    assert list(problems(data)) == [f"{section}.{key}"]
+
+
+def test_a_question_names_its_label_and_has_two_answers(data: dict[str, Any]) -> None:
+    data["dataset"]["task_type"] = "multilabel"
+    data["prompting"] |= {"question": "Is it {label}?", "yes_no": ["ja", "nein"]}
+    parse_config(data, "mine.json", Path())
+    data["prompting"]["question"] = "Is it?"
+    for words in (["ja", "ja"], ["ja", " ja"], ["ja", ""]):
+        data["prompting"]["yes_no"] = words
+        assert list(problems(data)) == ["prompting.yes_no"]
+    with pytest.raises(ConfigError, match=r"prompting\.question"):
+        parse_config(data, "mine.json", Path())
+
+
+def test_nearest_examples_are_chosen_for_each_row_anyway(data: dict[str, Any]) -> None:
+    for chosen, random_icl, noticed in (("nearest", True, 1), ("nearest", False, 0), ("random", True, 0)):
+        data["inference"] = {"icl_selection": chosen, "random_icl": random_icl}
+        notices = [one for one in config_notices(data) if one.startswith("inference.random_icl has no effect")]
+        assert len(notices) == noticed
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ BASE: dict[str, Any] = {
 
 
 GENERATION = {"path": "hub/data", "task_type": "generation", "shots": 4}
+MULTILABEL = {"path": "hub/data", "task_type": "multilabel", "shots": 4}
 ALL_SEEDS = {"shots": 1, "icl": 2, "init": 3, "training": 4}
 
 
@@ -98,6 +99,15 @@ def test_drawn_examples_and_sampling_are_random() -> None:
     assert experiment(**sampled, seeds=ALL_SEEDS).id != experiment(**sampled, seeds=ALL_SEEDS, seed=14).id
 
 
+def test_the_nearest_examples_are_not_drawn() -> None:
+    nearest = {"dataset__shots": 0, "inference": {"icl_examples": 2, "icl_selection": "nearest", "random_icl": True}}
+    assert experiment(**nearest).id == experiment(**nearest, seed=14).id
+    assert not experiment(**nearest).is_random
+    others = ({**nearest, "dataset__shots": 4}, {**nearest, "inference": {"icl_examples": 2, "icl_selection": "a:b"}})
+    for other in others:  # of shots that are drawn; a user's own may draw
+        assert experiment(**other).id != experiment(**other, seed=14).id
+
+
 def test_seeds_of_single_sources() -> None:
     one = experiment(seeds={"init": 7})
     assert (one.seed_of("init"), one.seed_of("shots")) == (7, 13)
@@ -119,6 +129,20 @@ def identical(first: dict[str, Any], second: dict[str, Any]) -> bool:
             {"dataset__shots": 0, "inference": {"icl_examples": 2, "icl_pool": "train"}},
             {"dataset__shots": 0, "inference": {"icl_examples": 2}},
         ),
+        ({"inference": {"icl_examples": 0, "icl_selection": "nearest"}}, {}),
+        ({"inference": {"icl_examples": 2, "icl_selection": "balanced"}}, {"inference": {"icl_examples": 2}}),
+        (
+            {"dataset": GENERATION, "inference": {"icl_examples": 2, "icl_selection": "random"}},
+            {"dataset": GENERATION, "inference": {"icl_examples": 2}},
+        ),
+        (
+            {"dataset": GENERATION, "inference": {"icl_examples": 2, "icl_selection": "balanced"}},
+            {"dataset": GENERATION, "inference": {"icl_examples": 2}},
+        ),
+        (
+            {"inference": {"icl_examples": 2, "icl_selection": "nearest", "random_icl": True}},
+            {"inference": {"icl_examples": 2, "icl_selection": "nearest"}},
+        ),
         ({"training": {"random_icl": True}}, {"training": {}}),
         ({"model": {"name": "hub/model", "adapter": "hub/adapter"}}, {}),
         ({"prompting__max_output_length": 9}, {}),
@@ -135,6 +159,11 @@ def identical(first: dict[str, Any], second: dict[str, Any]) -> bool:
             {"dataset": GENERATION},
         ),
         ({"endpoint": "evaluate"}, {"endpoint": "evaluate", "dataset__shots": 0, "seed": 14}),
+        ({"prompting__question": "{label}?", "prompting__yes_no": ["a", "b"], "dataset__label_separator": "|"}, {}),
+        (
+            {"dataset": MULTILABEL, "evaluation": {"ece_bins": 3}, "prompting__max_output_length": 9},
+            {"dataset": MULTILABEL},
+        ),
         (
             {"endpoint": "evaluate", "inference": {"icl_examples": 2, "icl_pool": "train"}},
             {"endpoint": "evaluate", "dataset__shots": 0, "inference": {"icl_examples": 2}},
@@ -162,6 +191,14 @@ def test_what_has_no_effect_here_is_no_part_of_the_work(first: dict[str, Any], s
     [
         ({"inference": {"icl_examples": 2, "icl_pool": "train"}}, {"inference": {"icl_examples": 2}}),
         ({"inference": {"icl_examples": 2, "random_icl": True}}, {"inference": {"icl_examples": 2}}),
+        *(
+            ({"inference": {"icl_examples": 2, "icl_selection": chosen}}, {"inference": {"icl_examples": 2}})
+            for chosen in ("random", "nearest", "mine:own")
+        ),
+        (
+            {"dataset": GENERATION, "inference": {"icl_examples": 2, "icl_selection": "nearest"}},
+            {"dataset": GENERATION, "inference": {"icl_examples": 2}},
+        ),
         (
             {"training": {"icl_examples": 1, "random_icl": True}},
             {"training": {"icl_examples": 1}},
@@ -173,6 +210,18 @@ def test_what_has_no_effect_here_is_no_part_of_the_work(first: dict[str, Any], s
         ({"dataset": GENERATION, "prompting__max_output_length": 9}, {"dataset": GENERATION}),
         ({"dataset": GENERATION, "evaluation": {"tokenizer_name": "hub/other"}}, {"dataset": GENERATION}),
         ({"dataset": GENERATION, "inference": {"generation_args": {"num_beams": 2}}}, {"dataset": GENERATION}),
+        *(
+            ({"dataset": MULTILABEL, key: value}, {"dataset": MULTILABEL})
+            for key, value in (
+                ("prompting__question", "{label}?"),
+                ("prompting__yes_no", ["a", "b"]),
+                ("dataset", {**MULTILABEL, "label_separator": "|"}),
+            )
+        ),
+        (
+            {"endpoint": "evaluate", "dataset": {**MULTILABEL, "shots": 0}},
+            {"endpoint": "evaluate", "dataset": MULTILABEL},
+        ),
         ({"dataset__labels": ["a", "b"]}, {}),
         ({"prompting__verbalizers": {"a": "A"}}, {}),
         ({"inference": {"label_scoring": "mean"}}, {}),

@@ -85,6 +85,8 @@ def test_without_shots_at_all_training_cannot_matter(grid: Callable[..., Grid]) 
 def test_how_examples_are_drawn_matters_only_with_examples(grid: Callable[..., Grid]) -> None:
     made = grid("{ 'inference.icl_examples': [0, 2], 'inference.random_icl': [false, true] }")
     assert names(made) == ["icl=0", "icl=2 random_icl=no", "icl=2 random_icl=yes"]
+    made = grid("{ 'inference.icl_selection': ['random', 'nearest'], 'inference.icl_examples': [0, 2] }")
+    assert names(made) == ["icl=0", "icl=2 selection=nearest", "icl=2 selection=random"]
     made = grid("{ 'dataset.shots': [0, 4], 'training.icl_examples': [0, 1], 'training.random_icl': [false, true] }")
     assert names(made) == [
         "shots=0", "shots=4 train_icl=0", "shots=4 train_icl=1 random_icl=no", "shots=4 train_icl=1 random_icl=yes",

@@ -38,7 +38,12 @@ def complaint(data: dict[str, Any], path: str, value: Any) -> str:
         ("inference.batch_size", -3, '-3 is not allowed: a whole number from 1, or "auto"'),
         ("inference.icl_examples", -1, "-1 is not allowed: a whole number from 0"),
         ("inference.random_icl", 1, "1 is not allowed: true or false"),
-        ("inference.label_scoring", "median", '"median" is not allowed: "sum", "mean" or "first"'),
+        (
+            "inference.label_scoring",
+            "median",
+            '"median" is not allowed: "sum", "mean", "first" or "pmi"; did you mean "mean"?',
+        ),
+        ("inference.calibration_args", "batch", '"batch" is not allowed: an object'),
         ("prompting.input_columns", [], "[] is not allowed: a list of texts with at least one entry"),
         ("prompting.input_columns", "text", '"text" is not allowed: a list of texts with at least one entry'),
         ("prompting.max_input_length", 0, "0 is not allowed: a whole number from 1"),
@@ -86,7 +91,7 @@ def test_an_inner_key_is_named(data: dict[str, Any], section: str, key: str, val
         ("inference.max_new_tokens", "unknown key; it belongs in inference.generation_args"),
         ("lorra", 'unknown key; did you mean "lora"?'),
         ("shots", "unknown key; it belongs in dataset"),
-        ("inference.calibration_args", "unknown key: calibration is not available in this version"),
+        ("inference.calibration_fn", "unknown key; it belongs in inference.calibration_args"),
         ("model.verbalisers", 'unknown key; did you mean "verbalizers" in prompting?'),
         ("evaluation.zzz", "unknown key (known: ece_bins, ece_norm, metrics, tokenizer_name)"),
     ],
@@ -100,7 +105,7 @@ def test_a_missing_key_says_what_it_takes(data: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(data, "mine.json", Path())
     assert dict(caught.value.problems) == {
-        "dataset.task_type": 'is missing: "generation" or "classification"',
+        "dataset.task_type": 'is missing: "generation", "classification" or "multilabel"',
         "model": "is missing: an object",
     }
 

@@ -48,7 +48,7 @@ def test_a_config_names_the_schema_and_fits_it(path: Path) -> None:
 
 def test_what_the_configs_show() -> None:
     data = [json.loads(path.read_text(encoding="utf-8")) for path in SINGLE]
-    assert {config["dataset"]["task_type"] for config in data} == {"classification", "generation"}
+    assert {config["dataset"]["task_type"] for config in data} == {"classification", "generation", "multilabel"}
     assert any(len(config["prompting"]["input_columns"]) == 2 for config in data)
     assert any("quantization" in config["model"] for config in data)
     assert any(config["model"]["name"].endswith("-AWQ") for config in data)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from sft.dataset.shots import draw_shots
+from sft.dataset.shots import draw_shots, draw_shots_of_sets
 
 ANSWERS = [label for label in "abc" for _ in range(20)]
 
@@ -57,3 +57,20 @@ def test_fewer_rows_than_asked_warns_and_takes_what_is_there(caplog: pytest.LogC
 def test_all_takes_every_row_once() -> None:
     shots = draw_shots(ANSWERS, ["a", "b", "c"], "all", seed=13)
     assert sorted(shots.indices) == list(range(60))
+
+
+SETS = [{"a"}, {"a", "b"}, {"b"}, set(), {"c", "a"}, {"b"}, {"c"}, {"a", "b", "c"}, set(), {"b"}]
+
+
+def test_shots_of_rows_with_several_labels() -> None:
+    most = draw_shots_of_sets(SETS, ("a", "b", "c"), 3, 13)
+    for count in (1, 2):
+        shots = draw_shots_of_sets(SETS, ("a", "b", "c"), count, 13)
+        assert len(set(shots.indices)) == len(shots.indices) <= 3 * count
+        assert set(shots.indices) <= set(most.indices), "nested"
+        for label, there in shots.per_label.items():
+            assert there == sum(label in SETS[row] for row in shots.indices) >= count
+    assert len({draw_shots_of_sets(SETS, ("a", "b", "c"), 1, seed).indices for seed in range(20)}) > 3
+    everything = draw_shots_of_sets(SETS, ("a", "b", "c"), "all", 13)
+    assert sorted(everything.indices) == list(range(len(SETS)))
+    assert everything.per_label == {"a": 4, "b": 5, "c": 3}

@@ -82,3 +82,10 @@ def alike(draw: Callable[[int], Ids]) -> list[Ids]:
 def labels() -> list[Ids]:
     """Labels of several lengths, prefixes of one another among them; 258 is the end of turn."""
     return [[5, 6, 258], [5, 258], [5, 6, 7, 8, 258], [9, 258], [11, 12, 13, 14, 15, 16, 258], [258]]
+
+
+@pytest.fixture
+def opened(draw: Callable[[int], Ids]) -> list[Ids]:
+    """Prompts that begin with the same 24 ids, one of them with nothing of its own but one id."""
+    beginning = draw(24)
+    return [beginning + draw(length) for length in (1, 30, 7, 40, 2, 41, 90, 90, 7)]

@@ -73,6 +73,8 @@ def test_costs_grow_with_what_is_fed(make_model: Any) -> None:
         assert costs.prompt(200) > costs.prompt(100) > 100 * costs.cached
         assert costs.label(100, 4) > costs.label(100, 2)
         assert costs.label(200, 4) > costs.label(100, 4)
+        assert costs.packed(30, 8, 100, 400) > costs.packed(30, 8, 50, 400) > costs.packed(30, 4, 50, 400)
+        assert costs.packed(30, 8, 50, 400) > costs.packed(10, 8, 50, 400) > 8 * costs.node(50, 400)
     costs = Costs.of(make_model("llama"))
     assert costs.cached == 2 * 2 * 2 * 8 * 4, "two layers, keys and values, two heads of eight fp32 numbers"
     assert costs.logits == 300 * (4 + 8)

@@ -6,6 +6,7 @@ import csv
 import logging
 import random
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import pytest
 import torch
 
 from sft.errors import ModelError
-from sft.inference import classification, decoder
+from sft.inference import caches, classification, decoder
+from sft.inference.batching import Capacity
+from sft.inference.caches import BufferCache
 from sft.inference.classification import common_prefix, score_labels
+from sft.inference.packed import PackedScorer
+from sft.inference.packing import PackedPrompts
 from sft.inference.tree import label_tree
 
 EXACT = 1e-4
@@ -33,9 +38,13 @@ LONG_ROPE = {
     "rope_type": "longrope", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 64,
     "short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0],
 }  # fmt: skip
+JAMBA = {
+    "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 1, "mamba_d_state": 4,
+}  # fmt: skip
 FALLBACKS = {
     "no positions": ("bloom", {}, "position_ids"),
     "a running state": ("mamba", {}, "past_key_values"),
+    "state and attention in turn": ("jamba", JAMBA, "running state"),
     "attention in chunks": ("llama4_text", {"attention_chunk_size": 32}, "chunks"),
     "positions that change": ("llama", {"rope_parameters": LONG_ROPE, "max_position_embeddings": 512}, "length"),
 }
@@ -71,9 +80,13 @@ def test_models_whose_cache_cannot_be_shared_are_run_whole(
     model = make_model(name, **overrides)
     with caplog.at_level(logging.INFO, logger="sft"):
         assert naive(model, ragged, labels).gap(batch_size=3) < EXACT
+        scores = score_labels(model, ragged[1:2], labels[4:5])
     told = [record.message for record in caplog.records if "re-run" in record.message]
-    assert len(told) == 1
+    assert len(told) == 1, "once for a model, not at every call"
     assert reason in told[0]
+    assert scores.fallback is not None
+    assert scores.fallback.startswith("whole re-runs: ")
+    assert scores.fallback in told[0]
 
 
 def adapters() -> dict[str, Callable[[], Any]]:
@@ -181,8 +194,93 @@ def test_single_token_labels_without_end_need_no_second_forward(make_model: Any,
     assert len(calls) == 1
 
 
-def broken_positions(mask_BK: torch.Tensor, count: int) -> torch.Tensor:
-    return torch.arange(mask_BK.shape[1]).expand_as(mask_BK)[:, -count:]
+def siblings_in_sight(labels: Any, device: torch.device) -> Any:
+    tree = label_tree(labels, device)
+    return tree._replace(sees_QQ=torch.ones_like(tree.sees_QQ).tril())
+
+
+def depths_in_a_row(labels: Any, device: torch.device) -> Any:
+    tree = label_tree(labels, device)
+    return tree._replace(depth_Q=torch.arange(len(tree.depth_Q)))
+
+
+class NeighboursInSight(PackedPrompts):
+    """A token sees those of other prompts too."""
+
+    def _of_own(self, owner_GT: torch.Tensor, position_GT: torch.Tensor) -> torch.Tensor:
+        return super()._of_own(torch.zeros_like(owner_GT), position_GT)
+
+
+class BeginningUnseen(PackedPrompts):
+    """No token sees what all prompts begin with."""
+
+    def _with_beginning(self, sees_GTT: torch.Tensor) -> torch.Tensor:
+        seen = super()._with_beginning(sees_GTT)
+        seen[:, :, : self._before] = False
+        return seen
+
+
+class PositionsInARow(PackedPrompts):
+    """Positions count along the sequence, as if it were one text."""
+
+    def with_tree(self, tree: Any) -> Any:
+        feed = super().with_tree(tree)
+        places = self._before + torch.arange(feed.ids_GT.shape[1])
+        return feed._replace(positions_GT=places.expand_as(feed.positions_GT))
+
+
+class RowsReversed(PackedPrompts):
+    """A prompt's scores are read where another's stand."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.places_B = self.places_B.flip(0)
+
+
+class ForgetfulCache(BufferCache):
+    """The prompts are gone when further trees continue them."""
+
+    def begin_at(self, tokens: int) -> None:
+        for layer in self.layers:
+            if tokens > layer.start:
+                layer.keys[:, :, layer.start : tokens] = 0
+        super().begin_at(tokens)
+
+
+class ContaminatedCache(BufferCache):
+    """What a forward adds takes the place of the beginning's last token."""
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: Any) -> Any:
+        keys, values = super().update(key_states, value_states, layer_idx, *rest)
+        start = self.layers[layer_idx].start
+        keys[:, :, start - 1], values[:, :, start - 1] = keys[:, :, start], values[:, :, start]
+        return keys, values
+
+
+SABOTAGE = {
+    "mask of the tree": {"make_tree": staticmethod(siblings_in_sight)},
+    "positions of the tree": {"make_tree": staticmethod(depths_in_a_row)},
+    "mask of the prompts": {"make_prompts": NeighboursInSight},
+    "mask of the beginning": {"make_prompts": BeginningUnseen},
+    "positions of the prompts": {"make_prompts": PositionsInARow},
+    "order of the prompts": {"make_prompts": RowsReversed},
+    "forgetful cache": {"make_cache": ForgetfulCache},
+    "contaminated cache": {"make_cache": ContaminatedCache},
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE.values(), ids=SABOTAGE.keys())
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_comparison_fails_when_the_engine_is_broken(
+    sabotage: Any, family: str, make_model: Any, naive: Any, alike: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [[5, 6, 258], [5, 258], [5, 7, 258], [9, 258], [258], [8, 9, 10, 258]]
+    reference = naive(make_model(family, initializer_range=0.3), alike, labels)
+    # three nodes of the tree in a forward, so that there are several
+    monkeypatch.setattr(Capacity, "fitting", lambda *given: min(3, given[-1]))
+    assert reference.gap(batch_size=3) < EXACT
+    monkeypatch.setattr(classification, "PackedScorer", type("Sabotaged", (PackedScorer,), sabotage))
+    assert reference.gap(batch_size=3) > 100 * EXACT
 
 
 def broken_mask(rows: Any, device: torch.device, whole: Any = decoder.left_padded) -> tuple[Any, Any]:
@@ -190,14 +288,14 @@ def broken_mask(rows: Any, device: torch.device, whole: Any = decoder.left_padde
     return ids_BS, torch.ones_like(mask_BS)
 
 
-class MisorderedLayer(decoder.SharedLayer):
+class MisorderedLayer(caches.SharedLayer):
     """Row r continues row r modulo B instead of row r // repeats."""
 
     def _joined(self, shared: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         return torch.cat([shared.repeat(self._repeats, 1, 1, 1), new], dim=-2)
 
 
-class ContaminatedLayer(decoder.SharedLayer):
+class ContaminatedLayer(caches.SharedLayer):
     """A label's keys and values take the place of the prompt's last ones, for the labels that follow."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -208,70 +306,87 @@ class ContaminatedLayer(decoder.SharedLayer):
         return states
 
 
-def siblings_in_sight(labels: Any, device: torch.device, whole: Any = label_tree) -> Any:
-    tree = whole(labels, device)
-    return tree._replace(sees_QQ=torch.ones_like(tree.sees_QQ).tril())
-
-
-def depths_in_a_row(labels: Any, device: torch.device, whole: Any = label_tree) -> Any:
-    tree = whole(labels, device)
-    return tree._replace(depth_Q=torch.arange(len(tree.depth_Q)))
-
-
 BREAKAGES = {
-    "positions": (decoder, "positions", broken_positions),
     "mask": (decoder, "left_padded", broken_mask),
-    "contaminated cache": (decoder, "SharedLayer", ContaminatedLayer),
-    "order of the cache's rows": (decoder, "SharedLayer", MisorderedLayer),
-    "mask of the tree": (classification, "label_tree", siblings_in_sight),
-    "positions of the tree": (classification, "label_tree", depths_in_a_row),
+    "contaminated cache": (caches, "SharedLayer", ContaminatedLayer),
+    "order of the cache's rows": (caches, "SharedLayer", MisorderedLayer),
 }
-TREES = {"llama": {}, "gpt2": {}}
-ROWS = {"mistral": {"sliding_window": 16}}  # a window within the prompts: each label in a row of its own
 
 
-@pytest.mark.parametrize(
-    ("breakage", "family", "overrides"),
-    [
-        pytest.param(breakage, family, overrides, id=f"{name}, {family}")
-        for name, breakage in BREAKAGES.items()
-        for family, overrides in {**TREES, **ROWS}.items()
-        if not (family in TREES and "rows" in name) and not (family in ROWS and ("tree" in name or name == "positions"))
-    ],
-)
-def test_the_comparison_fails_when_the_engine_is_broken(
-    breakage: Any, family: str, overrides: Any, make_model: Any, naive: Any, request: pytest.FixtureRequest
+@pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES.keys())
+def test_the_comparison_fails_when_labels_in_rows_of_their_own_are_broken(
+    breakage: Any, make_model: Any, naive: Any, alike: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch = request.getfixturevalue("monkeypatch")
     labels = [[5, 6, 258], [5, 258], [5, 6, 7, 8, 258], [9, 258], [258]]
-    reference = naive(make_model(family, initializer_range=0.3, **overrides), request.getfixturevalue("alike"), labels)
+    reference = naive(make_model("mistral", sliding_window=16, initializer_range=0.3), alike, labels)
     # three labels in a forward, so that there are several
-    monkeypatch.setattr(classification.Capacity, "fitting", lambda *given: min(3, given[-1]))
+    monkeypatch.setattr(Capacity, "fitting", lambda *given: min(3, given[-1]))
     assert reference.gap(batch_size=3) < EXACT
     monkeypatch.setattr(*breakage)
     assert reference.gap(batch_size=3) > 100 * EXACT
 
 
+class SideBySide(PackedScorer):
+    """As on a GPU: several sequences at once, each of few tokens."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._on_cpu = False
+
+    @property
+    def _pack_limit(self) -> int:
+        return 40
+
+
+@pytest.mark.parametrize("prompts", ["ragged", "alike"])
+def test_several_sequences_side_by_side(
+    prompts: str, labels: Any, make_model: Any, naive: Any, request: pytest.FixtureRequest
+) -> None:
+    reference = naive(make_model("qwen2", initializer_range=0.3), request.getfixturevalue(prompts), labels)
+    request.getfixturevalue("monkeypatch").setattr(classification, "PackedScorer", SideBySide)
+    for batch_size in (3, 5, "auto"):
+        assert reference.gap(batch_size=batch_size) < EXACT
+
+
+def test_prompts_beyond_the_length_of_a_sequence(draw: Any, labels: Any, make_model: Any, naive: Any) -> None:
+    beginning = draw(30)
+    prompts = [beginning + draw(length) for length in (700, 3, 460, 440)]
+    assert naive(make_model("llama", initializer_range=0.3), prompts, labels).gap() < EXACT
+
+
+def test_each_token_goes_through_the_model_once(make_model: Any, draw: Any) -> None:
+    model, fed, read = make_model("llama"), [], []
+    model.model.register_forward_hook(lambda _, __, output: fed.append(output.last_hidden_state.shape[:2].numel()))
+    model.lm_head.register_forward_hook(lambda _, __, output: read.append(output.shape[:2].numel()))
+    beginning = draw(50)
+    labels = [[1, 2, 258], [1, 3, 258], [4, 258]]
+    score_labels(model, [[*beginning, 1], [*beginning, 2, 3], [*beginning, 4, 5, 6]], labels)
+    assert fed == [50, 1 + 2 + 3 + 3 * 4], "the beginning, then all prompts with all labels at once"
+    assert read == [1, 3 + 3 * 4], "the head on what predicts"
+
+
+@pytest.mark.parametrize("family", [("llama", {}), ("mistral", {"sliding_window": 4})], ids=["tree", "rows"])
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_out_of_memory_halves_and_goes_on(
-    error: Exception, ragged: Any, labels: Any, make_model: Any, naive: Any
+    family: Any, error: Exception, draw: Any, labels: Any, make_model: Any, naive: Any
 ) -> None:
-    model, refused = make_model("llama"), []
+    model, refused = make_model(family[0], **family[1]), []
+    prompts = [draw(length) for length in (3, 20, 5, 17, 9, 8, 12, 4, 3, 13, 2, 10)]
 
     def refuse(module: Any, args: Any, kwargs: Any) -> None:
-        if kwargs["input_ids"].shape[0] > 3:
-            refused.append(kwargs["input_ids"].shape[0])
+        if kwargs["input_ids"].numel() > 60:
+            refused.append(kwargs["input_ids"].numel())
             raise error
 
-    reference = naive(model, ragged, labels)
+    reference = naive(model, prompts, labels)
     model.register_forward_pre_hook(refuse, with_kwargs=True)
     for batch_size in (7, "auto"):
         refused.clear()
         assert reference.gap(batch_size=batch_size) < EXACT
         assert refused
-        assert len(refused) < 10, "once halved, a batch does not grow again"
+        assert len(refused) < 12, "once halved, a batch does not grow again"
 
 
 @pytest.mark.parametrize("message", ["CUDA out of memory", "a real mistake"])
@@ -292,9 +407,11 @@ def test_the_model_is_left_as_it_was(ragged: Any, labels: Any, make_model: Any) 
     model.config.use_cache = False
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    score_labels(model, ragged, labels)
+    config = model.config.to_dict() | {"attention": model.config._attn_implementation}
+    score_labels(model, [[*range(20), *row] for row in ragged], labels)
     assert [module.training for module in model.modules()] == modes
     assert model.config.use_cache is False
+    assert model.config.to_dict() | {"attention": model.config._attn_implementation} == config
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
 
@@ -328,12 +445,57 @@ def test_what_cannot_be_scored_is_refused(make_model: Any) -> None:
         score_labels(make_model(), [[1]], [[258]], end_tokens=2)
 
 
-def test_encoder_decoder_models_are_refused() -> None:
-    from transformers import T5Config, T5ForConditionalGeneration
+def encoder_decoder(family: str, **overrides: Any) -> Any:
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-    model = T5ForConditionalGeneration(T5Config(vocab_size=20, d_model=8, d_ff=8, num_layers=1, num_heads=1, d_kv=8))
-    with pytest.raises(ModelError, match="encoder-decoder"):
-        score_labels(model, [[1]], [[2, 3]])
+    sizes = {
+        "t5": {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8},
+        "bart": {
+            "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64,
+            "encoder_attention_heads": 4, "decoder_attention_heads": 4, "init_std": 0.3, "max_position_embeddings": 512,
+        },
+    }  # fmt: skip
+    torch.manual_seed(0)
+    common = {"vocab_size": 300, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 258}
+    config = AutoConfig.for_model(family, **{**common, **sizes[family], **overrides})
+    return AutoModelForSeq2SeqLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_encoder_decoder_models(family: str, ragged: Any, alike: Any, labels: Any) -> None:
+    model = encoder_decoder(family)
+    for prompts in (ragged, alike):
+        expected = np.zeros((len(prompts), len(labels), 3))
+        for (row, prompt), (column, label) in product(enumerate(prompts), enumerate(labels)):
+            fed = torch.tensor([[0, *label[:-1]]])
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([prompt]), decoder_input_ids=fed, use_cache=False).logits[0]
+            logprobs = logits.double().log_softmax(dim=-1)[torch.arange(len(label)), torch.tensor(label)]
+            expected[row, column] = logprobs.sum(), logprobs[-1], logprobs[0]
+        for batch_size in (1, 3, "auto"):
+            scores = score_labels(model, prompts, labels, batch_size=batch_size)
+            found = np.stack([scores.sum_logprob_NL, scores.end_logprob_NL, scores.first_logprob_NL], axis=-1)
+            np.testing.assert_allclose(found, expected, atol=EXACT)
+        assert np.abs(expected[0] - expected[1]).max() > 100 * EXACT, "the prompt means nothing"
+        assert scores.fallback == "each label in a row of its own: its decoder counts positions by place"
+
+
+def test_encoder_decoder_models_that_cannot_be_scored_are_refused() -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    with pytest.raises(ModelError, match="decoder_start_token_id"):
+        score_labels(encoder_decoder("t5", decoder_start_token_id=None), [[1]], [[2, 3]])
+    config = PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=5)
+    with pytest.raises(ModelError, match="virtual tokens"):
+        score_labels(get_peft_model(encoder_decoder("t5"), config), [[1]], [[2, 3]])
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    import doctest
+
+    tests = doctest.DocTestFinder().find(score_labels, "score_labels")
+    assert sum(doctest.DocTestRunner().run(test).attempted for test in tests) > 5
+    assert not any(doctest.DocTestRunner().run(test).failed for test in tests)
 
 
 def test_common_prefix_leaves_each_prompt_a_token() -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from sft.inference import decoder
-from sft.inference.decoder import Decoder, branched_cache, evaluating, left_padded, opened_cache, positions
+from sft.inference.caches import BufferCache, ReadOnlyLayer, branched_cache, opened_cache
+from sft.inference.decoder import Decoder, evaluating, left_padded, positions
+from sft.inference.packing import PackedPrompts
 from sft.inference.tree import label_tree
 
 CPU = torch.device("cpu")
@@ -41,11 +43,6 @@ def test_continuations_leave_what_was_read_as_it_was(family: Any, make_model: An
         again = engine.extend(read, ids, mask)
         assert first.shape[:2] == (2 * 3, 2)
         torch.testing.assert_close(first, again, rtol=0, atol=0)
-        if engine.sees_trees:
-            tree = label_tree([[1, 2, 9], [3, 9], [4, 5, 9]], CPU)
-            packed = engine.extend_tree(read, tree)
-            torch.testing.assert_close(packed[0, 0], first[0, 0])
-            torch.testing.assert_close(packed[1, 4], first[5, 1])
         assert all(torch.equal(old, new) for old, new in zip(before, contents(read.cache), strict=True))
 
 
@@ -83,6 +80,74 @@ def branchless(cache: Any) -> Any:
     return cache
 
 
+def test_a_buffer_keeps_its_beginning_and_writes_the_rest_anew() -> None:
+    from transformers import DynamicCache
+
+    def states(value: float, sequences: int, tokens: int) -> torch.Tensor:
+        return torch.full((sequences, 1, tokens, 2), value)
+
+    opening = DynamicCache()
+    opening.update(states(1, 1, 3), states(-1, 1, 3), 0)
+    cache = BufferCache(opening)
+    keys, values = cache.update(states(2, 1, 2), states(-2, 1, 2), 0)
+    assert keys[0, 0, :, 0].tolist() == [1, 1, 1, 2, 2]
+    assert values[0, 0, :, 0].tolist() == [-1, -1, -1, -2, -2]
+    assert cache.get_seq_length() == 3, "what was written is not part of the beginning"
+    memory = cache.layers[0].keys.data_ptr()
+    for value, tokens in ((3, 1), (4, 60)):  # shorter and longer, in the same memory
+        keys, _ = cache.update(states(value, 1, tokens), states(value, 1, tokens), 0)
+        assert keys[0, 0, :, 0].tolist() == [1] * 3 + [value] * tokens
+        assert keys.data_ptr() == memory, "nothing is copied"
+    cache.begin_at(4)
+    keys, _ = cache.update(states(5, 1, 200), states(5, 1, 200), 0)  # more than there is room for
+    assert keys[0, 0, :, 0].tolist() == [1, 1, 1, 4] + [5] * 200
+    cache.begin_at(3)
+    for sequences in (3, 2, 5):
+        keys, _ = cache.update(states(6, sequences, 2), states(6, sequences, 2), 0)
+        assert keys[:, 0, :, 0].tolist() == [[1, 1, 1, 6, 6]] * sequences
+
+
+def test_a_buffer_without_a_beginning(make_model: Any) -> None:
+    from transformers import DynamicCache
+
+    cache = BufferCache(DynamicCache(config=make_model("llama").config))
+    new = torch.ones(2, 1, 3, 4)
+    assert cache.get_seq_length() == 0
+    assert cache.update(new, new, 1)[0].shape == (2, 1, 3, 4)
+
+
+def test_what_an_encoder_read_is_spread_without_copies_for_one_row() -> None:
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    cache.update(torch.arange(6.0).reshape(2, 1, 3, 1), torch.zeros(2, 1, 3, 1), 0)
+    assert ReadOnlyLayer(cache.layers[0], 2).keys[:, 0, :, 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]]
+    branchless(cache)
+    assert ReadOnlyLayer(cache.layers[0], 4).keys.data_ptr() == cache.layers[0].keys.data_ptr()
+
+
+@pytest.mark.parametrize("sequences", [1, 2, 3])
+def test_packed_prompts_and_trees_equal_rows_of_their_own(sequences: int, make_model: Any, draw: Any) -> None:
+    model, prefix = make_model("llama", initializer_range=0.3), draw(11)
+    rows = [draw(9), draw(6), draw(4), draw(4), draw(1)]
+    trees = [label_tree([[1, 2, 9], [1, 3, 9], [4, 9]], CPU), label_tree([[7, 8, 9]], CPU)]
+    with evaluating(model):
+        engine = Decoder(model, longest=40)
+        cache = BufferCache(engine.opening(prefix))
+        packed = PackedPrompts(rows, sequences, 11, CPU)
+        logits = engine.packed(packed.with_tree(trees[0]), cache)
+        last, nodes = logits[:, : packed.rows].flatten(0, 1), logits[:, packed.rows :].reshape(-1, 4, 300)
+        cache.begin_at(11 + packed.context)
+        further = engine.packed(packed.tree_alone(trees[1]), cache).reshape(-1, 2, 300)
+        for row, place in zip(rows, packed.places_B.tolist(), strict=True):
+            for label, found in (
+                ([], last[place]), ([1], nodes[place, 0]), ([1, 2], nodes[place, 1]), ([1, 3], nodes[place, 2]),
+                ([4], nodes[place, 3]), ([7], further[place, 0]), ([7, 8], further[place, 1]),
+            ):  # fmt: skip
+                alone = model(input_ids=torch.tensor([[*prefix, *row, *label]])).logits[0, -1]
+                torch.testing.assert_close(found, alone, rtol=0, atol=1e-4)
+
+
 def test_modes_are_put_back_after_an_error_too(make_model: Any) -> None:
     model = make_model("llama").train()
     model.lm_head.eval()
@@ -97,10 +162,11 @@ def test_modes_are_put_back_after_an_error_too(make_model: Any) -> None:
 
 def test_what_a_model_allows_is_read_from_its_parts(make_model: Any) -> None:
     plain = Decoder(make_model("llama"), longest=50)
-    assert (plain.obstacle, plain.shares_prefix, plain.sees_trees) == (None, True, True)
+    assert (plain.obstacle, plain.shares_prefix, plain.apart) == (None, True, None)
     narrow = make_model("mistral", sliding_window=16)
-    assert Decoder(narrow, longest=16).sees_trees
+    assert Decoder(narrow, longest=16).apart is None
     slides = Decoder(narrow, longest=17)
-    assert (slides.obstacle, slides.shares_prefix, slides.sees_trees) == (None, False, False)
+    assert (slides.obstacle, slides.shares_prefix) == (None, False)
+    assert "window" in str(slides.apart)
     assert decoder.has_virtual_tokens(narrow) is False
     assert "position_ids" in str(Decoder(make_model("bloom"), longest=5).obstacle)

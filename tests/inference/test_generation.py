@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from sft.errors import ModelError
-from sft.inference.generation import GenerationSettings, generate
+from sft.inference.decoder import left_padded, positions
+from sft.inference.generation import GenerationSettings
+from sft.inference.generation import generate as written
+from sft.inference.growing import growing_cache
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")]
 
@@ -19,11 +23,21 @@ FAMILIES = {
     "qwen2": ("qwen2", {}),
     "gpt2": ("gpt2", {}),
     "gemma": ("gemma", {}),
+    "gemma, windows in every other layer": ("gemma2", {"sliding_window": 16}),
+    "a window longer than all": ("mistral", {"sliding_window": 512}),
     "sliding window": ("mistral", {"sliding_window": 16}),
     "no positions": ("bloom", {}),
-    "a running state": ("mamba", {}),
+    "a running state": ("mamba", {"num_hidden_layers": 1}),
 }
 STOPS = tuple(range(0, 300, 9))  # many: a random model must come upon one now and then
+
+
+ATTENTIVE = {"initializer_range": 0.3}  # with weights as small as usual, what is read hardly changes what is written
+
+
+def generate(model: Any, prompts: Any, settings: GenerationSettings, **options: Any) -> list[list[int]]:
+    """The answers' ids only."""
+    return [answer.ids for answer in written(model, prompts, settings, **options)]
 
 
 def alone(model: Any, prompt: list[int], stops: tuple[int, ...], length: int, **arguments: Any) -> list[int]:
@@ -45,12 +59,98 @@ def prompts(draw: Any) -> list[list[int]]:
     return [draw(length) for length in (1, 30, 7, 40, 2, 41, 90, 90, 7)]
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
-def test_greedy_answers_equal_one_by_one(family: Any, prompts: Any, make_model: Any) -> None:
-    model = make_model(family[0], **family[1])
+@pytest.fixture
+def long_opened(draw: Any) -> list[list[int]]:
+    """Prompts whose common beginning is long enough for its keys to be shared."""
+    beginning = draw(80)
+    return [beginning + draw(length) for length in (1, 30, 7, 40, 2, 41, 7)]
+
+
+def tokens_read(model: Any, act: Callable[[], Any]) -> list[int]:
+    """How many tokens, padding included, each forward of more than one token a row was given."""
+    read: list[int] = []
+
+    def note(module: Any, args: Any, kwargs: Any) -> None:
+        shape = kwargs["input_ids"].shape
+        if shape[1] > 1:
+            read.append(shape[0] * shape[1])
+
+    handle = model.register_forward_pre_hook(note, with_kwargs=True)
+    act()
+    handle.remove()
+    return read
+
+
+SHARING = ("llama", "qwen2", "gpt2", "gemma")  # their rows may read one copy of a long beginning
+
+
+@pytest.mark.parametrize(
+    ("family", "beginning"),
+    [
+        pytest.param(family, beginning, id=f"{name}, {beginning}")
+        for name, family in FAMILIES.items()
+        for beginning in ("prompts", "opened", *(["long_opened"] if name in SHARING else []))
+    ],
+)
+def test_greedy_answers_equal_one_by_one(
+    family: Any, beginning: str, make_model: Any, request: pytest.FixtureRequest
+) -> None:
+    model, prompts = make_model(family[0], **family[1], **ATTENTIVE), request.getfixturevalue(beginning)
     expected = [alone(model, prompt, STOPS, 12) for prompt in prompts]
-    for batch_size in (1, 3, "auto"):
+    for batch_size in (1, 3, 16, "auto"):
         assert generate(model, prompts, GenerationSettings(12, STOPS), batch_size=batch_size) == expected
+
+
+def test_what_all_prompts_begin_with_is_read_once(opened: Any, make_model: Any, caplog: Any) -> None:
+    settings = GenerationSettings(3)
+    model = make_model("llama")
+    own = sorted((len(prompt) - 24 for prompt in opened), reverse=True)
+    batches = [3 * own[0], 3 * own[3], 3 * own[6]]
+    assert tokens_read(model, lambda: generate(model, opened, settings, batch_size=3)) == [24, *batches]
+    assert not caplog.records
+    sliding = make_model("mistral", sliding_window=16)
+    with caplog.at_level(logging.INFO):
+        read = tokens_read(sliding, lambda: generate(sliding, opened, settings, batch_size=3))
+    assert read == [batch + 3 * 24 for batch in batches]
+    told = [record.message for record in caplog.records if record.name.startswith("sft")]
+    assert told == ["The 24 tokens that all prompts begin with are read with each: its sliding window is shorter than "
+                    "the prompts"]  # fmt: skip
+
+
+def _seen_padding(rows: Any, device: Any) -> Any:
+    ids, mask = left_padded(rows, device)
+    return ids, torch.ones_like(mask)
+
+
+def _misplaced(opening: Any, rows: int) -> Any:
+    cache = growing_cache(opening, rows)
+    for layer in cache.layers:
+        layer.keys = layer.keys.roll(1, dims=-2)
+    return cache
+
+
+def _at_another_place(mask: Any, count: int) -> Any:
+    return positions(mask, count) + 1
+
+
+@pytest.mark.parametrize(
+    ("place", "broken"),
+    [
+        ("sft.inference.generation.left_padded", _seen_padding),
+        ("sft.inference.generation.growing_cache", _misplaced),
+        ("sft.inference.decoder.positions", _at_another_place),
+    ],
+    ids=["mask", "cache", "positions"],
+)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_comparison_notices_what_is_broken(
+    family: str, place: str, broken: Any, opened: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(family, **ATTENTIVE)
+    expected = [alone(model, prompt, STOPS, 12) for prompt in opened]
+    assert generate(model, opened, GenerationSettings(12, STOPS)) == expected
+    monkeypatch.setattr(place, broken)
+    assert generate(model, opened, GenerationSettings(12, STOPS)) != expected
 
 
 def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
@@ -62,16 +162,29 @@ def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
     assert not any(set(answer) & set(STOPS) for answer in answers)
 
 
-@pytest.mark.parametrize("arguments", [{"repetition_penalty": 1.5}, {"no_repeat_ngram_size": 1}, {"num_beams": 2}])
-def test_arguments_reach_generate_and_padding_does_not_matter(arguments: Any, prompts: Any, make_model: Any) -> None:
-    model = make_model("llama")
+@pytest.mark.parametrize("beginning", ["prompts", "long_opened"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"repetition_penalty": 1.5}, {"no_repeat_ngram_size": 1}, {"num_beams": 2}, {"prompt_lookup_num_tokens": 2},
+        {"use_cache": False}, {"cache_implementation": "static"}, {"guidance_scale": 1.5},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)  # fmt: skip
+def test_arguments_reach_generate_and_padding_does_not_matter(
+    arguments: Any, beginning: str, make_model: Any, request: pytest.FixtureRequest
+) -> None:
+    model, prompts = make_model("llama", **ATTENTIVE), request.getfixturevalue(beginning)
     expected = [alone(model, prompt, STOPS, 12, **arguments) for prompt in prompts]
     assert generate(model, prompts, GenerationSettings(12, STOPS, arguments), batch_size=4) == expected
-    assert expected != generate(model, prompts, GenerationSettings(12, STOPS), batch_size=4)
+    changes = {"repetition_penalty", "no_repeat_ngram_size", "num_beams", "guidance_scale"} & arguments.keys()
+    assert bool(changes) == (expected != generate(model, prompts, GenerationSettings(12, STOPS), batch_size=4))
 
 
 @pytest.mark.parametrize("adapter", ["lora", "prompt tuning", "prefix tuning"])
-def test_adapted_models(adapter: str, prompts: Any, make_model: Any) -> None:
+@pytest.mark.parametrize("beginning", ["prompts", "opened", "long_opened"])
+def test_adapted_models(adapter: str, beginning: str, make_model: Any, request: pytest.FixtureRequest) -> None:
+    prompts = request.getfixturevalue(beginning)
     from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
     causal = {"task_type": "CAUSAL_LM"}
@@ -80,7 +193,7 @@ def test_adapted_models(adapter: str, prompts: Any, make_model: Any) -> None:
         "prompt tuning": lambda: PromptTuningConfig(**causal, num_virtual_tokens=5),
         "prefix tuning": lambda: PrefixTuningConfig(**causal, num_virtual_tokens=5),
     }[adapter]()
-    model = get_peft_model(make_model("llama"), config).eval()
+    model = get_peft_model(make_model("llama", **ATTENTIVE), config).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's, at every step; ours must not show them
         expected = [alone(model, prompt, STOPS, 8) for prompt in prompts]

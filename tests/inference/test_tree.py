@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sft.inference.tree import label_tree
+from sft.inference.tree import label_tree, tree_chunk, tree_size
 
 END = 9
 
@@ -33,3 +33,10 @@ def test_equal_labels_share_everything() -> None:
 def test_what_labels_begin_with_is_fed_once() -> None:
     labels = [[1, 1, 1, 1, token, END] for token in range(50)]
     assert len(label_tree(labels, torch.device("cpu")).ids_Q) == 4 + 50
+
+
+def test_chunks_hold_as_many_labels_as_their_tree_may_have_nodes() -> None:
+    labels = sorted([[1, 2, END], [1, END], [1, 3, 2, END], [2, END], [END]])
+    assert tree_size(labels) == len(label_tree(labels, torch.device("cpu")).ids_Q) == 5
+    assert [tree_chunk(labels, nodes) for nodes in range(6)] == [1, 1, 1, 1, 3, 5]
+    assert tree_chunk([[5, 6, 7, END]], 1) == 1, "never none"

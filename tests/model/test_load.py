@@ -30,6 +30,15 @@ def test_a_folder_gives_its_model_in_eval_mode(save_model: Callable[..., str], m
         assert torch.equal(model(IDS).logits, make_model()(IDS).logits)
 
 
+def test_an_encoder_decoder_model_is_loaded_as_what_it_is(tmp_path: Path) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    T5ForConditionalGeneration(
+        T5Config(vocab_size=20, d_model=8, d_ff=8, num_layers=1, num_heads=1, d_kv=8)
+    ).save_pretrained(tmp_path)
+    assert isinstance(load_model(ModelConfig(name=str(tmp_path))), T5ForConditionalGeneration)
+
+
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
 @pytest.mark.parametrize(("given", "expected"), [("bfloat16", torch.bfloat16), ("torch.float32", torch.float32)])
 def test_dtype_by_either_name(save_model: Callable[..., str], name: str, given: str, expected: torch.dtype) -> None:

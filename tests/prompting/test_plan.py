@@ -116,6 +116,89 @@ def test_only_examples_that_stand_in_the_prompt_are_said_to_be_shown(
 
 
 @pytest.mark.parametrize("random_icl", [False, True])
+@pytest.mark.parametrize("chosen", ["random", "balanced", "nearest"])
+def test_examples_are_chosen_as_the_config_says(
+    make_config: MakeConfig, tokenizer: Any, chosen: str, random_icl: bool
+) -> None:
+    inference = {"icl_examples": 1, "icl_selection": chosen, "random_icl": random_icl, "max_seq_length": 900}
+    config = make_config(dataset__shots=0, inference=inference)
+    judged = make_plan(config, tokenizer).judged("test")
+    assert {len(shown) for shown in judged.shown} == {3}
+    assert (len(set(judged.shown)) > 1) == (random_icl or chosen == "nearest")
+    labels = [{row % 3 for row in shown} for shown in judged.shown]
+    if chosen == "balanced":
+        assert labels == [{0, 1, 2}] * 9
+    elif chosen == "nearest":  # the texts share a word with those of their label
+        assert labels == [{row % 3} for row in range(9)]
+    else:
+        seeds = (make_plan(config, tokenizer, seed).judged("test").shown[0] for seed in range(6))
+        assert {0, 1, 2} not in labels or any({row % 3 for row in shown} != {0, 1, 2} for shown in seeds)
+
+
+def test_without_a_word_the_examples_are_those_that_they_were(make_config: MakeConfig, tokenizer: Any) -> None:
+    for task_type, usual in (("classification", "balanced"), ("generation", "random"), ("generation", "balanced")):
+        for random_icl in (False, True):
+            shown = [
+                make_plan(
+                    make_config(
+                        dataset__shots=0,
+                        dataset__task_type=task_type,
+                        inference={"icl_examples": 2, "random_icl": random_icl, **given},
+                    ),
+                    tokenizer,
+                )
+                .judged("test")
+                .shown
+                for given in ({}, {"icl_selection": usual})
+            ]
+            assert shown[0] == shown[1]
+            assert shown[0][:2] == FROZEN[task_type, random_icl]
+
+
+FROZEN = {
+    ("classification", False): ((3, 8, 10, 7, 9, 11), (3, 8, 10, 7, 9, 11)),
+    ("classification", True): ((6, 7, 11, 9, 4, 8), (5, 7, 6, 8, 0, 4)),
+    ("generation", False): ((1, 10), (1, 10)),
+    ("generation", True): ((5, 2), (1, 5)),
+}
+
+
+def test_the_least_similar_examples_go_first(make_config: MakeConfig, tokenizer: Any) -> None:
+    inference = {"icl_examples": 2, "icl_selection": "nearest"}
+    whole = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    inference = {**inference, "max_seq_length": 220}
+    cut = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    for row, (prompt, shown, full) in enumerate(zip(cut.prompts, cut.shown, whole.shown, strict=True)):
+        assert 0 < len(shown) == examples_in(prompt) < len(full) == 6
+        assert shown == full[-len(shown) :]
+        assert prompt.dropped_examples == 6 - len(shown)
+        assert {index % 3 for index in shown} == {row % 3}
+        assert f"train {shown[-1]} " in prompt.text.split(f"test {row} ")[0].rsplit("user", 2)[1]
+
+
+def test_nearest_is_the_same_for_one_row_as_for_all(make_config: MakeConfig, tokenizer: Any) -> None:
+    plan = make_plan(
+        make_config(dataset__shots=0, inference={"icl_examples": 1, "icl_selection": "nearest"}), tokenizer
+    )
+    assert plan.first("test") == plan.judged("test").part(0, 1)
+
+
+def test_training_stays_balanced_whatever_is_chosen_for_the_judged_rows(
+    make_config: MakeConfig, tokenizer: Any
+) -> None:
+    """Else an example more of one label than of another would tell the trained row's own."""
+    training = {"icl_examples": 2, "random_icl": True, "trainer_args": {"max_length": 280}}
+    for pool in ("shots", "train"):
+        inference = {"icl_examples": 1, "icl_selection": "nearest", "icl_pool": pool, "max_seq_length": 900}
+        plan = make_plan(make_config(dataset__shots=3, training=training, inference=inference), tokenizer)
+        for prompt, shown in zip(plan.training().prompts, plan.training().shown, strict=True):
+            assert sorted(row % 3 for row in shown) == [0, 1, 2]
+            assert prompt.dropped_examples == 3
+        rows = {row for shown in plan.judged("test").shown for row in shown}
+        assert (rows <= set(plan.training().rows)) == (pool == "shots")
+
+
+@pytest.mark.parametrize("random_icl", [False, True])
 def test_training_prompts_count_only_what_they_show(make_config: MakeConfig, tokenizer: Any, random_icl: bool) -> None:
     config = make_config(
         dataset__shots=4,

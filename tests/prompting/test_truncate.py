@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sft.prompting.encode import Encoder
-from sft.prompting.truncate import count_rounds, cut_text, keep_rounds, rounds_that_fit, share
+from sft.prompting.truncate import count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
 
 
 def test_a_text_that_fits_stays(tokenizer_with: Callable[..., Any]) -> None:
@@ -64,6 +64,28 @@ def test_rounds() -> None:
     assert count_rounds("", 2) == 0
     assert keep_rounds("abcdef", 2, 2) == "abcd"
     assert keep_rounds("abcdef", 0, 2) == ""
+    assert keep_rounds("abcdef", 2, 2, last=True) == "cdef"
+    assert keep_rounds("abcdef", 0, 2, last=True) == ""
+    assert keep_rounds("abc", 2, 2, last=True) == "abc"
+
+
+@pytest.mark.parametrize("power", [0, 0.2, 1, 4])
+def test_the_largest_that_fits_is_found_with_few_questions(power: float) -> None:
+    """However unevenly lengths grow."""
+    lengths = [10 + int(7 * number**power) + number for number in range(200)]
+    most = 0
+    for below in (1, 2, 3, 20, 199):
+        for limit in range(0, lengths[below], max(lengths[below] // 50, 1)):
+            asked: list[int] = []
+
+            def length(number: int, asked: list[int] = asked) -> int:
+                asked.append(number)
+                return lengths[number]
+
+            found = largest(length, limit, below)
+            assert found == max((n for n in range(below) if lengths[n] <= limit), default=0)
+            most = max(most, len(asked))
+    assert most <= {0: 10, 0.2: 10, 1: 5, 4: 14}[power]
 
 
 def test_the_longest_row_decides_on_the_rounds() -> None:

@@ -14,9 +14,10 @@ from sft.config.experiment import Experiment
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.report.earlier import _sources
 from sft.report.failures import log_tail
 from sft.report.markdown import escape, render_markdown
-from sft.report.metrics import number
+from sft.report.metrics import is_asked_for, number
 from sft.report.rows import Comparison, Estimate, compare
 from sft.report.table import comparison_table, estimate
 from sft.report.text import render_text
@@ -437,6 +438,15 @@ def test_runs_of_earlier_content_are_named(tmp_path: Path) -> None:
     assert f"{said}; report --all shows it." in render_text(comparison)
     assert said.replace("_", "\\_") in render_markdown(comparison)
     assert not compare(store, everything=True).earlier
+
+
+def test_the_users_own_functions_are_among_what_may_have_been_edited() -> None:
+    own = {"icl_selection": "mine:pick", "calibration_args": {"calibration_fn": "theirs:calibrate"}}
+    assert list(_sources({"inference": own, "training": {"method": "sft"}})) == ["mine.py", "theirs.py"]
+
+
+def test_an_answers_form_is_no_metric_that_was_asked_for() -> None:
+    assert [is_asked_for(key, "generation") for key in ("unfinished_answers", "ter")] == [False, True]
 
 
 def test_runs_of_another_command_are_no_earlier_content(tmp_path: Path) -> None:

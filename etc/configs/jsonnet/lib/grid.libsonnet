@@ -16,12 +16,15 @@ local aliases = {
   'dataset.shots': 'shots',
   'dataset.path': 'data',
   'inference.icl_examples': 'icl',
+  'inference.icl_selection': 'selection',
   'training.icl_examples': 'train_icl',
   'lora.init_lora_weights': 'init',
   'lora.lora_alpha': 'alpha',
   'model.name': 'model',
   'model.quantization': 'quant',
   'inference.label_scoring': 'scoring',
+  'inference.calibration_args': 'calibration',
+  'inference.calibration_args.calibration_fn': 'calibration',
   'training.trainer_args.learning_rate': 'lr',
   'training.trainer_args.num_train_epochs': 'epochs',
   'training.trainer_args.max_steps': 'steps',
@@ -104,7 +107,7 @@ local among(keys, possible) = std.all([std.member(possible, key) for key in keys
 // When an axis cannot matter: all its keys are about training, about how examples are drawn, …
 local needs(keys) =
   local training = within(keys, ['lora', 'adapter', 'training', 'seeds.init', 'seeds.training', 'seeds.shots']);
-  local examples = among(keys, ['inference.random_icl', 'inference.icl_pool']);
+  local examples = among(keys, ['inference.random_icl', 'inference.icl_pool', 'inference.icl_selection']);
   local trainingExamples = among(keys, ['training.random_icl']);
   local anyExamples = among(keys, ['seeds.icl']);
   // locals are evaluated once, fields at each use

@@ -1,0 +1,103 @@
+"""An encoder-decoder model as the engine sees it: each prompt through the encoder once, labels in the decoder.
+
+It stands in for a `Decoder` where each label has a row of its own: decoders of this kind count positions by place (T5's
+distances, BART's embeddings), so labels cannot lie side by side in one sequence.
+
+Shapes: B prompts, S tokens of the longest, H hidden size, C labels, T tokens of the longest, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from sft.errors import ModelError
+from sft.inference.caches import ReadOnlyLayer, branched_cache
+
+
+class Encoded(NamedTuple):
+    """Prompts that were encoded: the decoder's cache after its start token, their mask, the logits of the first token.
+
+    Attributes:
+        states_BSH: what the encoder made of them.
+    """
+
+    cache: EncoderDecoderCache
+    mask_BK: Tensor
+    logits_BV: Tensor
+    states_BSH: Tensor
+
+
+class EncoderDecoder:
+    """An encoder-decoder model behind `read` and `extend`.
+
+    Args:
+        model: a transformers model of this kind, or a PEFT model around one.
+
+    Raises:
+        ModelError: it tells no decoder start token, or its adapter adds virtual tokens.
+    """
+
+    obstacle: str | None = None
+    apart: str | None = "its decoder counts positions by place"
+    shares_prefix = False  # an encoder reads in both directions: what a text begins with depends on its end
+
+    def __init__(self, model: Any) -> None:
+        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)):
+            raise ModelError(f"labels cannot be scored with virtual tokens on {type(self.base).__name__}")
+        self._start = self.base.config.decoder_start_token_id
+        if self._start is None:
+            raise ModelError(f"{type(self.base).__name__} names no decoder_start_token_id: its answers begin nowhere")
+        self.device: torch.device = self.base.get_input_embeddings().weight.device
+
+    def opening(self, prefix: Sequence[int]) -> DynamicCache:
+        """Nothing is shared among prompts."""
+        del prefix
+        return DynamicCache()
+
+    def read(self, rows: Sequence[Sequence[int]], opening: DynamicCache) -> Encoded:
+        """Encode prompts, padded on the right, and read the decoder's start token after each."""
+        del opening
+        longest = max(map(len, rows))
+        ids_BS = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
+        lengths_B = torch.tensor([len(row) for row in rows], device=self.device)
+        mask_BS = (torch.arange(longest, device=self.device) < lengths_B[:, None]).long()
+        states_BSH = self.base.get_encoder()(input_ids=ids_BS, attention_mask=mask_BS)[0]
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        start_B1 = torch.full((len(rows), 1), self._start, device=self.device)
+        logits_B1V = self._decode(start_B1, states_BSH, mask_BS, cache)
+        return Encoded(cache, mask_BS, logits_B1V[:, 0], states_BSH)
+
+    def extend(self, read: Encoded, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
+        """Logits [B * C, T, V] at every token of every label after every prompt; row b * C + c continues b with c.
+
+        What stands behind a label's end is seen by none of its tokens; `mask_CT` is not needed.
+        """
+        del mask_CT
+        rows, count = read.mask_BK.shape[0], ids_CT.shape[0]
+        texts = DynamicCache()
+        texts.layer_class_to_replicate = None
+        texts.layers = [ReadOnlyLayer(layer, count) for layer in read.cache.cross_attention_cache.layers]
+        cache = EncoderDecoderCache(branched_cache(read.cache.self_attention_cache, count), texts)
+        states, mask = (
+            tensor[:, None].expand(rows, count, *tensor.shape[1:]).flatten(0, 1)
+            for tensor in (read.states_BSH, read.mask_BK)
+        )
+        return self._decode(ids_CT.repeat(rows, 1), states, mask, cache)
+
+    def _decode(self, ids_MT: Tensor, states_MSH: Tensor, mask_MS: Tensor, cache: EncoderDecoderCache) -> Tensor:
+        outputs = self.base(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states_MSH),
+            attention_mask=mask_MS,
+            decoder_input_ids=ids_MT,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits: Tensor = outputs.logits
+        return logits

@@ -1,0 +1,93 @@
+"""Which labelled rows the judged rows of an experiment are shown, as row numbers of the train split.
+
+Puts the task's rows into the terms of `sft.prompting.selection`: texts and labels. It knows no prompts and no limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from sft.config.experiment import Experiment
+from sft.config.inference import InferenceConfig
+from sft.dataset.task import LabelledRows, Task
+from sft.errors import DataError
+from sft.prompting.examples import Pool
+from sft.prompting.selection import Wanted, choose_examples, find_selection
+
+
+class JudgedExamples:
+    """The examples of the rows that are judged.
+
+    Args:
+        experiment: its config and seed.
+        task: its opened data.
+
+    Raises:
+        UserError: `icl_selection` names nothing.
+    """
+
+    def __init__(self, experiment: Experiment, task: Task) -> None:
+        self._task = task
+        self._inference = experiment.config.inference or InferenceConfig()
+        self._columns = experiment.config.prompting.input_columns
+        self._seed = experiment.seed_of("icl")
+        name = self._inference.icl_selection if self._inference.icl_examples else None
+        self.selection = find_selection(name, classifies=task.labels is not None)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row is shown its own; else all are shown the same."""
+        return self._inference.random_icl or self.selection.by_row
+
+    @cached_property
+    def same(self) -> tuple[int, ...]:
+        """Those that all judged rows are shown; never a text of any judged split.
+
+        Raises:
+            DataError: there is no row to show.
+        """
+        if not self._inference.icl_examples:
+            return ()
+        (chosen,) = self._chosen(list(self._task.judged.values()), by_row=False)
+        return chosen
+
+    def own(self, judged: LabelledRows) -> list[tuple[int, ...]]:
+        """For each judged row its own; never its own text.
+
+        Raises:
+            DataError: there is no row to show.
+        """
+        if not self._inference.icl_examples:
+            return [()] * len(judged)
+        return self._chosen([judged], by_row=True)
+
+    def inputs(self, rows: LabelledRows) -> list[dict[str, object]]:
+        """The input columns of each row."""
+        inputs: list[dict[str, object]] = rows.rows.select_columns(list(self._columns)).to_list()
+        return inputs
+
+    def pool(self, train: LabelledRows, rows: Sequence[int]) -> Pool:
+        """Rows of the train split that examples are drawn from."""
+        chosen = train.select(list(rows))
+        return Pool(self.texts(chosen), chosen.answers if self._task.labels is not None else None)
+
+    def _chosen(self, judged: Sequence[LabelledRows], by_row: bool) -> list[tuple[int, ...]]:
+        pool, places = self._pool
+        asked = tuple(text for rows in judged for text in self.texts(rows))
+        wanted = Wanted(pool, asked, self._inference.icl_examples, self._task.labels, self._seed, by_row)
+        return [tuple(places[index] for index in one) for one in choose_examples(self.selection, wanted)]
+
+    @cached_property
+    def _pool(self) -> tuple[Pool, Sequence[int]]:
+        """What examples are chosen from, and the row of the train split that each of its rows is."""
+        train, given = self._task.train, self._inference.icl_pool
+        if train is None:
+            raise DataError("inference.icl_examples: the data has no train split to draw examples from")
+        from_shots = given == "shots" or (given is None and len(self._task.shots))
+        places = self._task.shots.indices if from_shots else range(len(train))
+        return self.pool(train, places), places
+
+    def texts(self, rows: LabelledRows) -> list[str]:
+        """The input of each row, all its columns together: what makes two rows the same."""
+        return ["\n".join(str(row[name]) for name in self._columns) for row in self.inputs(rows)]

@@ -1,0 +1,76 @@
+"""Rows that no data has: the inputs of calibration probes. The renderer makes prompts of them as of any other row.
+
+- Content-free inputs: "N/A", "[MASK]" and the empty text, as in Zhao et al. 2021 (arXiv 2102.09690), in every column.
+- Inputs of the domain: for each column random words of the task's own texts, as many as such a text has on average, as
+  in Fei et al. 2023 (arXiv 2305.19148). Labels are not looked at.
+
+Words stand between spaces; in Japanese, Chinese and Thai, which are written without, budoux finds them. It knows
+nothing of prompts or models.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+from sft.prompting.truncate import Row
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+
+# How budoux calls the parser of a language; of several that fit, the first.
+_PARSERS: Mapping[str, str] = {
+    "ja": "load_default_japanese_parser",
+    "zh-hant": "load_default_traditional_chinese_parser",
+    "zh-tw": "load_default_traditional_chinese_parser",
+    "zh-hk": "load_default_traditional_chinese_parser",
+    "zh-mo": "load_default_traditional_chinese_parser",
+    "zh": "load_default_simplified_chinese_parser",
+    "th": "load_default_thai_parser",
+    "jpn": "load_default_japanese_parser",
+    "zho": "load_default_simplified_chinese_parser",
+    "tha": "load_default_thai_parser",
+}
+
+
+def content_free_rows(columns: Sequence[str]) -> list[Row]:
+    """Rows that say nothing, one for each content-free text."""
+    return [dict.fromkeys(columns, text) for text in CONTENT_FREE]
+
+
+def domain_rows(inputs: Sequence[Row], count: int, seed: int, language: str = "en") -> list[Row]:
+    """Rows of random words, of which the first ones are those of a smaller `count` with the same seed.
+
+    Args:
+        inputs: the texts that words are drawn from, by column.
+        count: how many rows.
+        seed: of the draw.
+        language: code of the texts' language (`en`, `ja`, `zh-Hant`).
+    """
+    columns = list(inputs[0]) if inputs else []
+    texts = {name: _random_texts([row[name] for row in inputs], count, f"{seed} {name}", language) for name in columns}
+    return [{name: texts[name][number] for name in columns} for number in range(count)]
+
+
+def _random_texts(values: Sequence[object], count: int, seed: str, language: str) -> list[str]:
+    split, space = segmenter(language)
+    found = [split("" if value is None else str(value)) for value in values]
+    bag = [word for words in found for word in words]
+    if not bag:
+        return [""] * count
+    length = max(round(len(bag) / len(found)), 1)
+    source = random.Random(seed)  # noqa: S311 (nothing secret)
+    return [space.join(source.choices(bag, k=length)) for _ in range(count)]
+
+
+@lru_cache(maxsize=8)
+def segmenter(language: str) -> tuple[Callable[[str], list[str]], str]:
+    """A function from a text of that language to its words, and what stands between words."""
+    code = language.lower().replace("_", "-")
+    name = next((name for prefix, name in _PARSERS.items() if f"{code}-".startswith(f"{prefix}-")), None)
+    if name is None:
+        return str.split, " "
+    import budoux
+
+    parser = getattr(budoux, name)()
+    return lambda text: [word for line in text.split() for word in parser.parse(line)], ""

@@ -1,0 +1,24 @@
+"""`balanced`: as many examples of each label, drawn in rounds of one of each (see `sft.prompting.examples`)."""
+
+from __future__ import annotations
+
+from sft.prompting.examples import choose_fixed, choose_for_row, rounds_for_rows
+from sft.prompting.selection.base import Selection, Wanted
+
+
+def choose_balanced(wanted: Wanted) -> list[list[int]]:
+    """`count` rounds of one example of each label; for generation a round is one example.
+
+    Fewer rounds of a seed are the beginning of more.
+
+    Raises:
+        DataError: no example at all for one of the labels.
+    """
+    pool, count, seed, labels = wanted.pool, wanted.count, wanted.seed, wanted.labels
+    if not wanted.per_row:
+        return [choose_fixed(pool, count, seed, labels, exclude=wanted.asked).indices]
+    rounds = rounds_for_rows(pool, count, labels)
+    return [choose_for_row(pool, rounds, seed, n, text, labels).indices for n, text in enumerate(wanted.asked)]
+
+
+balanced = Selection(choose_balanced, by_row=False, whole_rounds=True, last_stay=False)
