@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -59,6 +60,12 @@ def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **ov
     torch.manual_seed(seed)
     config = AutoConfig.for_model(family, **{**common, **overrides})
     return AutoModelForCausalLM.from_config(config).eval()
+
+
+def pytest_configure() -> None:
+    """Hear what a terminal sends, here and in all that is started, though nohup or a shell's `&` had it ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST = ("test_project.py", "test_kill.py", "test_demo.py", "test_isolation.py")  # begun first, so that all share

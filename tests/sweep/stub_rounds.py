@@ -10,7 +10,6 @@ import os
 import random
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -257,14 +256,7 @@ def start_sweep(results: Path, *arguments: str, stub: Mapping[str, str] | None =
         text=True,
         env=environment(**variables),
         start_new_session=True,
-        preexec_fn=hear_signals,  # noqa: PLW1509
     )
-
-
-def hear_signals() -> None:
-    """Where the tests run under nohup, or behind a shell's `&`, the sweep still hears SIGHUP and SIGINT."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_audit(results: Path, word: str, times: int = 1, seconds: float = 30) -> list[str]:

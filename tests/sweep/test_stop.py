@@ -101,13 +101,8 @@ def test_all_children_are_asked_before_any_is_waited_for(
     monkeypatch.setattr("sft.sweep.stopping.SHORT_GRACE_SECONDS", 0.2)
     monkeypatch.setattr("sft.sweep.stopping.GRACE_SECONDS", {})
     monkeypatch.setattr("sft.sweep.stopping.leave_terminal", lambda: None)
-    heard = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-    before = signal.signal(number, heard)  # it may be ignored, under nohup or behind a shell's `&`
     launcher = FakeLauncher(number)
-    try:
-        outcome = run_with(sweep, launcher)
-    finally:
-        signal.signal(number, before)
+    outcome = run_with(sweep, launcher)
     assert launcher.events == [f"ask 1 {told}", f"ask 2 {told}", "kill 1", "kill 2", "closed"]
     assert outcome.exit_code == 128 + number
     assert [(failure.name, failure.state, failure.retried) for failure in outcome.failed] == [
