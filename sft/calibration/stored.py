@@ -15,7 +15,7 @@ For multilabel, the L columns are yes and no to each label in turn.
 
 `…` stands for the names of the first two lines. Where each row has examples of its own, each of the `content_free` and
 `domain` probes has those of one row, from the first row on. Groups that a run has no use for are absent, but
-`content_free`, which every classification has.
+`content_free` and `domain`, which every classification has.
 
 Shapes: N rows, L labels, P and D probes, M labelled rows.
 """

@@ -1,7 +1,7 @@
 """What is scored for a split beside its rows: calibration probes, and labelled rows that a calibration learns from.
 
-Rows and content-free probes are scored in one call, since they share a prefix; random words of the domain come with
-them where the config names a calibration, whichever it is, so that others can be applied to the stored scores later.
+Rows, content-free probes and random words of the domain are scored in one call, since they share a prefix, whether the
+config names a calibration or not: so that any can be applied to the stored scores later, without a model.
 
 Shapes: N rows, L labels, M labelled rows.
 """
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sft.calibration.stored import CONTENT_FREE, DOMAIN, LABEL, OWN_EXAMPLES, PER_ROW, TRAIN, Array, SplitScores
-from sft.config.calibration import CalibrationConfig
+from sft.config.calibration import DOMAIN_PROBES, CalibrationConfig
 from sft.config.identity import chooses_threshold, random_sources
 from sft.config.schema import DEFAULT_SEED
 from sft.dataset.shots import draw_shots
@@ -196,10 +196,12 @@ def _probes(setup: Setup, role: str, prompts: JudgedPrompts, own: bool) -> Itera
     if setup.task.multilabel:
         return
     given, plan = setup.inference.calibration_args, setup.plan
-    contents = {CONTENT_FREE: content_free_rows(setup.config.prompting.input_columns)}
-    if given is not None:
-        texts: Sequence[Row] = plan.inputs(role)
-        contents[DOMAIN] = domain_rows(texts, given.domain_probes, _seed(setup), given.language)
+    texts: Sequence[Row] = plan.inputs(role)
+    count, language = (DOMAIN_PROBES, "en") if given is None else (given.domain_probes, given.language)
+    contents = {
+        CONTENT_FREE: content_free_rows(setup.config.prompting.input_columns),
+        DOMAIN: domain_rows(texts, count, _seed(setup), language),
+    }
     for name, those in contents.items():
         yield Group(name, (len(those),), plan.probes(those, list(islice(cycle(prompts.shown), len(those)))))
         if own and given is not None and _wants_own(given, name):

@@ -89,14 +89,23 @@ def test_every_calibration_from_end_to_end(make_config: MakeConfig, tmp_path: Pa
         assert shots_of(folder)["calibration"] == []
 
 
-def test_content_free_inputs_are_scored_in_every_run(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_probes_are_scored_in_every_run(make_config: MakeConfig, tmp_path: Path) -> None:
     folder, result = run_in(tmp_path, make_config(**ZERO, inference=inference()))
     stored = SplitScores(folder.read_scores())
     assert stored.tensors["content_free.sum_logprob"].shape == (3, 3)
-    assert not [name for name in stored.tensors if name.startswith(("domain", "train"))]
+    assert stored.tensors["domain.sum_logprob"].shape == (20, 3)
+    assert not [name for name in stored.tensors if name.startswith("train")]
     assert list(result.results["accuracy_by_scoring"]) == list(KINDS)
     assert not {"calibration", "uncalibrated"} & result.results.keys()
     np.testing.assert_array_equal(stored.labels, np.arange(9) % 3)
+    for name in ("contextual", "domain", "batch"):  # so that they can be applied later: as if the run had named them
+        _, named = run_in(tmp_path / name, make_config(**ZERO, inference=inference(name)))
+        later = calibrate(name, stored.evidence("sum", Settings()))
+        right = later.probabilities_NL.argmax(axis=1) == stored.labels
+        truth = later.probabilities_NL[np.arange(len(stored)), stored.labels]
+        assert named.results["accuracy"] == pytest.approx(right.mean())
+        if name != "domain":  # whose words follow the seed, where the result follows them
+            assert named.results["log_loss"] == pytest.approx(-np.log(truth).mean(), rel=1e-5)
 
 
 def test_a_probe_scores_as_the_row_that_says_the_same(make_config: MakeConfig, tmp_path: Path) -> None:
