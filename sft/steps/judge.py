@@ -18,6 +18,7 @@ from sft.inference.batching import Halved
 from sft.inference.generation import GenerationSettings
 from sft.inference.stopping import StopTexts
 from sft.log import Progress, get_logger
+from sft.model.source import quiet
 from sft.prompting.planned import JudgedPrompts
 from sft.steps.calibrate import NO_LESSON, Lesson, ask, score_all
 from sft.steps.setup import Setup
@@ -110,7 +111,8 @@ def _settings(setup: Setup) -> GenerationSettings:
 
 def _seed_sampling(setup: Setup) -> None:
     """Sampled answers depend on the run's seed alone, not on what training drew."""
-    from transformers import set_seed
+    with quiet():  # it brings peft along, and that one bitsandbytes, which tells of kernels that nobody asked for
+        from transformers import set_seed
 
     set_seed(setup.experiment.seed)
 
