@@ -17,13 +17,11 @@ import torch
 from sft.inference.batching import AnyBatchSize, Capacity
 from sft.inference.decoder import Decoder, evaluating
 from sft.inference.encoder_decoder import EncoderDecoder
-from sft.inference.packed import PackedScorer, common_prefix
+from sft.inference.packed import PackedScorer
 from sft.inference.rows import RowScorer, WholeScorer
 from sft.inference.scores import LabelScores
 from sft.inference.table import ScoreTable
 from sft.log import Progress, get_logger, silent
-
-__all__ = ["common_prefix", "score_labels"]
 
 logger = get_logger(__name__)
 

@@ -24,7 +24,6 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.generation import GenerationMode
 
-from sft.errors import ModelError
 from sft.inference.batching import AnyBatchSize, Capacity, Costs, run_batches
 from sft.inference.decoder import Decoder, evaluating, has_virtual_tokens, left_padded
 from sft.inference.generation_arguments import GenerationSettings, configured
@@ -110,9 +109,6 @@ class _Writer:
 
     def __init__(self, model: Any, prompts: Sequence[Ids], settings: GenerationSettings, config: Any) -> None:
         self.model, self.prompts, self.settings, self.config = model, prompts, settings, config
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if getattr(base.config, "is_encoder_decoder", False):
-            raise ModelError(f"{type(base).__name__} is an encoder-decoder model; a causal language model is needed")
         self.decoder = Decoder(model, max(map(len, prompts)) + config.max_new_tokens)
         self.opening = self._opened()
         self.prefix = self.opening.prefix if self.opening is not None else 0

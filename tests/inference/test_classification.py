@@ -18,8 +18,8 @@ from sft.errors import ModelError
 from sft.inference import caches, classification, decoder
 from sft.inference.batching import Capacity
 from sft.inference.caches import BufferCache
-from sft.inference.classification import common_prefix, score_labels
-from sft.inference.packed import PackedScorer
+from sft.inference.classification import score_labels
+from sft.inference.packed import PackedScorer, common_prefix
 from sft.inference.packing import PackedPrompts
 from sft.inference.tree import label_tree
 
