@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sft.config.schema import ExperimentConfig
+from sft.config.trainer_defaults import TUNED
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- config reference: begin -->", "<!-- config reference: end -->"
@@ -31,6 +32,7 @@ def reference() -> str:
         else:
             parts += described(name, section)
     parts.append(f"**Beside the sections**\n\n{table(others)}")
+    parts.append(f"**training.trainer_args**: where our defaults are not the trainer's own\n\n{trainer_table()}")
     return "\n\n".join(parts)
 
 
@@ -60,6 +62,13 @@ def table(rows: list[tuple[str, FieldInfo]]) -> str:
     for key, field in rows:
         meaning = (field.description or "").replace("|", "\\|")
         lines.append(f"| `{key}` | {default_of(field)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def trainer_table() -> str:
+    """The defaults that are given to the trainer, and why."""
+    lines = ["| argument | default | why |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | `{json.dumps(one.value)}` | {one.why} |" for name, one in TUNED.items()]
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sft import cli_options as option
+from sft.cli_export import export
 from sft.errors import BUG, UserError
 from sft.log import RedactingStream, configure_logging, plain, redact_output
 from sft.signals import install_handlers
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sft.model.resident import Models
 
 # What these print is told by their results too: where it cannot be printed, the work goes on.
-_WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments"})
+_WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments", "export"})
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -41,15 +42,15 @@ app = typer.Typer(
 
 @app.command()
 def train(config: option.Config, random_seed: option.RandomSeed = None) -> None:
-    """Train on the shots and save the adapter.
+    """Train on the shots and save the adapter, or with training.full_finetuning the whole model.
 
-    Needs the sections dataset (with shots), model, prompting, lora (or adapter) and training. The adapter goes to
-    training.trainer_args.output_dir, by default checkpoints/<name>-<id>, and opens in plain PEFT.
+    Needs the sections dataset (with shots), model, prompting, lora (or adapter) and training. What was trained goes to
+    training.trainer_args.output_dir, by default checkpoints/<name>-<id>, and opens in plain PEFT or transformers.
     """
     experiment = _experiment(config, "train", random_seed)
     from sft import pipeline
 
-    typer.echo(f"Adapter: {pipeline.train(experiment)}")
+    typer.echo(f"{'Model' if experiment.trains_whole else 'Adapter'}: {pipeline.train(experiment)}")
 
 
 @app.command()
@@ -257,6 +258,9 @@ def status(
     from sft.sweep.status import show_status
 
     show_status(results, watch)
+
+
+app.command()(export)
 
 
 @app.command()

@@ -73,20 +73,22 @@ class ModelError(UserError):
 
 
 class MissingPackageError(UserError):
-    """An optional package is needed and not installed.
+    """Optional packages are needed and not installed.
 
     Args:
-        feature: what asked for it, in the user's words (`model.quantization`).
-        package: the name on PyPI.
+        feature: what asked for them, in the user's words (`model.quantization`).
+        packages: their names on PyPI, with a version where only that one will do.
     """
 
-    def __init__(self, feature: str, package: str) -> None:
+    def __init__(self, feature: str, *packages: str) -> None:
         self.feature = feature
-        self.package = package
-        super().__init__(f'{feature} needs the package "{package}": pip install {package}')
+        self.packages = packages
+        named = " and ".join(f'"{package}"' for package in packages)
+        what = "the package" if len(packages) == 1 else "the packages"
+        super().__init__(f"{feature} needs {what} {named}: pip install {' '.join(packages)}")
 
-    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, str]]:
-        return type(self), (self.feature, self.package)
+    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, ...]]:
+        return type(self), (self.feature, *self.packages)
 
 
 def did_you_mean(given: str, possible: Sequence[str]) -> str:

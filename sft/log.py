@@ -21,6 +21,8 @@ from sft.errors import UserError
 from sft.secrets import redact_text
 
 LOGGER_NAME = "sft"
+# torchao, which transformers imports wherever it is installed, tells then of kernels that nobody asked for.
+HEARD_ON_IMPORT = ("torchao", "torch.utils._pytree")
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
 
 
@@ -41,6 +43,8 @@ def get_logger(name: str) -> logging.Logger:
 
 def configure_logging(verbose: bool = False) -> None:
     """Send `sft`'s log lines to stderr, `warning: …` for warnings, plain for the rest. Safe to call twice."""
+    for name in HEARD_ON_IMPORT:
+        logging.getLogger(name).setLevel(logging.ERROR)
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False

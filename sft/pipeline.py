@@ -47,7 +47,8 @@ def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Mo
         folder.write_config(recorded_config(experiment))
         setup = prepare(experiment, halvings, models)
         to_learn = lesson(setup)  # before the training: what is wrong with it is said early
-        adapted = adapt(setup, folder.work, _adapter_place(experiment, folder.adapter), progress)
+        place = folder.model if experiment.trains_whole else folder.adapter
+        adapted = adapt(setup, folder.work, _adapter_place(experiment, place), progress)
         learned = learn(setup, adapted.model, to_learn, progress)
         judged = {role: judge(setup, adapted.model, role, progress, learned) for role in setup.task.judged}
         for role, one in judged.items():
@@ -57,18 +58,18 @@ def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Mo
         folder.write_shots(shots_record(setup, adapted, judged))
         result = build_result(setup, adapted, judged)
         folder.write_result(result)
-        remove_all(folder.work)  # not sooner: had anything failed, training would go on from them
+        _clear(experiment, folder.work)  # not sooner: had anything failed, training would go on from them
         setup.models.give_back(adapted.model)
     return result
 
 
 def train(experiment: Experiment) -> Path:
-    """Train and save the adapter; its folder."""
+    """Train and save the adapter, or the whole model; its folder."""
     place = _adapter_place(experiment, Path("checkpoints") / experiment.folder_name)
     work = place / ".checkpoints"
     with ProgressBars() as progress:
         adapt(prepare(experiment), work, place, progress)
-    remove_all(work)
+    _clear(experiment, work)
     return place
 
 
@@ -152,6 +153,13 @@ def _trouble(experiment: Experiment) -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _clear(experiment: Experiment, work: Path) -> None:
+    """Remove the trainer's checkpoints, unless the config wants them kept."""
+    training = experiment.config.training
+    if training is None or not training.keep_checkpoints:
+        remove_all(work)
 
 
 def _adapter_place(experiment: Experiment, default: Path) -> Path:

@@ -82,6 +82,29 @@ def test_halved_batches_change_no_result_and_are_recorded(
     assert not folder.work.exists()
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_checkpoints_stay_when_asked_for(
+    make_config: Callable[..., dict[str, Any]], tmp_path: Path, keep: bool
+) -> None:
+    training = {"trainer_args": {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}, "keep_checkpoints": keep}
+    folder, result = run_in(tmp_path, make_config(training=training))
+    kept = sorted(path.name for path in folder.work.glob("*")) if folder.work.exists() else []
+    assert kept == (["checkpoint-1", "checkpoint-2"] if keep else [])
+    other = make_config(training={**training, "keep_checkpoints": not keep})
+    assert Experiment("x", ExperimentConfig.model_validate(other), 13).id == result.id  # the same work
+
+
+def test_shots_that_judge_the_training(make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    training = {"trainer_args": {"num_train_epochs": 3, "learning_rate": 1e-2}, "validation_size": 0.5}
+    config = make_config(dataset__shots=4, training={**training, "early_stopping_patience": 1})
+    folder, result = run_in(tmp_path, config)
+    assert (result.shots["trained_on"], result.shots["validated_on"], result.labelled_examples) == (6, 6, 12)
+    shots = json.loads((folder.path / "shots.json").read_text(encoding="utf-8"))
+    assert sorted(shots["trained_on"] + shots["validated_on"]) == sorted(shots["indices"])
+    history = result.training["validation_history"]
+    assert result.training["best_step"] == min(history, key=lambda entry: entry["loss"])["step"]
+
+
 def test_the_judging_is_halved_too(
     make_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

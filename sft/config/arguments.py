@@ -18,6 +18,7 @@ from sft.config.library import (
     quantization_classes,
     trainer_arguments,
 )
+from sft.config.lora import REFUSED_TYPES
 from sft.config.phrases import choices_phrase, either, fits, near, not_allowed, quoted, shown, types_phrase
 from sft.config.renamed import ELSEWHERE, REMOVED, RENAMED, RENAMED_VALUES, RESHAPED
 from sft.config.suggestions import unknown_key
@@ -151,7 +152,12 @@ def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
         meant = near(kind.upper(), peft_types())
         known = "" if meant else f" (known: {', '.join(peft_types())})"
         return [Problem("adapter.peft_type", f"unknown type {quoted(kind)}{meant}{known}")]
-    return argument_problems(_without(adapter, "peft_type"), peft_arguments(kind), "adapter")
+    if kind in REFUSED_TYPES:
+        return [Problem("adapter.peft_type", f"{kind} is not supported: {REFUSED_TYPES[kind]}")]
+    given = _without(adapter, "peft_type")
+    if kind == "LORA" and isinstance(given.get("init_lora_weights"), str):
+        given = _without(given, "init_lora_weights")  # as in `lora_problems`
+    return argument_problems(given, peft_arguments(kind), "adapter")
 
 
 def quantization_problems(quantization: Mapping[str, Any]) -> list[Problem]:

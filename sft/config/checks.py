@@ -23,6 +23,7 @@ from sft.config.phrases import fits, listed, not_allowed, quoted, shown
 from sft.config.prompting import PromptingConfig
 from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.starts import start_problems
 from sft.errors import Problem
 
 # What is wrong with a name, or None: the key path of the setting -> `Registry.problem` of what it names.
@@ -83,6 +84,9 @@ def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]
         *_label_problems(data),
         *_calibration_problems(data),
         *_multilabel_problems(data),
+        *start_problems(data),
+        *_full_problems(data),
+        *_validation_problems(data),
         *_other_problems(data),
     ]
 
@@ -196,6 +200,27 @@ def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("model.model_args.trust_remote_code", not_allowed(trust, "true or false"))
 
 
+def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """What training all weights leaves no room for."""
+    where = "training.full_finetuning"
+    if value_at(data, where) is not True:
+        return
+    if value_at(data, "model.quantization") is not None:
+        yield Problem(where, "a quantised base cannot be trained whole: leave out model.quantization, or give lora")
+    for name in ("lora", "adapter"):
+        if data.get(name) is not None:
+            yield Problem(where, f"stands beside {name}: give one of them, since it trains the weights themselves")
+
+
+def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Patience without anything to wait for."""
+    training = section(data, "training")
+    if training.get("early_stopping_patience") is not None and training.get("validation_size") is None:
+        yield Problem(
+            "training.early_stopping_patience", "needs training.validation_size: shots to judge the training by"
+        )
+
+
 def check_endpoint(config: ExperimentConfig, endpoint: Endpoint) -> list[Problem]:
     """What a command needs and the config lacks, and what it contradicts."""
     shots = config.dataset.shots
@@ -203,8 +228,10 @@ def check_endpoint(config: ExperimentConfig, endpoint: Endpoint) -> list[Problem
     problems: list[Problem] = []
     if endpoint == "train" and shots == 0:
         problems.append(Problem("dataset.shots", '0 leaves nothing to train on: a whole number from 1, or "all"'))
-    if trains and config.lora is None and config.adapter is None:
-        problems.append(Problem("lora", f"is missing: {endpoint} trains a LoRA (or give adapter)"))
+    whole = config.training is not None and config.training.full_finetuning
+    if trains and not whole and config.lora is None and config.adapter is None:
+        others = "or give adapter, or training.full_finetuning"
+        problems.append(Problem("lora", f"is missing: {endpoint} trains a LoRA ({others})"))
     if config.lora is not None and config.adapter is not None:
         problems.append(Problem("adapter", "stands beside lora: give one of them"))
     if trains and config.training is None:

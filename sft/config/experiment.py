@@ -67,8 +67,13 @@ class Experiment:
 
     @property
     def trains(self) -> bool:
-        """Whether an adapter is trained: only with shots, and only by the commands that train."""
+        """Whether anything is trained: only with shots, and only by the commands that train."""
         return trains(self.config, self.endpoint)
+
+    @property
+    def trains_whole(self) -> bool:
+        """Whether it is the model's own weights that are trained."""
+        return self.trains and self.config.training is not None and self.config.training.full_finetuning
 
     @property
     def is_random(self) -> bool:

@@ -58,7 +58,7 @@ _EVALUATE = "evaluate:"
 
 
 def trains(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether an adapter is trained: only with shots, and only by the commands that train."""
+    """Whether anything is trained: only with shots, and only by the commands that train."""
     return endpoint in ("train", "run-experiment") and config.dataset.shots != 0
 
 
@@ -81,7 +81,8 @@ def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[So
     """
     trained = trains(config, endpoint)
     in_training = trained and config.training is not None and config.training.icl_examples > 0
-    used: set[Source] = {"init", "training"} if trained else set()
+    whole = config.training is not None and config.training.full_finetuning
+    used: set[Source] = ({"training"} if whole else {"init", "training"}) if trained else set()
     if uses_shots(config, endpoint):
         used.add("shots")
     drawn = _shows_examples(config, endpoint) and _selection(config) != _NEAREST
@@ -191,6 +192,7 @@ def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
     yield from _IDLE_IN.get(endpoint, ())
     if trains(config, endpoint):
         yield "model.adapter"  # a new one is trained on the base
+        yield "training.keep_checkpoints"
         if config.training is not None and config.training.icl_examples == 0:
             yield "training.random_icl"
     if not uses_shots(config, endpoint):

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from sft.config.base import OpenSection
+
+# Types of PEFT that would be trained or judged wrongly, and why.
+REFUSED_TYPES: Mapping[str, str] = {
+    "ADALORA": "its ranks must be allocated anew in every step of the training, which is not done here",
+    "CPT": "it must be told what each token of a prompt is for",
+    "LILY": "what it makes of a text depends on the other texts of the batch",
+    "MULTITASK_PROMPT_TUNING": "it must be told which task a row is of",
+    "POLY": "it must be told which task a row is of",
+    "XLORA": "it mixes adapters that were trained before",
+}
 
 
 class LoraSection(OpenSection):
@@ -12,8 +24,10 @@ class LoraSection(OpenSection):
 
     init_lora_weights: bool | str = Field(
         default=True,
-        description="true: PEFT's default; a name of our registry (pca, umap, pissa); another of PEFT's own; or "
-        '"module:function".',
+        description="How A and B start; at step 0 the model's function is the base's whatever it is. true: PEFT's "
+        "default (false: a random B too); a name of our registry: pca, pissa, umap, umap_fast; one of PEFT's own: "
+        "gaussian, orthogonal, mica, olora, pissa_niter_N, loftq, and eva, corda, lora_ga, which look at the rows "
+        'that are trained on; or "module:function".',
     )
 
 

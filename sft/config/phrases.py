@@ -32,7 +32,9 @@ _ORDER = list(_TYPES)
 
 
 def shown(text: str, longest: int = LONGEST_KEY) -> str:
-    """A key, name or path for people: printable, and shortened."""
+    """A key, name or path for people: printable, shortened, and in quotes where it would not be seen."""
+    if not text.strip():
+        return f'"{_printable(text)}"'
     return _printable(text if len(text) <= longest else text[: longest - 1] + "…")
 
 

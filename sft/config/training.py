@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from sft.config.base import Count, Section
+from sft.config.base import Count, PositiveCount, Section
 from sft.config.renamed import RENAMED
+from sft.config.trainer_defaults import DEFAULT_BATCH
 
-DEFAULT_BATCH = 8  # rows that a device takes at once, where the trainer's arguments do not say
+ValidationSize = PositiveCount | Annotated[float, Field(gt=0, lt=1)]
 
 
 class TrainingConfig(Section):
@@ -23,6 +24,30 @@ class TrainingConfig(Section):
         "in total.",
     )
     random_icl: bool = Field(default=False, description="Draw the in-context examples anew for every row.")
+    full_finetuning: bool = Field(
+        default=False, description="Train all weights of the model, without lora or adapter, and save it whole."
+    )
+    shared_prefix: bool | None = Field(
+        default=None,
+        description="Compute what the rows of a batch begin with once, without padding; the result is the same. "
+        "Default: where the model allows it and nothing is dropped out; true: with dropout too (one draw for all).",
+    )
+    max_batch_tokens: PositiveCount | None = Field(
+        default=None,
+        description="Tokens that go through the model at once: a batch is split so that it fits, its step stays whole.",
+    )
+    validation_size: ValidationSize | None = Field(
+        default=None,
+        description="Shots that are not trained on but judge the training by their loss, after every epoch; the best "
+        "weights are kept. Counted as shots are (per label for classification), or a share below 1.",
+    )
+    early_stopping_patience: PositiveCount | None = Field(
+        default=None, description="Stop when so many validations in a row have not brought the loss down."
+    )
+    keep_checkpoints: bool = Field(
+        default=False,
+        description="Keep the trainer's checkpoints (see save_strategy) in the run folder when the run is done.",
+    )
     trainer_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of TRL's SFTConfig; renamed ones are translated with a notice."
     )

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sft.errors import DataError
 from sft.log import get_logger
 
 log = get_logger(__name__)
@@ -73,6 +74,30 @@ def draw_shots_of_sets(
         groups[""] = [index for index, those in enumerate(sets) if not those]
     rows = tuple(dict.fromkeys(_in_rounds(list(_chosen(groups, list(groups), count, seed).values()))))
     return Shots(rows, {label: sum(label in sets[row] for row in rows) for label in labels}, count)
+
+
+def last_shots(shots: Sequence[int], kinds: Sequence[str], size: int | float) -> tuple[int, ...]:
+    """Of the shots those that are to be judged by: the last of each kind, so that the others are a smaller set's.
+
+    Args:
+        shots: row numbers, in rounds.
+        kinds: the label of each shot; all alike where there are none.
+        size: how many of each kind; or a share, of which at least one shot comes.
+
+    Raises:
+        DataError: of some kind none would be left.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, kind in zip(shots, kinds, strict=True):
+        groups[kind].append(row)
+    held: set[int] = set()
+    for kind, rows in groups.items():
+        count = size if isinstance(size, int) else max(1, round(size * len(rows)))
+        if count >= len(rows):
+            of = f' of the label "{kind}"' if kind else ""
+            raise DataError(f"training.validation_size {size} leaves none of the {len(rows)} shots{of} to train on")
+        held.update(rows[len(rows) - count :])
+    return tuple(row for row in shots if row in held)
 
 
 def _chosen(

@@ -19,7 +19,7 @@ from sft.config.identity import identity, uses_shots
 from sft.config.schema import ExperimentConfig
 from sft.dataset.labels import class_names, discover_labels, label_texts, labels_of
 from sft.dataset.load import Splits, check_columns, load_splits, sample_rows
-from sft.dataset.shots import Shots, draw_shots, draw_shots_of_sets
+from sft.dataset.shots import Shots, draw_shots, draw_shots_of_sets, last_shots
 from sft.errors import DataError
 from sft.evaluation.multilabel import membership, set_text
 from sft.io import canonical_json, digest, hash_path
@@ -131,6 +131,22 @@ class Task:
         if not len(shots):
             raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from")
         return shots
+
+    @cached_property
+    def validation_shots(self) -> tuple[int, ...]:
+        """Which of the shots judge the training instead of being trained on (see `training.validation_size`).
+
+        Raises:
+            DataError: nothing would be left to train on.
+        """
+        training, experiment = self.experiment.config.training, self.experiment
+        if training is None or training.validation_size is None or not experiment.trains or self.train is None:
+            return ()
+        rows = self.shots.indices
+        kinds = [
+            self.train.answers[row] if experiment.config.dataset.task_type == "classification" else "" for row in rows
+        ]
+        return last_shots(rows, kinds, training.validation_size)
 
     def _drawn(self, answers: Sequence[str], count: int | Literal["all"], seed: int) -> Shots:
         if self.multilabel:

@@ -23,10 +23,9 @@ from sft.errors import ModelError
 from sft.inference.attention import attending, blocks_of
 from sft.inference.caches import BufferCache, branched_cache, opened_cache
 from sft.inference.packing import Feed
+from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 
 SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
-TREE_ATTENTION = ("sdpa", "eager")  # implementations that take a mask of who sees whom
-GROWING_ROPES = ("dynamic", "longrope")  # their frequencies change once a sequence is long: cached keys go stale
 
 
 class Read(NamedTuple):
@@ -54,7 +53,7 @@ class Decoder:
     """
 
     def __init__(self, model: Any, longest: int) -> None:
-        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.base = base_of(model)
         if getattr(self.base.config, "is_encoder_decoder", False):
             raise ModelError(
                 f"{type(self.base).__name__} is an encoder-decoder model; a causal language model is needed"
@@ -67,7 +66,7 @@ class Decoder:
         self._network = self.base if self._virtual else model
         self._accepts = inspect.signature(self.base.forward).parameters
         longest += self._virtual
-        slides = any(window < longest for window in _windows(self.base))
+        slides = any(window < longest for window in windows(self.base))
         self.obstacle = self._obstacle(longest, slides)
         self.shares_prefix = not slides  # padding between prefix and prompt would take up places in the window
         self._attention = getattr(self.base.config, "_attn_implementation", None)
@@ -88,9 +87,9 @@ class Decoder:
             return f"its cache has layers of the kind {other[0]}"
         if slides and self._virtual:
             return "its sliding window is shorter than the prompts and its adapter adds virtual tokens"
-        if slides and getattr(_text_config(self.base), "attention_chunk_size", None):
+        if slides and getattr(text_config(self.base), "attention_chunk_size", None):
             return "its attention works in chunks shorter than the prompts"
-        if _rope_grows(_text_config(self.base), longest):
+        if rope_grows(self.base, longest):  # cached keys go stale
             return "its position encoding changes with the length of the text"
         if getattr(self._adapter, "alora_invocation_tokens", None):
             return "its adapter looks for invocation tokens in the whole text"
@@ -99,10 +98,7 @@ class Decoder:
     def _apart(self, slides: bool) -> str | None:
         if slides:
             return "its sliding window is shorter than the prompts"
-        if self._attention not in TREE_ATTENTION:
-            return f"its attention ({self._attention}) cannot be told who sees whom"
-        # other models make their own of a mask with four axes
-        return None if getattr(self.base, "_supports_attention_backend", False) else "it takes no mask of who sees whom"
+        return refuses_masks(self.base)
 
     def opening(self, prefix: Sequence[int]) -> DynamicCache:
         """The cache of one row that holds the adapter's virtual tokens and then `prefix` (either may be empty)."""
@@ -212,25 +208,3 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _text_config(base: Any) -> Any:
-    return base.config.get_text_config(decoder=True)
-
-
-def _windows(base: Any) -> list[int]:
-    """Sliding windows, in tokens, of the layers that have one."""
-    return [
-        layer.sliding_window for layer in DynamicCache(config=base.config).layers if hasattr(layer, "sliding_window")
-    ]
-
-
-def _rope_grows(config: Any, longest: int) -> bool:
-    parameters = getattr(config, "rope_parameters", None) or {}
-    kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
-    limits = [
-        kind.get("original_max_position_embeddings") or config.max_position_embeddings
-        for kind in kinds
-        if kind.get("rope_type") in GROWING_ROPES
-    ]
-    return any(longest > limit for limit in limits)

@@ -41,11 +41,28 @@ def apply_initializer(model: PeftModel, name: str, adapter: str) -> None:
     initializer = initializer_registry.resolve(name)
     for place in lora_places(model, adapter):
         made = _make(initializer, name, place, adapter)
-        if made["lora_B"].count_nonzero():
-            made = {key: value / place.layer.scaling[adapter] ** 0.5 for key, value in made.items()}
-        for key, value in made.items():
-            target = getattr(place.layer, key)[adapter].weight
-            target.data.copy_(value)
+        set_matrices(place, adapter, name, made, in_weights_units=True)
+
+
+def set_matrices(place: Place, adapter: str, name: str, made: Matrices, in_weights_units: bool = False) -> None:
+    """Check what an initialiser has made and put it into a layer.
+
+    Args:
+        place: the layer.
+        adapter: name of its adapter.
+        name: of the initialiser, for the message.
+        made: A and B.
+        in_weights_units: B A is the start itself, without LoRA's scaling.
+
+    Raises:
+        ModelError: they are not what the layer needs.
+    """
+    targets = {key: getattr(place.layer, key)[adapter].weight for key in ("lora_A", "lora_B")}
+    if trouble := _trouble(made, {key: tuple(target.shape) for key, target in targets.items()}):
+        raise ModelError(f'initialiser "{name}", layer "{place.name}": {trouble}')
+    root = place.layer.scaling[adapter] ** 0.5 if in_weights_units and made["lora_B"].count_nonzero() else 1.0
+    for key, target in targets.items():
+        target.data.copy_(made[key] / root)
 
 
 def lora_places(model: PeftModel, adapter: str) -> list[Place]:
@@ -72,20 +89,23 @@ def _is_linear(matrices: nn.ModuleDict, adapter: str) -> bool:
 
 
 def _make(initializer: Initializer, name: str, place: Place, adapter: str) -> Matrices:
-    """The checked matrices of one layer."""
+    """What the initialiser returns for one layer."""
     base, rank = place.layer.get_base_layer(), place.layer.r[adapter]
-    wanted = {key: tuple(getattr(place.layer, key)[adapter].weight.shape) for key in ("lora_A", "lora_B")}
     dtype = place.layer.lora_A[adapter].weight.dtype
     try:
-        if name in initializer_registry:
-            made = cached(dequantize(base), name, rank, dtype, lambda: initializer(base, rank, dtype))
-        else:  # a user's own may be random, and changes while it is written
-            made = initializer(base, rank, dtype)
+        if name not in initializer_registry:  # a user's own may be random, and changes while it is written
+            return initializer(base, rank, dtype)
+        weight = dequantize(base)
+        return cached(weight, name, rank, dtype, lambda: initializer(_plain(weight), rank, dtype))
     except ModelError as error:
         raise ModelError(f'initialiser "{name}", layer "{place.name}": {error}') from error
-    if trouble := _trouble(made, wanted):
-        raise ModelError(f'initialiser "{name}", layer "{place.name}": {trouble}')
-    return made
+
+
+def _plain(weight: torch.Tensor) -> nn.Linear:
+    """A layer that holds a weight as it was read, so that a quantised one is not read twice."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
 
 
 def _trouble(made: object, wanted: dict[str, tuple[int, ...]]) -> str | None:

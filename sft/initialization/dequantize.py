@@ -1,10 +1,8 @@
-"""The weight of a linear layer as plain numbers, however it is stored. Changes nothing; knows nothing of adapters.
-
-Quantised layers must not have run in eval mode before: bitsandbytes repacks 4-bit weights in place on some CPUs, and
-reading them afterwards gives other numbers.
-"""
+"""The weight of a linear layer as plain numbers, however it is stored. Changes nothing; knows nothing of adapters."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,33 +12,36 @@ from sft.errors import ModelError
 
 @torch.no_grad()
 def dequantize(layer: nn.Module) -> torch.Tensor:
-    """The weight W [out, in] of a layer that computes W x + b.
+    """The weight W [out, in] of a layer that computes W x + b, before or after it has run.
 
-    Linear layers as they are, GPT-2's Conv1D (which stores its transpose), bitsandbytes int8 and 4-bit, torchao,
-    and GPTQ or AWQ layers, whose columns are read off by feeding them the unit vectors.
+    Linear layers as they are, GPT-2's Conv1D (which stores its transpose), bitsandbytes int8 and 4-bit (double
+    quantisation too), torchao, FP8 of transformers, and GPTQ or AWQ layers of gptqmodel.
 
     Raises:
-        ModelError: not a linear layer.
-        RuntimeError: 4-bit weights that have been repacked (a bug of the caller).
+        ModelError: not a linear layer, or weights that are still compressed.
+        RuntimeError: 4-bit weights that bitsandbytes has repacked, as it does at an eval forward pass on some CPUs:
+            reading them would give other numbers (bases that `load_model` loads are never repacked).
     """
-    if hasattr(layer, "qweight"):  # GPTQ, AWQ
+    if hasattr(layer, "qweight"):
         return _by_unit_vectors(layer)
-    weight = getattr(layer, "weight", None)
+    weight: Any = getattr(layer, "weight", None)
     if isinstance(layer, nn.Embedding) or not isinstance(weight, torch.Tensor):
         raise ModelError(f"not a linear layer but {type(layer).__name__}")
     if type(weight).__name__ == "Params4bit":
         return _four_bit(weight)
     if type(weight).__name__ == "Int8Params":
-        return _eight_bit(weight)
+        return _eight_bit(weight, layer)
     if type(weight).__module__.startswith("torchao."):
         weight = weight.dequantize()
     if weight.dim() != 2 or not weight.is_floating_point():
         raise ModelError(f"not a linear layer but {type(layer).__name__}")
+    if weight.dtype.itemsize == 1:
+        return _float8(weight, layer)
     weight = weight.detach()
     return weight.T if type(layer).__name__ == "Conv1D" else weight
 
 
-def _four_bit(weight: torch.Tensor) -> torch.Tensor:
+def _four_bit(weight: Any) -> torch.Tensor:
     from bitsandbytes.functional import dequantize_4bit
 
     if getattr(weight.quant_state, "packing_format_for_cpu", False):
@@ -48,15 +49,36 @@ def _four_bit(weight: torch.Tensor) -> torch.Tensor:
     return dequantize_4bit(weight.data, weight.quant_state)
 
 
-def _eight_bit(weight: torch.Tensor) -> torch.Tensor:
+def _eight_bit(weight: Any, layer: Any) -> torch.Tensor:
+    """The first forward pass moves the scales from the weight to the layer's state."""
     from bitsandbytes.functional import int8_vectorwise_dequant
 
-    return int8_vectorwise_dequant(weight.data, weight.SCB)
+    scales = weight.SCB if weight.SCB is not None else layer.state.SCB
+    return int8_vectorwise_dequant(weight.data, scales)
 
 
-def _by_unit_vectors(layer: nn.Module) -> torch.Tensor:
+def _float8(weight: torch.Tensor, layer: Any) -> torch.Tensor:
+    """transformers' FP8 layers hold one scale for each block of the weight, or a single one."""
+    scales = getattr(layer, "weight_scale_inv", None)
+    if scales is None:
+        raise ModelError("its weights are still compressed: load the base dequantised")
+    weight, scales = weight.float(), scales.float()
+    if scales.numel() == 1:
+        return weight * scales
+    for dimension, size in enumerate(layer.block_size):
+        scales = scales.repeat_interleave(size, dim=dimension).narrow(dimension, 0, weight.shape[dimension])
+    return weight * scales
+
+
+def _by_unit_vectors(layer: Any) -> torch.Tensor:
+    """GPTQ and AWQ: feeding a layer the unit vectors reads off its columns, whichever kernel it has.
+
+    Without its bias, which may be so much larger than the weights that half precision would round them away.
+    """
     device = next(layer.buffers()).device
     dtype = next((held.dtype for held in layer.buffers() if held.is_floating_point()), torch.float32)
-    columns = layer(torch.eye(layer.in_features, device=device, dtype=dtype))
-    bias = getattr(layer, "bias", None)
-    return (columns if bias is None else columns - bias).T
+    bias, layer.bias = layer.bias, None
+    try:
+        return layer(torch.eye(layer.in_features, device=device, dtype=dtype)).T
+    finally:
+        layer.bias = bias

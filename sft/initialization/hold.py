@@ -18,6 +18,7 @@ import torch
 
 from sft.errors import ModelError
 from sft.initialization.apply import lora_places
+from sft.initialization.modes import at_rest
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -79,26 +80,18 @@ def fold_tensors(trained: dict[str, torch.Tensor], held: dict[str, torch.Tensor]
 def check_step_zero(model: PeftModel, what: str) -> None:
     """Compare the logits with the adapter to the base's on a few tokens.
 
-    4-bit layers run in training mode meanwhile, as an eval forward would repack their weights on some CPUs.
-
     Raises:
         ModelError: they differ by more than rounding.
     """
     embeddings = model.get_input_embeddings().weight
     ids = torch.linspace(0, embeddings.shape[0] - 1, CHECKED_TOKENS, device=embeddings.device).long()[None]
-    modes = {module: module.training for module in model.modules()}
     trained = {value: value.requires_grad for value in model.parameters()}
-    model.eval()
-    for module in modes:
-        if type(module).__name__ == "Linear4bit":
-            module.training = True
     try:
-        logits = model(input_ids=ids).logits.float()
-        with model.disable_adapter():
-            expected = model(input_ids=ids).logits.float()
+        with at_rest(model):
+            logits = model(input_ids=ids).logits.float()
+            with model.disable_adapter():
+                expected = model(input_ids=ids).logits.float()
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for value, wanted in trained.items():  # leaving `disable_adapter` makes all active adapters trainable
             value.requires_grad_(wanted)
     exact = embeddings.dtype == torch.float32 and getattr(model, "quantization_method", None) is None

@@ -1,43 +1,41 @@
-"""Adapters on a base model by PEFT: made, loaded, saved. Knows nothing of how they are trained.
-
-A saved adapter opens in plain `PeftModel.from_pretrained` on an untouched base, whatever initialised it. Beside it lies
-`sft.json`, written last: each file's hash, and what those who trained it say of how. PEFT does not look at it.
+"""Adapters on a base model by PEFT: made and loaded. Knows nothing of how they are trained, nor of how they are saved
+(`saving.py`).
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import os
-import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sft.config.lora import AdapterSection, LoraSection
+from sft.config.lora import REFUSED_TYPES, AdapterSection, LoraSection
+from sft.config.starts import FULL_PRECISION
 from sft.errors import ModelError, did_you_mean
-from sft.initialization.initializers import initializer_problem, own_initializer
-from sft.io import parse_json, write_atomic
+from sft.initialization.initializers import SETTINGS, Maker, initializer_problem, maker_of
 from sft.log import get_logger
+from sft.model.full import require_decoder_only
 from sft.model.quantization import quantization_method
+from sft.model.quantized import packed_linear_names, require_trainable
+from sft.model.saving import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from sft.model.sealed import check_whole
 from sft.model.source import check_folder, import_peft, one_line, quiet
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-ADAPTER = "default"
-RECORD = "sft.json"
-FILES = "files"  # in it: SHA-256 by name
-_LOADED = ("adapter_model.safetensors", "adapter_config.json")  # of them, those that loading reads
+    from sft.prompting.prompt import Prompt
 
 logger = get_logger(__name__)
 
 
 def create_adapter(
-    model: PreTrainedModel, lora: LoraSection | None, adapter: AdapterSection | None, seed: int
+    model: PreTrainedModel,
+    lora: LoraSection | None,
+    adapter: AdapterSection | None,
+    seed: int,
+    examples: Sequence[Prompt] = (),
 ) -> PeftModel:
     """Put a trainable adapter on a freshly loaded base; its function is that of the base.
 
@@ -46,6 +44,7 @@ def create_adapter(
         lora: the `lora` section, or None.
         adapter: the `adapter` section, or None. One of the two is given.
         seed: of the random initialisation, set before the adapter is made.
+        examples: what is trained on, for the initialisers that look at it.
 
     Raises:
         ModelError: an encoder-decoder model, arguments that PEFT refuses, an initialiser that does not fit the model.
@@ -53,17 +52,14 @@ def create_adapter(
     peft = import_peft()
     from transformers import set_seed
 
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"model.name: {type(model).__name__} is an encoder-decoder model, and only decoder-only ones are trained "
-            "here; with dataset.shots 0 it classifies as it is"
-        )
+    require_decoder_only(model)
+    require_trainable(model)
     section, arguments = _chosen(lora, adapter)
-    init = arguments.get("init_lora_weights", True)
-    if trouble := initializer_problem(init):
-        raise ModelError(f"{section}.init_lora_weights: {trouble}")
-    own = own_initializer(init)
-    config = _peft_config(section, arguments if own is None else {**arguments, "init_lora_weights": True})
+    if arguments.get("target_modules") == "all-linear" and (names := packed_linear_names(model)):
+        arguments["target_modules"] = names
+        logger.info("%s.target_modules: all-linear means %d layers here", section, len(names))
+    start = _start_of(model, section, arguments)
+    config = _peft_config(section, arguments)
     _refuse_quantized_dora(model, config, section)
     set_seed(seed)
     try:
@@ -75,9 +71,41 @@ def create_adapter(
     for warning in said:
         if "were ignored" in str(warning.message):  # keys of rank_pattern or alpha_pattern that name no layer
             logger.warning("%s: %s", section, str(warning.message))
-    if own is not None or init is False:
-        _initialize(made, init, own)
+    if start.init is not True:
+        _initialize(made, start, examples)
     return made.eval()
+
+
+class _Start(NamedTuple):
+    """How A and B begin: the config's name, who makes them, and what LoraConfig holds for that."""
+
+    init: bool | str
+    maker: Maker
+    settings: dict[str, Any]
+
+
+def _start_of(model: PreTrainedModel, section: str, arguments: dict[str, Any]) -> _Start:
+    """The start that is asked for; what concerns it alone leaves the arguments, as LoraConfig does not run it.
+
+    Raises:
+        ModelError: an unknown one, or one that a quantised base does not allow.
+    """
+    init = arguments.get("init_lora_weights", True)
+    trouble, quantised = initializer_problem(init), bool(quantization_method(model))
+    if quantised and (why := FULL_PRECISION.get(str(init).lower())):
+        trouble = f'"{init}" is not possible on a quantised base: {why}'
+    if trouble:
+        raise ModelError(f"{section}.init_lora_weights: {trouble}")
+    start = _Start(init, maker_of(init, quantised), {})
+    if start.maker != "peft":
+        arguments["init_lora_weights"] = True  # PEFT's default, to be overwritten
+    for name, key in SETTINGS.items():
+        value = arguments.pop(key, None)
+        if value and str(init).lower() == name:
+            start.settings.update(value)
+        elif value:
+            logger.warning('%s.%s has no effect: init_lora_weights is not "%s"', section, key, name)
+    return start
 
 
 def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str) -> None:
@@ -91,17 +119,24 @@ def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str)
         raise ModelError(f"{key}: DoRA does not work on a bitsandbytes base on the CPU; use plain LoRA, or a GPU")
 
 
-def _initialize(made: PeftModel, init: bool | str, own: str | None) -> None:
-    """Run an initialiser of ours (or none, where PEFT has drawn a random B), then hold the start."""
+def _initialize(made: PeftModel, start: _Start, examples: Sequence[Prompt]) -> None:
+    """Overwrite what PEFT has made, unless its own initialisation does; then hold a start that is not zero."""
     from sft.initialization.apply import apply_initializer
     from sft.initialization.hold import check_step_zero, hold_start, starts_elsewhere
+    from sft.initialization.on_data import start_on_data
+    from sft.initialization.peft_own import start_on_copies
 
-    if own is not None:
-        apply_initializer(made, own, ADAPTER)
-    if starts_elsewhere(made, ADAPTER):
+    maker, name = start.maker, str(start.init)
+    if maker == "registry":
+        apply_initializer(made, name, ADAPTER)
+    elif maker == "copy":
+        start_on_copies(made, ADAPTER, name.lower(), start.settings)
+    elif maker == "data":
+        start_on_data(made, ADAPTER, name.lower(), start.settings, examples)
+    if (maker != "peft" or start.init is False) and starts_elsewhere(made, ADAPTER):
         with quiet():
             hold_start(made, ADAPTER)
-    check_step_zero(made, f"init_lora_weights {init!r}")
+    check_step_zero(made, f"init_lora_weights {start.init!r}")
 
 
 def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
@@ -114,8 +149,8 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
     from safetensors import SafetensorError
 
     peft = import_peft()
-    check_folder("model.adapter", str(path), "adapter_config.json")
-    _check_whole(Path(path))
+    check_folder("model.adapter", str(path), ADAPTER_CONFIG)
+    check_whole("model.adapter", path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
     try:
         with quiet(), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -136,7 +171,7 @@ def _foreign_weights(loaded: PeftModel, path: Path) -> list[str]:
     """Weights in the adapter's file that the model has no place for; PEFT leaves them out in silence."""
     from safetensors import safe_open
 
-    file = path / "adapter_model.safetensors"
+    file = path / ADAPTER_WEIGHTS
     if not file.exists():  # an older adapter's pickle
         return []
     placed = import_peft().get_peft_model_state_dict(loaded, save_embedding_layers=False)
@@ -144,109 +179,6 @@ def _foreign_weights(loaded: PeftModel, path: Path) -> list[str]:
         names = list(held.keys())
     # PEFT may have stored copies of the base's embeddings and head beside the adapter.
     return [name for name in names if name not in placed and "embed" not in name and "lm_head" not in name]
-
-
-def _check_whole(path: Path) -> None:
-    """Compare the files that loading reads with their hashes; an adapter that came from elsewhere has none."""
-    hashes = _read_marker(path).get(FILES)
-    if not isinstance(hashes, dict):
-        return
-    for name in _LOADED:
-        file = path / name
-        if name in hashes and not (file.is_file() and _hash(file) == hashes[name]):
-            trouble = "differs from what was written" if file.is_file() else "is missing"
-            raise ModelError(
-                f'model.adapter: "{path}" is incomplete or damaged: {name} {trouble}; train it again '
-                f"(or remove {RECORD} there, if you changed it yourself)"
-            )
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _read_marker(path: str | Path) -> dict[str, Any]:
-    try:
-        marker = parse_json((Path(path) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return marker if isinstance(marker, dict) else {}
-
-
-def read_record(path: str | Path) -> Mapping[str, Any] | None:
-    """What `save_adapter` was told about the adapter at `path`; None where nothing readable is said."""
-    record = {key: value for key, value in _read_marker(path).items() if key != FILES}
-    return record or None
-
-
-def save_adapter(
-    peft_model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    base_name: str,
-    record: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the adapter, its config and the tokenizer to `folder`; other files there stay.
-
-    Each file is replaced in one move, once it is on the disk: the config (without which nothing is an adapter) last,
-    and then `sft.json`, with everything's hash. Copies of the base's embeddings are not saved.
-
-    Args:
-        base_name: hub id or folder of the base, as the adapter's config shall name it.
-        record: what `read_record` shall find; None: nothing, not even what an earlier adapter left there.
-    """
-    from safetensors.torch import save_file
-
-    config, tensors = _portable(peft_model)
-    config.base_model_name_or_path = base_name
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".adapter-") as temporary:
-        with quiet():
-            tokenizer.save_pretrained(temporary)
-        save_file(tensors, str(Path(temporary) / "adapter_model.safetensors"), metadata={"format": "pt"})
-        config.save_pretrained(temporary)
-        # That of an earlier adapter would lie beside this one's weights; this one tells of a save that was cut short.
-        hashes = {path.relative_to(temporary).as_posix(): _hash(path) for path in _files(Path(temporary))}
-        _write_marker(folder, {FILES: dict.fromkeys(hashes, "")})
-        for name in sorted(hashes, key=lambda name: (name == "adapter_config.json", name)):
-            _sync(Path(temporary, name))
-            (folder / name).parent.mkdir(exist_ok=True)
-            Path(temporary, name).replace(folder / name)
-    _write_marker(folder, {**(record or {}), FILES: hashes})
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _write_marker(folder: Path, marker: Mapping[str, Any]) -> None:
-    write_atomic(folder / RECORD, json.dumps(marker, indent=2) + "\n")
-
-
-def _sync(file: Path) -> None:
-    """A power cut leaves no name without its content."""
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())
-
-
-def _portable(peft_model: PeftModel) -> tuple[PeftConfig, dict[str, Any]]:
-    """Config and tensors that mean the same in plain PEFT on an untouched base."""
-    peft = import_peft()
-    from sft.initialization.hold import HELD, fold_config, fold_tensors
-
-    peft = import_peft()
-    config = copy.deepcopy(peft_model.peft_config[ADAPTER])
-    tensors = peft.get_peft_model_state_dict(peft_model, adapter_name=ADAPTER, save_embedding_layers=False)
-    if HELD in peft_model.peft_config:
-        held = peft.get_peft_model_state_dict(peft_model, adapter_name=HELD, save_embedding_layers=False)
-        config, tensors = fold_config(config), fold_tensors(tensors, held)
-    config.inference_mode = True
-    if hasattr(config, "init_lora_weights"):
-        config.init_lora_weights = True  # the saved weights replace whatever it made
-    if isinstance(getattr(config, "target_modules", None), set):
-        config.target_modules = sorted(config.target_modules)  # the same adapter, the same file
-    return config, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
 def _chosen(lora: LoraSection | None, adapter: AdapterSection | None) -> tuple[str, dict[str, Any]]:
@@ -272,6 +204,8 @@ def _peft_config(section: str, arguments: dict[str, Any]) -> PeftConfig:
         raise ModelError(
             f'{section}.peft_type: PEFT has no "{kind}"{did_you_mean(kind, list(known))} (it has: {", ".join(known)})'
         )
+    if kind in REFUSED_TYPES:
+        raise ModelError(f"{section}.peft_type: {kind} is not supported: {REFUSED_TYPES[kind]}")
     try:
         with quiet():
             return known[kind](**arguments)

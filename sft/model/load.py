@@ -1,18 +1,21 @@
 """Loads a language model as a config says: where it lies, on which device, in which dtype, quantised or not.
 
-Knows nothing of adapters (adapters.py) or tokenizers (tokenizer.py). Quantised weights come back untouched by any
-forward pass, as initialisers need them (on some CPUs the first eval forward repacks 4-bit weights in place).
+Knows nothing of adapters (adapters.py) or tokenizers (tokenizer.py). Quantised bases come back set to compute with
+their weights as they are stored (`settle`): initialising, training and merging may come after a forward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sft.config.model import ModelConfig
 from sft.errors import ModelError
-from sft.model.quantization import calm, quantization_config, require_quantizer
-from sft.model.source import check_folder, reading, trusts_remote_code
+from sft.model.quantization import loading_config
+from sft.model.quantized import settle
+from sft.model.sealed import check_whole
+from sft.model.source import check_folder, one_line, reading, trusts_remote_code
 
 if TYPE_CHECKING:
     import torch
@@ -28,19 +31,20 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     "auto" (the default): bfloat16 where the device does it well, else float32.
 
     Raises:
-        ModelError: no such model, not a language model, weights missing, or an argument nobody knows.
+        ModelError: no such model, not a language model, weights missing or, of a model saved here, not as they were
+            written; or an argument nobody knows.
         MissingPackageError: the quantisation needs a package that is not installed.
     """
-    arguments = _arguments(config)
     check_folder("model.name", config.name, "config.json")
-    require_quantizer(config)
-    with reading("model.name", config.name, config.model_args):
+    check_whole("model.name", config.name)
+    arguments = _arguments(config)
+    with _converting(config), reading("model.name", config.name, config.model_args):
         kind, shape = _kind(config, arguments)
         if arguments.get("device_map") == "auto" and "no_split_module_classes" in config.model_args:
             arguments["device_map"] = _device_map(config, arguments, kind, shape)
         model, report = kind.from_pretrained(config.name, output_loading_info=True, **arguments)
     _refuse_missing_weights(config.name, report["missing_keys"])
-    calm(model)
+    settle(model)
     return model.eval()
 
 
@@ -62,8 +66,15 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def dtype_of(config: ModelConfig) -> torch.dtype:
+    """The dtype that the base of a config computes in."""
+    return _dtype(config.model_args, best_device())
+
+
 def _arguments(config: ModelConfig) -> dict[str, Any]:
     """The arguments of `from_pretrained`."""
+    import torch
+
     given = config.model_args
     arguments = {key: value for key, value in given.items() if key not in OWN_ARGUMENTS}
     device = best_device()
@@ -73,9 +84,24 @@ def _arguments(config: ModelConfig) -> dict[str, Any]:
         arguments.setdefault("device_map", "auto")
     elif device.type != "cpu":
         arguments.setdefault("device_map", {"": str(device)})
-    if config.quantization is not None:
-        arguments["quantization_config"] = quantization_config(config.quantization)
+    placed = torch.device("cpu") if arguments.get("device_map") in ("cpu", {"": "cpu"}) else device
+    if (quantization := loading_config(config, placed)) is not None:
+        arguments["quantization_config"] = quantization
     return arguments
+
+
+@contextmanager
+def _converting(config: ModelConfig) -> Iterator[None]:
+    """One clear line where a quantiser of transformers finds no GPU, or cannot convert the weights."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = one_line(error)
+        if "automatic conversion" in said and config.quantization is not None:
+            said = f"{config.quantization.config_class} cannot convert the weights on this device"
+        elif "GPU" not in said or "out of memory" in said:
+            raise
+        raise ModelError(f'model.quantization: "{config.name}" cannot be loaded: {said}') from error
 
 
 def _dtype(given: dict[str, Any], device: torch.device) -> torch.dtype:

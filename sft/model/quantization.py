@@ -1,35 +1,46 @@
-"""Quantisation of the base: config classes of transformers by name, and the packages that they need.
+"""Quantisation of the base: config classes of transformers by name, the packages that they need, and how a checkpoint
+that is quantised already is read so that it can be trained.
 
-Knows nothing of weights; `sft.initialization.dequantize` reads those.
+Knows nothing of loaded bases (`quantized.py`) nor of weights; `sft.initialization.dequantize` reads those.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sft.config.model import ModelConfig, QuantizationConfig
 from sft.errors import MissingPackageError, ModelError, did_you_mean
+from sft.log import get_logger
 from sft.model.source import one_line, quiet
+from sft.model.torchao import torchao_type
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
-# Quantisation method of transformers -> (module to look for, name on PyPI). GPTQ and AWQ both load through gptqmodel.
+# Quantisation method of transformers -> {module to look for: what to install}. AWQ and GPTQ load through gptqmodel,
+# with which PEFT wants optimum too; gptqmodel 7.7 would pull in another torch than the one that is tested.
+_GPTQMODEL = {"gptqmodel": "gptqmodel~=7.6.0", "optimum": "optimum"}
 PACKAGES = {
-    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
-    "gptq": ("gptqmodel", "gptqmodel"),
-    "awq": ("gptqmodel", "gptqmodel"),
-    "torchao": ("torchao", "torchao"),
-    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
-    "quanto": ("optimum.quanto", "optimum-quanto"),
+    "bitsandbytes": {"bitsandbytes": "bitsandbytes"},
+    "gptq": _GPTQMODEL,
+    "awq": _GPTQMODEL,
+    "torchao": {"torchao": "torchao"},
+    "compressed-tensors": {"compressed_tensors": "compressed-tensors"},
+    "quanto": {"optimum.quanto": "optimum-quanto"},
 }
 REFUSED = {"hqq": "HQQ does not work with the versions of the libraries used here; choose bitsandbytes or torchao"}
 
+# The kernels of gptqmodel that compute in plain torch: right on any device, trainable, nothing to compile.
+TORCH_BACKENDS = {"gptq": "gptq_torch", "awq": "torch_awq"}
+
+logger = get_logger(__name__)
+
 
 def quantization_config(section: QuantizationConfig) -> Any:
-    """The quantisation config object that `from_pretrained` takes.
+    """The quantisation config object that a config's section describes.
 
     Raises:
         ModelError: transformers has no such class, HQQ, or the class does not take the arguments.
@@ -44,38 +55,48 @@ def quantization_config(section: QuantizationConfig) -> Any:
         )
     made = _make(known[section.config_class], section)
     require_method(_name(made.quant_method))
+    if getattr(made, "load_in_8bit", False) and "llm_int8_threshold" not in section.args:
+        logger.warning(
+            "model.quantization.args: with the default llm_int8_threshold (%s) a text's numbers depend on what else is "
+            "in its batch; with 0.0 they do not",
+            made.llm_int8_threshold,
+        )
     return made
 
 
-def require_quantizer(config: ModelConfig) -> None:
-    """Ask for the package that an already quantised checkpoint (GPTQ, AWQ, …) needs, before anything is loaded.
+def loading_config(config: ModelConfig, device: torch.device) -> Any | None:
+    """The quantisation config object to load a base with; None where its checkpoint needs none.
+
+    GPTQ and AWQ: kernels that can be trained on the device, unless the config names others (`backend`).
+    compressed-tensors: dequantised, as it would be at the first forward pass anyway, unless the config says otherwise.
 
     Raises:
-        MissingPackageError: it is not installed.
-        ModelError: a kind that does not work here.
+        MissingPackageError: a package that the method needs is not installed.
+        ModelError: a method or arguments that do not work here.
     """
-    from transformers import PreTrainedConfig
-
-    hub = {key: config.model_args[key] for key in ("revision", "token", "cache_dir") if key in config.model_args}
-    try:
-        with quiet():  # the raw file is read: no code of the repository runs
-            raw, _ = PreTrainedConfig.get_config_dict(config.name, **hub)
-    except (OSError, ValueError):
-        return  # load_model says what is wrong with it
-    method = (raw.get("quantization_config") or {}).get("quant_method")
-    if method is not None:
-        require_method(str(method))
+    stored = _stored(config)
+    method = _name(stored.get("quant_method"))
+    if method:
+        require_method(method)
+    if config.quantization is not None:
+        made = quantization_config(config.quantization)
+        if _name(made.quant_method) in TORCH_BACKENDS and "backend" not in config.quantization.args:
+            made.backend = _backend(_name(made.quant_method), device)
+        return made
+    if method == "compressed-tensors":
+        logger.info("The base is stored as %s; its weights are dequantised", stored.get("format", method))
+        return _config_classes()["CompressedTensorsConfig"](dequantize=True)
+    if method not in TORCH_BACKENDS:
+        return None
+    backend = _backend(method, device)
+    logger.info("The base is quantised by %s; kernel: %s", method.upper(), backend)
+    kind = _config_classes()["GPTQConfig" if method == "gptq" else "AwqConfig"]
+    return kind(bits=stored.get("bits", 4), backend=backend)
 
 
 def quantization_method(model: PreTrainedModel) -> str:
     """How the base is quantised (`bitsandbytes`, `gptq`, …); empty when it is not."""
     return _name(getattr(model, "quantization_method", None))
-
-
-def calm(model: PreTrainedModel) -> None:
-    """Stop bitsandbytes from logging a line for each int8 layer of each forward pass."""
-    if quantization_method(model) == "bitsandbytes":
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def require_method(method: str) -> None:
@@ -87,9 +108,27 @@ def require_method(method: str) -> None:
     """
     if method in REFUSED:
         raise ModelError(f"model.quantization: {REFUSED[method]}")
-    module, package = PACKAGES.get(method, (None, ""))
-    if module is not None and not _installed(module):
-        raise MissingPackageError("model.quantization", package)
+    if missing := [package for module, package in PACKAGES.get(method, {}).items() if not _installed(module)]:
+        raise MissingPackageError("model.quantization", *missing)
+
+
+def _backend(method: str, device: torch.device) -> str:
+    """On a GPU gptqmodel chooses the fastest of those with a backward pass."""
+    return "auto_trainable" if device.type == "cuda" else TORCH_BACKENDS[method]
+
+
+def _stored(config: ModelConfig) -> Mapping[str, Any]:
+    """What the checkpoint's own config says of its quantisation; empty where it is not quantised."""
+    from transformers import PreTrainedConfig
+
+    hub = {key: config.model_args[key] for key in ("revision", "token", "cache_dir") if key in config.model_args}
+    try:
+        with quiet():  # the raw file is read: no code of the repository runs
+            raw, _ = PreTrainedConfig.get_config_dict(config.name, **hub)
+    except (OSError, ValueError):
+        return {}  # load_model says what is wrong with it
+    found = raw.get("quantization_config") or (raw.get("text_config") or {}).get("quantization_config")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _name(method: Any) -> str:
@@ -111,9 +150,13 @@ def _config_classes() -> dict[str, Any]:
 
 
 def _make(kind: Any, section: QuantizationConfig) -> Any:
+    arguments = dict(section.args)
+    if section.config_class == "TorchAoConfig":
+        require_method("torchao")
+        arguments["quant_type"] = torchao_type(arguments.get("quant_type"))
     try:
         with quiet():
-            made = kind(**section.args)
+            made = kind(**arguments)
     except (TypeError, ValueError, ImportError) as error:
         raise ModelError(f"model.quantization.args: {section.config_class} says: {one_line(error)}") from error
     # BitsAndBytesConfig takes any keyword and only logs the unknown ones.

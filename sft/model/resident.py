@@ -80,8 +80,9 @@ class ResidentModel:
     def load(self, config: ModelConfig) -> PreTrainedModel:
         """The base of a config: the one that is kept, where it is the same."""
         key = base_key(config), content_hash(config)
-        if self._model is None or key != self._key:
+        if self._model is None or self._changed or key != self._key:
             self._model = self._seal = None
+            self._changed = ""
             gc.collect()
             self._model, self._key = load_model(config), key
             self._seal = Seal.of(self._model)
@@ -156,9 +157,14 @@ def without_adapter(model: Any) -> Any:
     if not isinstance(model, peft.PeftModel):
         return model
     base = model.unload() if hasattr(model.base_model, "unload") else model.get_base_model()
+    forget_adapter(base)
+    return base
+
+
+def forget_adapter(base: Any) -> None:
+    """Take off what PEFT and TRL leave on a base without an adapter."""
     for name in _LEFT_BEHIND:
         vars(base).pop(name, None)
-    return base
 
 
 @dataclass(frozen=True)

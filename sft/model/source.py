@@ -12,15 +12,18 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sft.errors import ModelError
+from sft.log import HEARD_ON_IMPORT
 from sft.secrets import redact_text
 
-CHATTY = ("bitsandbytes", "accelerate", "trl", "peft", "torch.distributed")  # besides transformers and datasets
+CHATTY = ("bitsandbytes", "accelerate", "trl", "peft", "torch.distributed", *HEARD_ON_IMPORT)  # and transformers
 LONGEST_REASON = 400
 UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
@@ -107,6 +110,7 @@ def quiet() -> Iterator[None]:
     import datasets
     from transformers.utils import logging
 
+    _quiet_gptqmodel()
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     data_bars = datasets.are_progress_bars_disabled()
     # each setting of a level has the library look at all loggers there are: not where it is set already
@@ -129,3 +133,10 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
         if not data_bars:
             datasets.enable_progress_bars()
+
+
+@cache
+def _quiet_gptqmodel() -> None:
+    """It reports on stdout, by a logger of a kind of its own; PEFT imports it wherever it is installed."""
+    if find_spec("logbar") is not None:
+        import_module("logbar").LogBar.shared().setLevel("ERROR")

@@ -94,23 +94,29 @@ class PromptPlan:
         """
         training = self._config.training
         count = training.icl_examples if training is not None else 0
-        shots = self._task.shots.indices
+        held = self._task.validation_shots
+        shots = tuple(row for row in self._task.shots.indices if row not in set(held))
         if not count or training is None:
-            return self._trained(shots, [_Chosen()] * len(shots))
+            return self._judged_by(self._trained(shots, [_Chosen()] * len(shots)), held, [_Chosen()] * len(held))
         pool = self._chooser.pool(self._train(), shots)
         if not training.random_icl:
             fixed = choose_fixed(pool, count, self._seed, self._task.labels)
             kept = [shots[i] for i in hold_out(pool, fixed.indices, self._task.labels)]
-            rows, drawn = self._train().select(kept), tuple(shots[i] for i in fixed.indices)
+            rows, drawn = self._train().select([*kept, *held]), tuple(shots[i] for i in fixed.indices)
             answers = [(text,) for text in rows.shown] if self._task.labels is None else []
             examples = self._fitting(self._training_renderer, drawn, [rows], answers)
-            return self._trained(kept, [examples] * len(kept), held_out=len(shots) - len(kept))
+            trained = self._trained(kept, [examples] * len(kept), held_out=len(shots) - len(kept))
+            return self._judged_by(trained, held, [examples] * len(held))
         rounds = rounds_for_rows(pool, count, self._task.labels, training=True)
         chosen = []
-        for row, text in zip(shots, pool.texts, strict=True):
+        texts = [*pool.texts, *self._texts(self._train().select(list(held)))]
+        for row, text in zip((*shots, *held), texts, strict=True):
             choice = choose_for_row(pool, rounds, self._seed, row, text, self._task.labels)
             chosen.append(_Chosen(tuple(shots[i] for i in choice.indices)))
-        return self._trained(shots, chosen)
+        return self._judged_by(self._trained(shots, chosen[: len(shots)]), held, chosen[len(shots) :])
+
+    def _judged_by(self, trained: TrainingPrompts, held: Sequence[int], shown: Sequence[_Chosen]) -> TrainingPrompts:
+        return replace(trained, validation=self._trained(held, shown)) if held else trained
 
     def look_at_training(self, trains: bool, count: int) -> list[ShownRow]:
         """The first prompts that are trained on; without training, the first rows as they would be."""

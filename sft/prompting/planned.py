@@ -16,12 +16,20 @@ class TrainingPrompts:
         rows: row numbers in the train split.
         held_out: shots that are shown as fixed examples and so not trained on.
         shown: for each prompt the row numbers of the examples that it does show.
+        validation: what the training is judged by, of shots that are not trained on; None without.
     """
 
     prompts: tuple[Prompt, ...]
     rows: tuple[int, ...]
     held_out: int
     shown: tuple[tuple[int, ...], ...] = ()
+    validation: TrainingPrompts | None = None
+
+    @property
+    def labelled_rows(self) -> frozenset[int]:
+        """Rows of the train split that training uses: trained on, judged by, or shown in a prompt of these."""
+        more = frozenset[int]() if self.validation is None else self.validation.labelled_rows
+        return more.union(self.rows, *self.shown)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from typing import Any
 
 _PACKAGES = (
     "sft", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors", "numpy",
-    "scikit-learn", "bitsandbytes", "gptqmodel", "sacrebleu", "rouge-score", "umap-learn",
+    "scikit-learn", "bitsandbytes", "gptqmodel", "optimum", "torchao", "compressed-tensors",
+    "sacrebleu", "rouge-score", "umap-learn",
 )  # fmt: skip
 
 

@@ -85,6 +85,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def model(self) -> Path:
+        """Where the model goes when all its weights are trained."""
+        return self.path / "model"
+
+    @property
     def work(self) -> Path:
         """Intermediate checkpoints of the trainer."""
         return self.path / "checkpoints"

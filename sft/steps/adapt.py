@@ -1,53 +1,25 @@
-"""The model that is judged: the base, the base with a trained adapter, or the base trained on the shots."""
+"""The model that is judged: the base, the base with a trained adapter, or one trained on the shots, saved."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sft.config.training import TrainingConfig
 from sft.dataset.task import train_key
+from sft.errors import ModelError
 from sft.io import check_writable
 from sft.log import Progress, get_logger
-from sft.model.adapters import create_adapter, load_adapter, read_record, save_adapter
+from sft.model.adapters import create_adapter, load_adapter
+from sft.model.full import open_to_training
+from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, can_merge, check_place, save_adapter, save_model
 from sft.prompting.planned import TrainingPrompts
+from sft.steps.provenance import TrainingRecord, of_base
 from sft.steps.setup import Setup
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest, train
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class AdapterRecord:
-    """What `sft.json` beside an adapter says.
-
-    Args:
-        run: id of the run that trained it.
-        labelled_examples: labelled rows that its training used, trained on or shown.
-        trained_on: how many of them were trained on.
-        train_key: of the rows that they were taken from (see `sft.dataset.task.train_key`).
-        rows: their numbers there.
-    """
-
-    run: str
-    labelled_examples: int
-    trained_on: int
-    train_key: str
-    rows: tuple[int, ...]
-
-    @staticmethod
-    def of(record: Mapping[str, Any] | None) -> AdapterRecord | None:
-        """The record as read from its file; None where it is not one of ours."""
-        if record is None:
-            return None
-        try:
-            numbers = tuple(int(row) for row in record["rows"])
-            counts = int(record["labelled_examples"]), int(record["trained_on"])
-            return AdapterRecord(str(record["run"]), *counts, str(record["train_key"]), numbers)
-        except (KeyError, TypeError, ValueError):
-            return None
 
 
 @dataclass(frozen=True)
@@ -58,77 +30,115 @@ class Adapted:
         model: in eval mode.
         outcome: loss history and steps; None when nothing was trained.
         prompts: what was trained on.
-        adapter: where the trained adapter lies.
-        loads_adapter: whether the adapter is one that was trained before (`model.adapter`).
-        record: what is known of how that one was trained.
+        adapter: where what was trained lies: the adapter, or the whole model.
+        earlier: how what was loaded (a base trained whole, the adapter of `model.adapter`) had been trained before.
+        is_earlier_known: whether that is all; not so where nothing lies beside the adapter.
     """
 
     model: Any
     outcome: TrainOutcome | None = None
     prompts: TrainingPrompts = TrainingPrompts((), (), 0)  # noqa: RUF009 - frozen
     adapter: Path | None = None
-    loads_adapter: bool = False
-    record: AdapterRecord | None = None
+    earlier: tuple[TrainingRecord, ...] = ()
+    is_earlier_known: bool = True
 
     @property
     def labelled_rows(self) -> frozenset[int]:
         """Rows of the train split that training used: trained on, or shown in a prompt that was trained on."""
-        return frozenset(self.prompts.rows).union(*self.prompts.shown)
+        return self.prompts.labelled_rows
 
 
 def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
-    """Load the model, and train and save an adapter when the experiment trains.
+    """Load the model; when the experiment trains, train an adapter, or all weights, and save that.
 
     Args:
         setup: the experiment.
         work: folder for the trainer's intermediate checkpoints, which are resumed from. They stay.
-        place: folder that receives the final adapter.
+        place: folder that receives the final adapter or model.
         progress: told of training steps.
     """
     config = setup.config
     if not setup.experiment.trains:
         return _base(setup)
+    training, seed = config.training or TrainingConfig(), setup.experiment.seed_of("training")
     check_writable(place, "choose another training.trainer_args.output_dir")
+    _check_place(setup, place)
     prompts = setup.plan.training()  # before the model: bad rows fail early
     with setup.clock("load"):
         base = setup.models.load(config.model)
     with setup.clock("adapter"):
-        if config.model.adapter is not None:
-            log.warning("model.adapter is not used: with shots, a new adapter is trained on the base")
-        model = create_adapter(base, config.lora, config.adapter, setup.experiment.seed_of("init"))
-    rows = [TrainingRow(list(one.ids), list(one.completion_ids)) for one in prompts.prompts]
-    training, seed = config.training or TrainingConfig(), setup.experiment.seed_of("training")
+        model = _trainable(setup, base, prompts)
     with setup.clock("train"):
         request = TrainRequest(
-            model, setup.tokenizer, rows, training, work, seed, progress, setup.halvings, setup.experiment.id
+            model,
+            setup.tokenizer,
+            _rows(prompts),
+            training,
+            work,
+            seed,
+            progress,
+            setup.halvings,
+            setup.experiment.id,
+            _rows(prompts.validation),
         )
         outcome = train(request)
-    adapted = Adapted(model, outcome, prompts, place)
+    adapted = Adapted(model, outcome, prompts, place, of_base(config.model))
     with setup.clock("save"):
-        save_adapter(model, setup.tokenizer, place, config.model.name, _record(setup, adapted))
+        _save(setup, adapted, place)
     return adapted
 
 
-def _record(setup: Setup, adapted: Adapted) -> dict[str, Any]:
+def _check_place(setup: Setup, place: Path) -> None:
+    base = Path(setup.config.model.name)
+    if setup.experiment.trains_whole and base.exists() and base.samefile(place):
+        raise ModelError(f"{place} holds the base itself; choose another training.trainer_args.output_dir")
+    check_place(place, MODEL_CONFIG if setup.experiment.trains_whole else ADAPTER_CONFIG)
+
+
+def _trainable(setup: Setup, base: Any, prompts: TrainingPrompts) -> Any:
+    """The base with all its weights open to training, or with a new adapter on it."""
+    config = setup.config
+    if config.model.adapter is not None:
+        log.warning("model.adapter is not used: with shots, a new adapter is trained on the base")
+    if setup.experiment.trains_whole:
+        return open_to_training(base)
+    return create_adapter(base, config.lora, config.adapter, setup.experiment.seed_of("init"), prompts.prompts)
+
+
+def _rows(prompts: TrainingPrompts | None) -> list[TrainingRow]:
+    some = () if prompts is None else prompts.prompts
+    return [TrainingRow(list(one.ids), list(one.completion_ids)) for one in some]
+
+
+def _save(setup: Setup, adapted: Adapted, place: Path) -> None:
+    config, record = setup.config, _record(setup, adapted)
+    if setup.experiment.trains_whole:
+        whole = replace(record, earlier=adapted.earlier)  # an adapter's base says that itself
+        save_model(adapted.model, setup.tokenizer, place, whole.as_dict())
+    elif obstacle := save_adapter(adapted.model, setup.tokenizer, place, config.model.name, record.as_dict()):
+        way_out = "; `export --merge` makes a whole model of it" if can_merge(adapted.model) else ""
+        log.info("vLLM does not load this adapter as a LoRA: %s%s", obstacle, way_out)
+
+
+def _record(setup: Setup, adapted: Adapted) -> TrainingRecord:
     rows = adapted.labelled_rows
-    record = AdapterRecord(
-        setup.experiment.id, len(rows), len(set(adapted.prompts.rows)), train_key(setup.config), tuple(sorted(rows))
-    )
-    return asdict(record)
+    trained_on = len(set(adapted.prompts.rows))
+    return TrainingRecord(setup.experiment.id, len(rows), trained_on, train_key(setup.config), tuple(sorted(rows)))
 
 
 def _base(setup: Setup) -> Adapted:
     """The base model, with the adapter that the config names."""
-    path = setup.config.model.adapter
+    path, earlier = setup.config.model.adapter, of_base(setup.config.model)
     with setup.clock("load"):
         model = setup.models.load(setup.config.model)
         if path is None:
-            return Adapted(model)
+            return Adapted(model, earlier=earlier)
         model = load_adapter(model, path)
-    record = AdapterRecord.of(read_record(path))
+    record = TrainingRecord.beside(path)
     if record is None:
         log.warning(
             "How many labelled examples model.adapter was trained on is unknown (no sft.json lies beside it): "
             "labelled_examples counts only those that this run uses itself"
         )
-    return Adapted(model, loads_adapter=True, record=record)
+    known = () if record is None else record.all()
+    return Adapted(model, earlier=(*known, *earlier), is_earlier_known=record is not None)

@@ -28,12 +28,11 @@ from sft.inference.answer import score_prompts
 from sft.inference.batching import Halved
 from sft.inference.scores import LabelScores
 from sft.log import Progress, get_logger
-from sft.model.adapters import read_record
 from sft.prompting.planned import JudgedPrompts
 from sft.prompting.probes import content_free_rows, domain_rows
 from sft.prompting.prompt import LabelledPrompt
 from sft.prompting.truncate import Row
-from sft.steps.adapt import AdapterRecord
+from sft.steps.provenance import TrainingRecord, of_base, rows_by_key
 from sft.steps.setup import Setup
 
 log = get_logger(__name__)
@@ -237,22 +236,23 @@ def _columns(setup: Setup, rows: LabelledRows) -> Array:
 
 
 def _taken(setup: Setup) -> frozenset[int]:
-    """Rows of the train split that this run, or the adapter that it loads, was trained on or drew as shots."""
-    taken = frozenset(setup.task.shots.indices)
-    adapter = setup.config.model.adapter
-    if adapter is None or setup.experiment.trains:
-        return taken
-    record = AdapterRecord.of(read_record(adapter))
-    if record is None:
-        log.warning("Whether the calibration learns from rows that model.adapter was trained on is unknown")
-        return taken
-    if record.train_key == train_key(setup.config):
-        return taken.union(record.rows)
-    log.warning(
-        "model.adapter was trained on rows of another data set or slice: whether the calibration learns from some of "
-        "them too is not checked"
-    )
-    return taken
+    """Rows of the train split that this run, or a model that it loads, was trained on or drew as shots."""
+    adapter, records = setup.config.model.adapter, list(of_base(setup.config.model))
+    if adapter is not None and not setup.experiment.trains:
+        record = TrainingRecord.beside(adapter)
+        if record is None:
+            log.warning("Whether the calibration learns from rows that model.adapter was trained on is unknown")
+        else:
+            records += record.all()
+    earlier = rows_by_key(records)
+    rows = earlier.pop(train_key(setup.config), frozenset())
+    if earlier:
+        log.warning(
+            "%s was trained on rows of another data set or slice: whether the calibration learns from some of them too "
+            "is not checked",
+            "model.name" if adapter is None or setup.experiment.trains else "model.adapter",
+        )
+    return rows.union(setup.task.shots.indices)
 
 
 def _learns(setup: Setup) -> str:

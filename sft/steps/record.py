@@ -17,6 +17,7 @@ from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted
 from sft.steps.calibrate import NO_LESSON, Lesson
 from sft.steps.judge import Judged
+from sft.steps.provenance import count_rows, rows_by_key
 from sft.steps.setup import Setup
 
 
@@ -66,6 +67,7 @@ def shots_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -
         "indices": list(shots.indices),
         "per_label": shots.per_label,
         "trained_on": list(dict.fromkeys(adapted.prompts.rows)),
+        "validated_on": list(dict.fromkeys(_validation(adapted))),
         "shown": {role: _shown(one) for role, one in judged.items()},
         "calibration": list(_lesson(judged).rows),
     }
@@ -101,15 +103,13 @@ def _halvings(setup: Setup) -> dict[str, int]:
 def labelled_examples(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> int:
     """How many labelled rows the recipe used: trained on, shown in any prompt, or calibrated with, each counted once.
 
-    Those that an adapter of `model.adapter` was trained on count too, where its record says so.
+    Those that an adapter of `model.adapter` or a base trained here was trained on count too, as their records say.
     """
     rows = adapted.labelled_rows.union(*(shown for one in judged.values() for shown in one.prompts.shown))
     rows |= _lesson(judged).labelled_rows
-    if adapted.record is None:
-        return len(rows)
-    if adapted.record.train_key == train_key(setup.config):
-        return len(rows.union(adapted.record.rows))
-    return len(rows) + adapted.record.labelled_examples  # of other data: none is among those shown here
+    earlier = rows_by_key(adapted.earlier)
+    rows |= earlier.pop(train_key(setup.config), frozenset())
+    return len(rows) + sum(map(len, earlier.values()))  # of other data: none is among those shown here
 
 
 def _lesson(judged: Mapping[str, Judged]) -> Lesson:
@@ -117,11 +117,14 @@ def _lesson(judged: Mapping[str, Judged]) -> Lesson:
     return next((one.lesson for one in judged.values()), NO_LESSON)
 
 
+def _validation(adapted: Adapted) -> Sequence[int]:
+    """Rows that judged the training."""
+    return () if adapted.prompts.validation is None else adapted.prompts.validation.rows
+
+
 def _of_adapter(adapted: Adapted) -> int | None:
-    """Labelled rows that the adapter of `model.adapter` was trained on; None where that is unknown."""
-    if not adapted.loads_adapter:
-        return 0
-    return None if adapted.record is None else adapted.record.labelled_examples
+    """Labelled rows that what was loaded had been trained on before; None where that is unknown."""
+    return count_rows(adapted.earlier) if adapted.is_earlier_known else None
 
 
 def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
@@ -131,6 +134,7 @@ def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged])
         "drawn": len(shots),
         "per_label": shots.per_label,
         "trained_on": len(set(adapted.prompts.rows)),
+        "validated_on": len(set(_validation(adapted))),
         "held_out_as_examples": adapted.prompts.held_out,
         "adapter_labelled_examples": _of_adapter(adapted),
         "calibrated_with": len(_lesson(judged).rows),

@@ -25,6 +25,7 @@ from sft.training.methods import method_registry
 
 PLUGS: NameChecks = {
     "lora.init_lora_weights": initializer_problem,
+    "adapter.init_lora_weights": initializer_problem,
     "training.method": method_registry.problem,
     "inference.icl_selection": selection_registry.problem,
     "inference.calibration_args.calibration_fn": lambda name: calibration_registry.problem(

@@ -84,11 +84,12 @@ def job_of(
 def shared_base(experiment: Experiment) -> str | None:
     """What names the base model for other experiments that could go on with it; None where none should.
 
-    Not with a training method that is not known to restore the model, nor with a quantised base: running one may change
-    how its weights are stored.
+    Not where its own weights are trained, nor with a training method that is not known to restore the model, nor with a
+    quantised base: running one may change how its weights are stored.
     """
     config = experiment.config
-    restores = not experiment.trains or config.training is None or config.training.method in RESTORING
+    training = config.training if experiment.trains else None
+    restores = training is None or (training.method in RESTORING and not training.full_finetuning)
     if not restores or config.model.quantization is not None:
         return None
     folder = Path(config.model.name)  # its content too: it may be edited while the sweep runs

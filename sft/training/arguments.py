@@ -8,36 +8,14 @@ import torch
 from trl import SFTConfig
 
 from sft.config.arguments import translate_trainer_args
-from sft.config.training import DEFAULT_BATCH, halved_batch
+from sft.config.trainer_defaults import FULL_LEARNING_RATE, trainer_defaults
+from sft.config.training import halved_batch
 from sft.errors import ConfigError, Problem
 from sft.model.source import one_line, quiet
 from sft.training.base import TrainRequest
 
 KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few steps
 
-# Everything whose default in TRL or transformers differs from what a few dozen rows and an adapter want, or that
-# would write, report or draw something nobody asked for. The user's `trainer_args` come on top.
-DEFAULTS: dict[str, Any] = {
-    "num_train_epochs": 5,
-    "per_device_train_batch_size": DEFAULT_BATCH,
-    "learning_rate": 2e-4,  # adapters stand higher rates than whole models
-    "lr_scheduler_type": "linear",
-    "warmup_steps": 0,  # with so few steps, warming up would waste some of them
-    "weight_decay": 0.0,
-    "max_grad_norm": 1.0,
-    "optim": "adamw_torch",
-    "activation_checkpointing": False,  # few short rows fit; recomputing costs a fifth of the time
-    "max_length": None,  # prompts were cut to length when they were rendered
-    "packing": False,
-    "padding_free": False,
-    "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are token ids already
-    "save_strategy": "no",
-    "eval_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "logging_strategy": "steps",
-    "logging_nan_inf_filter": False,  # a loss that is no number must show
-}
 CALLERS_OWN = ("output_dir", "seed", "data_seed")  # the final adapter's place and the run's seeds
 # Old names that transformers still takes, but lets its new ones (of which we set one) overrule.
 ALIASES = {
@@ -56,11 +34,14 @@ def sft_config(request: TrainRequest) -> SFTConfig:
     user = user_arguments(request.config.trainer_args)
     split = halved_batch(user, request.halvings)
     values: dict[str, Any] = {
-        **DEFAULTS,
+        **trainer_defaults(),
         "bf16": device == "cuda" and dtype == torch.bfloat16,
         "fp16": device == "cuda" and dtype == torch.float16,
         "use_cpu": device == "cpu",
         "dataloader_pin_memory": device == "cuda",
+        **({"eval_strategy": "epoch"} if request.validation else {}),
+        **({"learning_rate": FULL_LEARNING_RATE} if not hasattr(request.model, "peft_config") else {}),
+        "per_device_eval_batch_size": split.per_device,
         **user,
         "per_device_train_batch_size": split.per_device,
         "gradient_accumulation_steps": split.accumulation,
@@ -71,6 +52,7 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         "data_seed": request.seed,
     }
     _check_rows_whole(request, values)
+    _check_validation(request, values)
     try:
         with quiet():
             if "logging_steps" not in user:
@@ -113,6 +95,14 @@ def _check_rows_whole(request: TrainRequest, values: dict[str, Any]) -> None:
     if values["packing"] or values["padding_free"]:
         # Without flash attention some models then attend across rows, silently.
         raise refused("leave out packing and padding_free: each row is trained on its own")
+
+
+def _check_validation(request: TrainRequest, values: dict[str, Any]) -> None:
+    """Rows to judge by come from `training.validation_size`; the best weights are kept by us, in every checkpoint."""
+    if values["eval_strategy"] != "no" and not request.validation:
+        raise refused("eval_strategy needs rows to judge by: set training.validation_size")
+    if values.get("load_best_model_at_end"):
+        raise refused("leave out load_best_model_at_end: with training.validation_size, the best weights are kept")
 
 
 def _logging_steps(config: SFTConfig, rows: int) -> int:

@@ -19,7 +19,7 @@ from sft.training.methods import method_registry
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TrainRequest:
     """Everything a method needs.
 
     Args:
-        model: the base with a trainable adapter.
+        model: the base with a trainable adapter, or a model of which all weights are trained.
         tokenizer: only its padding id matters; it is never changed.
         rows: what to learn from.
         config: the `training` section.
@@ -46,11 +46,12 @@ class TrainRequest:
         seed: order of the rows and dropout.
         progress: told of each step.
         halvings: how often memory ran out with this batch before (see `sft.config.training.halved_batch`).
+        validation: rows to judge the training by, not to learn from (see `training.validation_size`).
         identity: one word for what else decides the result (base, data, other seeds): checkpoints in `work_dir` of
             another one are not resumed from.
     """
 
-    model: PeftModel
+    model: PeftModel | PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     rows: Sequence[TrainingRow]
     config: TrainingConfig
@@ -59,6 +60,7 @@ class TrainRequest:
     progress: Progress = silent
     halvings: int = 0
     identity: str = ""
+    validation: Sequence[TrainingRow] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class TrainOutcome:
         per_device_batch: rows that the device took at once.
         accumulation: how many such parts made a step.
         resumed_from: the step of the checkpoint that this process went on from; what is said above is of all steps.
+        validation_history: `{"step", "epoch", "loss"}` of each validation, in order.
+        best_step: the step whose weights were kept, as the loss of the validation was lowest then; None: the last one.
     """
 
     steps: int
@@ -86,6 +90,8 @@ class TrainOutcome:
     per_device_batch: int | None = None
     accumulation: int | None = None
     resumed_from: int | None = None
+    validation_history: tuple[dict[str, float], ...] = ()
+    best_step: int | None = None
 
 
 class Method(Protocol):
@@ -118,11 +124,16 @@ def _check_rows(request: TrainRequest) -> None:
     """Libraries drop such rows in silence, or fail deep inside; here each has its line."""
     if not request.rows:
         raise DataError("there are no rows to train on")
-    if bare := [index for index, row in enumerate(request.rows) if not row.completion_ids]:
-        raise DataError(f"training row {bare[0]} has no token to learn ({len(bare)} such rows): its answer is empty")
-    if lone := [index for index, row in enumerate(request.rows) if not row.prompt_ids]:
-        raise DataError(f"training row {lone[0]} has no prompt ({len(lone)} such rows): its first token has no context")
+    _check_some(request, request.rows, "training")
+    _check_some(request, request.validation, "validation")
+
+
+def _check_some(request: TrainRequest, rows: Sequence[TrainingRow], kind: str) -> None:
+    if bare := [index for index, row in enumerate(rows) if not row.completion_ids]:
+        raise DataError(f"{kind} row {bare[0]} has no token to learn ({len(bare)} such rows): its answer is empty")
+    if lone := [index for index, row in enumerate(rows) if not row.prompt_ids]:
+        raise DataError(f"{kind} row {lone[0]} has no prompt ({len(lone)} such rows): its first token has no context")
     size = request.model.get_input_embeddings().weight.shape[0]
-    largest = max(max(row.prompt_ids + row.completion_ids) for row in request.rows)
+    largest = max((max(row.prompt_ids + row.completion_ids) for row in rows), default=0)
     if largest >= size:
         raise ModelError(f"the tokenizer does not fit the model: id {largest}, but only {size} embeddings")

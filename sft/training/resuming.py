@@ -93,8 +93,10 @@ class Checkpointing(TrainerCallback):
         if not _epoch_is_whole(state):
             if signals.requested() is not None and state.global_step < state.max_steps:
                 control.should_log = control.should_save = control.should_evaluate = False
-        elif signals.requested() is not None or (control.should_log and self._saved_step == state.global_step):
-            control.should_save = True  # once more, with what is logged at the end of the epoch
+        elif signals.requested() is not None or (
+            (control.should_log or control.should_evaluate) and self._saved_step == state.global_step
+        ):
+            control.should_save = True  # once more, with what is logged and judged at the end of the epoch
         self._begin(state, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:
@@ -131,11 +133,12 @@ def _epoch_is_whole(state: TrainerState) -> bool:
 
 def _activity(model: Any) -> tuple[list[str], dict[str, bool]]:
     """Which adapters are active, and which parameters are trained."""
-    return list(model.active_adapters), {name: value.requires_grad for name, value in model.named_parameters()}
+    active = list(model.active_adapters) if hasattr(model, "peft_config") else []
+    return active, {name: value.requires_grad for name, value in model.named_parameters()}
 
 
 def _restore_activity(model: Any, active: list[str], trained: Mapping[str, bool]) -> None:
-    if list(model.active_adapters) != active:
+    if active and list(model.active_adapters) != active:
         model.base_model.set_adapter(active)
     for name, value in model.named_parameters():
         value.requires_grad_(trained[name])

@@ -170,6 +170,9 @@ def test_good_lora_arguments() -> None:
 def test_adapters_are_checked_by_their_type() -> None:
     assert adapter_problems({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 8}) == []
     assert adapter_problems({}) == []
+    assert adapter_problems({"peft_type": "LORA", "init_lora_weights": "pca"}) == []
+    assert len(adapter_problems({"peft_type": "LORA", "init_lora_weights": 3})) == 1
+    assert len(adapter_problems({"peft_type": "ADALORA", "init_lora_weights": "pca"})) == 1
     [unknown] = adapter_problems({"peft_type": "PROMPT_TUNNING"})
     assert unknown.what == 'unknown type "PROMPT_TUNNING"; did you mean "PROMPT_TUNING"?'
     [key] = adapter_problems({"peft_type": "IA3", "r": 8})

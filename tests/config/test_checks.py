@@ -145,3 +145,22 @@ def test_lora_and_adapter_exclude_each_other(data: dict[str, Any]) -> None:
     assert [problem.where for problem in check_endpoint(both, "train")] == ["adapter"]
     del data["lora"]
     assert check_endpoint(parse_config(data, "mine.json", Path()), "run-experiment") == []
+
+
+def test_training_all_weights_leaves_no_room_for_an_adapter(data: dict[str, Any]) -> None:
+    training = data.setdefault("training", {})
+    for given, where in (("lora", {"r": 2}), ("adapter", {"peft_type": "IA3"})):
+        data.pop("lora", None)
+        data[given] = where
+        training["full_finetuning"] = True
+        stands_beside = f"stands beside {given}: give one of them, since it trains the weights themselves"
+        assert problems(data) == {"training.full_finetuning": stands_beside}
+        training["full_finetuning"] = False
+        assert problems(data) == {}
+        del data[given]
+    training["full_finetuning"] = True
+    data["dataset"]["shots"] = 4
+    for endpoint in ("train", "run-experiment"):
+        assert check_endpoint(parse_config(data, "mine.json", Path()), endpoint) == []
+    data["model"]["quantization"] = {"config_class": "BitsAndBytesConfig", "args": {"load_in_8bit": True}}
+    assert "a quantised base cannot be trained whole" in problems(data)["training.full_finetuning"]

@@ -83,6 +83,15 @@ def test_older_names_of_arguments_are_the_same_work() -> None:
     assert older.id == experiment(training={"trainer_args": {"eval_strategy": "no"}}).id
 
 
+def test_training_all_weights_is_other_work_that_draws_no_start() -> None:
+    arguments = BASE["training"]
+    assert experiment(training={**arguments, "full_finetuning": False}).id == experiment().id
+    whole = {"lora": None, "training": {**arguments, "full_finetuning": True}}
+    ids = {experiment(**whole, seeds=seeds).id for seeds in ({}, {"init": 3}, {"init": 4})}
+    assert len(ids) == 1 and ids != {experiment().id}
+    assert experiment(**whole, seeds={"training": 3}).id not in ids
+
+
 def test_zero_shot_is_one_run_whatever_seed_and_initialiser() -> None:
     plain = experiment(dataset__shots=0)
     assert plain.id == experiment(dataset__shots=0, seed=99).id

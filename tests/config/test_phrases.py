@@ -33,6 +33,7 @@ def test_a_large_value_is_shortened(value: Any) -> None:
 def test_keys_and_lists_are_shortened() -> None:
     assert shown("k" * 1000) == "k" * 99 + "…"
     assert shown("a\nb") == "a\\u000ab"
+    assert [shown(blank) for blank in ("", " ")] == ['""', '" "']
     assert listed(["a", "b"]) == '"a", "b"'
     assert listed(list(range(100))) == "0, 1, 2, 3, 4, 5, 6, 7 and 92 more"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.training import DEFAULT_BATCH, halved_batch, most_halvings
+from sft.config.training import halved_batch, most_halvings
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,12 @@ def test_every_halving_halves_until_one_row_is_left(rows: int, accumulation: int
     assert splits[most] == splits[most + 1] and splits[most].per_device == 1
 
 
-def test_the_default_batch_is_the_trainers() -> None:
-    from sft.training.arguments import DEFAULTS
+def test_patience_wants_something_to_wait_for() -> None:
+    from sft.config.checks import config_problems
 
-    assert DEFAULTS["per_device_train_batch_size"] == DEFAULT_BATCH
+    problems = [
+        problem
+        for training in ({"early_stopping_patience": 2}, {"early_stopping_patience": 2, "validation_size": 0.2})
+        for problem in config_problems({"training": training}, {})
+    ]
+    assert [problem.where for problem in problems] == ["training.early_stopping_patience"]

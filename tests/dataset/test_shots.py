@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from sft.dataset.shots import draw_shots, draw_shots_of_sets
+from sft.dataset.shots import draw_shots, draw_shots_of_sets, last_shots
+from sft.errors import DataError
 
 ANSWERS = [label for label in "abc" for _ in range(20)]
 
@@ -74,3 +75,19 @@ def test_shots_of_rows_with_several_labels() -> None:
     everything = draw_shots_of_sets(SETS, ("a", "b", "c"), "all", 13)
     assert sorted(everything.indices) == list(range(len(SETS)))
     assert everything.per_label == {"a": 4, "b": 5, "c": 3}
+
+
+@pytest.mark.parametrize(("size", "count"), [(2, 2), (0.25, 2), (0.01, 1)])
+def test_what_is_judged_by_leaves_the_shots_of_a_smaller_set(size: float, count: int) -> None:
+    shots = draw_shots(ANSWERS, ["a", "b", "c"], 8, seed=13).indices
+    held = last_shots(shots, [ANSWERS[row] for row in shots], size)
+    assert Counter(ANSWERS[row] for row in held) == {"a": count, "b": count, "c": count}
+    smaller = draw_shots(ANSWERS, ["a", "b", "c"], 8 - count, seed=13).indices
+    assert set(shots) - set(held) == set(smaller)
+
+
+def test_something_is_left_to_train_on() -> None:
+    with pytest.raises(DataError, match=r'validation_size 2 leaves none of the 2 shots of the label "b"'):
+        last_shots(range(7), list("aaaaabb"), 2)
+    with pytest.raises(DataError, match=r"validation_size 0.9 leaves none of the 1 shots to train on"):
+        last_shots([4], [""], 0.9)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import Timeout
 
 from sft.initialization import cache
 from sft.initialization.cache import Matrices, cache_folder, cached
@@ -50,13 +55,65 @@ def test_found_again_for_the_same_weight_only(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 6
 
 
-def test_a_broken_file_is_made_anew(folder: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "a bit of the data", "a shape", "no checksum"])
+def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     calls, make = counted()
     cached(WEIGHT, "pca", 2, torch.float32, make)
-    next(folder.iterdir()).write_bytes(b"half")
-    cached(WEIGHT, "pca", 2, torch.float32, make)
+    file = next(folder.iterdir())
+    whole = file.read_bytes()
+    file.write_bytes(
+        {
+            "cut": whole[: len(whole) // 2],
+            "a bit of the data": whole[:-1] + bytes([whole[-1] ^ 1]),
+            "a shape": whole.replace(b"[3,2]", b"[2,3]"),
+            "no checksum": whole.replace(b'"xxh3"', b'"none"'),
+        }[damage]
+    )
+    assert file.read_bytes() != whole
+    assert cached(WEIGHT, "pca", 2, torch.float32, make)["lora_A"][0, 0] == 2
     cached(WEIGHT, "pca", 2, torch.float32, make)
     assert len(calls) == 2
+    assert ("is damaged; the initial matrices are made anew" in caplog.text) is (damage != "cut")
+
+
+def test_runs_side_by_side_make_them_once(folder: Path) -> None:
+    calls, make = counted()
+
+    def slowly() -> Matrices:
+        time.sleep(0.2)
+        return make()
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: cached(WEIGHT, "pca", 2, torch.float32, slowly), range(4)))
+    assert len(calls) == 1
+    assert all(torch.equal(one["lora_A"], made[0]["lora_A"]) for one in made)
+    assert [file.suffix for file in folder.iterdir()] == [".safetensors"]
+
+
+def test_a_killed_run_leaves_no_lock_behind(folder: Path) -> None:
+    """Its lock's file stays, its lock does not."""
+    code = (
+        "import os, torch; from sft.initialization import cache; cache.SMALLEST = 12\n"
+        "cache.cached(torch.arange(12.0).view(3, 4), 'pca', 2, torch.float32, lambda: os._exit(9))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert [file.suffix for file in folder.iterdir()] == [".lock"]
+    begun = time.monotonic()
+    cached(WEIGHT, "pca", 2, torch.float32, counted()[1])
+    assert time.monotonic() - begun < 5
+    assert [file.suffix for file in folder.iterdir()] == [".safetensors"]
+
+
+@pytest.mark.parametrize("obstacle", [Timeout("x"), OSError("no locks here"), NotImplementedError()])
+def test_without_a_lock_every_run_makes_them(monkeypatch: pytest.MonkeyPatch, obstacle: Exception) -> None:
+    def refuse(*args: object, **named: object) -> None:
+        raise obstacle
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    calls, make = counted()
+    cached(WEIGHT, "pca", 2, torch.float32, make)
+    cached(WEIGHT, "pca", 2, torch.float32, make)
+    assert len(calls) == 1
 
 
 def test_small_weights_are_not_stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

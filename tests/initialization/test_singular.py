@@ -1,6 +1,8 @@
-"""The truncated decomposition: both roads agree with the full one, and signs are fixed."""
+"""The truncated decomposition: every road agrees with the full one, and signs are fixed."""
 
 from __future__ import annotations
+
+import logging
 
 import pytest
 import torch
@@ -14,30 +16,46 @@ def matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
-@pytest.mark.parametrize("small", [0, 512])
-def test_both_roads_give_the_best_approximation(
-    shape: tuple[int, int], small: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(singular, "SMALL", small)
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (600, 520)])
+@pytest.mark.parametrize("rank", [5, 40])
+def test_the_best_approximation(shape: tuple[int, int], rank: int) -> None:
     weight = matrix(*shape)
-    left, values, right = principal_triplets(weight, 5)
+    left, values, right = principal_triplets(weight, rank)
     u, s, v = torch.linalg.svd(weight.double(), full_matrices=False)
-    assert torch.allclose(values.double(), s[:5], atol=1e-5)
-    assert torch.allclose((left * values) @ right, ((u[:, :5] * s[:5]) @ v[:5]).float(), atol=1e-4)
-    assert torch.allclose(right @ right.T, torch.eye(5), atol=1e-5)
+    assert torch.allclose(values.double(), s[:rank], rtol=1e-5)
+    best = (u[:, :rank] * s[:rank]) @ v[:rank]
+    missed = (weight.double() - (left * values).double() @ right.double()).norm()
+    assert missed <= (weight.double() - best).norm() * (1 + 1e-6) + 1e-5
+    assert torch.allclose(right @ right.T, torch.eye(rank), atol=1e-5)
 
 
-def test_lanczos_is_taken_for_large_ones_and_agrees_on_signs(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = matrix(30, 50, seed=1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_iteration_serves_large_ones_and_agrees_on_signs(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    weight = matrix(560, 530, seed=1).to(dtype)
+    weight[:8] *= 3
+    monkeypatch.setattr(singular, "SMALL", 600)
     full = principal_triplets(weight, 4)
-    monkeypatch.setattr(singular, "SMALL", 0)
+    monkeypatch.setattr(singular, "SMALL", 512)
     monkeypatch.setattr(singular, "_full", None)  # would fail if it were taken
-    lanczos = principal_triplets(weight, 4)
-    assert torch.allclose(full.right, lanczos.right, atol=1e-4)
-    assert torch.allclose(full.left, lanczos.left, atol=1e-4)
+    found = principal_triplets(weight, 4)
+    assert torch.allclose(full.right, found.right, atol=1e-3)
+    assert torch.allclose(full.left, found.left, atol=1e-3)
     largest = full.right.gather(1, full.right.abs().argmax(dim=1, keepdim=True))
     assert bool((largest > 0).all())
+    assert found.right.dtype == torch.float32
+
+
+def test_where_the_iteration_fails_the_full_one_serves(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(singular, "block_krylov", lambda matrix, rank: None)
+    weight = matrix(520, 530)
+    with caplog.at_level(logging.INFO):
+        values = principal_triplets(weight, 4).values
+    assert torch.allclose(values, torch.linalg.svdvals(weight)[:4], rtol=1e-5)
+    assert "520 x 530 weight did not converge" in caplog.text
 
 
 def test_a_rank_beyond_the_weights_is_refused() -> None:
@@ -45,8 +63,14 @@ def test_a_rank_beyond_the_weights_is_refused() -> None:
         principal_triplets(matrix(8, 20), 9)
 
 
-def test_a_broken_weight_is_refused() -> None:
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_broken_weight_is_refused(broken: float) -> None:
     weight = matrix(8, 20)
-    weight[3, 3] = float("nan")
+    weight[3, 3] = broken
     with pytest.raises(ModelError, match="NaN"):
         principal_triplets(weight, 2)
+
+
+def test_large_numbers_whose_sum_is_too_large_are_no_broken_weight() -> None:
+    right = principal_triplets(torch.full((8, 20), 3e38), 1).right
+    assert torch.allclose(right, torch.full((1, 20), 20**-0.5), atol=1e-6)

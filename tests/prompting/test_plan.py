@@ -291,3 +291,26 @@ def test_a_zero_shot_prompt_of_the_train_split_can_be_looked_at(make_config: Mak
         (row,) = make_plan(config, tokenizer).look_at_training(trains=False, count=1)
         assert "train 0 awful" in row.prompt.text
         assert tokenizer.decode(row.prompt.completion_ids[:-1]) == "bad"
+
+
+@pytest.mark.parametrize("examples", [{}, {"icl_examples": 1}, {"icl_examples": 2, "random_icl": True}])
+def test_rows_to_judge_by_are_neither_trained_on_nor_shown(
+    make_config: MakeConfig, tokenizer: Any, examples: dict[str, Any]
+) -> None:
+    training = {"trainer_args": {}, "validation_size": 1, **examples}
+    config = make_config(dataset__shots=4, training=training, inference={"max_seq_length": 900})
+    plan = make_plan(config, tokenizer)
+    trained = plan.training()
+    judging = trained.validation
+    assert judging is not None and len(judging.prompts) == len(judging.rows) == 3
+    shown = {row for rows in (*trained.shown, *judging.shown) for row in rows}
+    assert not set(judging.rows) & (set(trained.rows) | shown)
+    assert {len(rows) for rows in judging.shown} == {3 * examples.get("icl_examples", 0)}
+    everything = make_plan(make_config(dataset__shots=4), tokenizer).training()
+    assert trained.labelled_rows == set(everything.rows)  # what it costs is the same
+
+
+def test_without_training_nothing_is_held_out(make_config: MakeConfig) -> None:
+    config = make_config(training__validation_size=1)
+    experiment = Experiment("x", ExperimentConfig.model_validate(config), 13, "evaluate")
+    assert open_task(experiment).validation_shots == ()

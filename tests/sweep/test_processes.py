@@ -15,7 +15,7 @@ from sft.launchers.base import Resources
 from sft.results.store import ResultStore
 from sft.secrets import VARIABLE
 from sft.sweep.options import SweepOptions
-from sft.sweep.processes import MOST_HALVINGS, PRELOADED, job_of, most_halvings, public_config
+from sft.sweep.processes import MOST_HALVINGS, PRELOADED, job_of, most_halvings, public_config, shared_base
 from sft.sweep.single import load_experiment
 from sft.sweep.slots import Slot
 
@@ -67,6 +67,16 @@ def test_a_secret_goes_by_the_environment_and_comes_back_in_the_child(
 def test_another_token_is_the_same_work() -> None:
     ids = {experiment(model={"name": "hub/model", "model_args": {"token": token}}).id for token in ("a" * 20, "b" * 20)}
     assert len(ids) == 1
+
+
+def test_only_runs_that_leave_a_base_as_it_was_share_it() -> None:
+    assert shared_base(experiment()) == shared_base(experiment(training={"icl_examples": 1})) is not None
+    whole = {"lora": None, "training": {"full_finetuning": True}}
+    int8 = {"config_class": "BitsAndBytesConfig", "args": {"load_in_8bit": True}}
+    for changes in (whole, {"training": {"method": "mine:own"}}, {"model": {"name": "a", "quantization": int8}}):
+        assert shared_base(experiment(**changes)) is None
+    zero = {"path": "hub/data", "task_type": "classification", "shots": 0}
+    assert shared_base(experiment(dataset=zero, **whole)) is not None
 
 
 @pytest.mark.parametrize(

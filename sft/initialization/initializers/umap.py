@@ -1,12 +1,16 @@
-"""`umap`: A places input features near each other that the layer uses alike; B is zero.
+"""`umap`: A places input features near each other that the layer uses alike; B is zero. `umap_fast`: sooner, coarser.
 
 Each input feature is a column of W, a point in R^out. UMAP (McInnes et al. 2018, arXiv 1802.03426) embeds these points
 into r dimensions, which become A's rows, centred and scaled to the norms of LoRA's default initialisation.
+
+Shapes: P points, D dimensions, C points of a chunk.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +21,8 @@ from sft.initialization.dequantize import dequantize
 STATE = 0  # UMAP's own randomness: the matrices are a function of the weights alone
 NEIGHBOURS = 15
 FEWEST_POINTS = 4
+FAST_ROUNDS = 100  # UMAP's own number is 500, and 200 for more than 10,000 points
+CHUNK = 1024  # points whose distances to all others are held at once
 DEFAULT_NORM = 3**-0.5  # of a row of LoRA's default A: `in` numbers uniform within 1/sqrt(in)
 
 
@@ -27,20 +33,58 @@ def umap(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Ten
         MissingPackageError: umap-learn is not installed.
         ModelError: a layer that is not linear, or has fewer than four inputs.
     """
+    weight = _weight(layer)
+    return _matrices(_embed(weight.T, rank, {}), weight, dtype)
+
+
+def umap_fast(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """As `umap`, in a fifth of the rounds (or half, of more than 10,000 points), and with the nearest neighbours found
+    by matrix products: all of them, where UMAP's own search among more than 4096 points misses a few.
+
+    Raises:
+        MissingPackageError: umap-learn is not installed.
+        ModelError: a layer that is not linear, or has fewer than four inputs.
+    """
+    weight = _weight(layer)
+    near = nearest(weight.T.float(), min(NEIGHBOURS, weight.shape[1] - 1))
+    settings = {"n_epochs": FAST_ROUNDS, "precomputed_knn": tuple(part.cpu().numpy() for part in near)}
+    return _matrices(_embed(weight.T, rank, settings), weight, dtype)
+
+
+def nearest(points_PD: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers and distances [P, count] of each point's nearest ones; the first is the point itself."""
+    squares_P = points_PD.square().sum(dim=1)
+    numbers, distances = [], []
+    for begin in range(0, len(points_PD), CHUNK):
+        some_CD = points_PD[begin : begin + CHUNK]
+        apart_CP = squares_P[begin : begin + CHUNK, None] + squares_P - 2 * some_CD @ points_PD.T
+        apart_CP[torch.arange(len(some_CD)), torch.arange(begin, begin + len(some_CD))] = -1.0  # before its doubles
+        least, which = apart_CP.topk(count, largest=False)
+        numbers.append(which)
+        distances.append(least.clamp_min(0).sqrt())
+    return torch.cat(numbers), torch.cat(distances)
+
+
+def _weight(layer: nn.Module) -> torch.Tensor:
     weight = dequantize(layer)
-    points = weight.shape[1]
-    if points < FEWEST_POINTS:
+    if (points := weight.shape[1]) < FEWEST_POINTS:
         raise ModelError(f"UMAP needs at least {FEWEST_POINTS} input features; the layer has {points}")
-    embedded = torch.from_numpy(_embed(weight, rank)).to(torch.float64).T
-    centred = embedded - embedded.mean(dim=1, keepdim=True)
+    return weight
+
+
+def _matrices(embedded: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Of an embedding [in, r]."""
+    rows = embedded.to(torch.float64).T
+    centred = rows - rows.mean(dim=1, keepdim=True)
     norms = centred.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     return {
         "lora_A": (centred / norms * DEFAULT_NORM).to(dtype).contiguous(),
-        "lora_B": torch.zeros(weight.shape[0], rank, dtype=dtype),
+        "lora_B": torch.zeros(weight.shape[0], len(rows), dtype=dtype),
     }
 
 
-def _embed(weight: torch.Tensor, rank: int):  # type: ignore[no-untyped-def]  # numpy [in, r]
+def _embed(points: torch.Tensor, rank: int, settings: Mapping[str, Any]) -> torch.Tensor:
+    """The embedding [in, r] of points [in, out]; `settings` are UMAP's own."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba and UMAP warn of their own internals
@@ -50,8 +94,7 @@ def _embed(weight: torch.Tensor, rank: int):  # type: ignore[no-untyped-def]  # 
             raise
         raise MissingPackageError('the initialiser "umap"', "umap-learn") from None
 
-    points = weight.T.to(torch.float32).cpu().contiguous().numpy()
-    count = points.shape[0]
+    count = len(points)
     reducer = UMAP(
         n_components=rank,
         n_neighbors=min(NEIGHBOURS, count - 1),
@@ -59,7 +102,8 @@ def _embed(weight: torch.Tensor, rank: int):  # type: ignore[no-untyped-def]  # 
         init="spectral" if rank + 1 < count else "random",
         random_state=STATE,
         n_jobs=1,  # one thread: the same embedding every time
+        **settings,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return reducer.fit_transform(points)
+        return torch.from_numpy(reducer.fit_transform(points.to(torch.float32).cpu().contiguous().numpy()))

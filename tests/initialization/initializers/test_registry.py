@@ -7,12 +7,16 @@ import sys
 
 import pytest
 
-from sft.initialization.initializers import initializer_problem, initializer_registry, own_initializer
+from sft.initialization.initializers import initializer_problem, initializer_registry, maker_of
 
 
 @pytest.mark.parametrize(
-    "init", [True, False, "gaussian", "orthogonal", "pca", "umap", "pissa", "pissa_niter_16", "m:f"]
-)
+    "init",
+    [
+        True, False, "gaussian", "orthogonal", "mica", "olora", "loftq", "eva", "corda", "lora_ga", "pca", "umap",
+        "umap_fast", "pissa", "pissa_niter_16", "m:f",
+    ],
+)  # fmt: skip
 def test_known(init: bool | str) -> None:
     assert initializer_problem(init) is None
 
@@ -22,9 +26,9 @@ def test_known(init: bool | str) -> None:
     [
         ("pisa", 'did you mean "pissa"'),
         ("kaiming", "also PEFT's own: true, false, gaussian"),
-        ("olora", "rewrites the base"),
-        ("eva", "data"),
-        ("loftq", "rewrites"),
+        ("pissa_niter_", "must end in a whole number"),
+        ("pissa_niter_N", "must end in a whole number"),
+        ("pissa_niter_1.5", "must end in a whole number"),
     ],
 )
 def test_refused(init: str, said: str) -> None:
@@ -32,13 +36,14 @@ def test_refused(init: str, said: str) -> None:
 
 
 def test_whose_it_is() -> None:
-    assert own_initializer(True) is None and own_initializer("gaussian") is None
-    assert own_initializer("pissa_niter_16") == "pissa"
-    assert own_initializer("umap") == "umap"
+    assert maker_of(True) == maker_of("gaussian") == maker_of("orthogonal") == "peft"
+    assert maker_of("pissa_niter_16") == maker_of("olora") == maker_of("orthogonal", quantised=True) == "copy"
+    assert maker_of("eva") == maker_of("corda") == "data"
+    assert maker_of("umap") == maker_of("pissa") == maker_of("m:f") == "registry"
 
 
 def test_every_entry_is_callable() -> None:
-    assert list(initializer_registry) == ["pca", "pissa", "umap"]
+    assert list(initializer_registry) == ["pca", "pissa", "umap", "umap_fast"]
     assert all(callable(initializer_registry[name]) for name in initializer_registry)
 
 

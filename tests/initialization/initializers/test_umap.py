@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from sft.errors import MissingPackageError, ModelError
-from sft.initialization.initializers.umap import umap
+from sft.initialization.initializers import Initializer
+from sft.initialization.initializers import umap as module
+from sft.initialization.initializers.umap import nearest, umap, umap_fast
 
 
 def clustered(clusters: int = 3, members: int = 12, outputs: int = 20) -> nn.Linear:
@@ -40,16 +42,35 @@ def test_groups_stay_together_rows_are_scaled_and_it_is_deterministic() -> None:
     for rank in (35, 40):  # more dimensions than UMAP's spectral start allows
         wide = umap(layer, rank, torch.float32)["lora_A"]
         assert wide.shape == (rank, 36) and bool(torch.isfinite(wide).all())
+    fast = umap_fast(layer, 2, torch.float32)["lora_A"]
+    assert torch.equal(umap_fast(layer, 2, torch.float32)["lora_A"], fast) and not torch.equal(fast, a)
+    groups = fast.T.reshape(3, 12, 2)
+    assert (groups - groups.mean(dim=1, keepdim=True)).norm(dim=2).mean() < torch.pdist(groups.mean(dim=1)).min() / 3
+    for rank in (24, 35):
+        wide = umap_fast(layer, rank, torch.float32)["lora_A"]
+        assert wide.shape == (rank, 36) and bool(torch.isfinite(wide).all())
     few = umap(nn.Linear(4, 8), 2, torch.float32)["lora_A"]
     assert few.shape == (2, 4) and bool(torch.isfinite(few).all())
 
 
-def test_too_few_inputs_are_refused() -> None:
+@pytest.mark.parametrize("initializer", [umap, umap_fast])
+def test_too_few_inputs_are_refused(initializer: Initializer) -> None:
     with pytest.raises(ModelError, match="at least 4 input features; the layer has 3"):
-        umap(nn.Linear(3, 8), 2, torch.float32)
+        initializer(nn.Linear(3, 8), 2, torch.float32)
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(MissingPackageError, match="pip install umap-learn"):
         umap(nn.Linear(8, 8), 2, torch.float32)
+
+
+def test_the_nearest_are_found_by_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 7)
+    points = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    points[3] = points[11]  # each of two like ones comes first for itself
+    numbers, distances = nearest(points, 4)
+    apart = torch.cdist(points.double(), points.double()).float()  # of like points zero only so
+    assert torch.equal(numbers[:, 0], torch.arange(20))
+    assert torch.allclose(distances, apart.sort(dim=1).values[:, :4], atol=3e-3)
+    assert torch.allclose(apart.gather(1, numbers), distances, atol=3e-3)

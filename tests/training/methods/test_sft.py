@@ -18,6 +18,7 @@ from sft.errors import ConfigError
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
+from sft.training.collators import CompletionCollator
 from sft.training.methods import sft
 
 ROWS = [TrainingRow(list(range(index, 2 * index + 5)), [3 + index % 2, 4, 258]) for index in range(12)]
@@ -182,23 +183,47 @@ def test_on_a_quantised_base_the_adapter_stays_in_float32(
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma", "mistral"])
+@pytest.mark.parametrize("shared", [None, False], ids=["side by side", "padded"])
 def test_the_head_works_on_what_predicts_answers_alone(
-    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+    make_model: Callable[..., Any],
+    tokenizer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    shared: bool | None,
 ) -> None:
     still = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if family == "gpt2" else {}
-    rows = [TrainingRow(list(range(n, 2 * n + 5)), list(range(40, 41 + n % 4))) for n in range(7)]
+    rows = [TrainingRow([7, 8, 9, *range(n, 2 * n + 5)], list(range(40, 41 + n % 4))) for n in range(7)]
     curves, sizes = [], []
-    for largest in (sft.LARGEST_LOGITS, 0):  # as it is, and as TRL does it
-        monkeypatch.setattr(sft, "LARGEST_LOGITS", largest)
+    for ours in (True, False):
+        if not ours:
+            monkeypatch.setattr(sft, "choose_collator", lambda *_: CompletionCollator(0))
         model = adapted(make_model(family, **still))
-        head = model.get_output_embeddings()
         seen: list[int] = []
-        head.register_forward_hook(lambda _, args, __, seen=seen: seen.append(args[0].flatten(0, -2).shape[0]))
-        curve = fit(model, tokenizer, tmp_path / str(largest), rows=rows, gradient_accumulation_steps=2, max_steps=4)
-        curves.append(curve.loss_history)
+        arguments = {"gradient_accumulation_steps": 2, "max_steps": 4, "num_train_epochs": 2, "learning_rate": 1e-2}
+        given = TrainingConfig(trainer_args={**arguments, "per_device_train_batch_size": 4}, shared_prefix=shared)
+        head = model.get_output_embeddings()
+        hook = lambda _, args, __, seen=seen: seen.append(args[0].flatten(0, -2).shape[0])  # noqa: E731
+        request = TrainRequest(model, tokenizer, rows, given, tmp_path / str(ours), 1)
+        with monkeypatch.context() as context:
+            context.setattr(sft.AnswerTrainer, "train", hooked(sft.AnswerTrainer.train, head, hook))
+            curves.append(train(request).loss_history)
         sizes.append(seen)
     assert sum(sizes[0]) == 4 * sum(len(row.completion_ids) for row in rows)  # four epochs
     assert not sizes[1]  # it multiplies by the head's weights itself
-    for ours, theirs in zip(*curves, strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
+    for one, other in zip(*curves, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+
+
+def hooked(method: Callable[..., Any], module: torch.nn.Module, hook: Any) -> Callable[..., Any]:
+    """A method during which a module has a forward hook."""
+
+    def run(*args: Any, **options: Any) -> Any:
+        handle = module.register_forward_hook(hook)
+        try:
+            return method(*args, **options)
+        finally:
+            handle.remove()
+
+    return run

@@ -1,0 +1,78 @@
+"""An adapter copied into a folder of its own, with another base path or as it is. Loads no model."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sft.errors import ModelError, UserError
+from sft.export.source import Trained, read_json
+from sft.model.saving import ADAPTER_CONFIG, ADAPTER_WEIGHTS, vllm_obstacle
+from sft.model.sealed import check_whole, filled
+from sft.model.source import one_line, quiet
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+OLDER_WEIGHTS = "adapter_model.bin"
+
+
+def write_adapter(
+    trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path, record: dict[str, Any] | None
+) -> str:
+    """Write the adapter to `folder`, which may be its own, its config naming `trained.base`.
+
+    Returns:
+        Why vLLM cannot load it as a LoRA, in words; empty where it can.
+
+    Raises:
+        ModelError: its files are damaged.
+        UserError: it has no weights that can be read.
+    """
+    from safetensors.torch import save_file
+
+    check_whole("RUN", trained.folder, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
+    config = read_json(trained.folder / ADAPTER_CONFIG)
+    tensors = _weights(trained.folder)
+    with filled(folder, ADAPTER_CONFIG, record) as temporary:
+        with quiet():
+            tokenizer.save_pretrained(temporary)
+        save_file(tensors, str(temporary / ADAPTER_WEIGHTS), metadata={"format": "pt"})
+        named = {**config, "base_model_name_or_path": trained.base.name, "inference_mode": True}
+        (temporary / ADAPTER_CONFIG).write_text(json.dumps(named, indent=2, sort_keys=True), encoding="utf-8")
+    return vllm_obstacle(config, tensors)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if (file := folder / ADAPTER_WEIGHTS).exists():
+        try:
+            return load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"RUN: {file} cannot be read: {one_line(error)}") from error
+    if (file := folder / OLDER_WEIGHTS).exists():
+        return read_torch_file(file)
+    raise UserError(f"RUN: {folder} has no {ADAPTER_WEIGHTS}; with a training's state dict, give --from-state-dict")
+
+
+def read_torch_file(file: Path) -> dict[str, Any]:
+    """A file of torch, read without running any code of it.
+
+    Raises:
+        UserError: it cannot be read so.
+    """
+    import torch
+
+    try:
+        with quiet():
+            value = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as tensors alone: {one_line(error)}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{file} holds no dict of tensors but {type(value).__name__}")
+    return value

@@ -1,0 +1,159 @@
+"""The command `export` as a whole: what is asked for, what is written where, and how it is loaded from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sft.errors import UserError
+from sft.export.adapter import write_adapter
+from sft.export.hub import push, require_token
+from sft.export.source import Trained, find_trained
+from sft.io import check_writable
+from sft.log import get_logger
+from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, check_place
+from sft.model.sealed import RECORD, listed_files
+from sft.model.tokenizer import load_tokenizer
+from sft.steps.provenance import TrainingRecord, of_base
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = get_logger(__name__)
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+EXPORTS = Path("exports")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the command line says.
+
+    Args:
+        run: a run folder, or the folder of an adapter or a whole model.
+        merge: make a whole model of an adapter and its base.
+        dtype: of a whole model's weights; None: as the base is loaded.
+        push_to_hub: repository to upload to.
+        from_state_dict: file that holds the adapter's weights among those of a whole training.
+        base_model: hub id or folder of the base, instead of the one that the adapter names.
+        output_dir: where it goes; None: `exports/<name>`.
+    """
+
+    run: Path
+    merge: bool = False
+    dtype: Dtype | None = None
+    push_to_hub: str | None = None
+    from_state_dict: Path | None = None
+    base_model: str | None = None
+    output_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where it lies, what else there is to say of it, and the lines of Python that load it."""
+
+    folder: Path
+    notes: tuple[str, ...]
+    loads_by: str
+
+
+def export(request: ExportRequest) -> Exported:
+    """Write what was asked for, and upload it where that was asked for too.
+
+    Raises:
+        UserError: options that contradict, nothing to export, a folder with other things in it, or a merged model that
+            does not say what the adapter did on its base.
+    """
+    token = None if request.push_to_hub is None else require_token()
+    trained = find_trained(request.run, request.base_model)
+    _check(request, trained)
+    whole = request.merge or not trained.is_adapter
+    folder = request.output_dir or EXPORTS / (f"{trained.name}-merged" if request.merge else trained.name)
+    _check_folder(folder, MODEL_CONFIG if whole else ADAPTER_CONFIG)
+    tokenizer = _tokenizer(trained)
+    notes = (_write_whole if whole else _write_adapter)(request, trained, tokenizer, folder)
+    if request.push_to_hub is not None and token is not None:
+        if not whole and Path(trained.base.name).exists():
+            log.warning("The adapter names a base that lies on this machine (%s): see --base-model", trained.base.name)
+        log.info("Uploading to %s", request.push_to_hub)
+        notes = (*notes, f"Uploaded: {push(folder, request.push_to_hub, token)}")
+    return Exported(folder, notes, _loads_by(folder, None if whole else trained.base.name))
+
+
+def _check(request: ExportRequest, trained: Trained) -> None:
+    if request.from_state_dict is not None and (request.merge or not trained.is_adapter):
+        raise UserError("--from-state-dict gives an adapter: export that first, then merge what was written")
+    if request.merge and not trained.is_adapter:
+        raise UserError("--merge: RUN holds a whole model already; leave it out")
+    if request.dtype is not None and trained.is_adapter and not request.merge:
+        raise UserError("--dtype is for whole models: give --merge too")
+
+
+def _check_folder(folder: Path, config_name: str) -> None:
+    """An empty folder, or one that holds only what was written by us, and of the same kind."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir: {folder} is a file")
+    ours = {RECORD, *(Path(name).parts[0] for name in listed_files(folder))}
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others := [name for name in there if name not in ours and not name.startswith(".")]:
+        raise UserError(f"--output-dir: {folder} holds other things ({others[0]}); choose an empty or a new folder")
+    check_place(folder, config_name)
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    check_writable(existing, "choose another --output-dir")
+
+
+def _tokenizer(trained: Trained) -> PreTrainedTokenizerBase:
+    """The one that lies beside what was trained, with its chat template; else the base's."""
+    if (trained.folder / "tokenizer_config.json").exists():
+        return load_tokenizer(trained.base.model_copy(update={"name": str(trained.folder), "chat_template_from": None}))
+    return load_tokenizer(trained.base)
+
+
+def _write_adapter(
+    request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> tuple[str, ...]:
+    record = TrainingRecord.beside(trained.folder)
+    said = None if record is None else record.as_dict()
+    if request.from_state_dict is None:
+        obstacle = write_adapter(trained, tokenizer, folder, said)
+    else:
+        from sft.export.state_dict import adapter_from
+        from sft.model.saving import save_adapter
+
+        log.info("Reading %s", request.from_state_dict)
+        made = adapter_from(request.from_state_dict, trained)
+        obstacle = save_adapter(made, tokenizer, folder, trained.base.name)
+    return (f"vLLM does not load it as a LoRA: {obstacle}",) if obstacle else ("vLLM loads it as a LoRA",)
+
+
+def _write_whole(
+    request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> tuple[str, ...]:
+    from sft.export.agreement import probes_for
+    from sft.export.merge import write_merged
+    from sft.model.load import dtype_of
+
+    probes = probes_for(trained.experiment, tokenizer)
+    dtype = request.dtype or str(dtype_of(trained.base)).removeprefix("torch.")
+    found = write_merged(trained, tokenizer, folder, dtype, probes, _record_of_whole(trained))
+    notes = [f"Merging changes {probes.what} by at most {found.merged:.2g} nats"] if trained.is_adapter else []
+    if dtype != "float32":
+        notes.append(f"In {dtype} instead of float32, {probes.what} change by at most {found.written:.2g} nats")
+    if found.quantized is not None:
+        notes.append(f"Against the quantised base, {probes.what} change by at most {found.quantized:.2g} nats")
+    return tuple(notes)
+
+
+def _record_of_whole(trained: Trained) -> dict[str, Any] | None:
+    """What the model was trained on, before its adapter too."""
+    record = TrainingRecord.beside(trained.folder)
+    if record is None:
+        return None
+    return replace(record, earlier=of_base(trained.base)).as_dict() if trained.is_adapter else record.as_dict()
+
+
+def _loads_by(folder: Path, base: str | None) -> str:
+    if base is None:
+        return f'AutoModelForCausalLM.from_pretrained("{folder}")'
+    return f'PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{folder}")'

@@ -1,0 +1,192 @@
+"""An adapter merged into its base: a whole model on the disk, put in place once it is seen to say the same.
+
+Merged in float32, into a freshly loaded base (running one changes how some quantised weights are stored; those are
+turned into plain numbers first), compared with the base and the adapter side by side, then rounded once. One model is
+in memory at a time, two while weights are dequantised.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sft.config.model import ModelConfig
+from sft.errors import ModelError, UserError
+from sft.export.agreement import EXACT, ROUNDING, Probes, difference
+from sft.export.dequantized import dequantized
+from sft.export.source import Trained
+from sft.log import get_logger
+from sft.model.adapters import load_adapter
+from sft.model.load import load_model
+from sft.model.quantization import quantization_method
+from sft.model.resident import forget_adapter
+from sft.model.saving import MODEL_CONFIG, can_merge, write_model
+from sft.model.sealed import filled
+from sft.model.source import one_line, quiet
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = get_logger(__name__)
+
+
+class Compared(NamedTuple):
+    """The largest differences of a score, in nats.
+
+    Args:
+        merged: in float32, of the merged model from the base (dequantised, if it was quantised) with the adapter.
+        written: of the model on the disk from the same.
+        quantized: of the model on the disk from the quantised base with the adapter; None where it was not quantised.
+        dtype: of the weights on the disk.
+    """
+
+    merged: float
+    written: float
+    quantized: float | None
+    dtype: str
+
+
+def write_merged(
+    trained: Trained,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: str,
+    probes: Probes,
+    record: dict[str, Any] | None,
+) -> Compared:
+    """Write the whole model to `folder`, if it scores the probes as the base with the adapter does.
+
+    Args:
+        trained: an adapter, or a whole model that is to be had in another dtype.
+        folder: where it goes.
+        dtype: of the weights written.
+        probes: what is scored.
+        record: what is said of its training.
+
+    Raises:
+        ModelError: an adapter that cannot be merged, or scores that differ; nothing is written then.
+    """
+    with filled(folder, MODEL_CONFIG, record) as temporary, _enough_memory():
+        log.info("Loading the base and merging" if trained.is_adapter else "Loading the model")
+        model, is_quantized = _merged(trained)
+        merged_A = probes.scores(model)  # plain numbers: running them changes nothing
+        model = model.to(getattr(torch, dtype))
+        log.info("Writing %.2f GB in %s", model.num_parameters() * model.dtype.itemsize / 1e9, dtype)
+        write_model(model, tokenizer, temporary)
+        del model
+        log.info("Scoring %s with and without merging", probes.what)
+        before_A = _scores(_side_by_side(trained), probes) if trained.is_adapter else merged_A
+        _require(difference(before_A, merged_A), EXACT, f"merging changes {probes.what}")
+        written_A = _scores(_again(temporary, dtype, trained.base), probes)
+        written = difference(before_A, written_A)
+        _require(written, EXACT if dtype == "float32" else float("inf"), f"what was written changes {probes.what}")
+        if written > ROUNDING[dtype]:
+            log.warning("Rounded to %s, the model scores otherwise: by up to %.2g nats", dtype, written)
+        as_trained_A = _scores(_as_trained(trained), probes) if is_quantized else None
+        quantized = None if as_trained_A is None else difference(as_trained_A, written_A)
+        return Compared(difference(before_A, merged_A), written, quantized, dtype)
+
+
+def _require(found: float, tolerance: float, what: str) -> None:
+    if not found <= tolerance or found == float("inf"):
+        raise ModelError(f"{what} by up to {found:.2g} nats, more than {tolerance:g}; nothing was written")
+
+
+def _merged(trained: Trained) -> tuple[PreTrainedModel, bool]:
+    """The model with the adapter's change in its own weights; and whether the base was a quantised one."""
+    base, is_quantized = _plain(trained.base)
+    if not trained.is_adapter:
+        return base, is_quantized
+    adapted = load_adapter(base, trained.folder)
+    if not can_merge(adapted):
+        kind = next(iter(adapted.peft_config.values())).peft_type
+        raise UserError(
+            f"--merge: {getattr(kind, 'value', kind)} adds tokens or layers, which no weight of the base can hold; "
+            "export the adapter without --merge"
+        )
+    _untie(adapted)
+    try:
+        with quiet():
+            merged = adapted.merge_and_unload(safe_merge=True)
+    except (ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ModelError(f"--merge: this adapter cannot be merged: {one_line(error)}") from error
+    forget_adapter(merged)
+    return merged, is_quantized
+
+
+def _untie(adapted: PeftModel) -> None:
+    """Give the head a weight of its own where it shares the embeddings' and the adapter changes one of the two only."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    base = adapted.get_base_model()
+    both = [base.get_input_embeddings(), base.get_output_embeddings()]
+    inner = [layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer for layer in both]
+    if inner == both or getattr(inner[0], "weight", None) is not getattr(inner[1], "weight", None):
+        return
+    inner[1].weight = torch.nn.Parameter(inner[1].weight.detach().clone(), requires_grad=False)
+    base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False
+
+
+def _plain(config: ModelConfig) -> tuple[PreTrainedModel, bool]:
+    """The base in float32, freshly loaded; and whether it had to be dequantised."""
+    base = load_model(config if config.quantization is not None else _in_dtype(config, "float32"))
+    if not quantization_method(base):
+        return base, False
+    if config.quantization is None:  # a quantised checkpoint: its kernels may want the dtype that it was trained in
+        del base
+        base = load_model(config)
+    plain = dequantized(base, torch.float32)
+    del base
+    gc.collect()
+    return plain, True
+
+
+def _side_by_side(trained: Trained) -> Any:
+    return load_adapter(_plain(trained.base)[0], trained.folder)
+
+
+def _as_trained(trained: Trained) -> Any:
+    base = load_model(trained.base)
+    return load_adapter(base, trained.folder) if trained.is_adapter else base
+
+
+def _again(folder: Path, dtype: str, base: ModelConfig) -> PreTrainedModel:
+    """What was written, as others will load it."""
+    of_the_base = ("revision", "subfolder")
+    kept = {key: value for key, value in base.model_args.items() if key not in of_the_base}
+    return load_model(_in_dtype(ModelConfig(name=str(folder), model_args=kept), dtype))
+
+
+def _in_dtype(config: ModelConfig, dtype: str) -> ModelConfig:
+    arguments = {key: value for key, value in config.model_args.items() if key != "torch_dtype"}
+    if str(arguments.get("attn_implementation", "")).startswith("flash"):
+        del arguments["attn_implementation"]  # knows half precision only
+    return config.model_copy(update={"model_args": {**arguments, "dtype": dtype}})
+
+
+def _scores(model: Any, probes: Probes) -> NDArray[np.float32]:
+    scores_A = probes.scores(model)
+    del model
+    gc.collect()
+    return scores_A
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "--merge: the device has not enough memory for the model in float32; with CUDA_VISIBLE_DEVICES= in the "
+            "environment it is done on the CPU"
+        ) from error

@@ -1,0 +1,179 @@
+"""In which form batches reach a model: side by side with what rows share once, padded, or as TRL takes them.
+
+Side by side is exact where the model takes a mask of who sees whom; whether it really does is tried before training,
+with a few tokens. Knows nothing of optimisers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from transformers import TrainingArguments
+
+from sft.errors import ConfigError, Problem
+from sft.initialization.modes import at_rest
+from sft.log import get_logger
+from sft.model.quantization import quantization_method
+from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
+from sft.model.tokenizer import padding_id
+from sft.training.base import TrainRequest
+from sft.training.collators import CompletionCollator, Masks, PartsCollator, packed
+from sft.training.parts import Costs, Part, Row, Splitter
+
+LARGEST_LOGITS = 2**27  # that are made at once: half a GiB, several times in the backward pass
+# Largest difference of logits between the forms, relative to the largest logit: what the order of summation makes of
+# the same numbers. In half precision, and where activations are quantised, rounding grows from layer to layer.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+QUANTISED_TOLERANCE = 5e-2
+_TRIED = 12, 6  # tokens: a beginning, and the rest of each of two rows
+
+log = get_logger(__name__)
+Collator = CompletionCollator | PartsCollator
+
+
+def choose_collator(request: TrainRequest, arguments: TrainingArguments) -> Collator:
+    """How the rows of a request become batches; said in the log.
+
+    Raises:
+        ConfigError: `training.shared_prefix` is true, and the model or the rest of the config does not allow it.
+    """
+    plain = CompletionCollator(padding_id(request.tokenizer))
+    asked, ordinary = request.config.shared_prefix, _ordinary(request.model, arguments)
+    obstacle = ordinary or _obstacle(request, arguments)
+    if asked is True and obstacle is not None:
+        reason = f"rows cannot share what they begin with: {obstacle}"
+        raise ConfigError("", [Problem("training.shared_prefix", reason)])
+    if obstacle is None and asked is not False:
+        log.info("What rows of a batch begin with is computed once")
+        return _parts(request, Masks(_mask_dtype(request.model, arguments), _windows(request)), plain.pad_id)
+    if asked is None:
+        log.info("What rows of a batch begin with is computed for each row: %s", obstacle)
+    if ordinary is not None or request.model.device.type == "cuda":
+        return plain  # on CUDA, TRL's head also works on the answers alone, and in pieces
+    return _parts(request, None, plain.pad_id)
+
+
+def _parts(request: TrainRequest, masks: Masks | None, pad_id: int) -> PartsCollator:
+    config = text_config(base_of(request.model))
+    splitter = Splitter(
+        Costs.of(config, request.model.device.type == "cpu"),
+        shares=masks is not None,
+        most_tokens=request.config.max_batch_tokens,
+        most_learnt=LARGEST_LOGITS // config.vocab_size,
+    )
+    return PartsCollator(splitter, masks, pad_id)
+
+
+def _ordinary(model: Any, arguments: Any) -> str | None:
+    """Why the loss has to be TRL's own computation, or None."""
+    base = base_of(model)
+    config = text_config(base)
+    if arguments.loss_type != "nll" or arguments.label_smoothing_factor:
+        return "the loss is not the plain one"
+    if hasattr(config, "output_router_logits") and getattr(config, "router_aux_loss_coef", None):
+        return "the loss also weighs how its experts are used"
+    if arguments.world_size > 1:
+        return "there are several processes"
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return "the adapter puts virtual tokens before each row"
+    if "logits_to_keep" not in inspect.signature(type(base).forward).parameters:
+        return "the model makes the logits of all positions"
+    return None
+
+
+def _obstacle(request: TrainRequest, arguments: Any) -> str | None:
+    """Why rows cannot lie side by side, or None."""
+    model, base = request.model, base_of(request.model)
+    longest = max(map(len, request.rows))
+    structural = refuses_masks(base) or _no_places(base) or _stateful(base)
+    if structural is not None:
+        return structural
+    if (getattr(text_config(base), "attention_chunk_size", None) or longest) < longest:
+        return "its attention works in chunks shorter than the rows"
+    if rope_grows(base, longest):
+        return "its position encoding changes with the length of the text"
+    if getattr(getattr(model, "active_peft_config", None), "alora_invocation_tokens", None):
+        return "the adapter looks for invocation tokens in each row"
+    if request.config.shared_prefix is not True and (dropout := _dropout(model)):
+        return f"dropout ({dropout}) would be the same for all rows there; training.shared_prefix: true does it anyway"
+    return _disagreement(request, arguments)
+
+
+def _no_places(base: Any) -> str | None:
+    accepts = inspect.signature(type(base).forward).parameters
+    return None if "position_ids" in accepts else "the model takes no positions"
+
+
+def _stateful(base: Any) -> str | None:
+    kinds = set(getattr(text_config(base), "layer_types", None) or ())
+    other = sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"})
+    if getattr(base, "_is_stateful", False) or other:
+        return "the model keeps a running state"
+    return None
+
+
+def _dropout(model: nn.Module) -> str | None:
+    """A layer that drops out values of tokens, and how many of them."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and module.p > 0:
+            return f"{module.p} in {name}"
+    share = getattr(text_config(base_of(model)), "attention_dropout", 0.0)
+    return f"attention_dropout {share}" if share else None
+
+
+def _windows(request: TrainRequest) -> tuple[tuple[str, int | None], ...]:
+    """Sliding windows by type of layer, where one is shorter than a row."""
+    base, longest = base_of(request.model), max(map(len, request.rows))
+    short = [window for window in windows(base) if window < longest]
+    if not short:
+        return (("full_attention", None),)
+    kinds = sorted(set(getattr(text_config(base), "layer_types", None) or ("sliding_attention",)))
+    return tuple((kind, short[0] if kind == "sliding_attention" else None) for kind in kinds)
+
+
+def _mask_dtype(model: Any, arguments: Any) -> torch.dtype:
+    """That of the scores of attention."""
+    if arguments.bf16:
+        return torch.bfloat16
+    if arguments.fp16:
+        return torch.float16
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+    return dtype
+
+
+def _disagreement(request: TrainRequest, arguments: Any) -> str | None:
+    """Try two rows side by side and one by one: what is wrong, or None.
+
+    An architecture that makes something of its own of masks or positions would train on something else, silently.
+    """
+    model, dtype, sliding = request.model, _mask_dtype(request.model, arguments), _windows(request)
+    rows = _two_rows(request, max((window for _, window in sliding if window), default=_TRIED[0]))
+    together = packed(rows, Part((0, 1), rows[0].start - 1), Masks(dtype, sliding))
+    del together["targets"]
+    casting = dtype != model.get_input_embeddings().weight.dtype
+    with torch.no_grad(), at_rest(model), torch.autocast(model.device.type, dtype) if casting else nullcontext():
+        side_MV = _logits(model, together)[0]
+        apart_BTV = _logits(model, {"input_ids": torch.tensor([row.ids for row in rows])})
+    apart_MV = apart_BTV[:, rows[0].start - 1 : -1].flatten(0, 1)
+    difference = float((side_MV - apart_MV).abs().max() / apart_MV.abs().max().clamp_min(1.0))
+    quantised = bool(quantization_method(base_of(model)))
+    if difference <= (QUANTISED_TOLERANCE if quantised else TOLERANCE[dtype]):
+        return None
+    return f"the model computes something else then (its logits differ by {difference:.0e} of the largest)"
+
+
+def _two_rows(request: TrainRequest, shared: int) -> list[Row]:
+    """Two short rows of ids of the first row, of which `shared` are the same and the next one predicts."""
+    source = request.rows[0].prompt_ids + request.rows[0].completion_ids
+    beginning, own = ([source[place % len(source)] for place in range(size)] for size in (shared, _TRIED[1]))
+    return [Row([*beginning, *own], shared + 1), Row([*beginning, *reversed(own)], shared + 1)]
+
+
+def _logits(model: Any, inputs: dict[str, Any]) -> Tensor:
+    logits_BTV: Tensor = model(**send_to_device(inputs, model.device), use_cache=False).logits
+    return logits_BTV.float()

@@ -1,0 +1,128 @@
+"""PEFT's initialisations that look at data: what they stand for, the base as it was, and clear refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from sft.errors import ModelError
+from sft.initialization import on_data
+from sft.initialization.apply import lora_places
+from sft.initialization.on_data import start_on_data
+from sft.prompting.prompt import Prompt
+
+ROWS = [Prompt([7 * row % 250 + place for place in range(40 + row)], [row + 1, 258], (), "") for row in range(12)]
+
+
+def with_lora(model: Any, **arguments: Any) -> Any:
+    given = {
+        "r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "k_proj", "down_proj"], "rank_pattern": {"k_proj": 2},
+        "alpha_pattern": {"k_proj": 9},
+        "task_type": "CAUSAL_LM",
+    }  # fmt: skip
+    return get_peft_model(model, LoraConfig(**{**given, **arguments}))
+
+
+def inputs_of(model: Any, name: str) -> torch.Tensor:
+    """What a layer reads on all rows: [tokens, in]."""
+    seen: list[torch.Tensor] = []
+    layer = model.get_base_model().get_submodule(name)
+    handle = layer.register_forward_hook(lambda module, given, made: seen.append(given[0][0]))
+    with torch.no_grad(), model.disable_adapter():
+        for row in ROWS:
+            model(input_ids=torch.tensor([row.ids + row.completion_ids]))
+    handle.remove()
+    return torch.cat(seen)
+
+
+@pytest.mark.parametrize("init", ["eva", "corda", "lora_ga"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_base_stays_as_it_is(make_model: Callable[..., Any], init: str, family: str) -> None:
+    base = make_model(family)
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    targets = (
+        {"target_modules": ["c_attn"], "fan_in_fan_out": True, "rank_pattern": {}, "alpha_pattern": {}}
+        if family == "gpt2"
+        else {}
+    )
+    model = with_lora(base, **targets)
+    start_on_data(model, "default", init, {}, ROWS)
+    for place in lora_places(model, "default"):
+        layer = place.layer.get_base_layer()
+        assert torch.equal(layer.weight, before[f"{place.name}.weight"])
+        assert not [key for key in vars(layer) if key in ("covariance_matrix", "sample_count", "_peft_loraga_grad")]
+        assert not layer._forward_hooks and layer.weight.grad is None
+        assert not layer.weight.requires_grad and place.layer.lora_A["default"].weight.requires_grad
+        assert place.layer.lora_A["default"].weight.count_nonzero()
+
+
+def test_eva_spans_the_inputs_and_keeps_the_ranks(make_model: Callable[..., Any]) -> None:
+    model = with_lora(make_model())
+    start_on_data(model, "default", "eva", {}, ROWS)
+    for place in lora_places(model, "default"):
+        a = place.layer.lora_A["default"].weight
+        rank = 2 if "k_proj" in place.name else 4
+        assert place.layer.r["default"] == len(a) == rank
+        assert not place.layer.lora_B["default"].weight.count_nonzero()
+        inputs = inputs_of(model, place.name)
+        values = torch.linalg.svdvals(inputs - inputs.mean(dim=0))
+        explained = ((inputs - inputs.mean(dim=0)) @ a.T).norm()
+        assert explained > 0.9 * values[:rank].norm()  # PEFT goes through the rows in batches
+
+
+def test_corda_is_exact_where_the_inputs_are(make_model: Callable[..., Any]) -> None:
+    """B A is the part of the weight that matters most to these inputs: better there than the weight's own best."""
+    model = with_lora(make_model())
+    start_on_data(model, "default", "corda", {}, ROWS)
+    for place in lora_places(model, "default"):
+        layer, rank = place.layer, place.layer.r["default"]
+        start = layer.scaling["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        weight, inputs = layer.get_base_layer().weight, inputs_of(model, place.name)
+        left, values, right = torch.linalg.svd(weight, full_matrices=False)
+        own = (left[:, :rank] * values[:rank]) @ right[:rank]
+        assert (inputs @ (weight - start).T).norm() < (inputs @ (weight - own).T).norm()
+
+
+def test_lora_ga_follows_the_gradient(make_model: Callable[..., Any]) -> None:
+    model = with_lora(make_model())
+    start_on_data(model, "default", "lora_ga", {}, ROWS)
+    place = lora_places(model, "default")[0]
+    weight = place.layer.get_base_layer().weight
+    weight.requires_grad_(True)
+    with model.disable_adapter():
+        for row in ROWS:
+            ids = torch.tensor([row.ids + row.completion_ids])
+            labels = torch.tensor([[-100] * len(row.ids) + row.completion_ids])
+            model(input_ids=ids, labels=labels).loss.backward()
+    _, _, right = torch.linalg.svd(weight.grad)
+    a = place.layer.lora_A["default"].weight
+    assert torch.allclose((a @ right[:4].T).norm(dim=1), a.norm(dim=1), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("init", "settings", "rows", "said"),
+    [
+        ("eva", {}, [], "looks at the rows that are trained on, and there are none"),
+        ("eva", {"rho": 2.0}, ROWS, "eva_config.rho cannot be set"),
+        ("corda", {"cache_file": "x"}, ROWS, "corda_config.cache_file cannot be set"),
+        ("eva", {"tau": 2}, ROWS, 'initialiser "eva": PEFT says: `tau` must be'),
+        ("eva", {"tao": 1}, ROWS, 'initialiser "eva": PEFT says: .*tao'),
+        ("eva", {}, [Prompt([1], [258], (), "")], "needs as many tokens as its rank, 4, but the rows have 2 in all"),
+    ],
+)
+def test_refusals(
+    make_model: Callable[..., Any], init: str, settings: dict[str, Any], rows: list[Prompt], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        start_on_data(with_lora(make_model()), "default", init, settings, rows)
+    assert "\n" not in str(caught.value)
+
+
+def test_eva_that_does_not_settle_is_told(make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_data, "MOST_PASSES", 2)
+    with pytest.raises(ModelError, match="has not settled after 2 batches"):
+        start_on_data(with_lora(make_model()), "default", "eva", {"tau": 1.0}, ROWS)

@@ -1,0 +1,124 @@
+"""Validation rows: their loss, the weights that are kept, when to stop, and all of that after a resumption."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from sft import signals
+from sft.config.lora import LoraSection
+from sft.config.training import TrainingConfig
+from sft.errors import ConfigError
+from sft.model.adapters import create_adapter
+from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
+
+ROWS = [TrainingRow([9, 8, 7, *range(index, 2 * index + 3)], [30 + index % 2, 4, 258]) for index in range(12)]
+OTHERS = [TrainingRow([9, 8, 7, *range(index, 2 * index + 4)], [31 - index % 2, 5, 258]) for index in range(5)]
+
+
+class Trained(NamedTuple):
+    outcome: TrainOutcome
+    model: Any
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    signals.install_handlers()
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def fit(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Trained]:
+    """Train with validation: `fit(folder, patience, at={3: signal}, lora arguments, **trainer arguments)`."""
+
+    def run(
+        folder: Path, patience: int | None = None, at: dict[int, Any] | None = None, dropout: float = 0.0, **given: Any
+    ) -> Trained:
+        def progress(phase: str, done: int, total: int, note: str = "") -> None:
+            if done in (at or {}):
+                signal.raise_signal(signal.SIGUSR1)
+
+        lora = LoraSection(r=4, target_modules="all-linear", lora_dropout=dropout)
+        model = create_adapter(make_model(), lora, None, 3)
+        arguments = {"num_train_epochs": 6, "learning_rate": 2e-2, "per_device_train_batch_size": 4, **given}
+        config = TrainingConfig(trainer_args=arguments, validation_size=5, early_stopping_patience=patience)
+        request = TrainRequest(model, tokenizer, ROWS, config, folder, 1, progress, validation=OTHERS)
+        return Trained(train(request), model)
+
+    return run
+
+
+@torch.no_grad()
+def loss_of(model: Any, rows: list[TrainingRow]) -> float:
+    """Of the answers' tokens, row by row: the reference."""
+    parts = []
+    for row in rows:
+        ids = torch.tensor([row.prompt_ids + row.completion_ids])
+        start = len(row.prompt_ids)
+        parts.append(cross_entropy(model(input_ids=ids).logits[0, start - 1 : -1], ids[0, start:], reduction="none"))
+    return float(torch.cat(parts).mean())
+
+
+def validation(trained: Trained) -> list[float]:
+    return [entry["loss"] for entry in trained.outcome.validation_history]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["side by side", "padded"])
+def test_the_weights_with_the_lowest_loss_are_kept(fit: Callable[..., Trained], tmp_path: Path, dropout: float) -> None:
+    trained = fit(tmp_path, dropout=dropout, learning_rate=5e-2)
+    found = validation(trained)
+    assert len(found) == 6 and trained.outcome.steps == 18
+    best = min(range(6), key=lambda epoch: found[epoch])
+    assert best < 5  # else the last weights would do
+    assert trained.outcome.best_step == 3 * (best + 1)
+    assert loss_of(trained.model, OTHERS) == pytest.approx(found[best], abs=1e-5)
+
+
+def test_patience_runs_out(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    whole, stopped = fit(tmp_path / "whole"), fit(tmp_path / "stopped", patience=2)
+    found = validation(stopped)
+    best = min(range(len(found)), key=lambda epoch: found[epoch])
+    assert len(found) == best + 3 < 6
+    assert found == validation(whole)[: len(found)]
+    assert stopped.outcome.steps == 3 * len(found)
+
+
+@pytest.mark.parametrize(("step", "given"), [(5, {}), (9, {}), (3, {"eval_strategy": "steps", "eval_steps": 2})])
+def test_a_resumed_training_knows_the_best_weights(
+    fit: Callable[..., Trained], tmp_path: Path, step: int, given: dict[str, Any]
+) -> None:
+    whole = fit(tmp_path / "whole", patience=3, **given)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "left", patience=3, at={step: True}, **given)
+    resumed = fit(tmp_path / "left", patience=3, **given)
+    expected = replace(whole.outcome, seconds=resumed.outcome.seconds, resumed_from=step)
+    assert resumed.outcome == expected
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_what_has_stopped_stays_stopped(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    """A crash between the end of the training and the run's result."""
+    first = fit(tmp_path, patience=1, save_strategy="epoch")
+    again = fit(tmp_path, patience=1, save_strategy="epoch")
+    assert again.outcome.resumed_from == first.outcome.steps
+    assert replace(again.outcome, resumed_from=None, seconds=0.0) == replace(first.outcome, seconds=0.0)
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("given", [{"load_best_model_at_end": True}])
+def test_the_trainers_own_way_is_refused(fit: Callable[..., Trained], tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="leave out load_best_model_at_end"):
+        fit(tmp_path, **given)
