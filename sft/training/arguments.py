@@ -101,6 +101,8 @@ def _check_validation(request: TrainRequest, values: dict[str, Any]) -> None:
     """Rows to judge by come from `training.validation_size`; the best weights are kept by us, in every checkpoint."""
     if values["eval_strategy"] != "no" and not request.validation:
         raise refused("eval_strategy needs rows to judge by: set training.validation_size")
+    if values.get("metric_for_best_model") not in (None, "loss", "eval_loss"):
+        raise refused('metric_for_best_model is "loss": the validation rows are judged by nothing else')
     if values.get("load_best_model_at_end"):
         raise refused("leave out load_best_model_at_end: with training.validation_size, the best weights are kept")
 

@@ -53,7 +53,9 @@ class BestWeights(TrainerCallback):
         loss = float(said["metrics"]["eval_loss"])
         if loss < self._loss:
             self._loss, self._waited, self.step = loss, 0, state.global_step
-            self._weights = {name: value.detach().to("cpu", copy=True) for name, value in self._trained.items()}
+            self._weights = {
+                name: value.detach().to("cpu", copy=True).contiguous() for name, value in self._trained.items()
+            }
         else:
             self._waited += 1
         if self.stopped:

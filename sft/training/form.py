@@ -7,6 +7,7 @@ with a few tokens. Knows nothing of optimisers.
 from __future__ import annotations
 
 import inspect
+import re
 from contextlib import nullcontext
 from typing import Any
 
@@ -30,6 +31,7 @@ LARGEST_LOGITS = 2**27  # that are made at once: half a GiB, several times in th
 # the same numbers. In half precision, and where activations are quantised, rounding grows from layer to layer.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 QUANTISED_TOLERANCE = 5e-2
+_DROPS = re.compile(r"^(?!classifier|summary).*drop")  # in a model's config; the two are of heads that are not used
 _TRIED = 12, 6  # tokens: a beginning, and the rest of each of two rows
 
 log = get_logger(__name__)
@@ -75,6 +77,8 @@ def _ordinary(model: Any, arguments: Any) -> str | None:
     config = text_config(base)
     if arguments.loss_type != "nll" or arguments.label_smoothing_factor:
         return "the loss is not the plain one"
+    if arguments.use_liger_kernel:
+        return "Liger's kernels compute the loss"
     if hasattr(config, "output_router_logits") and getattr(config, "router_aux_loss_coef", None):
         return "the loss also weighs how its experts are used"
     if arguments.world_size > 1:
@@ -90,6 +94,8 @@ def _obstacle(request: TrainRequest, arguments: Any) -> str | None:
     """Why rows cannot lie side by side, or None."""
     model, base = request.model, base_of(request.model)
     longest = max(map(len, request.rows))
+    if arguments.neftune_noise_alpha:
+        return "noise on the embeddings would be the same for all rows"
     structural = refuses_masks(base) or _no_places(base) or _stateful(base)
     if structural is not None:
         return structural
@@ -122,8 +128,9 @@ def _dropout(model: nn.Module) -> str | None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
             return f"{module.p} in {name}"
-    share = getattr(text_config(base_of(model)), "attention_dropout", 0.0)
-    return f"attention_dropout {share}" if share else None
+    settings = text_config(base_of(model)).to_dict()  # of what is dropped out without a module
+    shares = {name: share for name, share in settings.items() if _DROPS.search(name) and isinstance(share, float)}
+    return next((f"{share} by {name}" for name, share in shares.items() if share > 0), None)
 
 
 def _windows(request: TrainRequest) -> tuple[tuple[str, int | None], ...]:

@@ -77,10 +77,12 @@ def test_in_half_precision_rounding_is_told_from_another_model(make_model: Calla
     [
         (("llama", {}), {"lora": {"lora_dropout": 0.1}}, "dropout (0.1 in"),
         (("gpt2", {}), {}, "dropout (0.1 in"),
-        (("llama", {"attention_dropout": 0.1}), {}, "attention_dropout 0.1"),
+        (("llama", {"attention_dropout": 0.1}), {}, "dropout (0.1 by attention_dropout)"),
         (("bloom", {}), {"lora": {"target_modules": ["query_key_value"]}}, "takes no mask of who sees whom"),
         (("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
                     "max_position_embeddings": 32}), {}, "position encoding changes"),
+        (("opt", {"word_embed_proj_dim": 32, "ffn_dim": 64}), {}, "dropout (0.1 by"),
+        (("llama", {}), {"neftune_noise_alpha": 5.0}, "noise on the embeddings"),
         (("llama", {}), {"label_smoothing_factor": 0.1}, "the loss is not the plain one"),
     ],
 )  # fmt: skip
