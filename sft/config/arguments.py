@@ -18,7 +18,7 @@ from sft.config.library import (
     quantization_classes,
     trainer_arguments,
 )
-from sft.config.lora import REFUSED_TYPES
+from sft.config.lora import NEEDED_ARGUMENTS, REFUSED_TYPES
 from sft.config.phrases import choices_phrase, either, fits, near, not_allowed, quoted, shown, types_phrase
 from sft.config.renamed import ELSEWHERE, REMOVED, RENAMED, RENAMED_VALUES, RESHAPED
 from sft.config.suggestions import unknown_key
@@ -154,6 +154,8 @@ def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
         return [Problem("adapter.peft_type", f"unknown type {quoted(kind)}{meant}{known}")]
     if kind in REFUSED_TYPES:
         return [Problem("adapter.peft_type", f"{kind} is not supported: {REFUSED_TYPES[kind]}")]
+    if missing := [name for name in NEEDED_ARGUMENTS.get(kind, ()) if adapter.get(name) is None]:
+        return [Problem(f"adapter.{missing[0]}", f"is missing: {kind} needs it")]
     given = _without(adapter, "peft_type")
     if kind == "LORA" and isinstance(given.get("init_lora_weights"), str):
         given = _without(given, "init_lora_weights")  # as in `lora_problems`

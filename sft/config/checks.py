@@ -24,6 +24,7 @@ from sft.config.prompting import PromptingConfig
 from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.config.starts import start_problems
+from sft.config.trainer_rules import trainer_contradictions
 from sft.errors import Problem
 
 # What is wrong with a name, or None: the key path of the setting -> `Registry.problem` of what it names.
@@ -213,8 +214,15 @@ def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Patience without anything to wait for."""
+    """What the trainer's arguments contradict, patience without anything to wait for, nothing left to train on."""
     training = section(data, "training")
+    size, shots = training.get("validation_size"), value_at(data, "dataset.shots")
+    arguments = translate_trainer_args(section(data, "training", "trainer_args")).args
+    for what in trainer_contradictions(arguments, size is not None):
+        yield Problem("training.trainer_args", what)
+    whole = isinstance(size, int) and isinstance(shots, int) and not isinstance(size, bool)
+    if whole and 0 < shots <= size:
+        yield Problem("training.validation_size", f"{size} leaves none of the {shots} shots to train on")
     if training.get("early_stopping_patience") is not None and training.get("validation_size") is None:
         yield Problem(
             "training.early_stopping_patience", "needs training.validation_size: shots to judge the training by"

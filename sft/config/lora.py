@@ -15,7 +15,18 @@ REFUSED_TYPES: Mapping[str, str] = {
     "LILY": "what it makes of a text depends on the other texts of the batch",
     "MULTITASK_PROMPT_TUNING": "it must be told which task a row is of",
     "POLY": "it must be told which task a row is of",
+    "SHADOW": "it runs a second network beside the model, which takes no batches of several lengths",
     "XLORA": "it mixes adapters that were trained before",
+}
+
+# Arguments without which PEFT makes nothing of them, or fails where nobody would look.
+NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "ADAPTION_PROMPT": ("adapter_len", "adapter_layers"),
+    "CARTRIDGE": ("num_virtual_tokens",),
+    "PREFIX_TUNING": ("num_virtual_tokens",),
+    "PROMPT_TUNING": ("num_virtual_tokens",),
+    "P_TUNING": ("num_virtual_tokens",),
+    "TRAINABLE_TOKENS": ("token_indices",),
 }
 
 

@@ -153,6 +153,8 @@ def _of(items: Any) -> str:
 
 
 def _range(member: Schema) -> str:
+    if {"exclusiveMinimum", "exclusiveMaximum"} <= member.keys():
+        return f" between {member['exclusiveMinimum']:g} and {member['exclusiveMaximum']:g}"
     least = member.get("minimum")
     most = member.get("maximum", member["exclusiveMaximum"] - 1 if "exclusiveMaximum" in member else None)
     if least is None:

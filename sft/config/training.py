@@ -39,7 +39,7 @@ class TrainingConfig(Section):
     validation_size: ValidationSize | None = Field(
         default=None,
         description="Shots that are not trained on but judge the training by their loss, after every epoch; the best "
-        "weights are kept. Counted as shots are (per label for classification), or a share below 1.",
+        "weights are kept. Per label for classification, else in total; or a share below 1.",
     )
     early_stopping_patience: PositiveCount | None = Field(
         default=None, description="Stop when so many validations in a row have not brought the loss down."

@@ -123,6 +123,7 @@ def _write_adapter(
 
         log.info("Reading %s", request.from_state_dict)
         made = adapter_from(request.from_state_dict, trained)
+        # without a record: whether these weights come from RUN's own training is not known
         obstacle = save_adapter(made, tokenizer, folder, trained.base.name)
     return (f"vLLM does not load it as a LoRA: {obstacle}",) if obstacle else ("vLLM loads it as a LoRA",)
 

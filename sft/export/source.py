@@ -48,10 +48,12 @@ def find_trained(run: Path, base_name: str | None = None) -> Trained:
     """
     if not run.is_dir():
         raise UserError(f"RUN: there is no folder {run}")
-    experiment = _experiment(run)
+    experiment, folder = _experiment(run), run.resolve()
     if experiment is None:
-        return _of_folder(run.resolve().name, run, base_name, None)
-    return _of_folder(run.resolve().name, _trained_folder(run, experiment), base_name, experiment)
+        # within a run folder, only that has a name of its own
+        name = folder.parent.name if folder.name in ("adapter", "model") else folder.name
+        return _of_folder(name, run, base_name, None)
+    return _of_folder(folder.name, _trained_folder(run, experiment), base_name, experiment)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def adapter_from(file: Path, trained: Trained) -> PeftModel:
                 f"--from-state-dict: {name} has the shape {list(value.shape)} in {file}, and by RUN's "
                 f"adapter_config.json {list(wanted[name].shape)}"
             )
+        if not value.isfinite().all():
+            raise UserError(f"--from-state-dict: {name} in {file} holds NaN or infinite numbers")
         wanted[name].data.copy_(value)
     return made
 

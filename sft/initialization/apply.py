@@ -92,6 +92,7 @@ def _make(initializer: Initializer, name: str, place: Place, adapter: str) -> Ma
     """What the initialiser returns for one layer."""
     base, rank = place.layer.get_base_layer(), place.layer.r[adapter]
     dtype = place.layer.lora_A[adapter].weight.dtype
+    threads = torch.get_num_threads()
     try:
         if name not in initializer_registry:  # a user's own may be random, and changes while it is written
             return initializer(base, rank, dtype)
@@ -99,6 +100,8 @@ def _make(initializer: Initializer, name: str, place: Place, adapter: str) -> Ma
         return cached(weight, name, rank, dtype, lambda: initializer(_plain(weight), rank, dtype))
     except ModelError as error:
         raise ModelError(f'initialiser "{name}", layer "{place.name}": {error}') from error
+    finally:
+        torch.set_num_threads(threads)  # numba, behind UMAP, sets those of all who share its OpenMP
 
 
 def _plain(weight: torch.Tensor) -> nn.Linear:

@@ -22,6 +22,7 @@ from sft.log import get_logger
 
 VERSION = 2  # raised when an initialiser of ours changes its result
 SMALLEST = 2**18  # entries of a weight; for smaller ones computing is as fast as reading
+SLOW = "umap"  # but by these, which also take seconds to be ready
 LONGEST_WAIT = 600.0  # seconds for another run that computes the same; then it is computed here too
 CHECKSUM = "xxh3"  # in a file's metadata: of its matrices, names, shapes and dtypes included
 
@@ -32,9 +33,10 @@ Matrices = dict[str, torch.Tensor]
 def cached(weight: torch.Tensor, name: str, rank: int, dtype: torch.dtype, make: Callable[[], Matrices]) -> Matrices:
     """What `make` returns, from disk if it was made before for the same weight, initialiser, rank and dtype.
 
-    Small weights are not stored. A folder that cannot be written is no error: the matrices are just made again.
+    Small weights are not stored, where making is quick. A folder that cannot be written is no error: the matrices are
+    just made again.
     """
-    if weight.numel() < SMALLEST:
+    if weight.numel() < SMALLEST and not name.startswith(SLOW):
         return make()
     file = cache_folder() / f"{_key(weight, name, rank, dtype)}.safetensors"
     if (found := _read(file)) is not None:

@@ -31,6 +31,7 @@ PACKAGES = {
     "compressed-tensors": {"compressed_tensors": "compressed-tensors"},
     "quanto": {"optimum.quanto": "optimum-quanto"},
 }
+_FRACTIONS = ("llm_int8_threshold", "damp_percent")  # arguments whose classes take no whole numbers
 REFUSED = {"hqq": "HQQ does not work with the versions of the libraries used here; choose bitsandbytes or torchao"}
 
 # The kernels of gptqmodel that compute in plain torch: right on any device, trainable, nothing to compile.
@@ -154,6 +155,9 @@ def _make(kind: Any, section: QuantizationConfig) -> Any:
     if section.config_class == "TorchAoConfig":
         require_method("torchao")
         arguments["quant_type"] = torchao_type(arguments.get("quant_type"))
+    for name, value in arguments.items():  # Jsonnet writes 0.0 as 0
+        if isinstance(value, int) and not isinstance(value, bool) and name in _FRACTIONS:
+            arguments[name] = float(value)
     try:
         with quiet():
             made = kind(**arguments)

@@ -9,6 +9,7 @@ from trl import SFTConfig
 
 from sft.config.arguments import translate_trainer_args
 from sft.config.trainer_defaults import FULL_LEARNING_RATE, trainer_defaults
+from sft.config.trainer_rules import trainer_contradictions
 from sft.config.training import halved_batch
 from sft.errors import ConfigError, Problem
 from sft.model.source import one_line, quiet
@@ -41,9 +42,9 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         "dataloader_pin_memory": device == "cuda",
         **({"eval_strategy": "epoch"} if request.validation else {}),
         **({"learning_rate": FULL_LEARNING_RATE} if not hasattr(request.model, "peft_config") else {}),
-        "per_device_eval_batch_size": split.per_device,
         **user,
         "per_device_train_batch_size": split.per_device,
+        "per_device_eval_batch_size": _eval_batch(user, split.per_device, request.halvings),
         "gradient_accumulation_steps": split.accumulation,
         "save_only_model": False,  # what is saved is there to be resumed from, and removed in the end
         "save_total_limit": None,  # see `Checkpointing`
@@ -52,7 +53,8 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         "data_seed": request.seed,
     }
     _check_rows_whole(request, values)
-    _check_validation(request, values)
+    for contradiction in trainer_contradictions(user, bool(request.validation)):
+        raise refused(contradiction)
     try:
         with quiet():
             if "logging_steps" not in user:
@@ -79,6 +81,11 @@ def user_arguments(given: dict[str, Any]) -> dict[str, Any]:
     return user
 
 
+def _eval_batch(user: dict[str, Any], train_batch: int, halvings: int) -> int:
+    given = user.get("per_device_eval_batch_size")
+    return train_batch if given is None else max(1, int(given) >> halvings)
+
+
 def _compute_dtype(request: TrainRequest) -> torch.dtype:
     """The dtype that the base computes in (quantised weights themselves are integers)."""
     return request.model.get_input_embeddings().weight.dtype
@@ -92,19 +99,6 @@ def _check_rows_whole(request: TrainRequest, values: dict[str, Any]) -> None:
             f"max_length {values['max_length']} would cut answers off (the longest row has {longest} tokens); "
             "shorten the prompts by prompting.max_input_length"
         )
-    if values["packing"] or values["padding_free"]:
-        # Without flash attention some models then attend across rows, silently.
-        raise refused("leave out packing and padding_free: each row is trained on its own")
-
-
-def _check_validation(request: TrainRequest, values: dict[str, Any]) -> None:
-    """Rows to judge by come from `training.validation_size`; the best weights are kept by us, in every checkpoint."""
-    if values["eval_strategy"] != "no" and not request.validation:
-        raise refused("eval_strategy needs rows to judge by: set training.validation_size")
-    if values.get("metric_for_best_model") not in (None, "loss", "eval_loss"):
-        raise refused('metric_for_best_model is "loss": the validation rows are judged by nothing else')
-    if values.get("load_best_model_at_end"):
-        raise refused("leave out load_best_model_at_end: with training.validation_size, the best weights are kept")
 
 
 def _logging_steps(config: SFTConfig, rows: int) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from sft.config.training import TrainingConfig
 from sft.errors import DataError, ModelError
 from sft.log import Progress, silent
+from sft.model.source import quiet
 from sft.training.methods import method_registry
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def train(request: TrainRequest) -> TrainOutcome:
         ModelError: ids beyond the model's vocabulary, or a loss that is no longer a number.
         UserError: an unknown method.
     """
-    method: Method = method_registry.resolve(request.config.method)
+    with quiet():  # libraries that are imported only now
+        method: Method = method_registry.resolve(request.config.method)
     _check_rows(request)
     outcome = method(request)
     for entry in outcome.loss_history:

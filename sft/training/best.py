@@ -59,7 +59,7 @@ class BestWeights(TrainerCallback):
         else:
             self._waited += 1
         if self.stopped:
-            log.info("The loss on validation rows has not fallen for %d validations: training ends", self._waited)
+            log.info("The loss on validation rows did not fall any more (patience %d): training ends", self._patience)
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:

@@ -22,7 +22,7 @@ from sft.io import canonical_json, digest, parse_json, write_atomic
 from sft.log import get_logger
 
 STARTED, COMPLETE = "started.json", "complete.json"
-VERSION = 1
+VERSION = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 # Without one of these a trainer would start some of its parts anew, silently.
 _NEEDED = frozenset({"trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"})

@@ -23,7 +23,7 @@ from sft.model.quantization import quantization_method
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 from sft.model.tokenizer import padding_id
 from sft.training.base import TrainRequest
-from sft.training.collators import CompletionCollator, Masks, PartsCollator, packed
+from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator, packed
 from sft.training.parts import Costs, Part, Row, Splitter
 
 LARGEST_LOGITS = 2**27  # that are made at once: half a GiB, several times in the backward pass
@@ -55,9 +55,13 @@ def choose_collator(request: TrainRequest, arguments: TrainingArguments) -> Coll
         return _parts(request, Masks(_mask_dtype(request.model, arguments), _windows(request)), plain.pad_id)
     if asked is None:
         log.info("What rows of a batch begin with is computed for each row: %s", obstacle)
-    if ordinary is not None or request.model.device.type == "cuda":
-        return plain  # on CUDA, TRL's head also works on the answers alone, and in pieces
-    return _parts(request, None, plain.pad_id)
+    padded = _parts(request, None, plain.pad_id)
+    if ordinary is None and _computes_padded(request, padded):
+        # on CUDA, TRL's head also works on the answers alone, and in pieces
+        return plain if request.model.device.type == "cuda" and request.config.max_batch_tokens is None else padded
+    if request.config.max_batch_tokens is not None:
+        log.warning("training.max_batch_tokens has no effect: %s", ordinary or "the model makes all logits at once")
+    return plain
 
 
 def _parts(request: TrainRequest, masks: Masks | None, pad_id: int) -> PartsCollator:
@@ -79,12 +83,17 @@ def _ordinary(model: Any, arguments: Any) -> str | None:
         return "the loss is not the plain one"
     if arguments.use_liger_kernel:
         return "Liger's kernels compute the loss"
-    if hasattr(config, "output_router_logits") and getattr(config, "router_aux_loss_coef", None):
+    coefficient = arguments.router_aux_loss_coef  # TRL's, over that of the model
+    if coefficient is None:
+        coefficient = getattr(config, "router_aux_loss_coef", None)
+    if hasattr(config, "output_router_logits") and coefficient:
         return "the loss also weighs how its experts are used"
     if arguments.world_size > 1:
         return "there are several processes"
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return "the adapter puts virtual tokens before each row"
+    if re.search("lomo|layerwise", str(arguments.optim)):
+        return "the optimiser steps in each backward pass"
     if "logits_to_keep" not in inspect.signature(type(base).forward).parameters:
         return "the model makes the logits of all positions"
     return None
@@ -93,7 +102,7 @@ def _ordinary(model: Any, arguments: Any) -> str | None:
 def _obstacle(request: TrainRequest, arguments: Any) -> str | None:
     """Why rows cannot lie side by side, or None."""
     model, base = request.model, base_of(request.model)
-    longest = max(map(len, request.rows))
+    longest = _longest(request)
     if arguments.neftune_noise_alpha:
         return "noise on the embeddings would be the same for all rows"
     structural = refuses_masks(base) or _no_places(base) or _stateful(base)
@@ -101,6 +110,8 @@ def _obstacle(request: TrainRequest, arguments: Any) -> str | None:
         return structural
     if (getattr(text_config(base), "attention_chunk_size", None) or longest) < longest:
         return "its attention works in chunks shorter than the rows"
+    if getattr(text_config(base), "attn_temperature_tuning", None):
+        return "its attention depends on places in the sequence"
     if rope_grows(base, longest):
         return "its position encoding changes with the length of the text"
     if getattr(getattr(model, "active_peft_config", None), "alora_invocation_tokens", None):
@@ -135,12 +146,16 @@ def _dropout(model: nn.Module) -> str | None:
 
 def _windows(request: TrainRequest) -> tuple[tuple[str, int | None], ...]:
     """Sliding windows by type of layer, where one is shorter than a row."""
-    base, longest = base_of(request.model), max(map(len, request.rows))
+    base, longest = base_of(request.model), _longest(request)
     short = [window for window in windows(base) if window < longest]
     if not short:
         return (("full_attention", None),)
     kinds = sorted(set(getattr(text_config(base), "layer_types", None) or ("sliding_attention",)))
     return tuple((kind, short[0] if kind == "sliding_attention" else None) for kind in kinds)
+
+
+def _longest(request: TrainRequest) -> int:
+    return max(map(len, (*request.rows, *request.validation)))
 
 
 def _mask_dtype(model: Any, arguments: Any) -> torch.dtype:
@@ -172,6 +187,21 @@ def _disagreement(request: TrainRequest, arguments: Any) -> str | None:
     if difference <= (QUANTISED_TOLERANCE if quantised else TOLERANCE[dtype]):
         return None
     return f"the model computes something else then (its logits differ by {difference:.0e} of the largest)"
+
+
+def _computes_padded(request: TrainRequest, collator: PartsCollator) -> bool:
+    """Whether the model's head takes a mask of the tokens to work on, which not all code beyond the library does."""
+    row = request.rows[0]
+    ids, start = [*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)
+    first = slice(max(0, start - _TRIED[0]), start + 1)
+    labels = [IGNORED] * (len(ids[first]) - 1) + ids[first][-1:]
+    (part,) = collator([{"input_ids": ids[first], "labels": labels}])["parts"]
+    targets = part.pop("targets")
+    try:
+        with torch.no_grad(), at_rest(request.model):
+            return _logits(request.model, part).flatten(0, -2).shape[0] == len(targets)
+    except (IndexError, TypeError, ValueError, RuntimeError):
+        return False
 
 
 def _two_rows(request: TrainRequest, shared: int) -> list[Row]:

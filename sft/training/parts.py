@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 MOST_ROWS = 128  # of a part: looking further would take longer than it saves
-# What a forward with its backward takes however short it is, in products of the weights of one layer: measured with
-# adapters on all linear layers; a device is started by the same Python, and multiplies faster.
+# What a forward with its backward takes however short it is, in products of the weights of one layer: measured on a
+# CPU with adapters on all linear layers; for a device a guess (the same Python starts it, and it multiplies faster).
 _START_ON_CPU, _START_ON_DEVICE = 1.5e7, 1e11
 _ATTENTION = 2  # what a product of attention takes compared with one of frozen weights, backward passes included
 

@@ -19,6 +19,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from sft import signals
 from sft.log import get_logger
 from sft.training import checkpoints
+from sft.training.weights import save_trained
 
 log = get_logger(__name__)
 
@@ -90,14 +91,22 @@ class Checkpointing(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
     ) -> None:
         """The trainer also comes here when it leaves in mid-epoch; nothing ends then."""
-        if not _epoch_is_whole(state):
-            if signals.requested() is not None and state.global_step < state.max_steps:
+        if not _epoch_is_whole(state) and state.global_step < state.max_steps:
+            if signals.requested() is not None:
                 control.should_log = control.should_save = control.should_evaluate = False
         elif signals.requested() is not None or (
             (control.should_log or control.should_evaluate) and self._saved_step == state.global_step
         ):
             control.should_save = True  # once more, with what is logged and judged at the end of the epoch
         self._begin(state, control)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        """A signal may also come while the last validation rows are judged."""
+        if signals.requested() is not None:
+            control.should_save = True
+            self._begin(state, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:
         """All of it is written: say so, then make room."""
@@ -115,6 +124,8 @@ class Checkpointing(TrainerCallback):
         }
         place = self._place(state)
         (place / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle that nothing reads, tokens of the user in it
+        if hasattr(self._trainer.model, "peft_config"):
+            save_trained(self._trainer.model, place)
         checkpoints.complete(place, state.global_step, self._work, extra)
         if self._limit:
             checkpoints.remove_older(self._folder, self._limit)

@@ -7,6 +7,7 @@ Legend: B rows, T tokens, M tokens that are learnt, V vocabulary.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from trl import SFTTrainer
 from sft.initialization.modes import at_rest
 from sft.training.collators import IGNORED
 from sft.training.sampling import LengthSampler
+from sft.training.weights import FILE, load_trained
 
 
 class AnswerTrainer(SFTTrainer):
@@ -28,6 +30,7 @@ class AnswerTrainer(SFTTrainer):
     """
 
     control: TrainerControl
+    aux_loss_enabled: bool
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """None: it would lie beside the checkpoints, and the run folder says more."""
@@ -49,9 +52,27 @@ class AnswerTrainer(SFTTrainer):
         logits_MV = model(**inputs, use_cache=False).logits.flatten(0, -2)
         return cross_entropy(logits_MV.float(), targets_M, reduction="sum") / num_items_in_batch
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Of adapters we keep every number ourselves (see `weights`)."""
+        if (Path(resume_from_checkpoint) / FILE).exists():
+            load_trained(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _run_epoch(self, *given: Any, **named: Any) -> None:
+        """Not one step more where a resumed training had come to its end: the trainer looks only after a step."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*given, **named)
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss of the validation rows: the mean over their tokens, without dropout."""
         total, count = 0.0, 0
+        aux_loss_enabled, self.aux_loss_enabled = (
+            self.aux_loss_enabled,
+            False,
+        )  # a mean over batches, whatever their size
         with at_rest(self.model), torch.no_grad(), self.compute_loss_context_manager():
             for batch in self.get_eval_dataloader():
                 for part in batch.get("parts", [batch]):
@@ -61,6 +82,7 @@ class AnswerTrainer(SFTTrainer):
                     total += float(self.compute_loss(self.model, self._prepare_inputs(part), num_items_in_batch=one))
             metrics = {"eval_loss": total / count}
             self.log(metrics)
+        self.aux_loss_enabled = aux_loss_enabled
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

@@ -14,11 +14,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sft import signals
-from sft.config.lora import LoraSection
+from sft.config.lora import AdapterSection, LoraSection
 from sft.config.training import TrainingConfig
 from sft.errors import ConfigError
 from sft.model.adapters import create_adapter
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
+from sft.training.best import BestWeights
 
 ROWS = [TrainingRow([9, 8, 7, *range(index, 2 * index + 3)], [30 + index % 2, 4, 258]) for index in range(12)]
 OTHERS = [TrainingRow([9, 8, 7, *range(index, 2 * index + 4)], [31 - index % 2, 5, 258]) for index in range(5)]
@@ -107,6 +108,68 @@ def test_a_resumed_training_knows_the_best_weights(
         assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
+def test_a_signal_while_the_last_rows_are_judged(
+    fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(tmp_path / "whole")
+    on_evaluate = BestWeights.on_evaluate
+
+    def interrupted(self: Any, args: Any, state: Any, control: Any, **said: Any) -> None:
+        on_evaluate(self, args, state, control, **said)
+        if state.global_step == 18:
+            signal.raise_signal(signal.SIGUSR1)
+
+    with monkeypatch.context() as context, pytest.raises(SystemExit):
+        context.setattr(BestWeights, "on_evaluate", interrupted)
+        fit(tmp_path / "left")
+    resumed = fit(tmp_path / "left")
+    assert resumed.outcome == replace(whole.outcome, seconds=resumed.outcome.seconds, resumed_from=18)
+
+
+def test_what_is_judged_once_at_the_start_is_not_judged_again(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    given = {"eval_on_start": True, "num_train_epochs": 2}
+    whole = fit(tmp_path / "whole", **given)
+    with pytest.raises(SystemExit):
+        fit(tmp_path / "left", at={4: True}, **given)
+    resumed = fit(tmp_path / "left", **given)
+    assert resumed.outcome == replace(whole.outcome, seconds=resumed.outcome.seconds, resumed_from=4)
+    assert [entry["step"] for entry in whole.outcome.validation_history] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_validation_rows_may_be_longer_than_those_trained_on(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, family: str
+) -> None:
+    """And longer than the model's window, which those trained on are not."""
+    kinds = {"layer_types": ["sliding_attention", "full_attention"]} if family == "gemma3_text" else {}
+    longer = [TrainingRow([9, 8, 7, *range(40 + row, 100 + row)], [31, 5]) for row in range(4)]
+    losses = []
+    for shared in (True, False):
+        model = make_model(family, sliding_window=30, **kinds)
+        adapted = create_adapter(model, LoraSection(r=4, target_modules="all-linear"), None, 3)
+        config = TrainingConfig(trainer_args={"num_train_epochs": 1}, validation_size=4, shared_prefix=shared)
+        request = TrainRequest(adapted, tokenizer, ROWS, config, tmp_path, 1, validation=longer)
+        losses.append(train(request).validation_history[0]["loss"])
+        assert loss_of(adapted, longer) == pytest.approx(losses[-1], abs=1e-5)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("given", [{"label_smoothing_factor": 0.1}, {}], ids=["smoothing", "virtual tokens"])
+def test_rows_are_judged_in_the_trainers_own_way_too(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    section = AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3)
+    lora = LoraSection(r=4, target_modules="all-linear")
+    made = [create_adapter(make_model(), *((lora, None) if given else (None, section)), 3) for _ in range(2)]
+    losses = []
+    for model, batch in zip(made, (5, 2), strict=True):
+        arguments = {"num_train_epochs": 1, "per_device_eval_batch_size": batch, **given}
+        config = TrainingConfig(trainer_args=arguments, validation_size=5)
+        request = TrainRequest(model, tokenizer, ROWS, config, tmp_path, 1, validation=OTHERS)
+        losses.append(train(request).validation_history[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)  # a mean over tokens, however they are batched
+
+
 def test_what_has_stopped_stays_stopped(fit: Callable[..., Trained], tmp_path: Path) -> None:
     """A crash between the end of the training and the run's result."""
     first = fit(tmp_path, patience=1, save_strategy="epoch")
@@ -118,7 +181,16 @@ def test_what_has_stopped_stays_stopped(fit: Callable[..., Trained], tmp_path: P
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("given", [{"load_best_model_at_end": True}, {"metric_for_best_model": "accuracy"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"load_best_model_at_end": True},
+        {"metric_for_best_model": "accuracy"},
+        {"save_strategy": "best"},
+        {"eval_strategy": "no"},
+        {"auto_find_batch_size": True},
+    ],
+)
 def test_the_trainers_own_way_is_refused(fit: Callable[..., Trained], tmp_path: Path, given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(given))):
         fit(tmp_path, **given)

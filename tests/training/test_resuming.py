@@ -163,6 +163,7 @@ KINDS = {
     "ia3": any_adapter("IA3"),
     "prompt": any_adapter("PROMPT_TUNING", num_virtual_tokens=3),
     "prefix": any_adapter("PREFIX_TUNING", num_virtual_tokens=3),
+    "projected prefix": any_adapter("PREFIX_TUNING", num_virtual_tokens=3, prefix_projection=True),
 }
 
 
@@ -170,6 +171,7 @@ KINDS = {
     "made",
     [
         pytest.param(lora(init_lora_weights="pissa"), id="pissa"),
+        pytest.param(any_adapter("P_TUNING", num_virtual_tokens=3), id="p-tuning"),
         *(pytest.param(made, id=name, marks=pytest.mark.long) for name, made in KINDS.items()),
     ],
 )
@@ -177,6 +179,14 @@ def test_every_kind_of_adapter(fit: Callable[..., Trained], tmp_path: Path, made
     whole = fit(tmp_path / "whole", made)
     left_at(fit, tmp_path / "left", 3, made)
     assert_same(fit(tmp_path / "left", made), whole, 3)
+
+
+def test_what_has_ended_in_the_middle_of_an_epoch_goes_no_further(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    """Thirteen rows in fours: four steps an epoch."""
+    given = {"max_steps": 5, "lr_scheduler_type": "constant"}
+    whole = fit(tmp_path / "whole", **given)
+    left_at(fit, tmp_path / "left", 5, **given)
+    assert_same(fit(tmp_path / "left", **given), whole, 5)
 
 
 def test_a_held_start_is_that_of_the_checkpoint_whatever_the_initialiser_draws_now(

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl import SFTConfig
 
 from sft import signals
-from sft.log import Progress
+from sft.log import Progress, get_logger
 from sft.model.source import one_line, quiet
 from sft.model.structure import base_of
 from sft.training import checkpoints
@@ -29,9 +29,11 @@ from sft.training.arguments import refused, sft_config, user_arguments
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest
 from sft.training.best import BestWeights
 from sft.training.collators import IGNORED
-from sft.training.form import choose_collator
+from sft.training.form import Collator, choose_collator
 from sft.training.resuming import Checkpointing
 from sft.training.trainer import AnswerTrainer
+
+log = get_logger(__name__)
 
 # Where output goes and how a batch is split: trainings that differ in these alone share their checkpoints.
 NO_MATTER = re.compile(
@@ -53,19 +55,23 @@ def train_sft(request: TrainRequest) -> TrainOutcome:
         if len(trainer.train_dataset) != len(request.rows):
             raise RuntimeError(f"{len(request.rows)} rows were given, {len(trainer.train_dataset)} would be trained on")
         limit = user_arguments(request.config.trainer_args).get("save_total_limit")
-        checkpointing = Checkpointing(trainer, _fingerprint(request, arguments), limit)
+        checkpointing = Checkpointing(trainer, _fingerprint(request, arguments, trainer.data_collator), limit)
         resumed = checkpointing.resumed_from
         best = BestWeights(request.model, request.config.early_stopping_patience, resumed)
         trainer.add_callback(best)
         trainer.add_callback(checkpointing)
         if best.stopped:  # left between its end and its result
             trainer.args.max_steps = checkpointing.resumed_step
+        if resumed is not None:
+            trainer.args.eval_on_start = False  # that was done when it did start
         try:
             with signals.checkpointing():
                 result = trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         except ImportError as error:  # an argument wants a package (liger, an optimiser) that is not installed
             raise refused(one_line(error)) from error
         best.put_back()
+        if request.validation and best.step is None:
+            log.warning("No validation gave a loss that is a number: the last weights are kept")
     request.model.eval()
     history = trainer.state.log_history
     return TrainOutcome(
@@ -75,10 +81,7 @@ def train_sft(request: TrainRequest) -> TrainOutcome:
         train_loss=float(result.training_loss),
         trained_tokens=sum(len(row.completion_ids) for row in request.rows),
         loss_history=tuple(_point(entry) for entry in history if "loss" in entry),
-        # a resumed state speaks of the batch of before
-        per_device_batch=trainer.state.train_batch_size
-        if arguments.auto_find_batch_size
-        else arguments.per_device_train_batch_size,
+        per_device_batch=arguments.per_device_train_batch_size,
         accumulation=arguments.gradient_accumulation_steps,
         resumed_from=checkpointing.resumed_step,
         validation_history=tuple(_validation_point(entry) for entry in history if "eval_loss" in entry),
@@ -124,7 +127,7 @@ def _trainer(request: TrainRequest, arguments: SFTConfig) -> AnswerTrainer:
     return trainer
 
 
-def _fingerprint(request: TrainRequest, arguments: SFTConfig) -> str:
+def _fingerprint(request: TrainRequest, arguments: SFTConfig, collator: Collator) -> str:
     """Of all that decides how the training goes, but for the base's weights (see `TrainRequest.identity`)."""
     rows = hashlib.sha256()
     for row in (*request.rows, *request.validation):
@@ -134,7 +137,8 @@ def _fingerprint(request: TrainRequest, arguments: SFTConfig) -> str:
     parts = {
         "identity": request.identity,
         "rows": rows.hexdigest(),
-        "form": [request.config.shared_prefix, request.config.early_stopping_patience],
+        "form": [type(collator).__name__, getattr(collator, "masks", None) is not None],
+        "patience": request.config.early_stopping_patience,
         "learnt": len(request.rows),
         "batch": arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
         "arguments": json.loads(json.dumps(given, default=_spelt)),

@@ -10,7 +10,8 @@
 //
 // Every combination becomes an experiment named by what varies: `shots=8 r=16 alpha=32`. Settings that cannot matter
 // make no experiments of their own: at 0 shots those of lora, adapter and training (which are left out of the config),
-// without in-context examples how these are drawn. So zero-shot rows appear once.
+// without in-context examples how these are drawn, with full_finetuning those of lora and adapter, without
+// validation_size how long to wait for it. So zero-shot rows appear once.
 
 local aliases = {
   'dataset.shots': 'shots',
@@ -111,13 +112,17 @@ local needs(keys) =
   local trainingExamples = among(keys, ['training.random_icl']);
   local anyExamples = among(keys, ['seeds.icl']);
   // locals are evaluated once, fields at each use
-  { training: training, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples };
+  local adapter = within(keys, ['lora', 'adapter', 'seeds.init']);
+  local patience = among(keys, ['training.early_stopping_patience']);
+  { training: training, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples,
+    adapter: adapter, patience: patience };
 
 // Axes that decide what matters come first: shots, then in-context examples.
+local deciding = ['training', 'training.icl_examples', 'training.full_finetuning', 'training.validation_size'];
 local rank(keys) =
   if std.any([std.member(['dataset', 'dataset.shots'], key) for key in keys]) then 0
   else if std.any([std.member(['inference', 'inference.icl_examples'], key) for key in keys]) then 1
-  else if std.any([std.member(['training', 'training.icl_examples'], key) for key in keys]) then 2
+  else if std.any([std.member(deciding, key) for key in keys]) then 2
   else 3;
 
 // One axis. `patches[i]` added to a config sets value i, `titles[i]` is its part of the name.
@@ -175,13 +180,27 @@ local unused(config) =
   local examples = isZero(config, 'inference', 'icl_examples');
   local trainingExamples = shots || isZero(config, 'training', 'icl_examples');
   local anyExamples = examples && trainingExamples;
-  { training: shots, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples };
+  local whole = !isZero(config, 'training', 'full_finetuning') && config.training.full_finetuning == true;
+  local unjudged = isZero(config, 'training', 'validation_size');
+  { training: shots, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples,
+    adapter: whole, patience: unjudged };
 
 local isIdle(needs, unused) =
   (needs.training && unused.training)
   || (needs.examples && unused.examples)
   || (needs.trainingExamples && unused.trainingExamples)
-  || (needs.anyExamples && unused.anyExamples);
+  || (needs.anyExamples && unused.anyExamples)
+  || (needs.adapter && unused.adapter)
+  || (needs.patience && unused.patience);
+
+// A config without what has no use in it.
+local used(config, unused) =
+  local trained = without(config, if unused.training then ['lora', 'adapter', 'training']
+                          else if unused.adapter then ['lora', 'adapter'] else []);
+  local training = std.get(trained, 'training');
+  if unused.patience && std.isObject(training) && std.objectHas(training, 'early_stopping_patience')
+  then trained { training: without(training, ['early_stopping_patience']) }
+  else trained;
 
 // Every row with every value of the next axis, where that axis matters.
 local expand(rows, axes, first) =
@@ -220,10 +239,9 @@ function(base, vary={}, seeds=null)
   local rows = expand([start], axes, 0);
   local unnamed = std.get(base, 'name', if std.length(axes) == 0 then 'experiment' else 'zero-shot');
   local titles = [if row.name == '' then unnamed else row.name for row in rows];
-  local idle = ['lora', 'adapter', 'training'];
   {
     configs: {
-      [titles[i]]: if rows[i].unused.training then without(rows[i].config, idle) else rows[i].config
+      [titles[i]]: used(rows[i].config, rows[i].unused)
       for i in std.range(0, std.length(rows) - 1)
     },
     [if seeds != null then 'seeds']: seeds,
