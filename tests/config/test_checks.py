@@ -164,3 +164,30 @@ def test_training_all_weights_leaves_no_room_for_an_adapter(data: dict[str, Any]
         assert check_endpoint(parse_config(data, "mine.json", Path()), endpoint) == []
     data["model"]["quantization"] = {"config_class": "BitsAndBytesConfig", "args": {"load_in_8bit": True}}
     assert "a quantised base cannot be trained whole" in problems(data)["training.full_finetuning"]
+
+
+@pytest.mark.parametrize(
+    ("training", "where", "said"),
+    [
+        ({"trainer_args": {"packing": True}}, "training.trainer_args", "leave out packing"),
+        ({"trainer_args": {"auto_find_batch_size": True}}, "training.trainer_args", "max_batch_tokens"),
+        ({"trainer_args": {"load_best_model_at_end": True}}, "training.trainer_args", "the best weights are kept"),
+        ({"trainer_args": {"evaluation_strategy": "epoch"}}, "training.trainer_args", "set training.validation_size"),
+        ({"trainer_args": {"eval_strategy": "no"}, "validation_size": 1}, "training.trainer_args", "without use"),
+        ({"validation_size": 4}, "training.validation_size", "leaves none of the 4 shots"),
+    ],
+)
+def test_what_the_training_could_not_do_is_said_before(
+    data: dict[str, Any], training: dict[str, Any], where: str, said: str
+) -> None:
+    data["dataset"] = {**data["dataset"], "shots": 4}
+    assert problems(data) == {}
+    data["training"] = training
+    found = problems(data)
+    assert list(found) == [where] and said in found[where]
+
+
+def test_a_share_lies_between(data: dict[str, Any]) -> None:
+    data["training"] = {"validation_size": 1.5}
+    with pytest.raises(ConfigError, match=r"1\.5 is not allowed: a whole number from 1, or a number between 0 and 1"):
+        parse_config(data, "x.json", Path())

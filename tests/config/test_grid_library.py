@@ -198,3 +198,23 @@ def test_what_a_hand_written_grid_looks_like(write: Callable[..., Path]) -> None
     made = load_grid(write(text, "grid.jsonnet"))
     shots: list[Any] = [config.dataset.shots for config in made.configs.values()]
     assert (names(made), shots, made.seeds) == (["shots 0", "shots 8"], [0, 8], None)
+
+
+def test_whole_trainings_have_no_adapter_and_patience_wants_validation(grid: Callable[..., Grid]) -> None:
+    made = grid(
+        "{ 'training.full_finetuning': [false, true], 'lora.r': [8, 16], 'training.validation_size': [null, 2], "
+        "'training.early_stopping_patience': [1, 3] }",
+        BASE.replace("'classification' }", "'classification', shots: 4 }"),
+    )
+    short = [name.replace("full_finetuning", "full").replace("validation_size", "val") for name in names(made)]
+    short = [name.replace("early_stopping_patience", "patience") for name in short]
+    assert sorted(short) == sorted(
+        [f"full=no val=2 r={r} patience={p}" for r in (8, 16) for p in (1, 3)]
+        + [f"full=no val=none r={r}" for r in (8, 16)]
+        + [f"full=yes val=2 patience={p}" for p in (1, 3)]
+        + ["full=yes val=none"]
+    )
+    for config in made.configs.values():
+        assert config.training is not None
+        assert (config.lora is None) == config.training.full_finetuning
+        assert config.training.validation_size is not None or config.training.early_stopping_patience is None

@@ -205,3 +205,8 @@ def test_an_adapter_from_elsewhere(trained: Path, here: Path, make_tokenizer: Ca
     assert (
         "holds other things (adapter_config.json)" in run("export", here / "plain", "--output-dir", here / "plain")[1]
     )
+
+
+def test_adapters_of_two_runs_do_not_meet(trained: Path, here: Path) -> None:
+    exported(trained / "adapter")
+    assert [path.name for path in (here / "exports").iterdir()] == [trained.name]

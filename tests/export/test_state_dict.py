@@ -124,3 +124,11 @@ def test_what_cannot_be_used_is_one_line(trained: tuple[Path, Any], tmp_path: Pa
     broken.write_bytes(b"\x00" * 9)
     with pytest.raises(UserError, match=r"broken.safetensors cannot be read"):
         adapter_from(broken, source)
+
+
+def test_weights_that_are_no_numbers_are_refused(trained: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, model = trained
+    state = {name: torch.full_like(value, torch.nan) for name, value in model.state_dict().items() if "lora_A" in name}
+    torch.save({**model.state_dict(), **state}, tmp_path / "whole.pt")
+    with pytest.raises(UserError, match="holds NaN or infinite numbers"):
+        adapter_from(tmp_path / "whole.pt", find_trained(folder))

@@ -30,6 +30,10 @@ def infinite(layer, rank, dtype):
 def lists(layer, rank, dtype):
     return {"lora_A": [1.0], "lora_B": [1.0]}
 
+def busy(layer, rank, dtype):
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    return {"lora_A": torch.ones(rank, layer.weight.shape[1]), "lora_B": torch.zeros(layer.weight.shape[0], rank)}
+
 def bare(layer, rank, dtype):
     return shifted(layer, rank, dtype)["lora_A"]
 """
@@ -119,3 +123,10 @@ def test_transposed_layers(make_model: Callable[..., Any]) -> None:
     assert not isinstance(layer.get_base_layer(), nn.Linear)
     _, _, right = torch.linalg.svd(layer.get_base_layer().weight.detach().T)
     assert torch.allclose(layer.lora_A["default"].weight.abs(), right[:4].abs(), atol=1e-3)
+
+
+def test_the_threads_stay_as_many_as_they_were(make_model: Callable[..., Any], own: None) -> None:
+    """Those of numba, behind UMAP, are torch's."""
+    before = torch.get_num_threads()
+    apply_initializer(with_lora(make_model()), "own_init:busy", "default")
+    assert torch.get_num_threads() == before

@@ -108,3 +108,9 @@ def test_int8_whose_numbers_depend_on_the_batch_is_said(caplog: pytest.LogCaptur
     assert not caplog.records
     quantization_config(section("BitsAndBytesConfig", load_in_8bit=True))
     assert "llm_int8_threshold (6.0)" in caplog.text
+
+
+def test_a_threshold_may_be_a_whole_number_as_jsonnet_writes_it() -> None:
+    pytest.importorskip("bitsandbytes")
+    made = quantization_config(section("BitsAndBytesConfig", load_in_8bit=True, llm_int8_threshold=0))
+    assert made.llm_int8_threshold == 0.0
