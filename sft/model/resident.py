@@ -74,7 +74,7 @@ class ResidentModel:
         self._model: PreTrainedModel | None = None
         self._seal: Seal | None = None
         self._trainable: frozenset[str] = frozenset()
-        self._memory = Memory(0, 0)
+        self._memory: Memory | None = None  # with a base, before the first run on it
         self._modules_before = frozenset(sys.modules)
 
     def load(self, config: ModelConfig) -> PreTrainedModel:
@@ -111,7 +111,8 @@ class ResidentModel:
         """
         self.cpu_before = cpu_seconds()
         gc.collect()
-        doubt = self._changed or self._memory.grown(Memory.now()) or self._own_code()
+        grown = "" if self._memory is None else self._memory.grown(Memory.now())
+        doubt = self._changed or grown or self._own_code()
         if doubt:
             log.warning("The next experiment gets a process of its own: %s", doubt)
         return not doubt
