@@ -27,5 +27,5 @@ def trainer_contradictions(args: Mapping[str, Any], validates: bool) -> Iterator
         yield 'metric_for_best_model is "loss": the validation rows are judged by nothing else'
     if validates and args.get("eval_strategy") == "no":
         yield 'eval_strategy "no" leaves training.validation_size without use: leave one of them out'
-    if not validates and args.get("eval_strategy", "no") != "no":
-        yield "eval_strategy needs rows to judge by: set training.validation_size"
+    if not validates and (args.get("eval_strategy", "no") != "no" or args.get("eval_on_start")):
+        yield "eval_strategy and eval_on_start need rows to judge by: set training.validation_size"

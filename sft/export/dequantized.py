@@ -1,7 +1,4 @@
-"""A quantised model as an ordinary one: the same architecture with its weights as plain numbers. Knows no adapters.
-
-The quantised model must not have run in eval mode before (see `sft.initialization.dequantize`).
-"""
+"""A quantised model as an ordinary one: the same architecture with its weights as plain numbers. Knows no adapters."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ def dequantized(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """A new model with the numbers that the quantised weights stand for, on the same device, in eval mode.
 
     Args:
-        model: freshly loaded; it stays as it is.
+        model: as `load_model` gives it; it stays as it is.
         dtype: of the new weights.
 
     Raises:

@@ -15,7 +15,8 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, but for 4-bit layers; every module's own mode is put back afterwards.
 
     On some CPUs bitsandbytes repacks 4-bit weights in place when they run in evaluation mode, after which they can
-    neither be read nor trained on; their layers compute the same in training mode.
+    neither be read nor trained on; their layers compute the same in training mode. Bases of `load_model` never repack:
+    this is for those that come from elsewhere.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

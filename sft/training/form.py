@@ -20,6 +20,7 @@ from sft.errors import ConfigError, Problem
 from sft.initialization.modes import at_rest
 from sft.log import get_logger
 from sft.model.quantization import quantization_method
+from sft.model.source import one_line
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 from sft.model.tokenizer import padding_id
 from sft.training.base import TrainRequest
@@ -200,7 +201,8 @@ def _computes_padded(request: TrainRequest, collator: PartsCollator) -> bool:
     try:
         with torch.no_grad(), at_rest(request.model):
             return _logits(request.model, part).flatten(0, -2).shape[0] == len(targets)
-    except (IndexError, TypeError, ValueError, RuntimeError):
+    except (IndexError, TypeError, ValueError, RuntimeError) as error:
+        log.info("The model's head works on every position: it takes no mask of them (%s)", one_line(error))
         return False
 
 

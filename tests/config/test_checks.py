@@ -173,6 +173,7 @@ def test_training_all_weights_leaves_no_room_for_an_adapter(data: dict[str, Any]
         ({"trainer_args": {"auto_find_batch_size": True}}, "training.trainer_args", "max_batch_tokens"),
         ({"trainer_args": {"load_best_model_at_end": True}}, "training.trainer_args", "the best weights are kept"),
         ({"trainer_args": {"evaluation_strategy": "epoch"}}, "training.trainer_args", "set training.validation_size"),
+        ({"trainer_args": {"eval_on_start": True}}, "training.trainer_args", "set training.validation_size"),
         ({"trainer_args": {"eval_strategy": "no"}, "validation_size": 1}, "training.trainer_args", "without use"),
         ({"validation_size": 4}, "training.validation_size", "leaves none of the 4 shots"),
     ],
