@@ -18,6 +18,7 @@ import typer
 
 from sft import cli_options as option
 from sft.cli_export import export
+from sft.cli_report import compare, report, reproduce
 from sft.errors import BUG, UserError
 from sft.log import RedactingStream, configure_logging, plain, redact_output
 from sft.signals import install_handlers
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sft.model.resident import Models
 
 # What these print is told by their results too: where it cannot be printed, the work goes on.
-_WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments", "export"})
+_WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments", "export", "reproduce"})
 _INTERRUPTED = 130
 
 app = typer.Typer(
@@ -225,28 +226,9 @@ def show_prompt(
         console.print(text)
 
 
-@app.command()
-def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder given as --results-path.")],
-    baseline: Annotated[str | None, typer.Option(help="Name of the row that others are compared with.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every run in the folder.")] = False,
-    calibration: option.Calibration = None,
-) -> None:
-    """Rebuild the comparison from the run folders and print it."""
-    from sft.report.rows import compare
-    from sft.report.text import render_text
-    from sft.report.write import write_report
-    from sft.results.store import ResultStore
-
-    store = ResultStore(results)
-    comparison = compare(store, everything, baseline, calibration)
-    typer.echo(f"{render_text(comparison)}\n")
-    if calibration is not None:
-        typer.echo(f"All rows under --calibration {calibration}, from their stored scores; no file was changed.")
-        return
-    store.check_writable()
-    files = write_report(store, comparison)
-    typer.echo(f"Report: {files.markdown}\n{files.json}")
+app.command()(report)
+app.command()(compare)
+app.command()(reproduce)
 
 
 @app.command()
@@ -301,6 +283,7 @@ def serve() -> None:
 
 
 def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: Models | None = None) -> None:
+    from sft.report.finished import numbers
     from sft.results.store import ResultStore
     from sft.sweep.single import held
 
@@ -311,7 +294,7 @@ def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: 
         from sft import pipeline
 
         result = pipeline.run(experiment, folder, halvings, models)
-    typer.echo(json.dumps({key: v for key, v in result.results.items() if isinstance(v, int | float)}, indent=2))
+    typer.echo(json.dumps(numbers(result.results), indent=2))
     typer.echo(f"Run: {folder.path}")
 
 

@@ -71,12 +71,4 @@ MaxFailures = Annotated[
     int | None, typer.Option("--max-failures", min=1, metavar="N", help="Start no more after N failures.")
 ]
 
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        "--calibration",
-        metavar="NAME",
-        help="Show all rows under this calibration (none: uncalibrated), from stored scores; writes nothing.",
-    ),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing before the comparison.")]

@@ -23,7 +23,10 @@ from sft.secrets import redact_text
 LOGGER_NAME = "sft"
 # torchao, which transformers imports wherever it is installed, tells then of kernels that nobody asked for.
 HEARD_ON_IMPORT = ("torchao", "torch.utils._pytree")
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160)])
+_CONTROL = dict.fromkeys([
+    *range(32), *range(127, 160), 0x2028, 0x2029,
+    *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # turn the direction of writing round: "exe.txt" is a program
+])  # fmt: skip
 
 
 class Progress(Protocol):

@@ -24,9 +24,17 @@ from sft.results.store import RunFolder
 from sft.results.tsv import to_tsv
 from sft.steps.adapt import adapt
 from sft.steps.calibrate import learn, lesson
+from sft.steps.harness import ask_harness, check_harness, open_harness
 from sft.steps.judge import judge
 from sft.steps.questions import questions
-from sft.steps.record import build_result, data_columns, prediction_columns, recorded_config, shots_record
+from sft.steps.record import (
+    build_result,
+    data_columns,
+    prediction_columns,
+    prompts_record,
+    recorded_config,
+    shots_record,
+)
 from sft.steps.setup import prepare
 from sft.training.checkpoints import remove_all
 
@@ -47,6 +55,7 @@ def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Mo
         folder.write_config(recorded_config(experiment))
         setup = prepare(experiment, halvings, models)
         to_learn = lesson(setup)  # before the training: what is wrong with it is said early
+        tasks = open_harness(setup)
         place = folder.model if experiment.trains_whole else folder.adapter
         adapted = adapt(setup, folder.work, _adapter_place(experiment, place), progress)
         learned = learn(setup, adapted.model, to_learn, progress)
@@ -56,7 +65,9 @@ def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Mo
             if one.labels is not None:
                 folder.write_scores(one.labels.scored.tensors, role)
         folder.write_shots(shots_record(setup, adapted, judged))
-        result = build_result(setup, adapted, judged)
+        folder.write_prompts(prompts_record(setup, adapted, judged))
+        asked = ask_harness(setup, adapted.model, tasks, progress)
+        result = build_result(setup, adapted, judged, asked)
         folder.write_result(result)
         _clear(experiment, folder.work)  # not sooner: had anything failed, training would go on from them
         setup.models.give_back(adapted.model)
@@ -137,7 +148,8 @@ def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _what_preparing_reads(experiment: Experiment) -> list[Any]:
     """All but the adapter, the trainer, and which and how many shots: those do not keep it from starting."""
-    sections = experiment.config.model_dump(mode="json", include={"dataset", "model", "prompting", "inference"})
+    read: dict[str, Any] = dict.fromkeys(("dataset", "model", "prompting", "inference"), True)
+    sections = experiment.config.model_dump(mode="json", include={**read, "evaluation": {"lm_eval"}})
     if not calibration_rows(experiment):  # which are what the shots leave
         sections["dataset"]["shots"] = experiment.config.dataset.shots != 0
     return [experiment.endpoint, sections]
@@ -150,6 +162,7 @@ def _trouble(experiment: Experiment) -> str | None:
         for role in setup.task.judged:
             setup.plan.first(role)
         lesson(setup)
+        check_harness(setup)
     except UserError as error:
         return str(error)
     return None

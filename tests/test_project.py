@@ -85,6 +85,8 @@ def demo(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pyt
     commands = readme_commands(repository)
     assert len(commands) >= 5
     for command in commands:
+        if request.param == 1:  # names say the seed where there are several
+            command = [word.removesuffix(" seed=13") for word in command]
         done = subprocess.run([sys.executable, *command], cwd=place, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     results: dict[str, Any] = json.loads((place / "results" / "demo" / "aggregated_results.json").read_text())
@@ -114,7 +116,7 @@ def test_the_demo_again_repeats_nothing(demo: dict[str, Any]) -> None:
     )
     assert again.returncode == 0
     assert f"{total} of {total} done, nothing to run" in again.stdout
-    assert again.stdout.splitlines()[-1] == "results/demo/aggregated_results.json"
+    assert "Report: results/demo/report.html · results/demo/aggregated_results.md" in again.stdout.splitlines()
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sft.config.base import Names, PositiveCount, Section
+from sft.config.lm_eval import LmEvalConfig
 
 
 class EvaluationConfig(Section):
@@ -19,4 +20,7 @@ class EvaluationConfig(Section):
     ece_norm: Literal["l1", "l2", "max"] = Field(default="l1", description="Norm of the expected calibration error.")
     metrics: Names = Field(
         default=(), description='Further metrics: names of our registry, "module:function", or "evaluate:NAME".'
+    )
+    lm_eval: LmEvalConfig | None = Field(
+        default=None, description="Tasks of lm-eval that the model is asked after the run's own evaluation."
     )

@@ -19,6 +19,7 @@ from sft.config.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
 from sft.config.paths import PATH_FIELDS, is_pattern
 from sft.config.plugs import plug_content
 from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.task_files import content_of_tasks
 from sft.io import hash_path, hash_pattern
 from sft.secrets import masked
 
@@ -231,6 +232,8 @@ def _by_content(sections: dict[str, Any]) -> None:
     for key in ("data_files", "data_dir"):
         if key in arguments:
             arguments[key] = _map_strings(arguments[key], _content)
+    if tasks := sections.get("evaluation", {}).get("lm_eval"):
+        tasks["tasks"] = [content_of_tasks(one) if Path(one).is_absolute() else one for one in tasks["tasks"]]
 
 
 def _content(value: str) -> str:

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sft.config.lm_eval import is_task_path
 from sft.config.phrases import LONGEST_KEY, shown
 from sft.errors import Problem
 from sft.io import shipped_root
@@ -30,7 +31,7 @@ PATH_FIELDS = (
 _DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".arrow", ".feather", ".xml", ".safetensors")
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".zip")
 # Builders that `datasets` itself has: with one of these as dataset.path, data_files are local.
-_BUILDERS = ("csv", "json", "parquet", "arrow", "text", "pandas", "xml")
+BUILDERS = ("csv", "json", "parquet", "arrow", "text", "pandas", "xml")
 _WILDCARDS = "*?["
 _SYSTEM = ("/proc", "/sys", "/dev")  # reading these folders through has no end
 _LONGEST_PATH = 400
@@ -84,12 +85,30 @@ def resolve_paths(data: Mapping[str, Any], folder: Path, lookup: Lookup | None =
     dataset = copy.get("dataset")
     if isinstance(dataset, dict) and isinstance(dataset.get("args"), dict):
         copy["dataset"] = {**dataset, "args": _resolve_arguments(dataset, search)}
+    _resolve_tasks(copy, search)
     return Resolved(copy, search.problems)
+
+
+def _resolve_tasks(copy: dict[str, Any], search: _Search) -> None:
+    """Replace, in place, the local task files of `evaluation.lm_eval`; names are the harness's."""
+    evaluation = copy.get("evaluation")
+    if not isinstance(evaluation, dict):
+        return
+    given = evaluation.get("lm_eval")
+    if not isinstance(given, dict) or not isinstance(given.get("tasks"), list):
+        return
+    tasks = [
+        search.resolve_file(task, f"evaluation.lm_eval.tasks[{place}]")
+        if isinstance(task, str) and is_task_path(task)
+        else task
+        for place, task in enumerate(given["tasks"])
+    ]
+    copy["evaluation"] = {**evaluation, "lm_eval": {**given, "tasks": tasks}}
 
 
 def _is_builder(dataset: Mapping[str, Any]) -> bool:
     args = dataset.get("args")
-    return dataset.get("path") in _BUILDERS and isinstance(args, dict) and bool({"data_files", "data_dir"} & set(args))
+    return dataset.get("path") in BUILDERS and isinstance(args, dict) and bool({"data_files", "data_dir"} & set(args))
 
 
 def _resolve_arguments(dataset: Mapping[str, Any], search: _Search) -> dict[str, Any]:

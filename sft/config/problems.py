@@ -95,7 +95,7 @@ def _schema_at(path: Sequence[str]) -> Schema:
 
 
 def _child(node: Schema, part: str) -> Schema | None:
-    if part.startswith("["):
+    if _POSITION.match(part):  # a key of the user's may begin like one
         place, fixed = int(part[1:-1]), node.get("prefixItems", ())
         items: Schema | None = fixed[place] if place < len(fixed) else node.get("items")
         return items

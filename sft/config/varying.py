@@ -109,8 +109,13 @@ def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:
         flat[key] = value
 
 
+def short_name(key: str) -> str:
+    """The name that tables give a setting: `init` for `lora.init_lora_weights`, else the last part of its key."""
+    return _SHORT_NAMES.get(key, key.rpartition(".")[2])
+
+
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
     """The last part of each key, or more of it where two would be the same."""
-    names = {key: _SHORT_NAMES.get(key, key.rpartition(".")[2]) for key in keys}
+    names = {key: short_name(key) for key in keys}
     taken = list(names.values())
     return {key: name if taken.count(name) == 1 else key for key, name in names.items()}

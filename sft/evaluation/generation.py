@@ -1,8 +1,8 @@
 """Metrics of generated text against one reference per row. No model, no files.
 
-Scales: `exact_match`, `token_f1` and ROUGE in 0..1, means over rows; `bleu`, `chrf` and `ter` as sacrebleu gives them,
-in 0..100 (`ter`: lower is better, may exceed 100), over the whole corpus. `segment`, where one is given, splits a text
-into words for languages that write without spaces.
+Scales: `exact_match`, `token_f1` and ROUGE in 0..1, means over rows, whose values `row_metrics` gives one by one;
+`bleu`, `chrf` and `ter` as sacrebleu gives them, in 0..100 (`ter`: lower is better, may exceed 100), over the whole
+corpus. `segment`, where one is given, splits a text into words for languages that write without spaces.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sft.log import get_logger
@@ -19,25 +19,50 @@ from sft.log import get_logger
 logger = get_logger(__name__)
 
 Segment = Callable[[str], list[str]]
+RowMetrics = Mapping[str, Sequence[float]]  # for each metric one value per row
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
-def generation_metrics(
+def row_metrics(
     references: Sequence[str], predictions: Sequence[str], *, segment: Segment | None = None
+) -> dict[str, list[float]]:
+    """exact_match, token_f1, rouge1, rouge2 and rougeL of each row.
+
+    Raises:
+        ValueError: no rows, or unequal lengths.
+    """
+    return {
+        "exact_match": exact_matches(references, predictions),
+        "token_f1": token_f1s(references, predictions, segment),
+        **rouges(references, predictions, segment),
+    }
+
+
+def generation_metrics(
+    references: Sequence[str],
+    predictions: Sequence[str],
+    *,
+    segment: Segment | None = None,
+    rows: RowMetrics | None = None,
 ) -> dict[str, float]:
     """exact_match, token_f1, rouge1, rouge2, rougeL, bleu and chrf.
+
+    Args:
+        references: one text per row.
+        predictions: one text per row.
+        segment: splits a text into words.
+        rows: what `row_metrics` gives for the same texts, where that is at hand.
 
     Raises:
         ValueError: no rows, or unequal lengths.
     """
     _check(references, predictions)
+    each = row_metrics(references, predictions, segment=segment) if rows is None else rows
     return {
-        "exact_match": exact_match(references, predictions),
-        "token_f1": token_f1(references, predictions, segment),
-        **rouge(references, predictions, segment),
+        **{name: _mean(values) for name, values in each.items()},
         "bleu": bleu(references, predictions, segment),
         "chrf": chrf(references, predictions),
     }
@@ -46,7 +71,12 @@ def generation_metrics(
 def exact_match(references: Sequence[str], predictions: Sequence[str]) -> float:
     """Share of predictions equal to their reference, once both are in Unicode form NFC with every run of white space
     made one space and none at the ends. Case and punctuation count."""
-    return _mean([float(_plain(r) == _plain(p)) for r, p in _pairs(references, predictions)])
+    return _mean(exact_matches(references, predictions))
+
+
+def exact_matches(references: Sequence[str], predictions: Sequence[str]) -> list[float]:
+    """For each row 1 or 0, as `exact_match` says."""
+    return [float(_plain(r) == _plain(p)) for r, p in _pairs(references, predictions)]
 
 
 def token_f1(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> float:
@@ -55,7 +85,12 @@ def token_f1(references: Sequence[str], predictions: Sequence[str], segment: Seg
     Lower case, without ASCII punctuation and English articles; repeated words count as often as both have them. Two
     texts without words agree, one without words and one with do not.
     """
-    return _mean([_shared_f1(_words(r, segment), _words(p, segment)) for r, p in _pairs(references, predictions)])
+    return _mean(token_f1s(references, predictions, segment))
+
+
+def token_f1s(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> list[float]:
+    """The F1 of each row, as `token_f1` says."""
+    return [_shared_f1(_words(r, segment), _words(p, segment)) for r, p in _pairs(references, predictions)]
 
 
 def rouge(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> dict[str, float]:
@@ -63,6 +98,13 @@ def rouge(references: Sequence[str], predictions: Sequence[str], segment: Segmen
 
     Its own tokenizer knows only a-z and 0-9; other scripts need `segment`.
     """
+    return {name: _mean(values) for name, values in rouges(references, predictions, segment).items()}
+
+
+def rouges(
+    references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None
+) -> dict[str, list[float]]:
+    """The F-measures of each row, as `rouge` says."""
     from rouge_score.rouge_scorer import RougeScorer
 
     if segment is None and any(_invisible_to_rouge(reference) for reference in references):
@@ -72,7 +114,7 @@ def rouge(references: Sequence[str], predictions: Sequence[str], segment: Segmen
         )
     scorer = RougeScorer(list(_ROUGE), tokenizer=_Segmenter(segment) if segment else None)
     scores = [scorer.score(reference, prediction) for reference, prediction in _pairs(references, predictions)]
-    return {name: _mean([score[name].fmeasure for score in scores]) for name in _ROUGE}
+    return {name: [float(score[name].fmeasure) for score in scores] for name in _ROUGE}
 
 
 def bleu(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> float:
@@ -137,7 +179,7 @@ def _pairs(references: Sequence[str], predictions: Sequence[str]) -> Any:
     return zip(references, predictions, strict=True)
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 

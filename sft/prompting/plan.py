@@ -131,7 +131,11 @@ class PromptPlan:
 
     def look_at_judged(self, role: str, count: int) -> list[ShownRow]:
         """The first prompts of a judged split; a labelled row with the completion of its own label."""
-        judged = self.judged(role).part(0, count)
+        return self.look_at(role, self.judged(role), count)
+
+    def look_at(self, role: str, prompts: JudgedPrompts, count: int) -> list[ShownRow]:
+        """The first of the prompts of a judged split, as `look_at_judged` gives them."""
+        judged = prompts.part(0, count)
         if not judged.labelled:
             return [ShownRow(row, prompt, {}) for row, prompt in enumerate(judged.open)]
         rows = []

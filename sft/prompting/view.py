@@ -1,4 +1,5 @@
-"""Prompts to look at: in colour for people, as JSON lines for programs. What is trained on stands out.
+"""Prompts to look at: in colour for people, as JSON lines for programs, in pieces to be kept. What is trained on
+stands out.
 
 Pieces of a prompt are never decoded alone: at the beginning of a text a sentencepiece tokenizer leaves out the space
 that stands before a word.
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from sft.prompting.prompt import Prompt
+from sft.secrets import redact_text
 
 _STYLES = {
     "instruction": "magenta",
@@ -27,6 +29,16 @@ LEGEND = Text.assemble(
     ("template", "dim"), " · ", ("instruction", "magenta"), " · ", ("examples", "cyan"), " · ", ("input", "bold"),
     " · ", ("answer: what is trained on and scored", "black on green"),
 )  # fmt: skip
+
+
+LONGEST_KEPT = 6000  # characters of a prompt that is kept to be looked at
+
+
+class Piece(NamedTuple):
+    """A stretch of a prompt: its text, and where that comes from (`template`, `completion`, or a span's kind)."""
+
+    text: str
+    kind: str
 
 
 class ShownRow(NamedTuple):
@@ -76,16 +88,63 @@ def _header(one: ShownRow) -> str:
     return " · ".join(parts)
 
 
-def _prompt(prompt: Prompt, tokenizer: Any) -> Text:
-    """The text of the very ids, so that what is shown is what the model reads."""
-    borders, styles = [], []
+def in_pieces(prompt: Prompt, tokenizer: Any) -> list[Piece]:
+    """The text of the very ids, so that what is shown is what the model reads; no piece is empty."""
+    borders, kinds = [], []
     for span in prompt.spans:
         borders += [span.start, span.end]
-        styles += [_STYLES["template"], _STYLES[span.kind]]
-    pieces = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*borders, len(prompt.ids)])
+        kinds += ["template", span.kind]
+    texts = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*borders, len(prompt.ids)])
+    found = zip(texts, [*kinds, "template", "completion"], strict=True)
+    return [Piece(text, kind) for text, kind in found if text]
+
+
+def kept_row(role: str, one: ShownRow, tokenizer: Any) -> dict[str, Any]:
+    """A row's prompt to be looked at later, one that is very long without its middle. JSON, without secrets.
+
+    Args:
+        role: `train`, or the judged split. What stands after a judged prompt is the row's own label, which is scored.
+        one: the row.
+        tokenizer: of the prompt.
+    """
+    pieces = [piece._replace(text=redact_text(piece.text)) for piece in in_pieces(one.prompt, tokenizer)]
+    return {
+        "role": role,
+        "row": one.row,
+        "pieces": [
+            {"text": piece.text, "kind": piece.kind, "trained": role == "train" and piece.kind == "completion"}
+            for piece in without_middle(pieces, LONGEST_KEPT)
+        ],
+        "prompt_tokens": len(one.prompt.ids),
+        "answer_tokens": len(one.prompt.completion_ids),
+    }
+
+
+def without_middle(pieces: Sequence[Piece], longest: int) -> list[Piece]:
+    """The beginning and the end of pieces of more than `longest` characters in all; a piece between says what is
+    missing."""
+    length = sum(len(piece.text) for piece in pieces)
+    if length <= longest:
+        return list(pieces)
+    half = longest // 2
+    missing = Piece(f"\n[… {length - 2 * half:,} characters left out here …]\n", "template")
+    return [*_part(pieces, 0, half), missing, *_part(pieces, length - half, length)]
+
+
+def _part(pieces: Sequence[Piece], start: int, stop: int) -> list[Piece]:
+    """The characters from `start` to `stop` (exclusive)."""
+    ends = list(accumulate(len(piece.text) for piece in pieces))
+    cut = (
+        piece._replace(text=piece.text[max(start - end + len(piece.text), 0) : max(stop - end + len(piece.text), 0)])
+        for piece, end in zip(pieces, ends, strict=True)
+    )
+    return [piece for piece in cut if piece.text]
+
+
+def _prompt(prompt: Prompt, tokenizer: Any) -> Text:
     text = Text()
-    for piece, style in zip(pieces, [*styles, _STYLES["template"], _STYLES["completion"]], strict=True):
-        text.append(_printable(piece), style)
+    for piece in in_pieces(prompt, tokenizer):
+        text.append(_printable(piece.text), _STYLES[piece.kind])
     return text
 
 

@@ -22,7 +22,9 @@ from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.log import get_logger
+from sft.report.answers import Answers
 from sft.report.finished import SPLITS, numbers
+from sft.report.metrics import HARNESS
 from sft.report.runs import Run
 
 log = get_logger(__name__)
@@ -73,6 +75,8 @@ def _calibrated(run: Run, name: str) -> Run:
         for split in SPLITS
         if run.result.metrics.get(split)
     }
+    for split, values in metrics.items():  # what other tasks gave has no calibration
+        values |= {key: value for key, value in run.result.metrics[split].items() if key.startswith(HARNESS)}
     return replace(run, result=replace(run.result, metrics=metrics))
 
 
@@ -110,3 +114,16 @@ def _probabilities(name: str, scored: SplitScores, config: ExperimentConfig) -> 
     if own is not None and own.calibration_fn == name:
         settings = Settings(own.num_estimations, own.gamma_range, own.gamma_steps)
     return calibrate(name, scored.evidence(inference.label_scoring, settings))
+
+
+def recalibrated(answers: Answers, run: Run, split: str, name: str) -> Answers:
+    """The answers as they would be under a calibration, or `none`.
+
+    Raises:
+        UserError: the run lacks the scores.
+    """
+    if run.result is None or not answers.labels:
+        return answers
+    name = RENAMED_CALIBRATIONS.get(name, name)
+    scored = SplitScores(run.folder.read_scores(split))
+    return replace(answers, changed_probabilities_NL=_probabilities(name, scored, run.config).probabilities_NL)

@@ -82,6 +82,7 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
         *(_section(config, section).get(key) for section, key in PATH_FIELDS),
         *_strings(arguments.get("data_files")),
         *_strings(arguments.get("data_dir")),
+        *_strings(_section(_section(config, "evaluation"), "lm_eval").get("tasks")),
     ]
     yield from (Path(place).name for place in places if isinstance(place, str) and Path(place).is_absolute())
     plugs = [_section(config, section).get(key) for section, key in _PLUGS]

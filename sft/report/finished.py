@@ -11,9 +11,13 @@ from typing import Any
 from sft.config.schema import ExperimentConfig
 from sft.config.training import halved_batch
 from sft.io import canonical_json, json_line
+from sft.report.metrics import HARNESS
 from sft.results.schema import RunResult
 
 SPLITS = ("test", "validation")
+MOST_POINTS = 100  # of a loss curve that are kept
+_ABOUT_A_TASK = ("n", "num_fewshot", "version")
+_STDERR = "_stderr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,9 @@ class Finished:
         halvings: how often the batch was halved, after the run had run out of memory.
         batch: what its batch became, `4 x 2 instead of 8 x 1`; empty where nothing was trained or halved.
         record: what `aggregated_results.json` holds of the result, as one line of JSON.
+        training: JSON of how it was trained, `{}` where it was not: the result's `training` with at most `MOST_POINTS`
+            entries of each history.
+        environment: JSON of versions, Python, platform and commit; shared by the runs that have the same.
     """
 
     labelled_examples: int
@@ -37,6 +44,8 @@ class Finished:
     halvings: int
     batch: str
     record: bytes
+    training: bytes = b"{}"
+    environment: str = "{}"
 
 
 def finished(result: RunResult, config: ExperimentConfig) -> Finished:
@@ -55,7 +64,21 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
         halvings=halvings,
         batch=_batch(result, config) if halvings else "",
         record=_record(result),
+        training=json_line(_thinned(result.training)),
+        environment=sys.intern(canonical_json(result.environment)),
     )
+
+
+def _thinned(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Histories of at most `MOST_POINTS` entries, evenly chosen, the first and the last among them."""
+    return {key: _some(value) if key.endswith("_history") else value for key, value in training.items()}
+
+
+def _some(history: Any) -> Any:
+    if not isinstance(history, list | tuple) or len(history) <= MOST_POINTS:
+        return history
+    last = len(history) - 1
+    return [history[round(place * last / (MOST_POINTS - 1))] for place in range(MOST_POINTS)]
 
 
 def _record(result: RunResult) -> bytes:
@@ -77,12 +100,21 @@ def _by_split(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The plain numbers among some metrics; their names are shared by all runs."""
-    return {
-        sys.intern(key): float(value)
-        for key, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    """The plain numbers among some metrics, those of lm-eval's tasks too; their names are shared by all runs."""
+    plain = {sys.intern(key): float(value) for key, value in values.items() if _is_number(value)}
+    tasks = values.get(HARNESS.rstrip("."))
+    for task, figures in (tasks if isinstance(tasks, dict) else {}).items():
+        metrics = {key: value for key, value in figures.items() if _is_number(value) and key not in _ABOUT_A_TASK}
+        plain |= {
+            sys.intern(f"{HARNESS}{task}.{key}"): float(value)
+            for key, value in metrics.items()
+            if not key.endswith(_STDERR)
+        }
+    return plain
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _judged_on(result: RunResult, config: ExperimentConfig, split: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sft.report.comparison import Comparison
 from sft.report.failures import in_words, log_tail
 from sft.report.notes import notes
-from sft.report.rows import Comparison
+from sft.report.runs import Run
 from sft.report.table import Table, comparison_table, runs_table
 
 MOST_TAILS = 100  # logs whose end is shown; aggregated_results.json holds all
+_BARE_LINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # GitHub makes links of these by themselves
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -21,7 +23,7 @@ def render_markdown(comparison: Comparison) -> str:
     parts = [
         "# Comparison",
         f"{configurations}, {done} of {len(comparison.runs)} experiments done.",
-        _table(comparison_table(comparison)),
+        _table(comparison_table(comparison, intervals=True)),
         _how_to_read(comparison),
     ]
     if comparison.unfinished:
@@ -33,9 +35,15 @@ def render_markdown(comparison: Comparison) -> str:
 def _table(table: Table) -> str:
     lines = ["| " + " | ".join(escape(cell) for cell in table.header) + " |", "|" + " --- |" * len(table.header)]
     for r, row in enumerate(table.rows):
-        cells = [f"**{escape(cell)}**" if (r, c) in table.best else escape(cell) for c, cell in enumerate(row)]
+        cells = [_marked(escape(cell), table, (r, c)) for c, cell in enumerate(row)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _marked(cell: str, table: Table, place: tuple[int, int]) -> str:
+    if place in table.best:
+        return f"**{cell}**"
+    return f"{cell} =" if place in table.tied else cell
 
 
 def _failures(comparison: Comparison) -> str:
@@ -46,12 +54,17 @@ def _failures(comparison: Comparison) -> str:
         if run.error:
             entry += f" {escape(run.error)}"
         if run.folder.log_file.exists():
-            entry += f" · Log: `runs/{run.folder.path.name}/log.txt`"
+            entry += f" · Log: `{_place(comparison, run)}/log.txt`"
             if shown < MOST_TAILS and (tail := log_tail(run.folder)):
                 shown += 1
                 entry += _tail(tail)
         entries.append(entry)
     return "\n".join(entries)
+
+
+def _place(comparison: Comparison, run: Run) -> str:
+    """Where its folder lies, seen from the report; in code, where a backtick would end it."""
+    return run.place(comparison.place).replace("`", "'")
 
 
 def _tail(lines: Sequence[str]) -> str:
@@ -68,13 +81,16 @@ def _tail(lines: Sequence[str]) -> str:
 def _how_to_read(comparison: Comparison) -> str:
     reading = (
         "Each row is one configuration: mean ± standard deviation (n - 1) over its seeds, `n` runs; `labelled` is the "
-        "number of labelled examples that the recipe used in all. A difference smaller than the spread says little."
+        "number of labelled examples that the recipe used in all."
     )
-    return "\n".join([reading, *map(escape, notes(comparison, "In bold: the"))])
+    marks = "\n".join([reading, *map(escape, notes(comparison, "In bold: the", "="))])
+    methods = "\n".join(f"- {escape(sentence)}" for sentence in comparison.significance.methods)
+    return f"{marks}\n\n{methods}" if methods else marks
 
 
 def escape(text: str) -> str:
     """Text that cannot become a table cell's end, a link, an image, HTML or code."""
-    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()  # bold does not end behind a space
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", flat)
+    flat = re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", flat)
+    return _BARE_LINK.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), flat)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sft.config.schema import ExperimentConfig
+
+HARNESS = "lm_eval."  # begins the name of a metric of evaluation.lm_eval: lm_eval.<task>.<metric>
+
 # Shown in tables, in this order, where a run has them; aggregated_results.json holds all.
 HEADLINE_METRICS = {
     "accuracy": "accuracy",
@@ -18,8 +22,11 @@ HEADLINE_METRICS = {
     "chrf": "chrF",
 }
 _TO_HUNDRED = frozenset({"bleu", "chrf", "ter"})
-_HIGHER_IS_BETTER = frozenset({*HEADLINE_METRICS, "rouge1", "rouge2", "balanced_accuracy", "cohen_kappa"}) - {"ece"}
-_LOWER_IS_BETTER = frozenset({"ece", "ter"})
+_LOWER_IS_BETTER = frozenset({"ece", "ter", "brier", "log_loss"})
+_HIGHER_IS_BETTER = frozenset({
+    *HEADLINE_METRICS, "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc", "auroc",
+    "question_accuracy", "balanced_accuracy", "cohen_kappa", "rouge1", "rouge2", "bertscore_f1",
+}) - _LOWER_IS_BETTER  # fmt: skip
 # What every run of a kind of task has; the rest was asked for by evaluation.metrics.
 _ALWAYS_THERE = {
     "classification": {
@@ -34,35 +41,70 @@ _ALWAYS_THERE = {
         "unfinished_answers",
     },
 }  # fmt: skip
+# Metrics of lm-eval's tasks, and those of ours that they are like: in which way is better, and on what scale.
+_LIKE = {
+    "acc": "accuracy", "exact_match": "exact_match", "em": "exact_match", "f1": "token_f1", "mcc": "mcc",
+    "bleu": "bleu", "chrf": "chrf", "ter": "ter", "rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeL",
+    "mc1": "accuracy", "mc2": "accuracy", "brier_score": "brier", "perplexity": "log_loss", "ppl": "log_loss",
+    "word_perplexity": "log_loss", "byte_perplexity": "log_loss", "bits_per_byte": "log_loss",
+}  # fmt: skip
 
 
 def title(metric: str) -> str:
     """A metric as a column's header."""
+    if metric.startswith(HARNESS):
+        return metric.removeprefix(HARNESS).replace(".", " ")
     return HEADLINE_METRICS.get(metric, metric)
 
 
-def is_asked_for(metric: str, task_type: str) -> bool:
-    """Whether a metric is there because `evaluation.metrics` names it."""
-    return metric not in _ALWAYS_THERE[task_type]
+def like(metric: str) -> str:
+    """The metric of ours that one of lm-eval is like, which may have a variant's name behind its own (`acc_norm`)."""
+    if not metric.startswith(HARNESS):
+        return metric
+    parts = metric.rpartition(".")[2].split("_")
+    names = ("_".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((_LIKE[name] for name in names if name in _LIKE), metric)
+
+
+def is_asked_for(metric: str, config: ExperimentConfig) -> bool:
+    """Whether a metric is there because `evaluation.metrics` or `evaluation.lm_eval` names it."""
+    if metric.startswith(HARNESS):
+        return True
+    return bool(config.evaluation.metrics) and metric not in _ALWAYS_THERE[config.dataset.task_type]
 
 
 def has_direction(metric: str) -> bool:
     """Whether it is known which way is better; not so for a metric of the user's own."""
-    return metric in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
+    return like(metric) in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
+
+
+def bounds(metric: str) -> tuple[float, float | None] | None:
+    """The least and the largest value it can have (None: no largest); None for a metric of which nothing is known."""
+    of_harness, metric = metric.startswith(HARNESS), like(metric)
+    if of_harness and metric == "token_f1":
+        return 0.0, None  # some tasks have it on a scale to 100
+    if metric in _TO_HUNDRED:
+        return 0.0, None if metric == "ter" else 100.0
+    if metric in ("mcc", "cohen_kappa"):
+        return -1.0, 1.0
+    if metric in ("log_loss", "brier"):
+        return 0.0, None
+    known = _HIGHER_IS_BETTER | _LOWER_IS_BETTER | frozenset().union(*_ALWAYS_THERE.values())
+    return (0.0, 1.0) if metric in known else None
 
 
 def best_of(metric: str, means: Sequence[float]) -> float | None:
     """The best of some means; None where it is not known which way is better."""
-    if metric in _HIGHER_IS_BETTER:
+    if like(metric) in _HIGHER_IS_BETTER:
         return max(means)
-    return min(means) if metric in _LOWER_IS_BETTER else None
+    return min(means) if like(metric) in _LOWER_IS_BETTER else None
 
 
 def number(value: float | None, metric: str = "") -> str:
     """Three decimals without the leading zero; one decimal for the metrics on a scale to 100."""
     if value is None:
         return "-"
-    if metric in _TO_HUNDRED:
+    if like(metric) in _TO_HUNDRED:
         text = f"{value:.1f}"
         return "0.0" if text == "-0.0" else text
     text = f"{value:.3f}"

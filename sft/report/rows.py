@@ -1,174 +1,111 @@
 """From runs to rows: runs that differ only by seed are one row, with mean and standard deviation; and which is best.
 
-Knows nothing of files, Markdown or terminals.
+Knows nothing of files, Markdown or terminals. What needs the judged rows themselves (intervals, tests) is made of the
+comparison afterwards, by `sft.report.build`: this part imports nothing heavy.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
 
 from sft.config.varying import Setting, varying_settings
-from sft.errors import UserError, did_you_mean
-from sft.report.earlier import Earlier, earlier_runs
+from sft.errors import UserError
+from sft.log import get_logger
+from sft.report.choices import Choices, baselines, chosen, grouped, leading
+from sft.report.comparison import Comparison, Row
+from sft.report.earlier import earlier_runs
 from sft.report.metrics import HEADLINE_METRICS, best_of, is_asked_for
 from sft.report.runs import Run, all_runs, planned_runs
 from sft.results.store import ResultStore
 
+log = get_logger(__name__)
 
-class Estimate(NamedTuple):
-    """A metric over the seeds of a row: mean, standard deviation (n - 1; None for one run), number of runs."""
-
-    mean: float
-    std: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """The runs of one configuration."""
-
-    runs: tuple[Run, ...]
-    name: str
-    labelled: tuple[int, ...] = ()
-
-    @property
-    def finished(self) -> int:
-        """How many of its runs have a result."""
-        return sum(run.result is not None for run in self.runs)
-
-    def metrics(self, split: str = "test") -> tuple[str, ...]:
-        """The metrics that some of its runs have on a split."""
-        return tuple(dict.fromkeys(key for run in self.runs for key in run.metrics(split)))
-
-    def estimate(self, metric: str, split: str = "test") -> Estimate | None:
-        """A metric over those of its runs that have it; None where none has."""
-        found = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
-        return _estimate(found) if found else None
-
-    def judged_rows(self, split: str = "test") -> frozenset[str]:
-        """What its runs were judged on: one text per distinct set of rows."""
-        return frozenset(rows for run in self.runs if (rows := run.judged_rows(split)) is not None)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything a report shows.
-
-    Args:
-        runs: every experiment of the plan (or of the folder), in order.
-        rows: one per configuration, in the same order.
-        settings: what varies between rows; each setting's values stand in the order of `rows`.
-        metrics: keys of the metrics shown, in order.
-        best: metric -> indices of the rows that are best, several where they are equal.
-        chosen_on: the split on which the best rows were chosen.
-        comparable: whether all rows that were judged were judged on the same data.
-        baseline: index of the row that others are compared with.
-        earlier: finished runs of earlier content of the user's files, which are not in the plan.
-    """
-
-    runs: tuple[Run, ...]
-    rows: tuple[Row, ...]
-    settings: tuple[Setting, ...]
-    metrics: tuple[str, ...]
-    best: Mapping[str, tuple[int, ...]]
-    chosen_on: str
-    comparable: bool
-    baseline: int | None = None
-    earlier: tuple[Earlier, ...] = ()
-
-    @property
-    def unfinished(self) -> tuple[Run, ...]:
-        """The runs without a result."""
-        return tuple(run for run in self.runs if run.result is None)
-
-    @property
-    def partial(self) -> bool:
-        """Whether a row lacks some of its runs, and so was not considered as best."""
-        return any(0 < row.finished < len(row.runs) for row in self.rows)
+_DEFAULT = Choices()
 
 
 def compare(
-    store: ResultStore, everything: bool = False, baseline: str | None = None, calibration: str | None = None
+    store: ResultStore, choices: Choices = _DEFAULT, others: Sequence[ResultStore] = (), place: Path | None = None
 ) -> Comparison:
-    """Lay out the runs of the last grid; with `everything`, or without a plan, all runs of the folder.
+    """Lay out the runs of the last grid; when everything is asked for, or without a plan, all runs of the folder.
 
     Args:
         store: the results folder.
-        everything: all runs that are there.
-        baseline: name of the row that others are compared with.
-        calibration: name of the one under which all runs are shown, made from their stored scores; None: as they ran.
+        choices: what is asked for.
+        others: further results folders; an experiment that several have is shown once, finished if one has finished it.
+        place: where the report's files will lie; None: in the results folder.
 
     Raises:
-        UserError: no row has the name of the baseline, the plan cannot be read, there is nothing to report, or nothing
-            to calibrate.
+        UserError: a choice that fits nothing, a plan that cannot be read, nothing to report, or nothing to calibrate.
     """
-    planned = None if everything else planned_runs(store)
-    runs = all_runs(store) if planned is None else planned
-    if not runs:
-        raise UserError(f"{store.root}: no runs to report; run-experiments writes them")
-    if calibration is not None:
+    planned = [None if choices.everything else planned_runs(one) for one in (store, *others)]
+    found = [all_runs(one) if runs is None else runs for one, runs in zip((store, *others), planned, strict=True)]
+    for one, here in zip((store, *others), found, strict=True):
+        if not here:
+            raise UserError(f"{one.root}: no runs to report; run-experiments writes them")
+    runs = chosen(found[0] if not others else _once(found), choices.where)
+    if choices.calibration is not None:
         from sft.report.calibrated import calibrated_runs
 
-        runs = calibrated_runs(runs, calibration)
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.recipe_id, []).append(run)
-    rows = tuple(_row(group) for group in groups.values())
-    metrics = _shown_metrics(rows)
+        runs = calibrated_runs(runs, choices.calibration)
+    rows, settings = _rows(runs, choices.group_by)
+    metrics = leading(_shown_metrics(rows), rows, choices.metric)
     judged = [row for row in rows if row.metrics()]
     chosen_on = "validation" if judged and all(row.metrics("validation") for row in judged) else "test"
     comparable = _same_rows(judged, chosen_on)
     return Comparison(
         runs=tuple(runs),
         rows=rows,
-        settings=tuple(varying_settings([row.runs[0].config for row in rows])),
+        settings=settings,
         metrics=metrics,
         best={key: best for key in metrics if comparable and (best := _best(rows, key, chosen_on))},
         chosen_on=chosen_on,
         comparable=comparable,
-        baseline=None if baseline is None else _named(rows, baseline),
-        earlier=() if planned is None else earlier_runs(store, runs),
+        baselines=(None,) * len(rows) if choices.group_by else baselines(rows, choices.baseline),
+        baseline_named=choices.baseline is not None,
+        earlier=() if planned[0] is None or choices.where else earlier_runs(store, runs),
+        grouped=choices.group_by,
+        calibration=choices.calibration,
+        place=place or store.root,
     )
 
 
-def _named(rows: Sequence[Row], name: str) -> int:
-    names = [row.name for row in rows]
-    if name not in names:
-        raise UserError(f'--baseline: no row is named "{name}"{did_you_mean(name, names)} (rows: {", ".join(names)})')
-    return names.index(name)
+def _once(found: Sequence[Sequence[Run]]) -> list[Run]:
+    """The runs of several folders, each id once."""
+    runs: dict[str, Run] = {}
+    for run in (run for here in found for run in here):
+        if run.id not in runs or (runs[run.id].result is None and run.result is not None):
+            runs[run.id] = run
+    if (twice := sum(map(len, found)) - len(runs)) > 0:
+        log.info("%d runs lie in more than one of the folders and are shown once", twice)
+    return list(runs.values())
+
+
+def _rows(runs: Sequence[Run], group_by: Sequence[str]) -> tuple[tuple[Row, ...], tuple[Setting, ...]]:
+    """The rows, and what varies between them."""
+    if group_by:
+        groups, settings = grouped(runs, group_by)
+        names = [" ".join(f"{one.name}={one.values[place]}" for one in settings) for place in range(len(groups))]
+        return tuple(_row(group, name) for group, name in zip(groups, names, strict=True)), settings
+    recipes: dict[str, list[Run]] = {}
+    for run in runs:
+        recipes.setdefault(run.recipe_id, []).append(run)
+    rows = tuple(_row(group, group[0].name.removesuffix(f" seed={group[0].seed}")) for group in recipes.values())
+    return rows, tuple(varying_settings([row.runs[0].config for row in rows]))
 
 
 def _shown_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
     """The leading metrics that some row has, then those that a config asked for."""
     found = {key for row in rows for run in row.runs for key in run.metrics()}
-    leading = [key for key in HEADLINE_METRICS if key in found]
-    asked = [
-        key
-        for row in rows
-        if row.runs[0].config.evaluation.metrics
-        for key in row.metrics()
-        if is_asked_for(key, row.runs[0].config.dataset.task_type)
-    ]
-    return tuple(dict.fromkeys([*leading, *asked]))
+    headline = [key for key in HEADLINE_METRICS if key in found]
+    asked = [key for row in rows for key in row.metrics() if is_asked_for(key, row.runs[0].config)]
+    return tuple(dict.fromkeys([*headline, *asked]))
 
 
-def _row(runs: Sequence[Run]) -> Row:
-    name = runs[0].name.removesuffix(f" seed={runs[0].seed}")
-    return Row(
-        runs=tuple(runs),
-        name=name,
-        labelled=tuple(run.result.labelled_examples for run in runs if run.result is not None),
-    )
-
-
-def _estimate(values: Sequence[float]) -> Estimate:
-    """Mean and sample standard deviation."""
-    spread = statistics.stdev(values) if len(values) > 1 else None
-    return Estimate(statistics.fmean(values), spread, len(values))
+def _row(runs: Sequence[Run], name: str) -> Row:
+    labelled = tuple(run.result.labelled_examples for run in runs if run.result is not None)
+    return Row(runs=tuple(runs), name=name, labelled=labelled)
 
 
 def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
@@ -176,11 +113,10 @@ def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
 
     Only whole rows compete: all their runs have the metric.
     """
-    estimates = [row.estimate(metric, chosen_on) for row in rows]
     whole = {
         index: found.mean
-        for index, (row, found) in enumerate(zip(rows, estimates, strict=True))
-        if found is not None and found.n == len(row.runs)
+        for index, row in enumerate(rows)
+        if (found := row.estimate(metric, chosen_on)) is not None and row.is_whole(metric, chosen_on)
     }
     best = best_of(metric, tuple(whole.values())) if len(whole) > 1 else None
     if best is None:

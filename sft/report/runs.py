@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -52,6 +54,10 @@ class Run:
     def metrics(self, split: str = "test") -> Mapping[str, float]:
         """The plain numbers of its result."""
         return _NOTHING if self.result is None else self.result.metrics.get(split, _NOTHING)
+
+    def place(self, seen_from: Path) -> str:
+        """Where its folder lies, as a relative path with `/`: `runs/<name>` from the results folder."""
+        return Path(os.path.relpath(self.folder.path, seen_from)).as_posix()
 
     def judged_rows(self, split: str = "test") -> str | None:
         """What it was judged on, as text that is equal for the same rows; None without a result."""
@@ -127,6 +133,11 @@ def all_runs(store: ResultStore) -> list[Run]:
     configs = _Configs()
     found = [_of_folder(store, folder, configs) for folder in store.folders()]
     return [run for run in found if run is not None]
+
+
+def run_of(store: ResultStore, folder: RunFolder) -> Run | None:
+    """The run of one folder, finished or not; None, told in the log, where it says too little."""
+    return _of_folder(store, folder, _Configs())
 
 
 def _standing(store: ResultStore, folder: RunFolder) -> _Standing:

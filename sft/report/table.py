@@ -1,21 +1,31 @@
-"""The comparison as a table of cells, the same for the terminal and for Markdown."""
+"""The comparison as a table of cells, the same for the terminal, Markdown and LaTeX."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from sft.report.comparison import Comparison, Estimate, Row
 from sft.report.failures import in_words
+from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
-from sft.report.rows import Comparison, Estimate, Row
 from sft.report.runs import Run
+
+BASELINE = "baseline"
 
 
 class Table(NamedTuple):
-    """Header and rows of plain text; `best` are the (row, column) cells that hold a best value."""
+    """Header and rows of plain text.
+
+    Args:
+        header, rows: the cells.
+        best: the (row, column) of cells that hold a best value.
+        tied: of those that cannot be told apart from it.
+    """
 
     header: list[str]
     rows: list[list[str]]
     best: set[tuple[int, int]]
+    tied: set[tuple[int, int]]
 
 
 class _Column(NamedTuple):
@@ -26,31 +36,39 @@ class _Column(NamedTuple):
     header: str
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """One row per configuration: what varies, labelled examples, metrics, number of finished runs.
+def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
+    """One row per configuration: what varies, labelled examples, metrics, and the number of finished runs.
 
-    Where the best is chosen on the validation split, a column holds the leading metric on it. With a baseline, a column
-    holds the difference of the leading metric to that row's.
+    Where the best is chosen on the validation split, a column holds the leading metric on it. Where rows are compared
+    with a baseline, columns hold the difference of the leading metric to that row's, and its p value (Holm) once tests
+    were made.
+
+    Args:
+        comparison: of the runs.
+        intervals: whether a column holds the leading metric's 95 % interval.
     """
     shown = list(comparison.settings)
     columns = _columns(comparison)
-    leading = comparison.metrics[0] if comparison.metrics and comparison.baseline is not None else None
+    after = [column.header for column in columns]
+    place = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
+    if intervals := intervals and _has_intervals(comparison):
+        after.insert(place, "95 % interval")
     header = [setting.name for setting in shown] or ["experiment"]
-    header += ["labelled", *(column.header for column in columns)]
-    header += [f"Δ {title(leading)}", "n"] if leading else ["n"]
-    rows, best = [], set()
+    header += ["labelled", *after, *_contrast_header(comparison), "n"]
+    rows, best, tied = [], set(), set()
     for index, row in enumerate(comparison.rows):
         cells = [setting.values[index] or "none" for setting in shown] or [row.name]
         cells.append(_labelled(row))
-        for column in columns:
+        for number_, column in enumerate(columns):
             if index in comparison.best.get(column.metric, ()):
                 best.add((index, len(cells)))
+            elif column.split == "test" and comparison.judgement(index, column.metric).tied_with_best:
+                tied.add((index, len(cells)))
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
-        if leading:
-            cells.append(_difference(comparison, row, leading))
-        cells.append(_finished(row))
-        rows.append(cells)
-    return Table(header, rows, best)
+            if intervals and number_ == place - 1:
+                cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
+        rows.append([*cells, *_contrast(comparison, index), _finished(row)])
+    return Table(header, rows, best, tied)
 
 
 def _columns(comparison: Comparison) -> list[_Column]:
@@ -59,6 +77,11 @@ def _columns(comparison: Comparison) -> list[_Column]:
         leading = columns[0]
         columns.insert(0, _Column(leading.metric, "validation", f"{leading.header} (validation)"))
     return columns
+
+
+def _has_intervals(comparison: Comparison) -> bool:
+    leading = comparison.metrics[0] if comparison.metrics else ""
+    return any(comparison.judgement(index, leading).interval for index in range(len(comparison.rows)))
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -78,7 +101,7 @@ def runs_table(comparison: Comparison) -> Table:
         cells += [number(metrics.get(key), key) for key in comparison.metrics]
         cells += [_seconds(run), run.folder.path.name]
         rows.append(cells)
-    return Table(header, rows, set())
+    return Table(header, rows, set(), set())
 
 
 def estimate(value: Estimate | None, metric: str = "") -> str:
@@ -89,9 +112,43 @@ def estimate(value: Estimate | None, metric: str = "") -> str:
     return mean if value.std is None else f"{mean} ± {number(value.std, metric)}"
 
 
-def _difference(comparison: Comparison, row: Row, metric: str) -> str:
-    """The mean's difference to the baseline's, with its sign; none between rows judged on different data."""
-    baseline = comparison.rows[comparison.baseline or 0]
+def interval(value: Interval | None, metric: str = "") -> str:
+    """`.641 to .669`."""
+    return "-" if value is None else f"{number(value.low, metric)} to {number(value.high, metric)}"
+
+
+def p_value(value: float) -> str:
+    """`.034`, `<.001`."""
+    return "<.001" if value < 0.0005 else number(value)
+
+
+def _contrast_header(comparison: Comparison) -> list[str]:
+    if not comparison.metrics or not any(map(comparison.is_baseline, range(len(comparison.rows)))):
+        return []
+    leading = comparison.metrics[0]
+    tested = any(comparison.judgement(index, leading).contrast for index in range(len(comparison.rows)))
+    if not tested and not comparison.baseline_named:
+        return []
+    return [f"Δ {title(leading)}", *(["p"] if tested else [])]
+
+
+def _contrast(comparison: Comparison, index: int) -> list[str]:
+    """The mean's difference to the baseline's, with its sign, and p; none between rows judged on different data."""
+    header = _contrast_header(comparison)
+    if not header:
+        return []
+    leading = comparison.metrics[0]
+    found = comparison.judgement(index, leading).contrast
+    if found is not None:
+        return [signed(found.difference, leading), p_value(found.p_holm)]
+    return [_difference(comparison, index, leading), "-"][: len(header)]
+
+
+def _difference(comparison: Comparison, index: int, metric: str) -> str:
+    found = comparison.baseline_of(index)
+    if found is None:
+        return BASELINE if comparison.is_baseline(index) else "-"
+    baseline, row = comparison.rows[found], comparison.rows[index]
     base, mine = baseline.estimate(metric), row.estimate(metric)
     if base is None or mine is None or len(baseline.judged_rows() | row.judged_rows()) > 1:
         return "-"

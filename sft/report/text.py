@@ -1,11 +1,11 @@
-"""The comparison on a terminal: aligned plain text, `*` at the best values."""
+"""The comparison on a terminal: aligned plain text, `*` at the best values, `=` at those on a par with them."""
 
 from __future__ import annotations
 
 from sft.log import plain
+from sft.report.comparison import Comparison
 from sft.report.failures import in_words
 from sft.report.notes import notes, some
-from sft.report.rows import Comparison
 from sft.report.runs import Run
 from sft.report.table import Table, comparison_table
 
@@ -14,7 +14,7 @@ MOST_FAILURES = 20  # that are told one by one
 
 def render_text(comparison: Comparison) -> str:
     """The table, how the best was chosen, and the runs that have no result."""
-    parts = ["\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*")])]
+    parts = ["\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*", "=")])]
     failed = [run for run in comparison.unfinished if run.state != "missing"]
     lines = [_failure(run) for run in failed[:MOST_FAILURES]]
     if (more := len(failed) - MOST_FAILURES) > 0:
@@ -33,9 +33,12 @@ def _failure(run: Run) -> str:
 
 
 def _aligned(table: Table) -> list[str]:
-    cells = [table.header] + [
-        [f"{plain(cell)} *" if (r, c) in table.best else plain(cell) for c, cell in enumerate(row)]
-        for r, row in enumerate(table.rows)
+    cells = [list(map(plain, table.header))] + [
+        [plain(cell) + _mark(table, r, c) for c, cell in enumerate(row)] for r, row in enumerate(table.rows)
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _mark(table: Table, row: int, column: int) -> str:
+    return " *" if (row, column) in table.best else " =" if (row, column) in table.tied else ""

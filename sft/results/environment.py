@@ -18,7 +18,7 @@ from typing import Any
 _PACKAGES = (
     "sft", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors", "numpy",
     "scikit-learn", "bitsandbytes", "gptqmodel", "optimum", "torchao", "compressed-tensors",
-    "sacrebleu", "rouge-score", "umap-learn",
+    "sacrebleu", "rouge-score", "umap-learn", "lm-eval",
 )  # fmt: skip
 
 

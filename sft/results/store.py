@@ -1,7 +1,7 @@
 """Run folders: where each file of a run lies, written atomically, read with suspicion.
 
     RESULTS/runs/<slug>-<id>/  config.json  state.json  result.json  predictions.tsv  label_scores.safetensors
-                               shots.json  log.txt  (adapter/)
+                               shots.json  prompts.json  log.txt  (adapter/)
     RESULTS/quarantine/        results that turned out to be cut off, changed, or of another run
 
 A run is done when its `result.json` is valid and speaks of its own id. One that cannot be read at the moment, or that
@@ -102,32 +102,41 @@ class RunFolder:
         """Keep which rows were trained on and shown."""
         write_json(self.path / "shots.json", dict(shots))
 
+    def write_prompts(self, prompts: Sequence[Mapping[str, Any]]) -> None:
+        """Keep some prompts to be looked at."""
+        write_json(self.path / "prompts.json", [dict(one) for one in prompts])
+
     def write_scores(self, tensors: Mapping[str, np.ndarray], split: str = "test") -> None:
         """Keep the label scores: `label_scores.safetensors` of the test split, `label_scores.<split>…` of others."""
         from safetensors.numpy import save
 
         write_atomic(self.path / _of_split("label_scores.safetensors", split), save(dict(tensors)))
 
-    def read_scores(self, split: str = "test") -> dict[str, np.ndarray]:
-        """The label scores of a split, by name.
+    def read_scores(self, split: str = "test", names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The label scores of a split, by name; only those of `names`, where it is given and they are there.
 
         Raises:
             UserError: there are none, or they cannot be read.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
         file = self.path / _of_split("label_scores.safetensors", split)
         try:
-            return dict(load_file(file))
+            with safe_open(file, framework="numpy") as scores:
+                there = scores.keys()
+                return {name: scores.get_tensor(name) for name in there if names is None or name in names}
         except FileNotFoundError:
             raise UserError(f"{file.name} is missing") from None
         except (OSError, SafetensorError) as error:
             raise UserError(f"{file.name} cannot be read: {error}") from None
 
+    def predictions_file(self, split: str = "test") -> Path:
+        """The predictions: `predictions.tsv` of the test split, `predictions.<split>.tsv` of others."""
+        return self.path / _of_split("predictions.tsv", split)
+
     def write_predictions(self, columns: Mapping[str, Sequence[Any]], split: str = "test") -> None:
-        """Keep the predictions: `predictions.tsv` of the test split, `predictions.<split>.tsv` of others."""
-        write_atomic(self.path / _of_split("predictions.tsv", split), to_tsv(columns))
+        """Keep the predictions of a split."""
+        write_atomic(self.predictions_file(split), to_tsv(columns))
 
     def write_result(self, result: RunResult) -> None:
         """Written once, last: from now on the run is done."""

@@ -15,6 +15,8 @@ booleans are never touched.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -24,7 +26,8 @@ from sft.secrets.names import Place, place_of, sure_place_of, surely_names_secre
 from sft.secrets.urls import PLACEHOLDER, is_url
 
 __all__ = [
-    "PLACEHOLDER", "VARIABLE", "join_secrets", "masked", "redact_text", "redacted", "remember", "split_secrets",
+    "PLACEHOLDER", "VARIABLE", "hand_on", "join_secrets", "masked", "redact_text", "redacted", "remember",
+    "split_secrets", "take_over",
 ]  # fmt: skip
 
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -67,6 +70,18 @@ def masked(value: Any) -> Any:
 def remember(value: Any) -> None:
     """Meet the secrets of a JSON value, so that every later text is free of them."""
     _Walk(_look_at, place_of, with_keys=False).of(value)
+
+
+def hand_on() -> dict[str, str]:
+    """What the environment of a child holds, that is to know the secrets met here; nothing where none were."""
+    forms = known.forms()
+    return {VARIABLE: json.dumps(forms)} if forms else {}
+
+
+def take_over() -> None:
+    """Meet the secrets that a parent hands on."""
+    for form in json.loads(os.environ.pop(VARIABLE, "[]")):
+        known.add(form)
 
 
 def split_secrets(config: Any) -> tuple[Any, dict[str, Any]]:

@@ -44,6 +44,10 @@ class Known:
         if not (len(secret.strip()) < LONGEST_WORD and secret.strip().isalpha()):
             self.add(secret)
 
+    def forms(self) -> list[str]:
+        """All spellings of what was met."""
+        return sorted(self._forms)
+
     def clear(self) -> None:
         """Forget them all."""
         self._forms.clear()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sft.calibration.kinds import KINDS
@@ -11,7 +11,7 @@ from sft.calibration.stored import SplitScores
 from sft.dataset.task import LabelledRows
 from sft.evaluation.classification import classification_metrics
 from sft.evaluation.further import further_metrics
-from sft.evaluation.generation import generation_metrics
+from sft.evaluation.generation import RowMetrics, Segment, generation_metrics, row_metrics
 from sft.evaluation.multilabel import membership, multilabel_metrics
 from sft.inference.answer import LabelAnswers, TextAnswers, best_labels, complete, decide, decide_sets
 from sft.inference.batching import Halved
@@ -40,6 +40,7 @@ class Judged:
         metrics: by name.
         texts: log-probabilities of the answers (generation), else None.
         lesson: the labelled rows that the calibration learned from.
+        by_row: the metrics that are means over rows, for each row (generation).
     """
 
     rows: LabelledRows
@@ -49,6 +50,7 @@ class Judged:
     metrics: Mapping[str, Any]
     texts: TextAnswers | None = None
     lesson: Lesson = NO_LESSON
+    by_row: RowMetrics = field(default_factory=dict)
 
 
 def judge(setup: Setup, model: Any, role: str, progress: Progress, lesson: Lesson = NO_LESSON) -> Judged:
@@ -60,8 +62,10 @@ def judge(setup: Setup, model: Any, role: str, progress: Progress, lesson: Lesso
         with setup.clock("answer"):
             texts = write(setup, model, prompts, progress)
         with setup.clock("metrics"):
-            metrics = _text_metrics(setup, rows.answers, texts)
-        return Judged(rows, prompts, texts.predictions, None, metrics, texts)
+            segment = _segmenter(setup)
+            by_row = row_metrics(rows.answers, texts.predictions, segment=segment)
+            metrics = _text_metrics(setup, rows.answers, texts, segment, by_row)
+        return Judged(rows, prompts, texts.predictions, None, metrics, texts, by_row=by_row)
     with setup.clock("prompts"):
         asked = ask(setup, role, prompts, lesson)
     with setup.clock("answer"):
@@ -117,8 +121,10 @@ def _seed_sampling(setup: Setup) -> None:
     set_seed(setup.experiment.seed)
 
 
-def _text_metrics(setup: Setup, references: Sequence[str], texts: TextAnswers) -> dict[str, Any]:
-    metrics: dict[str, Any] = generation_metrics(references, texts.predictions, segment=_segmenter(setup))
+def _text_metrics(
+    setup: Setup, references: Sequence[str], texts: TextAnswers, segment: Segment | None, by_row: RowMetrics
+) -> dict[str, Any]:
+    metrics: dict[str, Any] = generation_metrics(references, texts.predictions, segment=segment, rows=by_row)
     metrics |= further_metrics(setup.config.evaluation.metrics, references, texts.predictions, metrics)
     return metrics if texts.cut_short is None else {**metrics, "unfinished_answers": texts.cut_short}
 
@@ -168,7 +174,7 @@ def _accuracy_by_scoring(setup: Setup, references: Sequence[str], scored: SplitS
     return accuracies
 
 
-def _segmenter(setup: Setup) -> Callable[[str], list[str]] | None:
+def _segmenter(setup: Setup) -> Segment | None:
     """Word segmentation for BLEU and ROUGE by `evaluation.tokenizer_name`, for languages without spaces."""
     name = setup.config.evaluation.tokenizer_name
     if name is None:

@@ -11,7 +11,9 @@ from typing import Any
 from sft.config.experiment import Experiment
 from sft.dataset.task import LabelledRows, fingerprint, train_key
 from sft.inference.answer import LabelAnswers, TextAnswers
+from sft.log import get_logger
 from sft.prompting.render import Prompt
+from sft.prompting.view import ShownRow, kept_row
 from sft.results.environment import environment, resources
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted
@@ -19,6 +21,8 @@ from sft.steps.calibrate import NO_LESSON, Lesson
 from sft.steps.judge import Judged
 from sft.steps.provenance import count_rows, rows_by_key
 from sft.steps.setup import Setup
+
+log = get_logger(__name__)
 
 
 def recorded_config(experiment: Experiment) -> dict[str, Any]:
@@ -28,8 +32,9 @@ def recorded_config(experiment: Experiment) -> dict[str, Any]:
 
 
 def prediction_columns(setup: Setup, judged: Judged) -> dict[str, Sequence[Any]]:
-    """All columns of the split, `predictions`, and what is behind them: see `answer_columns`."""
+    """All columns of the split, `predictions`, what is behind them (see `answer_columns`), and each row's metrics."""
     ours = answer_columns(setup, judged.predictions, judged.labels, judged.texts)
+    ours |= {name: list(map(_six_digits, values)) for name, values in judged.by_row.items()}
     return {**data_columns(judged.rows, ours), **ours}
 
 
@@ -73,11 +78,35 @@ def shots_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -
     }
 
 
-def build_result(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> RunResult:
-    """The whole result of a run."""
+def prompts_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> list[dict[str, Any]]:
+    """The first prompt that was trained on, and the first of the test split, each in pieces: to be looked at.
+
+    A bug in this costs no run what it has computed: it is told, and nothing is shown.
+    """
+    try:
+        shown = [("train", row) for row in _first_trained(adapted)]
+        if "test" in judged:
+            shown += [("test", row) for row in setup.plan.look_at("test", judged["test"].prompts, 1)]
+        return [kept_row(role, row, setup.tokenizer) for role, row in shown]
+    except Exception as error:
+        log.warning("No prompts are kept to be looked at: %s: %s", type(error).__name__, error)
+        return []
+
+
+def _first_trained(adapted: Adapted) -> list[ShownRow]:
+    trained = adapted.prompts
+    return [ShownRow(row, prompt, {}) for row, prompt in zip(trained.rows[:1], trained.prompts[:1], strict=True)]
+
+
+def build_result(
+    setup: Setup, adapted: Adapted, judged: Mapping[str, Judged], asked: Mapping[str, Any] | None = None
+) -> RunResult:
+    """The whole result of a run; `asked`: what the tasks of lm-eval gave, where there are some."""
     experiment = setup.experiment
     results: dict[str, Any] = dict(judged["test"].metrics) if "test" in judged else {}
     results |= {role: dict(one.metrics) for role, one in judged.items() if role != "test"}
+    if asked is not None:
+        results["lm_eval"] = dict(asked)
     return RunResult(
         name=experiment.name,
         id=experiment.id,

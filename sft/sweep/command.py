@@ -10,9 +10,6 @@ from rich.console import Console
 from sft.config.experiment import Experiment
 from sft.report.failures import in_words
 from sft.report.notes import some
-from sft.report.rows import compare
-from sft.report.text import render_text
-from sft.report.write import write_report
 from sft.results.store import QUARANTINE, RUNS, ResultStore
 from sft.sweep.describe import counted, describe, describe_duplicates
 from sft.sweep.display import Display
@@ -20,6 +17,7 @@ from sft.sweep.jobs import Plan, write_plan
 from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.progress import duration
+from sft.sweep.reporting import report_of
 from sft.sweep.run import Sweep
 
 _STOPPED = {
@@ -59,24 +57,15 @@ def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepO
             return outcome.exit_code
         summary = _summary(plan, outcome)
     damaged = sorted(_quarantined(store) - damaged_before)
-    _report(console, store, summary, damaged, _advice(outcome))
-    return outcome.exit_code
-
-
-def _report(console: Console, store: ResultStore, summary: str, damaged: Sequence[str], advice: Sequence[str]) -> None:
-    """Say all that there is to say, and write the report's files before the advice: even the disk may be full."""
-    comparison = compare(store)
-    _say(console, f"{summary}\n\n{render_text(comparison)}\n")
+    _say(console, f"{summary}\n")
+    reported = report_of(store, lambda line: _say(console, line))
     if damaged:
-        results = "1 damaged result" if len(damaged) == 1 else f"{len(damaged)} damaged results"
-        _say(console, f"{results} moved to {store.root / QUARANTINE}, and run again: {some(damaged)}")
+        what = f"{counted(len(damaged), 'damaged result')} moved to {store.root / QUARANTINE}"
+        _say(console, f"{what}, and run again: {some(damaged)}")
     _say(console, f"Runs, with their logs: {store.root / RUNS}")
-    try:
-        files = write_report(store, comparison)
-        _say(console, f"Report: {files.markdown}\n{files.json}")
-    finally:
-        for line in advice:
-            _say(console, line)
+    for line in _advice(outcome):
+        _say(console, line)
+    return outcome.exit_code or reported
 
 
 def _quarantined(store: ResultStore) -> set[str]:

@@ -67,6 +67,7 @@ def test_a_wrong_value_is_told_with_what_is_possible(data: dict[str, Any], path:
     [
         ("dataset", "labels", ["a", 1], "dataset.labels[1]"),
         ("prompting", "verbalizers", {"a": "b", "c": 3}, "prompting.verbalizers.c"),
+        ("prompting", "verbalizers", {"[c": 3}, "prompting.verbalizers.[c"),
         ("prompting", "input_columns", ["a", None], "prompting.input_columns[1]"),
         ("evaluation", "metrics", [1], "evaluation.metrics[0]"),
     ],
@@ -93,7 +94,7 @@ def test_an_inner_key_is_named(data: dict[str, Any], section: str, key: str, val
         ("shots", "unknown key; it belongs in dataset"),
         ("inference.calibration_fn", "unknown key; it belongs in inference.calibration_args"),
         ("model.verbalisers", 'unknown key; did you mean "verbalizers" in prompting?'),
-        ("evaluation.zzz", "unknown key (known: ece_bins, ece_norm, metrics, tokenizer_name)"),
+        ("evaluation.zzz", "unknown key (known: ece_bins, ece_norm, lm_eval, metrics, tokenizer_name)"),
     ],
 )
 def test_an_unknown_key_is_led_to_its_place(data: dict[str, Any], path: str, what: str) -> None:

@@ -8,7 +8,16 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from sft.evaluation.generation import bleu, chrf, exact_match, generation_metrics, rouge, ter, token_f1
+from sft.evaluation.generation import (
+    bleu,
+    chrf,
+    exact_match,
+    generation_metrics,
+    rouge,
+    row_metrics,
+    ter,
+    token_f1,
+)
 
 REFERENCES = [
     "The cat sat on the mat, quietly.",
@@ -28,6 +37,15 @@ def test_all_keys_and_no_others() -> None:
     found = generation_metrics(REFERENCES, PREDICTIONS)
     assert list(found) == ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf"]
     assert all(isinstance(value, float) for value in found.values())
+
+
+def test_values_of_rows_have_the_metrics_as_their_means() -> None:
+    each = row_metrics(REFERENCES, PREDICTIONS)
+    found = generation_metrics(REFERENCES, PREDICTIONS)
+    assert list(each) == ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL"]
+    assert {name: sum(values) / 4 for name, values in each.items()} == {name: found[name] for name in each}
+    assert each["exact_match"] == [0, 0, 0, 1]
+    assert generation_metrics(REFERENCES, PREDICTIONS, rows=each) == found
 
 
 def test_sacrebleu_and_rouge_score_are_what_is_shown() -> None:

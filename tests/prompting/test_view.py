@@ -9,7 +9,7 @@ import pytest
 
 from sft.config.prompting import PromptingConfig
 from sft.prompting.render import Example, Prompt, Renderer, Span
-from sft.prompting.view import ShownRow, coloured, json_lines
+from sft.prompting.view import LONGEST_KEPT, Piece, ShownRow, coloured, json_lines, kept_row, without_middle
 
 WORDS = ("<s>", "<unk>", "▁not", "▁so", "▁good", "▁bad", "s", "▁")
 
@@ -88,3 +88,37 @@ def test_a_json_line_has_the_row_and_the_ids(tokenizer: Any) -> None:
         "row": 3, "text": "an ü", "prompt_ids": [1, 2], "completion_ids": [4], "labels": {"a": [4, 5]},
     }  # fmt: skip
     assert "ü" in line
+
+
+def test_a_kept_prompt_has_the_pieces_of_the_coloured_one(tokenizer: Any) -> None:
+    config = PromptingConfig(instruction="Räte:", input_columns=["text"], output_column="label")
+    examples = [Example({"text": "größer"}, "gut")]
+    prompt = Renderer(tokenizer, config).render({"text": "日本\x1b"}, examples, "schön")
+    kept = kept_row("train", ShownRow(7, prompt, {}), tokenizer)
+    assert "".join(piece["text"] for piece in kept["pieces"]) == prompt.text
+    by_kind = {piece["kind"]: piece["text"] for piece in kept["pieces"]}
+    assert (by_kind["instruction"], by_kind["example_input"], by_kind["example_answer"]) == ("Räte:", "größer", "gut")
+    assert (by_kind["input"], by_kind["completion"]) == ("日本\x1b", "schön<|im_end|>")
+    assert [piece["kind"] for piece in kept["pieces"] if piece["trained"]] == ["completion"]
+    assert (kept["role"], kept["row"], kept["prompt_tokens"]) == ("train", 7, len(prompt.ids))
+    assert kept["answer_tokens"] == len(prompt.completion_ids) > 0
+    judged = kept_row("test", ShownRow(7, prompt, {}), tokenizer)
+    assert not any(piece["trained"] for piece in judged["pieces"])
+
+
+def test_a_secret_is_taken_out_before_the_middle_is(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "hf_" + "Qz7" * 12
+    monkeypatch.setenv("HF_TOKEN", secret)
+    text = "a" * (LONGEST_KEPT // 2 - 10) + secret + "b" * LONGEST_KEPT
+    prompt = Prompt(tokenizer.encode(text, add_special_tokens=False), [], (), text)
+    kept = kept_row("test", ShownRow(0, prompt, {}), tokenizer)
+    said = "".join(piece["text"] for piece in kept["pieces"])
+    assert secret[:9] not in said and "characters left out here" in said
+    assert len(said) < LONGEST_KEPT + 60
+
+
+def test_the_middle_is_left_out_and_the_ends_stay_whole() -> None:
+    pieces = [Piece("0123", "template"), Piece("4567", "input"), Piece("89", "completion")]
+    assert without_middle(pieces, 10) == pieces
+    missing = Piece("\n[… 4 characters left out here …]\n", "template")
+    assert without_middle(pieces, 6) == [Piece("012", "template"), missing, Piece("7", "input"), pieces[2]]

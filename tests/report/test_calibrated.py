@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sft.cli import app
 from sft.config.experiment import Experiment
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.report.choices import Choices
 from sft.report.rows import compare
 from sft.results.store import ResultStore
 
@@ -43,7 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_f
 
 
 def metrics(results: Path, calibration: str | None = None) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
-    found = compare(ResultStore(results), calibration=calibration)
+    found = compare(ResultStore(results), Choices(calibration=calibration))
     return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in found.runs}
 
 
@@ -86,7 +88,7 @@ def test_no_model_is_imported(results: Path) -> None:
 )
 def test_an_unknown_calibration_is_one_line(results: Path, name: str, what: str) -> None:
     with pytest.raises(UserError, match=what):
-        compare(ResultStore(results), calibration=name)
+        compare(ResultStore(results), Choices(calibration=name))
 
 
 def test_runs_without_scores_have_no_figures(results: Path, tmp_path: Path) -> None:
@@ -97,8 +99,21 @@ def test_runs_without_scores_have_no_figures(results: Path, tmp_path: Path) -> N
         for name in ("result.json", "config.json", "state.json"):
             (copy / name).write_bytes((folder.path / name).read_bytes())
     with pytest.raises(UserError, match=r"--calibration batch: label_scores\.safetensors is missing"):
-        compare(store, calibration="batch")
+        compare(store, Choices(calibration="batch"))
     for folder in store.folders():
         (folder.path / "label_scores.safetensors").write_bytes(json.dumps({}).encode())
     with pytest.raises(UserError, match=r"label_scores\.safetensors cannot be read"):
-        compare(store, calibration="batch")
+        compare(store, Choices(calibration="batch"))
+
+
+def test_what_tasks_of_lm_eval_gave_stays(results: Path, tmp_path: Path) -> None:
+    store = ResultStore(Path(shutil.copytree(results, tmp_path / "copy")))
+    for folder in store.folders():
+        result = folder.result()
+        assert result is not None
+        given = {**result.results, "lm_eval": {"trips": {"acc": 0.5, "acc_stderr": 0.1}}}
+        folder.write_result(result.model_copy(update={"results": given}))
+    test, validation = metrics(store.root, "batch")["plain"]
+    assert test["lm_eval.trips.acc"] == 0.5
+    assert not [name for name in validation if name.startswith("lm_eval.")]
+    assert test["log_loss"] == metrics(results, "batch")["plain"][0]["log_loss"]

@@ -14,11 +14,13 @@ from sft.config.experiment import Experiment
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.report.choices import Choices
+from sft.report.comparison import Built, Comparison, Estimate
 from sft.report.earlier import _sources
 from sft.report.failures import log_tail
 from sft.report.markdown import escape, render_markdown
 from sft.report.metrics import is_asked_for, number
-from sft.report.rows import Comparison, Estimate, compare
+from sft.report.rows import compare
 from sft.report.table import comparison_table, estimate
 from sft.report.text import render_text
 from sft.report.write import write_report
@@ -66,6 +68,12 @@ def finish(
             results["validation"] = {"accuracy": validation[name]}
         found = result_of(experiment, results, 3 * int(name.partition("=")[2]))
         folder.write_result(found.model_copy(update={"data": data or {}}))
+
+
+def written(comparison: Comparison) -> dict[str, Path]:
+    """The report's files that need no rows, by format."""
+    formats = ("md", "json")
+    return dict(zip(formats, write_report(Built(comparison, {}), formats), strict=True))
 
 
 def result_of(experiment: Experiment, results: dict[str, Any], labelled: int = 0) -> RunResult:
@@ -140,19 +148,25 @@ def test_the_best_is_chosen_on_the_validation_split_where_there_is_one(tmp_path:
 def test_a_baseline_adds_the_difference(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     finish(store, plan())
-    table = comparison_table(compare(store, baseline="shots=4"))
-    assert [row[-2] for row in table.rows] == ["-.200", "+.000", "+.200"]
+    table = comparison_table(compare(store, Choices(baseline="shots=4")))
+    assert [row[-2] for row in table.rows] == ["-.200", "baseline", "+.200"]
     with pytest.raises(UserError, match='no row is named "shots=5"; did you mean'):
-        compare(store, baseline="shots=5")
+        compare(store, Choices(baseline="shots=5"))
 
 
 def test_the_json_is_tidy(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     finish(store, plan())
-    data = json.loads(write_report(store, compare(store)).json.read_text())
+    data = json.loads(written(compare(store))["json"].read_text())
     row = data["rows"][1]
     assert row["settings"] == {"dataset.shots": "4"}
-    assert row["metrics"]["accuracy"] == {"mean": 0.7, "std": statistics.stdev([0.6, 0.8]), "n": 2, "best": True}
+    assert row["metrics"]["accuracy"] == {
+        "mean": 0.7, "std": statistics.stdev([0.6, 0.8]), "n": 2, "best": True,
+        **dict.fromkeys(
+            ["ci_low", "ci_high", "ci_method", "difference", "effect_size", "p_value", "p_holm", "test",
+             "difference_over_seeds", "tied_with_best", "to_best_over_seeds"]
+        ),
+    }  # fmt: skip
     assert not data["rows"][2]["metrics"]["accuracy"]["best"]
     assert data["same_rows_judged"]
     assert [run["state"] for run in data["runs"]] == ["done"] * 4 + ["failed"]
@@ -244,12 +258,12 @@ def test_rows_judged_on_different_data_do_not_compete(tmp_path: Path) -> None:
     result = folder.result()
     assert result is not None
     folder.write_result(result.model_copy(update={"data": {"sha256": "one", "rows": {"test": 100}}}))
-    comparison = compare(store, baseline="shots=0")
+    comparison = compare(store, Choices(baseline="shots=0"))
     assert not comparison.best
     for text in (render_text(comparison), render_markdown(comparison)):
         assert "No best value is marked: the rows were not all judged on the same data." in text
         assert "best mean" not in text
-    assert [row[-2] for row in comparison_table(comparison).rows] == ["+.000", "-", "-"]
+    assert [row[-2] for row in comparison_table(comparison).rows] == ["baseline", "-", "-"]
 
 
 def test_metrics_that_were_asked_for_are_columns(tmp_path: Path) -> None:
@@ -283,7 +297,7 @@ def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, said: str) -> N
     with pytest.raises(UserError, match="run the grid again, or give report --all") as error:
         compare(store)
     assert str(error.value).startswith(f"{store.plan_file}: {said}")
-    assert compare(store, everything=True).runs
+    assert compare(store, Choices(everything=True)).runs
     store.plan_file.write_text("[1, 2")
     with pytest.raises(UserError, match="is not a plan; run the grid again"):
         compare(store)
@@ -298,7 +312,7 @@ def test_a_run_of_another_version_is_left_out_and_told(tmp_path: Path, caplog: p
     assert result is not None
     folder.write_result(result.model_copy(update={"config": {**result.config, "brand_new": 1}}))
     with caplog.at_level("WARNING", logger="sft"):
-        assert folder.id not in {run.id for run in compare(store, everything=True).runs}
+        assert folder.id not in {run.id for run in compare(store, Choices(everything=True)).runs}
     assert f"{folder.path} is left out" in caplog.text
 
 
@@ -336,14 +350,14 @@ def test_the_end_of_a_log_is_in_the_report_and_nothing_in_it_acts(tmp_path: Path
 
     store = ResultStore(tmp_path)
     failed_run(store, NASTY)
-    files = write_report(store, compare(store))
-    html = MarkdownIt().enable("table").render(files.markdown.read_text())
+    files = written(compare(store))
+    html = MarkdownIt().enable("table").render(files["md"].read_text())
     assert "<script" not in html
     assert html.count("<details>") == html.count("</details>") == html.count("<pre>") == 1
     assert html.index("<details>") < html.index("boom\n</code>") < html.index("</details>")
     assert "Every experiment</h2>" in html  # what follows is read as before
     assert "\x1b" not in html
-    (tail,) = [run["log_tail"] for run in json.loads(files.json.read_text())["runs"] if "log_tail" in run]
+    (tail,) = [run["log_tail"] for run in json.loads(files["json"].read_text())["runs"] if "log_tail" in run]
     assert tail == [line.replace("\x1b", "") for line in NASTY.splitlines()]
 
 
@@ -352,11 +366,11 @@ def test_no_secret_of_a_log_is_in_the_report(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MY_API_TOKEN", canary)
     store = ResultStore(tmp_path)
     failed_run(store, f"asking https://user:hunter2hunter2@host/x\nauth failed for {canary}\n")
-    files = write_report(store, compare(store))
-    for path in files:
+    files = written(compare(store))
+    for path in files.values():
         assert canary not in path.read_text()
         assert "hunter2" not in path.read_text()
-    assert "auth failed for" in files.markdown.read_text()
+    assert "auth failed for" in files["md"].read_text()
 
 
 def test_a_long_log_is_cut(tmp_path: Path) -> None:
@@ -437,7 +451,7 @@ def test_runs_of_earlier_content_are_named(tmp_path: Path) -> None:
     said = "1 finished run of earlier content of train.csv is in the folder and not in this table: a"
     assert f"{said}; report --all shows it." in render_text(comparison)
     assert said.replace("_", "\\_") in render_markdown(comparison)
-    assert not compare(store, everything=True).earlier
+    assert not compare(store, Choices(everything=True)).earlier
 
 
 def test_the_users_own_functions_are_among_what_may_have_been_edited() -> None:
@@ -446,7 +460,10 @@ def test_the_users_own_functions_are_among_what_may_have_been_edited() -> None:
 
 
 def test_an_answers_form_is_no_metric_that_was_asked_for() -> None:
-    assert [is_asked_for(key, "generation") for key in ("unfinished_answers", "ter")] == [False, True]
+    asked = config(4, metrics=["ter"])
+    data = asked.dataset.model_copy(update={"task_type": "generation"})
+    asked = asked.model_copy(update={"dataset": data})
+    assert [is_asked_for(key, asked) for key in ("unfinished_answers", "ter")] == [False, True]
 
 
 def test_runs_of_another_command_are_no_earlier_content(tmp_path: Path) -> None:

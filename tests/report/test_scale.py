@@ -14,6 +14,7 @@ import pytest
 
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
+from sft.report.comparison import Built
 from sft.report.rows import compare
 from sft.report.text import render_text
 from sft.report.write import write_report
@@ -79,7 +80,7 @@ def test_a_report_reads_each_result_once(store: ResultStore, reads: Counter[str]
     comparison = compare(ResultStore(store.root))
     assert len(comparison.rows) == NUMBER // 3
     render_text(comparison)
-    write_report(store, comparison)
+    write_report(Built(comparison, {}), ("json", "md"))
     assert reads["listings"] <= 4
     del reads["listings"]
     assert reads == {"plan.json": 1, "result.json": NUMBER}

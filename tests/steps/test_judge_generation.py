@@ -9,16 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sft import pipeline
 from sft.config.experiment import Experiment
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.errors import MissingPackageError
+from sft.inference.answer import TextAnswers
 from sft.results.store import ResultStore
 from sft.steps.judge import _settings
 from sft.steps.setup import prepare
 
+BY_ROW = ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL"]
 PLAIN_END = "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n### end\n\n{% endfor %}"
 PLAIN_END += "{% if add_generation_prompt %}### assistant:\n{% endif %}"
 
@@ -55,13 +58,33 @@ def judged(experiment: Experiment, folder: Path) -> tuple[dict[str, Any], list[d
 
 def test_log_probabilities_are_stored_and_data_keeps_its_own(generating: Any, tmp_path: Path) -> None:
     results, rows = judged(generating(), tmp_path / "results")
-    assert list(rows[0]) == ["text", "label", "tokens_of_data", "logprob_of_data", "predictions", "logprob", "tokens"]
+    ours = ["text", "label", "tokens_of_data", "logprob_of_data", "predictions", "logprob", "tokens"]
+    assert list(rows[0]) == [*ours, *BY_ROW]
     assert [row["tokens_of_data"] for row in rows] == [str(n) for n in range(6)]
     assert all(float(row["logprob"]) < 0 and 1 <= int(row["tokens"]) <= 5 for row in rows)
     assert "unfinished_answers" not in results
     pipeline.predict(generating("predict"), tmp_path / "predictions")
     (file,) = (tmp_path / "predictions").glob("*.tsv")
-    assert table(file) == rows
+    assert table(file) == [{name: row[name] for name in ours} for row in rows]
+
+
+def test_each_row_has_its_metrics_whose_means_are_those_of_the_result(
+    generating: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "test"):
+        file = tmp_path / "data" / f"{split}.csv"
+        file.write_text("text,label,rouge1\nrow 1,oak tree,a\nrow 2,the elm,b\nrow 3,Ash,c\n", encoding="utf-8")
+    answers = iter([["oak leaf", "elm", "ash"]])
+    monkeypatch.setattr("sft.steps.judge.write", lambda *_: TextAnswers(tuple(next(answers)), np.zeros(3), np.ones(3)))
+    results, rows = judged(generating(), tmp_path / "results")
+    assert [row["rouge1_of_data"] for row in rows] == ["a", "b", "c"]
+    assert [[row[name] for name in BY_ROW] for row in rows] == [
+        ["0.0", "0.5", "0.5", "0.0", "0.5"],
+        ["0.0", "1.0", "0.666667", "0.0", "0.666667"],  # ROUGE keeps the article, and what it counts has six digits
+        ["0.0", "1.0", "1.0", "0.0", "1.0"],  # one word has no pairs
+    ]
+    for name in BY_ROW:
+        assert results[name] == pytest.approx(sum(float(row[name]) for row in rows) / 3, abs=1e-6)
 
 
 def test_answers_held_to_a_schema(generating: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from sft.log import silent
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted, adapt
 from sft.steps.judge import judge
-from sft.steps.record import build_result, shots_record
+from sft.steps.record import build_result, prompts_record, shots_record
 from sft.steps.setup import Setup, prepare
 
 MakeConfig = Callable[..., dict[str, Any]]
@@ -116,3 +116,33 @@ def test_examples_dropped_for_want_of_room_are_counted_as_dropped_not_as_labelle
     assert result.shots["prompts"]["test"]["dropped_examples"] == 9 * 3
     assert result.shots["examples_shown"] == {"test": 0}
     assert shots["shown"]["test"] == {"fixed": []}
+
+
+def text_of(kept: dict[str, Any], *kinds: str) -> str:
+    return "".join(piece["text"] for piece in kept["pieces"] if not kinds or piece["kind"] in kinds)
+
+
+def test_the_first_prompts_are_those_that_the_model_was_given(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(inference={"icl_examples": 1, "max_seq_length": 400}, prompting__instruction="Judge.")
+    setup, adapted = adapted_by(experiment_of(config, "run-experiment"), tmp_path)
+    judged = {"test": judge(setup, adapted.model, "test", silent)}
+    trained, tested = prompts_record(setup, adapted, judged)
+    assert text_of(trained) == adapted.prompts.prompts[0].text
+    assert (trained["role"], trained["row"]) == ("train", adapted.prompts.rows[0])
+    (shown,) = setup.plan.look_at_judged("test", 1)
+    ids = [*shown.prompt.ids, *shown.prompt.completion_ids]
+    assert text_of(tested) == setup.tokenizer.decode(ids)
+    assert text_of(tested, "instruction") == "Judge."
+    assert text_of(tested, "example_input") and not text_of(trained, "example_input")
+    assert setup.task.judged["test"].answers[0] in text_of(tested, "completion")
+
+
+def test_prompts_that_cannot_be_shown_cost_no_run(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup, adapted = adapted_by(experiment_of(make_config()), tmp_path)
+    judged = {"test": judge(setup, adapted.model, "test", silent)}
+    assert [one["role"] for one in prompts_record(setup, adapted, judged)] == ["test"]
+    monkeypatch.setattr(type(setup.plan), "look_at", lambda *_: 1 / 0)
+    assert prompts_record(setup, adapted, judged) == []
+    assert "No prompts are kept to be looked at: ZeroDivisionError" in caplog.text

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.launchers.base import Resources
 from sft.log import RedactingStream, configure_logging
+from sft.report.comparison import Built
+from sft.report.rows import compare
+from sft.report.text import render_text
+from sft.report.write import write_report
+from sft.results.store import ResultStore
 from sft.signals import install_handlers
 from sft.sweep import command, processes, stopping
 from sft.sweep.jobs import Plan, make_plan
@@ -95,12 +101,26 @@ def forked(request: dict[str, Any], index: int) -> int:
     return pid
 
 
+def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
+    """The report without statistics, in this process: hundreds of sweeps of stubs would wait for libraries."""
+    try:
+        comparison = compare(store)
+        say(render_text(comparison))
+        for file in write_report(Built(comparison, {}), ("json", "md")):
+            say(f"Report: {file}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def main(words: list[str]) -> None:
     """The sweep, with the exit codes of `run-experiments`."""
     sys.stdout, sys.stderr = RedactingStream(sys.stdout, lossy=True), RedactingStream(sys.stderr, lossy=True)
     configure_logging()
     install_handlers()
     given = arguments(words)
+    command.report_of = report_of  # type: ignore[attr-defined]
     processes.PRELOADED = tuple(given.preload)  # what the real children need is not needed here
     stopping.SHORT_GRACE_SECONDS = given.grace or stopping.SHORT_GRACE_SECONDS
     limits = Resources(seconds=given.timeout, memory=given.memory)

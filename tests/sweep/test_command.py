@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import pytest
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
-from sft.io import WriteError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
 from sft.sweep import command
@@ -80,7 +80,7 @@ def test_a_sweep_of_failures(
     assert "3 configurations, 1 seed · 0 done, 3 failed" in said
     assert "try the 2 experiments that failed" in said
     assert "Add --retry-failed to try the 1 experiment" in said
-    assert f"Report: {store.root}/aggregated_results.md\n{store.root}/aggregated_results.json\n" in said
+    assert f"Report: {store.root}/report.html · {store.root}/aggregated_results.md\n" in said
     places = [said.index(part) for part in ("labelled", "Failed: a (ValueError: boom)", "Report: ", "Run the same")]
     assert places == sorted(places)  # the table, failures, where everything is, advice
 
@@ -94,17 +94,17 @@ def test_quiet_says_nothing_before_the_comparison(
     assert capsys.readouterr().out.startswith("3 configurations, 1 seed · 0 done, 3 failed · ")
 
 
-def test_on_a_full_disk_all_is_said_before_the_error(
+def test_where_the_report_cannot_be_written_all_else_is_said(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*_: object) -> None:
-        raise WriteError("aggregated_results.json cannot be written: No space left on device")
+    def full(_: ResultStore, say: Callable[[str], None]) -> int:
+        say("instruction  labelled")
+        return 2
 
     problems = {experiment.id: "no column" for experiment in plan.experiments}
     monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
-    monkeypatch.setattr(command, "write_report", full)
-    with pytest.raises(UserError, match="No space left"):
-        command.run(plan, plan.experiments, tmp_path / "results", SweepOptions(tmp_path))
+    monkeypatch.setattr(command, "report_of", full)
+    assert command.run(plan, plan.experiments, tmp_path / "results", SweepOptions(tmp_path)) == 1
     said = capsys.readouterr().out
     assert "instruction  labelled" in said
     assert "Run the same command again to try the 3 experiments" in said
@@ -141,3 +141,4 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(
     taken.write_text("a file")
     with pytest.raises(UserError, match=r"the folder .*taken cannot be written: .*; choose another --results"):
         command.run(plan, plan.experiments, taken, SweepOptions(tmp_path))
+

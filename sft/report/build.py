@@ -1,0 +1,81 @@
+"""What a report takes from the judged rows: read once for each run, then judged together. Writes nothing.
+
+Unlike `sft.report.rows` this imports numpy and scipy, so a sweep has it done by a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sft.errors import UserError
+from sft.log import Progress, get_logger, silent
+from sft.report.answers import Answers, answers_of
+from sft.report.comparison import Built, Comparison
+from sft.report.details import detail_of
+from sft.report.finished import SPLITS
+from sft.report.outcomes import Outcomes, outcomes_of
+from sft.report.runs import Run
+from sft.report.significance import judge
+
+log = get_logger(__name__)
+
+PHASE = "reading answers"
+_STEP = 20  # runs between two looks at the progress
+
+
+def build(comparison: Comparison, with_details: bool = True, progress: Progress = silent) -> Built:
+    """Judge a comparison by the rows behind it.
+
+    Args:
+        comparison: as `compare` gives it.
+        with_details: whether runs get their pages.
+        progress: told how many runs were read.
+    """
+    outcomes: dict[tuple[str, str], Outcomes] = {}
+    details: dict[str, dict[str, Any]] = {}
+    bases = _baseline_runs(comparison)
+    for number, run in enumerate(comparison.runs):
+        if number % _STEP == 0:
+            progress(PHASE, number, len(comparison.runs))
+        found = dict(_answers(run, comparison.calibration))
+        if not comparison.grouped:
+            outcomes |= {(run.id, split): outcomes_of(answers) for split, answers in found.items()}
+        if with_details:
+            details[run.id] = detail_of(run, found.get("test"), bases.get(run.id))
+    progress(PHASE, len(comparison.runs), len(comparison.runs))
+    if comparison.grouped:
+        return Built(comparison, details)
+    return Built(replace(comparison, significance=judge(comparison, outcomes)), details)
+
+
+def answers_under(comparison: Comparison, run: Run, split: str = "test") -> Answers | None:
+    """What a run answered, under the comparison's calibration; None where it cannot be told, which the log says."""
+    return dict(_answers(run, comparison.calibration)).get(split)
+
+
+def _answers(run: Run, calibration: str | None) -> Iterator[tuple[str, Answers]]:
+    for split in SPLITS:
+        try:
+            found = answers_of(run, split)
+            if found is not None and calibration is not None:
+                from sft.report.calibrated import recalibrated
+
+                found = recalibrated(found, run, split, calibration)
+        except UserError as error:
+            log.warning("%s: no statistics over rows (%s)", run.name, error)
+            continue
+        if found is not None:
+            yield split, found
+
+
+def _baseline_runs(comparison: Comparison) -> Mapping[str, Run]:
+    """For each run the one of the baseline's row that its page is set against: with its seed, where there is one."""
+    found: dict[str, Run] = {}
+    for index, row in enumerate(comparison.rows):
+        base = comparison.baseline_of(index)
+        if base is not None:
+            theirs = comparison.rows[base].runs
+            found |= {run.id: next((one for one in theirs if one.seed == run.seed), theirs[0]) for run in row.runs}
+    return found

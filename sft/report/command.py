@@ -1,0 +1,71 @@
+"""What `report` does: read the runs, judge them, write the files, say where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sft.io import check_writable
+from sft.log import ProgressBars, silent
+from sft.report.build import answers_under, build
+from sft.report.choices import Choices
+from sft.report.comparison import Built
+from sft.report.rows import compare
+from sft.report.text import render_text
+from sft.report.write import formats_of, write_report
+from sft.results.store import ResultStore
+
+FOR_SEVERAL = Path("report")  # where the report of several folders goes
+WORTH_A_BAR = 100  # runs
+
+
+class Files(NamedTuple):
+    """What is written: formats (`md,html`; None: all), a folder of figures, and the folder of the rest."""
+
+    formats: str | None = None
+    figures: Path | None = None
+    output: Path | None = None
+
+
+def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Iterator[str]:
+    """The table and where the files are, each said once it is so.
+
+    Args:
+        results: folders given as `--results-path`.
+        choices: which runs, and how they are compared.
+        files: what is written. Under another calibration nothing is, unless a folder is named.
+
+    Raises:
+        UserError: a choice that fits nothing, a folder without runs, or one that cannot be written.
+    """
+    formats = formats_of(files.formats)
+    stores = [ResultStore(one) for one in results]
+    place = files.output or (stores[0].root if len(stores) == 1 else FOR_SEVERAL)
+    comparison = compare(stores[0], choices, stores[1:], place)
+    writes = choices.calibration is None or files.output is not None
+    with ProgressBars() as bars:
+        with_pages = writes and "html" in formats
+        built = build(comparison, with_pages, bars if len(comparison.runs) >= WORTH_A_BAR else silent)
+    yield f"{render_text(built.comparison)}\n"
+    if files.figures is not None:
+        yield f"Figures: {_export(built, files.figures)} in {files.figures}"
+    if not writes:
+        yield f"All rows under --calibration {choices.calibration}, from their stored scores; no file was changed."
+        return
+    check_writable(place, "choose another --output")
+    written = write_report(built, formats)
+    yield f"Report: {' · '.join(map(str, written[:2]))}"
+    if more := written[2:]:
+        yield f"For programs and papers: {', '.join(map(str, more))}"
+
+
+def _export(built: Built, folder: Path) -> str:
+    """Write the figures; how many there are."""
+    from sft.report.figures import best_row_figures, export, figures_of
+
+    comparison = built.comparison
+    figures = [*figures_of(comparison), *best_row_figures(comparison, lambda run: answers_under(comparison, run))]
+    check_writable(folder, "choose another --figures")
+    export(figures, folder)
+    return f"{len(figures)}, each as PNG and SVG,"

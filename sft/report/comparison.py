@@ -1,0 +1,141 @@
+"""What a report shows: rows of runs, what varies between them, which are best, and what statistics say. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sft.config.varying import Setting
+from sft.report.earlier import Earlier
+from sft.report.judgement import NO_SIGNIFICANCE, Judgement, Significance
+from sft.report.runs import Run
+
+SIGNIFICANT = 0.05
+_NO_JUDGEMENT = Judgement()
+
+
+class Estimate(NamedTuple):
+    """A metric over the seeds of a row: mean, standard deviation (n - 1; None for one run), number of runs."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one configuration; with `--group-by`, of all configurations that share some settings."""
+
+    runs: tuple[Run, ...]
+    name: str
+    labelled: tuple[int, ...] = ()
+
+    @property
+    def finished(self) -> int:
+        """How many of its runs have a result."""
+        return sum(run.result is not None for run in self.runs)
+
+    def metrics(self, split: str = "test") -> tuple[str, ...]:
+        """The metrics that some of its runs have on a split."""
+        return tuple(dict.fromkeys(key for run in self.runs for key in run.metrics(split)))
+
+    def estimate(self, metric: str, split: str = "test") -> Estimate | None:
+        """A metric over those of its runs that have it; None where none has."""
+        found = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
+        return estimate_of(found) if found else None
+
+    def judged_rows(self, split: str = "test") -> frozenset[str]:
+        """What its runs were judged on: one text per distinct set of rows."""
+        return frozenset(rows for run in self.runs if (rows := run.judged_rows(split)) is not None)
+
+    def is_whole(self, metric: str, split: str = "test") -> bool:
+        """Whether all of its runs have the metric: only such rows compete."""
+        return all(metric in run.metrics(split) for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a report shows.
+
+    Args:
+        runs: every experiment of the plan (or of the folder), in order.
+        rows: one per configuration, in the same order.
+        settings: what varies between rows; each setting's values stand in the order of `rows`.
+        metrics: keys of the metrics shown, in order, the leading one first.
+        best: metric -> indices of the rows that are best, several where they are equal.
+        chosen_on: the split on which the best rows were chosen.
+        comparable: whether all rows that were judged were judged on the same data.
+        baselines: for each row the index of the one that it is compared with (its own: it is a baseline); None: none.
+        baseline_named: whether the user named the baseline.
+        earlier: finished runs of earlier content of the user's files, which are not in the plan.
+        significance: intervals, tests against the baselines, and ties with the best, once these were made.
+        grouped: names of the settings of `--group-by`: a row then holds several configurations.
+        calibration: the one under which all runs are shown, made from their stored scores; None: as they ran.
+        place: the folder that files of the report are written to: where runs lie is told from there.
+    """
+
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+    settings: tuple[Setting, ...]
+    metrics: tuple[str, ...]
+    best: Mapping[str, tuple[int, ...]]
+    chosen_on: str
+    comparable: bool
+    baselines: tuple[int | None, ...] = ()
+    baseline_named: bool = False
+    earlier: tuple[Earlier, ...] = ()
+    significance: Significance = NO_SIGNIFICANCE
+    grouped: tuple[str, ...] = ()
+    calibration: str | None = None
+    place: Path = Path()
+
+    @property
+    def unfinished(self) -> tuple[Run, ...]:
+        """The runs without a result."""
+        return tuple(run for run in self.runs if run.result is None)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a row lacks some of its runs, and so was not considered as best."""
+        return any(0 < row.finished < len(row.runs) for row in self.rows)
+
+    def baseline_of(self, index: int) -> int | None:
+        """The row that a row is compared with; None where there is none, or it is that row itself."""
+        found = self.baselines[index] if index < len(self.baselines) else None
+        return None if found == index else found
+
+    def is_baseline(self, index: int) -> bool:
+        """Whether other rows are compared with this one."""
+        return any(found == index != other for other, found in enumerate(self.baselines))
+
+    def judgement(self, index: int, metric: str) -> Judgement:
+        """What statistics say of a metric of a row."""
+        return self.significance.rows.get((index, metric), _NO_JUDGEMENT)
+
+    def may_turn(self, metric: str) -> list[int]:
+        """The rows that test rows tell apart from the best or from their baseline, but seeds do not."""
+        found = []
+        for index in range(len(self.rows)):
+            one = self.judgement(index, metric)
+            contrast = one.contrast if one.contrast is not None and one.contrast.p_holm <= SIGNIFICANT else None
+            over_seeds = [one.to_best_over_seeds, None if contrast is None else contrast.over_seeds]
+            if any(interval is not None and interval.holds_zero for interval in over_seeds):
+                found.append(index)
+        return found
+
+
+class Built(NamedTuple):
+    """A comparison with its statistics; and for each run, by id, what its page of the HTML report shows."""
+
+    comparison: Comparison
+    details: Mapping[str, Mapping[str, Any]]
+
+
+def estimate_of(values: list[float]) -> Estimate:
+    """Mean and sample standard deviation."""
+    import statistics
+
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Estimate(statistics.fmean(values), spread, len(values))

@@ -1,0 +1,155 @@
+"""What a run's page shows, as one bounded record: configuration, prompts, loss, log, and what its answers show.
+
+Bounded, since a report may hold a thousand of them: nothing in a record grows with the number of judged rows. Knows no
+HTML, and nothing of statistics: intervals are put beside the metrics by whoever makes the page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sft.config.schema import ExperimentConfig
+from sft.config.varying import ABSENT, settings, show
+from sft.io import finite, parse_json
+from sft.log import plain
+from sft.report.answers import Answers
+from sft.report.failures import TAIL_LINES, in_words, log_tail
+from sft.report.figures.loss import HELD_OUT, TRAINING
+from sft.report.inspection import cut, inspect, rounded
+from sft.report.runs import Run
+from sft.results.store import RunFolder
+from sft.secrets import redact_text, redacted
+
+LINE_CHARACTERS = 300  # of a log
+QUIET_LINES = 5  # of the log of a run that went well
+PIECE_CHARACTERS = 700  # of a piece of a prompt
+PROMPT_PIECES = 24
+VALUE_CHARACTERS = 1000  # of a setting
+_TIMES = ("timings", "resources")
+_LOSSES = {"loss": TRAINING, "validation": HELD_OUT}
+
+
+def detail_of(run: Run, answers: Answers | None, baseline: Run | None) -> dict[str, Any]:
+    """The record of a run's page: JSON of some kilobytes.
+
+    Args:
+        run: of a report.
+        answers: what it answered on the test split; None where it left none.
+        baseline: the run that its configuration is compared with; None for no comparison.
+
+    Returns:
+        id, name, seed, state (in words), error, folder, labelled, metrics `[[key, test, validation]]`, config, diff
+        `[[key, baseline's, this one's]]` and baseline (its name), prompts, loss `{rows: [[step, loss]]}`,
+        timings, resources, environment, log; of the answers what `sft.report.inspection.inspect` says. A part that
+        the run did not leave is absent.
+    """
+    found = {
+        "id": run.id,
+        "name": plain(run.name),
+        "seed": run.seed,
+        "state": in_words(run.state),
+        "error": redact_text(plain(run.error))[:VALUE_CHARACTERS],
+        "folder": f"runs/{run.folder.path.name}",
+        "config": redacted(run.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
+        "prompts": _prompts(run.folder),
+        "log": _log(run),
+        **_difference(run, baseline),
+        **_of_result(run),
+        **({} if answers is None else inspect(answers, run)),
+    }
+    return {key: value for key, value in finite(found).items() if value not in (None, "", [], {})}
+
+
+def _difference(run: Run, baseline: Run | None) -> dict[str, Any]:
+    if baseline is None:
+        return {}
+    return {"baseline": plain(baseline.name), "diff": config_difference(baseline.config, run.config)}
+
+
+def config_difference(one: ExperimentConfig, other: ExperimentConfig) -> list[list[str]]:
+    """The settings in which two configurations differ: key, the one's value, the other's; no secrets in them."""
+    if one is other:
+        return []
+    left, right = _settings(one), _settings(other)
+    keys = dict.fromkeys([*left, *right])
+    return [[key, *_values(key, left, right)] for key in keys if left.get(key, ABSENT) != right.get(key, ABSENT)]
+
+
+def _settings(config: ExperimentConfig) -> Mapping[str, Any]:
+    found = redacted(settings(config))
+    return found if isinstance(found, dict) else {}
+
+
+def _values(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+    """As they stand in tables; in full, where two of them would look the same."""
+    given = left.get(key, ABSENT), right.get(key, ABSENT)
+    shown = [show(key, value) for value in given]
+    return [cut(text, VALUE_CHARACTERS) for text in (shown if shown[0] != shown[1] else map(str, given))]
+
+
+def _of_result(run: Run) -> dict[str, Any]:
+    if run.result is None:
+        return {}
+    record, training = json.loads(run.result.record), json.loads(run.result.training)
+    test, validation = run.metrics(), run.metrics("validation")
+    return {
+        "labelled": run.result.labelled_examples,
+        "metrics": [
+            [key, rounded(test.get(key)), rounded(validation.get(key))] for key in dict.fromkeys([*test, *validation])
+        ],
+        "loss": _loss(training),
+        "batch": run.result.batch,
+        **{name: record[name] for name in _TIMES if isinstance(record.get(name), dict)},
+        "environment": json.loads(run.result.environment),
+    }
+
+
+def _loss(training: Mapping[str, Any]) -> dict[str, list[list[float | None]]]:
+    """Step and loss of the rows that are trained on, and of those that are held out, where there are some."""
+    found = {name: _points(training.get(f"{key}_history")) for key, name in _LOSSES.items()}
+    return {name: points for name, points in found.items() if points}
+
+
+def _points(history: Any) -> list[list[float | None]]:
+    entries = history if isinstance(history, list) else []
+    points = [[rounded(one.get("step")), rounded(one.get("loss"))] for one in entries if isinstance(one, dict)]
+    return [point for point in points if None not in point]
+
+
+def _log(run: Run) -> list[str]:
+    lines = log_tail(run.folder)
+    if run.result is not None and not run.result.halvings and not re.search("warn", "\n".join(lines), re.IGNORECASE):
+        lines = lines[-QUIET_LINES:]
+    return [cut(line, LINE_CHARACTERS) for line in lines[-TAIL_LINES:]]
+
+
+def _prompts(folder: RunFolder) -> list[dict[str, Any]]:
+    """Of each prompt its role, row, tokens and pieces `[kind, trained, text]`; none for runs that left no prompts."""
+    try:
+        found = parse_json((folder.path / "prompts.json").read_text(encoding="utf-8"))
+        return [_prompt(one) for one in found[:2]]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return []
+
+
+def _prompt(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    pieces = [[str(one["kind"]), int(bool(one["trained"])), str(one["text"])] for one in prompt["pieces"]]
+    return {
+        "role": str(prompt["role"]),
+        "row": prompt.get("row"),
+        "prompt_tokens": prompt.get("prompt_tokens"),
+        "answer_tokens": prompt.get("answer_tokens"),
+        "pieces": [[kind, trained, cut(text, PIECE_CHARACTERS)] for kind, trained, text in _some(pieces)],
+    }
+
+
+def _some(pieces: Sequence[list[Any]]) -> list[list[Any]]:
+    """The first and the last of very many pieces: what is between are examples like those that are shown."""
+    if len(pieces) <= PROMPT_PIECES:
+        return list(pieces)
+    half = PROMPT_PIECES // 2
+    between = ["left_out", 0, f" … {len(pieces) - 2 * half} more pieces … "]
+    return [*pieces[:half], between, *pieces[-half:]]

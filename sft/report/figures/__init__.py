@@ -1,0 +1,45 @@
+"""The figures of a report, as Vega-Lite specifications. Reads no files but the answers that it is given.
+
+`figures_of` is the comparison, `best_row_figures` its best row; `loss_curve`, `confusion`, `reliability` and
+`per_label` are templates without data, which a page (or `filled`) fills in; `export` makes files, `bundle` is the
+script that draws in a page, `THEMES` what it draws them with.
+"""
+
+from __future__ import annotations
+
+from sft.report.comparison import Comparison
+from sft.report.figures.base import THEMES, Figure, Spec, filled, finish, themed
+from sft.report.figures.best import best_row_figures
+from sft.report.figures.bundle import bundle, bundle_versions
+from sft.report.figures.calibrated import calibrations
+from sft.report.figures.confusion import confusion
+from sft.report.figures.curves import curves
+from sft.report.figures.export import export
+from sft.report.figures.forest import forest
+from sft.report.figures.heatmaps import heatmaps
+from sft.report.figures.labels import per_label
+from sft.report.figures.loss import loss_curve
+from sft.report.figures.reliability import reliability
+
+__all__ = [
+    "THEMES",
+    "Figure",
+    "Spec",
+    "best_row_figures",
+    "bundle",
+    "bundle_versions",
+    "confusion",
+    "export",
+    "figures_of",
+    "filled",
+    "loss_curve",
+    "per_label",
+    "reliability",
+    "themed",
+]
+
+
+def figures_of(comparison: Comparison) -> tuple[Figure, ...]:
+    """All figures that a comparison has the data for; their names are unique."""
+    makers = (curves, forest, heatmaps, calibrations)
+    return finish(figure for maker in makers for figure in maker(comparison))

@@ -1,0 +1,132 @@
+"""The best configuration more closely, all its seeds together: confusions, scores per label, reliability, loss.
+
+Shapes: N rows of all seeds, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sft.errors import UserError
+from sft.report.answers import OUTSIDE, Answers
+from sft.report.comparison import Comparison, Row
+from sft.report.figures.base import Figure, Record, Spec, filled, finish, is_better_up
+from sft.report.figures.confusion import confusion, confusion_of
+from sft.report.figures.labels import per_label
+from sft.report.figures.loss import loss_figure
+from sft.report.figures.reliability import reliability
+from sft.report.figures.settings import short_labels
+from sft.report.inspection import label_scores, probabilities_before, reliability_bins
+from sft.report.runs import Run
+
+MOST_LABELS = 120  # of a matrix that can be printed
+AnswersOf = Callable[[Run], Answers | None]
+
+
+def best_row_figures(comparison: Comparison, answers: AnswersOf) -> tuple[Figure, ...]:
+    """Figures of the best row of the leading metric, chosen as the report does; the best mean where it chose none.
+
+    Args:
+        comparison: of the report.
+        answers: what a run answered on the test split; None where it left none.
+    """
+    index = _best(comparison)
+    if index is None:
+        return ()
+    row = comparison.rows[index]
+    pairs = [(run, found) for run in row.runs if run.result is not None and (found := answers(run)) is not None]
+    labelled = [(run, found) for run, found in pairs if found.task_type == "classification"]
+    same = [(run, found) for run, found in labelled if found.labels == labelled[0][1].labels]
+    drawn = list(_of_labels(row, same)) if same else []
+    return finish([*drawn, *loss_figure(row.name, row.runs)])
+
+
+def _best(comparison: Comparison) -> int | None:
+    for metric in comparison.metrics[:1]:
+        if best := comparison.best.get(metric):
+            return best[0]
+        means = {i: found.mean for i, row in enumerate(comparison.rows) if (found := row.estimate(metric)) is not None}
+        if means and (up := is_better_up(metric)) is not None:
+            return (max if up else min)(means, key=lambda index: means[index])
+    return 0 if len(comparison.rows) == 1 else None
+
+
+def _of_labels(row: Row, pairs: Sequence[tuple[Run, Answers]]) -> Iterator[Figure]:
+    """Of classification. A run whose references cannot be told is left out."""
+    told = [(run, found) for run, found in pairs if _is_told(found)]
+    if not told:
+        return
+    labels = told[0][1].labels
+    reference_N = np.concatenate([found.reference_N for _, found in told])
+    predicted_N = np.concatenate([found.predicted_N for _, found in told])
+    matrix_LL = _matrix(reference_N, predicted_N, len(labels))
+    seeds = f", {len(told)} seeds together" if len(told) > 1 else ""
+    outside = int((predicted_N == OUTSIDE).sum())
+    left_out = f" {outside} predictions that are no label are left out." if outside else ""
+    if len(labels) <= MOST_LABELS:
+        caption = f"Rows of the test split by reference and prediction{seeds}.{left_out}"
+        names = list(short_labels(labels).values())
+        spec = filled(confusion(names), confusion_of(matrix_LL, names))
+        yield Figure("best-confusion", f"Confusions of {row.name}", caption, spec)
+    yield Figure(
+        "best-labels",
+        f"Scores per label of {row.name}",
+        f"F1, precision and recall of each label, in brackets its rows{seeds}.",
+        filled(per_label(), _scores(matrix_LL, labels, np.bincount(reference_N, minlength=len(labels)))),
+    )
+    reliable = _reliability(told, reference_N)
+    if reliable is not None:
+        caption = (
+            f"Accuracy of the rows in each bin of confidence{seeds}; on the dashed line confidence is as high as "
+            "accuracy. Bars: how many rows a bin holds."
+        )
+        yield Figure("best-reliability", f"Reliability of {row.name}", caption, reliable)
+
+
+def _is_told(answers: Answers) -> bool:
+    try:
+        return len(answers.reference_N) > 0
+    except UserError:
+        return False
+
+
+def _matrix(reference_N: NDArray[np.int64], predicted_N: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
+    """Rows by reference and prediction [L, L]; without predictions that are no label."""
+    inside_N = predicted_N != OUTSIDE
+    cells = np.bincount(reference_N[inside_N] * labels + predicted_N[inside_N], minlength=labels * labels)
+    return cells.reshape(labels, labels)
+
+
+def _scores(matrix_LL: NDArray[np.int64], labels: Sequence[str], rows_L: NDArray[np.int64]) -> list[Record]:
+    return [
+        {"label": labels[int(place or 0)], "precision": precision, "recall": recall, "f1": f1, "rows": rows}
+        for place, precision, recall, f1, rows in label_scores(matrix_LL.diagonal(), matrix_LL.sum(axis=0), rows_L)
+    ]
+
+
+def _reliability(pairs: Sequence[tuple[Run, Answers]], reference_N: NDArray[np.int64]) -> Spec | None:
+    """Before and after calibration, where all runs have both; None where a run has no probabilities."""
+    given = [found.probabilities_NL for _, found in pairs]
+    before = [probabilities_before(found, run) for run, found in pairs]
+    bins = pairs[0][1].config.evaluation.ece_bins
+    after_NL = _joined(given)
+    if after_NL is None:
+        return None
+    before_NL = _joined(before)
+    kinds = {"as answered" if before_NL is None else "calibrated": after_NL}
+    if before_NL is not None:
+        kinds["before calibration"] = before_NL
+    values = [
+        {"kind": kind, "confidence": confidence, "accuracy": accuracy, "rows": int(rows)}
+        for kind, found_NL in kinds.items()
+        for confidence, accuracy, rows in reliability_bins(found_NL, reference_N, bins)
+    ]
+    return filled(reliability(), values)
+
+
+def _joined(parts: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None

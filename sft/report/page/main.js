@@ -1,0 +1,19 @@
+// Where it all begins.
+
+{
+  const shared = json("shared");
+  theme.begin();
+  comparison.begin();
+  charts.begin(shared);
+  runs.begin(shared);
+  one("#skip").addEventListener("click", (event) => {
+    event.preventDefault(); // an address of its own would lose what is shown
+    one("#main").focus();
+  });
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = all("details:not([open], .columns, .vega-embed *)");
+    folded.forEach((details) => { details.open = true; });
+  });
+  addEventListener("afterprint", () => folded.forEach((details) => { details.open = false; }));
+}

@@ -1,0 +1,155 @@
+// The comparison: sorted, filtered, with columns to hide and seeds to open. Its text is in the page already.
+
+const comparison = {
+  begin() {
+    this.table = one("#comparison");
+    this.heads = all("thead th", this.table);
+    this.bodies = all("tbody", this.table);
+    this.texts = this.bodies.map((body) => this.wordsOf(body));
+    this.sheet = new CSSStyleSheet();
+    document.adoptedStyleSheets = [...document.adoptedStyleSheets, this.sheet];
+    this.heads.forEach((head, place) => this.makeSortable(head, place));
+    this.bodies.forEach((body, place) => this.makeFoldable(body, place));
+    this.listen();
+    address.follow((now) => this.show(now));
+  },
+
+  /** What the filter looks at: settings, names, and the states of runs; figures would match by chance. */
+  wordsOf(body) {
+    const settings = this.heads.map((head, place) => place).filter((place) => this.heads[place].className === "setting");
+    const rows = [...body.rows].filter((row) => !row.classList.contains("remarks"));
+    const cells = rows.flatMap((row) => [...settings.map((place) => row.cells[place]), [...row.cells].at(-1)]);
+    return cells.filter((cell) => cell).map((cell) => cell.textContent).join(" ").toLowerCase();
+  },
+
+  makeSortable(head, place) {
+    const button = make("button", { type: "button", class: "sort" }, head.textContent, make("i", { "aria-hidden": "true" }));
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const { key, first } = head.dataset;
+      const up = key, down = `-${key}`;
+      const order = first === "descending" ? [down, up, null] : [up, down, null];
+      const next = order[(order.indexOf(address.read().get("sort")) + 1) % order.length];
+      address.change({ sort: next });
+    });
+    head.dataset.place = place;
+  },
+
+  makeFoldable(body, place) {
+    const head = one("th", body);
+    const text = head.textContent.trim();
+    body.id = `row-${place}`;
+    const button = make("button", { type: "button", class: "fold", "aria-expanded": "false", "aria-controls": body.id },
+      make("i", { "aria-hidden": "true" }), text, make("span", { class: "unseen" }, ", its seeds"));
+    head.replaceChildren(button);
+    button.addEventListener("click", () => this.fold(body, !body.classList.contains("open")));
+  },
+
+  fold(body, open) {
+    body.classList.toggle("open", open);
+    one(".fold", body).setAttribute("aria-expanded", String(open));
+  },
+
+  listen() {
+    const tools = one("#tools");
+    tools.hidden = false;
+    tools.addEventListener("submit", (event) => event.preventDefault());
+    one("#filter").addEventListener("input", (event) => address.change({ q: event.target.value }, true));
+    for (const select of all("[data-choice]", tools)) {
+      select.addEventListener("change", () => address.change({ [select.dataset.choice]: select.value }));
+    }
+    for (const box of all("[data-column]", tools)) {
+      box.addEventListener("change", () => address.change({ flip: this.flipped(box).join(" ") }));
+    }
+    const columns = one(".columns", tools);
+    columns.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !columns.open) return;
+      columns.open = false;
+      one("summary", columns).focus();
+    });
+    document.addEventListener("click", (event) => { columns.open &&= columns.contains(event.target); });
+    const seeds = one("#all-seeds");
+    seeds.addEventListener("click", () => {
+      const open = seeds.getAttribute("aria-pressed") !== "true";
+      seeds.setAttribute("aria-pressed", String(open));
+      this.bodies.forEach((body) => this.fold(body, open));
+    });
+    tools.addEventListener("reset", (event) => {
+      event.preventDefault();
+      const keys = all("[data-choice]", tools).map((select) => select.dataset.choice);
+      address.change(Object.fromEntries(["sort", "q", "flip", ...keys].map((key) => [key, null])));
+    });
+  },
+
+  /** Columns that are not as they were at first, after a box was ticked. */
+  flipped(box) {
+    const now = new Set((address.read().get("flip") ?? "").split(" ").filter(Boolean));
+    if (now.has(box.dataset.key)) now.delete(box.dataset.key);
+    else now.add(box.dataset.key);
+    return [...now];
+  },
+
+  show(now) {
+    this.showColumns(now);
+    this.sort(now.get("sort") ?? "");
+    this.filter(now);
+  },
+
+  showColumns(now) {
+    const flipped = (now.get("flip") ?? "").split(" ");
+    const hidden = [];
+    for (const box of all("[data-column]")) {
+      const before = !this.heads[box.dataset.column - 1].hasAttribute("data-hidden");
+      box.checked = before !== flipped.includes(box.dataset.key);
+      if (!box.checked) hidden.push(`#comparison tr:not(.remarks) > :nth-child(${box.dataset.column})`);
+    }
+    this.sheet.replaceSync(hidden.length ? `${hidden.join(",")}{display:none}` : "");
+  },
+
+  sort(order) {
+    const down = order.startsWith("-");
+    const key = down ? order.slice(1) : order;
+    const place = this.heads.findIndex((head) => head.dataset.key === key);
+    this.heads.forEach((head, other) => {
+      if (other === place) head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    });
+    const sorted = place < 0 ? this.bodies : this.sorted(place, down ? -1 : 1);
+    if (sorted.some((body, other) => body !== this.table.tBodies[other])) this.table.append(...sorted);
+  },
+
+  /** Numbers before words, and what is missing last, whichever way. */
+  sorted(place, sign) {
+    const entries = this.bodies.map((body) => {
+      const cell = body.rows[0].cells[place];
+      const text = (place ? cell.textContent : one(".fold", cell).childNodes[1].textContent).trim();
+      const number = Number(cell.dataset.value ?? (text === "" ? NaN : text));
+      return { body, text, number, rank: text === "-" || text === "" ? 2 : Number.isNaN(number) ? 1 : 0 };
+    });
+    const difference = (a, b) => (a.rank ? a.text.localeCompare(b.text, "en", { numeric: true }) : a.number - b.number);
+    return entries
+      .sort((a, b) => a.rank - b.rank || (a.rank === 2 ? 0 : sign * difference(a, b)))
+      .map((entry) => entry.body);
+  },
+
+  filter(now) {
+    const words = (now.get("q") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+    if (one("#filter").value !== (now.get("q") ?? "")) one("#filter").value = now.get("q") ?? "";
+    const wanted = all("[data-choice]").map((select) => {
+      select.value = now.get(select.dataset.choice) ?? "";
+      return [this.heads.findIndex((head) => head.dataset.key === select.dataset.choice), select.value.slice(1)];
+    }).filter(([, value]) => value);
+    let shown = 0;
+    this.bodies.forEach((body, place) => {
+      const cells = body.rows[0].cells;
+      const fits = words.every((word) => this.texts[place].includes(word)) &&
+        wanted.every(([column, value]) => this.settingOf(cells[column], column) === value);
+      body.hidden = !fits;
+      shown += fits;
+    });
+    const total = this.bodies.length;
+    one("#count").textContent = shown === total ? `${total} ${total === 1 ? "row" : "rows"}` : `${shown} of ${total} rows`;
+  },
+
+  settingOf: (cell, column) => (column ? cell.textContent : one(".fold", cell).childNodes[1].textContent).trim(),
+};

@@ -1,0 +1,1 @@
+"""How sure a comparison is: intervals, paired tests and ties, pure functions of arrays. Knows no runs and no files."""

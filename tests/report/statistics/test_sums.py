@@ -1,0 +1,91 @@
+"""Metrics as sums over rows give what the metrics themselves give, and each row's part is what leaving it out says."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
+
+from sft.evaluation.calibration_error import calibration_error
+from sft.evaluation.classification import classification_metrics
+from sft.evaluation.multilabel import multilabel_metrics
+from sft.report.statistics.sums import Sums, calibration_l1, confusion, means, multilabel
+
+LABELS = ["a", "b", "c", "d"]
+
+
+def answers(rows: int, seed: int, labels: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """References and predictions, some of which agree; the last of LABELS is never met."""
+    rng = np.random.default_rng(seed)
+    reference_N = rng.integers(0, labels, rows)
+    predicted_N = np.where(rng.random(rows) < 0.6, reference_N, rng.integers(0, labels, rows))
+    return reference_N, predicted_N
+
+
+def left_out(made: Sums, metric: str) -> np.ndarray:
+    """The metric without each row in turn, by making it anew."""
+    rows_NK = made.distinct_GK[made.place_N]
+    without = [np.delete(rows_NK, row, axis=0) for row in range(len(made))]
+    return np.array([made.function(rows.sum(axis=0), float(len(rows)))[metric] for rows in without])
+
+
+@pytest.mark.parametrize(("rows", "labels", "outside"), [(200, 3, 0), (40, 4, 0), (60, 3, 7), (5, 2, 0), (9, 1, 0)])
+def test_a_confusion_gives_the_metrics_of_the_evaluation(rows: int, labels: int, outside: int) -> None:
+    reference_N, predicted_N = answers(rows, rows, labels)
+    predicted_N[:outside] = -1
+    names = [*LABELS, "somewhere else"]
+    known = classification_metrics([names[n] for n in reference_N], [names[n] for n in predicted_N], LABELS, None)
+
+    found = confusion(reference_N, predicted_N, len(LABELS)).values()
+
+    for metric in ("micro_f1", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc"):
+        assert found[metric] == pytest.approx(known[metric], abs=1e-12), metric
+    if labels > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a prediction that is never met
+            assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(reference_N, predicted_N))
+        assert found["cohen_kappa"] == pytest.approx(cohen_kappa_score(reference_N, predicted_N))
+
+
+def test_sets_of_labels_give_the_metrics_of_the_evaluation() -> None:
+    rng = np.random.default_rng(1)
+    truth_NL, given_NL = rng.random((70, 11)) < 0.3, rng.random((70, 11)) < 0.3
+    truth_NL[:, 10] = given_NL[:, 10] = False
+    known = multilabel_metrics(truth_NL, given_NL, [str(label) for label in range(11)])
+    found = multilabel(truth_NL, given_NL).values()
+    assert found["macro_f1"] == pytest.approx(known["macro_f1"], abs=1e-12)
+    assert found["micro_f1"] == pytest.approx(known["micro_f1"], abs=1e-12)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_gaps_of_bins_give_the_calibration_error(bins: int) -> None:
+    rng = np.random.default_rng(2)
+    confidence_N = np.concatenate([rng.random(90), np.arange(0, 1.01, 0.1)])  # on the edges too
+    right_N = rng.random(101) < confidence_N
+    made = calibration_l1(confidence_N, right_N, bins)
+    assert made.values()["ece"] == pytest.approx(calibration_error(confidence_N, right_N, bins), abs=1e-12)
+    assert not made.resampled
+
+
+def test_pseudo_values_of_a_mean_are_the_rows_themselves() -> None:
+    values_N = np.random.default_rng(3).random(50)
+    found = means({"brier": values_N, "accuracy": values_N > 0.5}).pseudo_values()
+    np.testing.assert_allclose(found["brier"], values_N, atol=1e-12)
+    np.testing.assert_allclose(found["accuracy"], values_N > 0.5, atol=1e-12)
+
+
+def test_pseudo_values_say_what_leaving_a_row_out_changes() -> None:
+    reference_N, predicted_N = answers(40, 4)
+    rng = np.random.default_rng(4)
+    several = [
+        (confusion(reference_N, predicted_N, 3), "macro_f1"),
+        (confusion(reference_N, predicted_N, 3), "mcc"),
+        (multilabel(rng.random((30, 4)) < 0.4, rng.random((30, 4)) < 0.4), "macro_f1"),
+        (calibration_l1(rng.random(30), rng.random(30) < 0.5, 5), "ece"),
+    ]
+    for made, metric in several:
+        found, without = made.pseudo_values()[metric], left_out(made, metric)
+        assert found.mean() == pytest.approx(made.values()[metric])
+        np.testing.assert_allclose(found - found.mean(), (len(made) - 1) * (without.mean() - without), atol=1e-9)

@@ -1,0 +1,139 @@
+"""Which runs a report shows, how they are gathered, which metric leads, and what is compared with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.config.experiment import Experiment
+from sft.config.load import Grid
+from sft.config.schema import ExperimentConfig
+from sft.errors import UserError
+from sft.report.choices import Choices
+from sft.report.comparison import Comparison
+from sft.report.rows import compare
+from sft.results.schema import RunResult
+from sft.results.store import ResultStore
+from sft.sweep.jobs import config_of, make_plan, write_plan
+
+
+def config(shots: int, model: str = "hub/a", icl: int = 0, r: int = 8) -> ExperimentConfig:
+    data: dict[str, Any] = {
+        "dataset": {"path": "hub/data", "task_type": "classification", "shots": shots},
+        "model": {"name": model},
+        "lora": {"r": r},
+        "prompting": {"input_columns": ["text"], "output_column": "label"},
+        "training": {},
+        "inference": {"icl_examples": icl},
+    }
+    return ExperimentConfig.model_validate(data)
+
+
+def fill(root: Path, configs: Mapping[str, ExperimentConfig], seeds: tuple[int, ...] = (13, 14)) -> ResultStore:
+    """A folder whose runs have the accuracy of their place in the grid, in hundredths."""
+    store, made = ResultStore(root), make_plan(Grid(Path("grid.jsonnet"), dict(configs), seeds), None)
+    write_plan(made, store)
+    for place, experiment in enumerate(made.experiments):
+        store.folder(experiment.id, experiment.slug).write_result(result(experiment, place / 100))
+    return store
+
+
+def result(experiment: Experiment, accuracy: float) -> RunResult:
+    return RunResult(
+        name=experiment.name, id=experiment.id, recipe_id=experiment.recipe_id, seed=experiment.seed,
+        endpoint="run-experiment", config=config_of(experiment), results={"accuracy": accuracy, "mcc": -accuracy},
+        shots={}, labelled_examples=experiment.config.dataset.shots, training={}, timings={}, resources={},
+        environment={}, data={},
+    )  # fmt: skip
+
+
+CONFIGS = {
+    "model=a shots=0": config(0),
+    "model=a shots=8 r=8": config(8),
+    "model=a shots=8 r=16": config(8, r=16),
+    "model=b shots=0": config(0, "hub/b"),
+    "model=b shots=0 icl=2": config(0, "hub/b", icl=2),
+    "model=b shots=8 r=8": config(8, "hub/b"),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return fill(tmp_path / "results", CONFIGS)
+
+
+def names(comparison: Comparison) -> list[str]:
+    return [row.name for row in comparison.rows]
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        (("shots=8",), [1, 2, 5]),
+        (("dataset.shots=8", "model=b"), [5]),
+        (("r=8,16",), [1, 2, 5]),
+        (("icl=2",), [4]),
+        (("seed=14",), [1, 2, 4, 5]),  # zero-shot without examples has no seed but the first
+    ],
+)
+def test_only_the_runs_that_are_asked_for(store: ResultStore, where: tuple[str, ...], left: list[int]) -> None:
+    assert names(compare(store, Choices(where=where))) == [list(CONFIGS)[index] for index in left]
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (Choices(where=("shots",)), '--where "shots": say it as shots=8, or init=pca,pissa'),
+        (Choices(where=("shot=8",)), '--where "shot": no such setting; did you mean "shots"? (what varies: shots, '),
+        (Choices(where=("shots=9",)), '--where "shots=9": no run has it (shots is 0, 8)'),
+        (Choices(group_by=("modell",)), '--group-by "modell": no such setting; did you mean "model"?'),
+        (Choices(metric="acuracy"), '--metric "acuracy": no run has it; did you mean "accuracy"?'),
+        (Choices(baseline="model=a shots=1"), 'no row is named "model=a shots=1"; did you mean "model=a shots=0"?'),
+    ],
+)
+def test_what_fits_nothing_is_told(store: ResultStore, choices: Choices, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        compare(store, choices)
+    assert said in str(error.value)
+
+
+def test_runs_are_gathered_by_settings(store: ResultStore) -> None:
+    comparison = compare(store, Choices(group_by=("model", "shots")))
+    assert names(comparison) == ["model=a shots=0", "model=a shots=8", "model=b shots=0", "model=b shots=8"]
+    assert [len(row.runs) for row in comparison.rows] == [1, 4, 3, 2]
+    estimate = comparison.rows[1].estimate("accuracy")
+    assert estimate is not None
+    assert (estimate.mean, estimate.n) == (pytest.approx(0.025), 4)
+    assert [setting.values for setting in comparison.settings] == [("a", "a", "b", "b"), ("0", "8", "0", "8")]
+    assert not any(comparison.baseline_of(index) for index in range(4))
+
+
+def test_the_wanted_metric_leads(store: ResultStore) -> None:
+    assert compare(store).metrics == ("accuracy",)
+    assert compare(store, Choices(metric="mcc")).metrics == ("mcc", "accuracy")
+
+
+def test_rows_are_compared_with_zero_shot_of_their_own_model(store: ResultStore) -> None:
+    comparison = compare(store)
+    assert comparison.baselines == (0, 0, 0, 3, 3, 3)
+    assert [comparison.baseline_of(index) for index in range(6)] == [None, 0, 0, None, 3, 3]
+    assert [index for index in range(6) if comparison.is_baseline(index)] == [0, 3]
+    named = compare(store, Choices(baseline="model=b shots=8 r=8"))
+    assert named.baselines == (5,) * 6
+    without = compare(store, Choices(where=("shots=8",)))
+    assert without.baselines == (0, 0, 0)  # the first row, where there is no zero-shot
+    assert compare(store, Choices(where=("icl=2",))).baselines == (None,)
+
+
+def test_several_folders_are_shown_as_one(store: ResultStore, tmp_path: Path) -> None:
+    more = fill(tmp_path / "more", {"shots=8": CONFIGS["model=a shots=8 r=8"], "shots=64": config(64)}, (13, 14, 15))
+    comparison = compare(store, others=[more], place=tmp_path)
+    assert len(comparison.rows) == len(CONFIGS) + 1
+    row = comparison.rows[1]
+    assert [run.seed for run in row.runs] == [13, 14, 15]  # two of the first folder, one of the second
+    assert [run.place(tmp_path).split("/")[0] for run in row.runs] == ["results", "results", "more"]
+    with pytest.raises(UserError, match="no runs to report"):
+        compare(store, others=[ResultStore(tmp_path / "nowhere")])
