@@ -85,9 +85,9 @@ def demo(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pyt
     commands = readme_commands(repository)
     assert len(commands) >= 5
     for command in commands:
-        if request.param == 1:  # names say the seed where there are several
-            command = [word.removesuffix(" seed=13") for word in command]
-        done = subprocess.run([sys.executable, *command], cwd=place, capture_output=True, text=True, check=False)
+        # names say the seed where there are several
+        words = [word.removesuffix(" seed=13") for word in command] if request.param == 1 else command
+        done = subprocess.run([sys.executable, *words], cwd=place, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     results: dict[str, Any] = json.loads((place / "results" / "demo" / "aggregated_results.json").read_text())
     return {"results": results, "place": place, "seeds": request.param}

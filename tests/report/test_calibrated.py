@@ -18,6 +18,7 @@ from sft.cli import app
 from sft.config.experiment import Experiment
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.report.build import answers_under, build
 from sft.report.choices import Choices
 from sft.report.rows import compare
 from sft.results.store import ResultStore
@@ -69,6 +70,24 @@ def test_the_command_shows_it_and_changes_no_file(results: Path) -> None:
         "All rows under --calibration contextual_alvaro, from their stored scores; no file was changed." in shown.output
     )
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+
+
+def test_statistics_are_of_the_calibrated_answers(results: Path, tmp_path: Path) -> None:
+    store = ResultStore(results)
+    ran, shown = (build(compare(store, Choices(calibration=name)), with_details=False) for name in (None, "batch"))
+    before, after = ({run.name: run for run in built.comparison.runs} for built in (ran, shown))
+    probabilities = [
+        answers.probabilities_NL
+        for built, run in ((ran, before["batch"]), (shown, after["plain"]), (ran, before["plain"]))
+        if (answers := answers_under(built.comparison, run)) is not None and answers.probabilities_NL is not None
+    ]
+    assert probabilities[1] == pytest.approx(probabilities[0], abs=1e-5)
+    assert probabilities[1] != pytest.approx(probabilities[2], abs=1e-5)
+    calibrated, as_ran = shown.comparison.significance.runs, ran.comparison.significance.runs
+    assert calibrated[after["plain"].id, "accuracy"] == as_ran[before["batch"].id, "accuracy"]
+    answer = CliRunner().invoke(app, ["report", str(results), "--calibration", "batch", "--output", str(tmp_path)])
+    assert answer.exit_code == 0, answer.output
+    assert json.loads((tmp_path / "aggregated_results.json").read_text())["calibration"] == "batch"
 
 
 def test_no_model_is_imported(results: Path) -> None:

@@ -141,4 +141,3 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(
     taken.write_text("a file")
     with pytest.raises(UserError, match=r"the folder .*taken cannot be written: .*; choose another --results"):
         command.run(plan, plan.experiments, taken, SweepOptions(tmp_path))
-

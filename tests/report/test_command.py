@@ -1,0 +1,110 @@
+"""`report` as people call it: what is written where, options, several folders, and mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sft.cli import run_command
+from sft.report.write import NAMES
+
+sys.path.insert(0, str(Path(__file__).parent))
+from grids import results_of, small_grid
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven rows of up to three runs, with predictions and scores."""
+    return results_of(tmp_path_factory.mktemp("grid"), small_grid()).root
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    assert run_command(["report", *map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "of" / "ours"
+    out = said(capsys, results, "--output", place)
+    assert {path.name for path in place.iterdir()} == set(NAMES.values())
+    for name in NAMES.values():
+        assert str(place / name) in out
+    assert "Δ: difference to shots=0, p: paired test on the same rows, corrected by Holm." in out
+    data = json.loads((place / "aggregated_results.json").read_text())
+    assert data["schema_version"] == 2
+    row = data["rows"][1]["metrics"]["accuracy"]
+    assert row["ci_low"] < row["mean"] < row["ci_high"]
+    assert 0 < row["p_value"] <= row["p_holm"] <= 1
+    assert isinstance(row["tied_with_best"], bool)
+    assert data["rows"][0]["baseline"] is None
+    assert data["rows"][1]["baseline"] == "shots=0"
+    assert data["runs"][0]["folder"].startswith("../")  # seen from the report
+    run = data["runs"][1]
+    assert run["intervals_over_rows"]["accuracy"]["ci_low"] < run["results"]["accuracy"]
+    with (place / "aggregated_results.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(line["accuracy.mean"]) for line in table] == [
+        one["metrics"]["accuracy"]["mean"] for one in data["rows"]
+    ]
+
+
+def test_formats_conditions_and_figures(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--where", "shots=16", "--metric", "macro_f1", "--format", "md,csv", "--output", tmp_path]
+    out = said(capsys, results, *options, "--figures", tmp_path / "figures")
+    assert {path.name for path in tmp_path.iterdir()} == {"aggregated_results.md", "aggregated_results.csv", "figures"}
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["pca", "pissa"]
+    assert out.splitlines()[0].split()[2:4] == ["macro", "F1"]
+    kinds = {path.suffix for path in (tmp_path / "figures").iterdir()}
+    assert kinds == {".png", ".svg"}
+
+
+def test_groups_have_no_tests(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(capsys, results, "--group-by", "init", "--output", tmp_path)
+    assert "Gathered by init: mean ± standard deviation over all runs of a group" in out
+    assert "Δ" not in out
+    rows = json.loads((tmp_path / "aggregated_results.json").read_text())["rows"]
+    assert all(row["metrics"]["accuracy"]["p_value"] is None for row in rows)
+    assert "report.html" in {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--format", "pdf"], '--format "pdf": unknown'),
+        (["--where", "shots>8"], "say it as shots=8"),
+        (["--metric", "acuracy"], 'did you mean "accuracy"?'),
+        (["--baseline", "shots=1"], 'no row is named "shots=1"'),
+        (["--output", "taken"], "cannot be written"),
+        (["--figures", "taken"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    options: list[str], what: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    error = said(capsys, results, *options, code=2)
+    assert what in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_several_folders_have_a_report_of_their_own(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sft.cli import app
+
+    grid = dict(list(small_grid().items())[:2])
+    more = results_of(tmp_path / "more", grid).root
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, ["report", str(results), str(more), "--format", "json"])
+    assert shown.exit_code == 0, shown.output
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+    assert (tmp_path / "report" / "aggregated_results.json").exists()
