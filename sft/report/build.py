@@ -13,7 +13,7 @@ from sft.errors import UserError
 from sft.log import Progress, get_logger, silent
 from sft.report.answers import Answers, answers_of
 from sft.report.comparison import Built, Comparison
-from sft.report.details import detail_of
+from sft.report.details import Shared, detail_of
 from sft.report.finished import SPLITS
 from sft.report.outcomes import Outcomes, outcomes_of
 from sft.report.runs import Run
@@ -35,7 +35,7 @@ def build(comparison: Comparison, with_details: bool = True, progress: Progress 
     """
     outcomes: dict[tuple[str, str], Outcomes] = {}
     details: dict[str, dict[str, Any]] = {}
-    bases = _baseline_runs(comparison)
+    bases, shared = _baseline_runs(comparison), Shared(comparison.place)
     for number, run in enumerate(comparison.runs):
         if number % _STEP == 0:
             progress(PHASE, number, len(comparison.runs))
@@ -43,7 +43,7 @@ def build(comparison: Comparison, with_details: bool = True, progress: Progress 
         if not comparison.grouped:
             outcomes |= {(run.id, split): outcomes_of(answers) for split, answers in found.items()}
         if with_details:
-            details[run.id] = detail_of(run, found.get("test"), bases.get(run.id))
+            details[run.id] = detail_of(run, found.get("test"), bases.get(run.id), shared)
     progress(PHASE, len(comparison.runs), len(comparison.runs))
     if comparison.grouped:
         return Built(comparison, details)

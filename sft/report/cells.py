@@ -128,7 +128,7 @@ def _metrics(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _compared(comparison: Comparison) -> bool:
-    return bool(comparison.metrics) and any(map(comparison.is_baseline, range(len(comparison.rows))))
+    return bool(comparison.metrics) and comparison.has_baseline
 
 
 def _choices(comparison: Comparison) -> list[Choice]:

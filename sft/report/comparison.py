@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,15 @@ class Row:
 
     def estimate(self, metric: str, split: str = "test") -> Estimate | None:
         """A metric over those of its runs that have it; None where none has."""
-        found = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
-        return estimate_of(found) if found else None
+        if (metric, split) not in self._estimates:
+            found = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
+            self._estimates[metric, split] = estimate_of(found) if found else None
+        return self._estimates[metric, split]
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str], Estimate | None]:
+        """Those that were asked for: every file of a report asks again."""
+        return {}
 
     def judged_rows(self, split: str = "test") -> frozenset[str]:
         """What its runs were judged on: one text per distinct set of rows."""
@@ -108,7 +116,16 @@ class Comparison:
 
     def is_baseline(self, index: int) -> bool:
         """Whether other rows are compared with this one."""
-        return any(found == index != other for other, found in enumerate(self.baselines))
+        return index in self._compared_with
+
+    @cached_property
+    def _compared_with(self) -> frozenset[int]:
+        return frozenset(found for other, found in enumerate(self.baselines) if found is not None and found != other)
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether any row is compared with another."""
+        return bool(self._compared_with)
 
     def judgement(self, index: int, metric: str) -> Judgement:
         """What statistics say of a metric of a row."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sft.config.schema import ExperimentConfig
@@ -32,13 +33,44 @@ _TIMES = ("timings", "resources")
 _LOSSES = {"loss": TRAINING, "validation": HELD_OUT}
 
 
-def detail_of(run: Run, answers: Answers | None, baseline: Run | None) -> dict[str, Any]:
+class Shared:
+    """What the pages of one report share, made once: thousands of runs have a few hundred configurations.
+
+    Args:
+        place: the report's folder, from where run folders are named; None: their results folder.
+    """
+
+    def __init__(self, place: Path | None = None) -> None:
+        self._place = place
+        self._kept: dict[int, tuple[ExperimentConfig, Mapping[str, Any], Any]] = {}
+
+    def folder(self, run: Run) -> str:
+        """Where a run lies."""
+        return run.place(self._place or run.folder.path.parent.parent)
+
+    def settings(self, config: ExperimentConfig) -> Mapping[str, Any]:
+        """As dotted keys, without secrets."""
+        return self._of(config)[1]
+
+    def config(self, config: ExperimentConfig) -> Any:
+        """As JSON, without secrets and what equals the defaults."""
+        return self._of(config)[2]
+
+    def _of(self, config: ExperimentConfig) -> tuple[ExperimentConfig, Mapping[str, Any], Any]:
+        if id(config) not in self._kept:  # held, so that no other one gets its id
+            dumped = redacted(config.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+            self._kept[id(config)] = (config, _settings(config), dumped)
+        return self._kept[id(config)]
+
+
+def detail_of(run: Run, answers: Answers | None, baseline: Run | None, shared: Shared | None = None) -> dict[str, Any]:
     """The record of a run's page: JSON of some kilobytes.
 
     Args:
         run: of a report.
         answers: what it answered on the test split; None where it left none.
         baseline: the run that its configuration is compared with; None for no comparison.
+        shared: of the report's pages.
 
     Returns:
         id, name, seed, state (in words), error, folder, labelled, metrics `[[key, test, validation]]`, config, diff
@@ -46,34 +78,36 @@ def detail_of(run: Run, answers: Answers | None, baseline: Run | None) -> dict[s
         timings, resources, environment, log; of the answers what `sft.report.inspection.inspect` says. A part that
         the run did not leave is absent.
     """
+    shared = shared or Shared()
     found = {
         "id": run.id,
         "name": plain(run.name),
         "seed": run.seed,
         "state": in_words(run.state),
         "error": redact_text(plain(run.error))[:VALUE_CHARACTERS],
-        "folder": f"runs/{run.folder.path.name}",
-        "config": redacted(run.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)),
+        "folder": plain(shared.folder(run)),
+        "config": shared.config(run.config),
         "prompts": _prompts(run.folder),
         "log": _log(run),
-        **_difference(run, baseline),
+        **_difference(run, baseline, shared),
         **_of_result(run),
         **({} if answers is None else inspect(answers, run)),
     }
     return {key: value for key, value in finite(found).items() if value not in (None, "", [], {})}
 
 
-def _difference(run: Run, baseline: Run | None) -> dict[str, Any]:
+def _difference(run: Run, baseline: Run | None, shared: Shared) -> dict[str, Any]:
     if baseline is None:
         return {}
-    return {"baseline": plain(baseline.name), "diff": config_difference(baseline.config, run.config)}
+    return {"baseline": plain(baseline.name), "diff": config_difference(baseline.config, run.config, shared)}
 
 
-def config_difference(one: ExperimentConfig, other: ExperimentConfig) -> list[list[str]]:
+def config_difference(one: ExperimentConfig, other: ExperimentConfig, shared: Shared | None = None) -> list[list[str]]:
     """The settings in which two configurations differ: key, the one's value, the other's; no secrets in them."""
     if one is other:
         return []
-    left, right = _settings(one), _settings(other)
+    shared = shared or Shared()
+    left, right = shared.settings(one), shared.settings(other)
     keys = dict.fromkeys([*left, *right])
     return [[key, *_values(key, left, right)] for key in keys if left.get(key, ABSENT) != right.get(key, ABSENT)]
 

@@ -64,7 +64,7 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
         halvings=halvings,
         batch=_batch(result, config) if halvings else "",
         record=_record(result),
-        training=json_line(_thinned(result.training)),
+        training=_line(_thinned(result.training), result),
         environment=sys.intern(canonical_json(result.environment)),
     )
 
@@ -89,6 +89,11 @@ def _record(result: RunResult) -> bytes:
         "timings": result.timings,
         "resources": result.resources,
     }
+    return _line(value, result)
+
+
+def _line(value: Any, result: RunResult) -> bytes:
+    """A part of the result as one line of JSON."""
     if result.schema_version == 1:  # of before secrets were taken out; since then the file was written without
         return json_line(value)
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")

@@ -54,7 +54,8 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
     if intervals := intervals and _has_intervals(comparison):
         after.insert(place, "95 % interval")
     header = [setting.name for setting in shown] or ["experiment"]
-    header += ["labelled", *after, *_contrast_header(comparison), "n"]
+    contrasts = _contrast_header(comparison)
+    header += ["labelled", *after, *contrasts, "n"]
     rows, best, tied = [], set(), set()
     for index, row in enumerate(comparison.rows):
         cells = [setting.values[index] or "none" for setting in shown] or [row.name]
@@ -67,7 +68,7 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
             if intervals and number_ == place - 1:
                 cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
-        rows.append([*cells, *_contrast(comparison, index), _finished(row)])
+        rows.append([*cells, *_contrast(comparison, index)[: len(contrasts)], _finished(row)])
     return Table(header, rows, best, tied)
 
 
@@ -123,7 +124,7 @@ def p_value(value: float) -> str:
 
 
 def _contrast_header(comparison: Comparison) -> list[str]:
-    if not comparison.metrics or not any(map(comparison.is_baseline, range(len(comparison.rows)))):
+    if not comparison.metrics or not comparison.has_baseline:
         return []
     leading = comparison.metrics[0]
     tested = any(comparison.judgement(index, leading).contrast for index in range(len(comparison.rows)))
@@ -134,14 +135,13 @@ def _contrast_header(comparison: Comparison) -> list[str]:
 
 def _contrast(comparison: Comparison, index: int) -> list[str]:
     """The mean's difference to the baseline's, with its sign, and p; none between rows judged on different data."""
-    header = _contrast_header(comparison)
-    if not header:
+    if not comparison.metrics:
         return []
     leading = comparison.metrics[0]
     found = comparison.judgement(index, leading).contrast
     if found is not None:
         return [signed(found.difference, leading), p_value(found.p_holm)]
-    return [_difference(comparison, index, leading), "-"][: len(header)]
+    return [_difference(comparison, index, leading), "-"]
 
 
 def _difference(comparison: Comparison, index: int, metric: str) -> str:

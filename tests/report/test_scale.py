@@ -105,7 +105,9 @@ def test_ten_thousand_experiments(tmp_path: Path, repository: Path) -> None:
     command = [sys.executable, str(repository / "scripts" / "bench" / "scale.py"), "--json", str(figures)]
     subprocess.run(command, check=True)
     found = json.loads(figures.read_text())
-    assert found["report"]["seconds"] < 30
+    assert found["report"]["seconds"] < 60  # 28 of the processor
     assert found["plan"]["seconds"] < 10  # 5 on a machine that does nothing else
     assert found["status"]["seconds"] < 3
-    assert all(one["peak_mb"] < 300 and not one["heavy"] for one in found.values())
+    assert not any(one["heavy"] for one in found.values())
+    assert found["report"]["peak_mb"] < 700  # the pages of ten thousand runs; not in the sweep's parent
+    assert all(one["peak_mb"] < 150 for name, one in found.items() if name != "report")
