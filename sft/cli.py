@@ -198,6 +198,8 @@ def validate(
         if checked.breakdown:
             typer.echo(f"The data could not be checked: the check itself broke down\n{checked.breakdown}", err=True)
             raise typer.Exit(1)
+    for line in [] if data else describe.describe_unchecked(plan):
+        typer.echo(line)
     done = describe.count_done(plan, results_path)
     typer.echo(f"All valid. {done} are already done in {results_path}/." if done else "All valid.")
 

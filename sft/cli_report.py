@@ -104,7 +104,8 @@ def reproduce(
 ) -> None:
     """Run a finished run again from its recorded config and seed, and say whether the figures agree.
 
-    Nothing of the run that was is touched. Exit code: 0 they agree, 1 they do not, 2 it cannot be run again.
+    Nothing of the run that was is touched. Exit code: 0 they agree, 1 they do not or the data has changed,
+    2 it cannot be run again.
     """
     from sft.report.agreement import agreement
     from sft.report.agreement_text import told

@@ -13,8 +13,9 @@ Anything else that escapes is a bug: it keeps its traceback and exits with 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import NamedTuple
 
 BUG = "This is a bug in sft"  # begins the line that commands print under the traceback of one
@@ -78,17 +79,20 @@ class MissingPackageError(UserError):
     Args:
         feature: what asked for them, in the user's words (`model.quantization`).
         packages: their names on PyPI, with a version where only that one will do.
+        extra: of this project, which has them in the versions that it is tested with.
     """
 
-    def __init__(self, feature: str, *packages: str) -> None:
+    def __init__(self, feature: str, *packages: str, extra: str = "") -> None:
         self.feature = feature
         self.packages = packages
+        self.extra = extra
         named = " and ".join(f'"{package}"' for package in packages)
         what = "the package" if len(packages) == 1 else "the packages"
-        super().__init__(f"{feature} needs {what} {named}: pip install {' '.join(packages)}")
+        install = f"'sft[{extra}]'" if extra else " ".join(packages)
+        super().__init__(f"{feature} needs {what} {named}: pip install {install}")
 
-    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, ...]]:
-        return type(self), (self.feature, *self.packages)
+    def __reduce__(self) -> tuple[Callable[..., MissingPackageError], tuple[str, ...]]:
+        return partial(type(self), extra=self.extra), (self.feature, *self.packages)
 
 
 def did_you_mean(given: str, possible: Sequence[str]) -> str:

@@ -20,7 +20,13 @@ def test_several_problems_are_aligned() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ConfigError("a", [Problem("b", "c")]), MissingPackageError("x", "y"), UserError("z")]
+    "error",
+    [
+        ConfigError("a", [Problem("b", "c")]),
+        MissingPackageError("x", "y"),
+        MissingPackageError("x", "y", extra="z"),
+        UserError("z"),
+    ],
 )
 def test_errors_can_be_pickled(error: SftError) -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
@@ -29,6 +35,8 @@ def test_errors_can_be_pickled(error: SftError) -> None:
 
 def test_a_missing_package_names_the_pip_line() -> None:
     assert str(MissingPackageError("init umap", "umap-learn")).endswith("pip install umap-learn")
+    told = "tasks needs the package \"lm-eval\": pip install 'sft[lm-eval]'"
+    assert str(MissingPackageError("tasks", "lm-eval", extra="lm-eval")) == told
 
 
 def test_suggestions_are_near_or_absent() -> None:

@@ -4,13 +4,15 @@
 
 The runs are made up: a classifier of three labels that gets better with more shots, with a results folder as large as a
 real one (half a gigabyte, in the temporary folder unless kept). `report` runs in a process of its own: wall and CPU
-seconds, peak memory; reading and judging are measured once more alone. One thread. `--record` writes the section of
-RESULTS.md.
+seconds, peak memory; reading and judging are measured once more alone. One thread. With `--studies 2500` it counts too,
+in as many made-up studies of each kind, how often intervals cover the truth and tests find differences where there are
+none (tests/report/statistics/studies.py). `--record` writes the section of RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -22,6 +24,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported, here and in the processes that are measured
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "report" / "statistics"))
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +148,44 @@ def measure_report(folder: Path, runs: int, rows: int, seeds: int) -> dict[str, 
     }
 
 
+def simulated(number: int) -> list[str]:
+    """Coverage and false findings, as Markdown."""
+    from sft.report.metrics import title
+
+    studies = importlib.import_module("studies")
+    lines = [
+        f"Coverage of 95 % intervals over test rows, in {number:,} made-up studies of each kind (of those studies in "
+        "which an interval is given; in brackets their share, where it is not all):",
+        "",
+        f"| answers | rows | {' | '.join(map(title, studies.METRICS))} |",
+        f"|---|---|{'---|' * len(studies.METRICS)}",
+    ]
+    for truth in studies.TRUTHS:
+        found = studies.coverage(truth, number).values()
+        lines.append(
+            f"| {truth.what} | {truth.rows:,} | {' | '.join(_share(one.given, one.share, number) for one in found)} |"
+        )
+    lines += [
+        "",
+        f"No difference at all: in how many of {number:,} studies some recipe is found worse than the best (ties), and "
+        "some other than the baseline (contrasts, Holm), at 5 % each:",
+        "",
+        "| recipes | rows | metric | ties | contrasts |",
+        "|---|---|---|---|---|",
+    ]
+    for case in studies.EQUAL:
+        wrong = studies.told_apart(case, number)
+        figures = f"{wrong.ties:.1%} | {wrong.contrasts:.1%}"
+        lines.append(f"| {case.what} | {case.rows:,} | {title(case.metric)} | {figures} |")
+    return lines
+
+
+def _share(given: int, share: float, number: int) -> str:
+    if given < number / 20:  # too few to tell
+        return "none given" if given == 0 else f"given in {given / number:.1%}"
+    return f"{share:.1%}" if given == number else f"{share:.1%} ({given / number:.0%})"
+
+
 def main() -> None:
     """Measure, and say or write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -153,10 +194,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="Make the folder here, or use the one that was made here before.")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--studies", type=int, default=0, help="How many of each kind.")
     parser.add_argument("--record", action="store_true", help="Write the section of RESULTS.md.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sft-report-") as scratch:
         figures = measure_report(given.keep or Path(scratch), given.runs, given.rows, given.seeds)
+    figures["studies"] = simulated(given.studies) if given.studies else []
     text = json.dumps(figures, indent=2)
     if given.json is not None:
         given.json.write_text(text + "\n", encoding="utf-8")
@@ -171,6 +214,8 @@ def main() -> None:
             f"| read and judged alone | {judged['seconds']} | {judged['cpu_s']} | {judged['peak_mb']} |",
             "",
             f"`report.html`: {figures['mb'].get('report.html')} MB.",
+            "",
+            *figures["studies"],
         ], PACKAGES)  # fmt: skip
     print(text)
 

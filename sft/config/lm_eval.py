@@ -45,7 +45,7 @@ def require_lm_eval() -> None:
         MissingPackageError: it is not.
     """
     if find_spec(_PACKAGE) is None:
-        raise MissingPackageError(LM_EVAL, "lm-eval")
+        raise MissingPackageError(LM_EVAL, "lm-eval", extra="lm-eval")
 
 
 def is_task_path(task: str) -> bool:

@@ -197,9 +197,9 @@ class _Search:
         except RuntimeError:
             return f"{_path_shown(value)} not found: there is no such home folder"
         if path.is_absolute():
-            return f"{_path_shown(value)} not found{_nearest([path])}"
+            return f"{_path_shown(value)} not found{_nearest([path], Path())}"
         places = ", ".join(str(folder) for folder in self.folders if folder != shipped_root() or folder == Path.cwd())
-        near = _nearest([folder / path for folder in self.folders])
+        near = _nearest(self.folders, path)
         return f"{_path_shown(value)} not found; looked in {places}{near}"
 
 
@@ -246,20 +246,24 @@ def _is_clearly_local(value: str) -> bool:
     )
 
 
-def _nearest(paths: Sequence[Path]) -> str:
-    """The nearest name among what lies where the paths were looked for."""
-    near = [found for path in paths for found in _near(path)]
-    best = max(near, key=lambda found: found.likeness, default=None)
-    return f'; did you mean "{shown(best.name)}"?' if best else ""
+def _nearest(folders: Sequence[Path], path: Path) -> str:
+    """What exists and is nearest to where a path was looked for, as it would be written instead of it."""
+    near = [(found, folder) for folder in folders for found in _near(folder / path)]
+    if not near:
+        return ""
+    best, folder = max(near, key=lambda pair: pair[0].likeness)
+    inside = path != Path() and best.place.is_relative_to(folder)
+    return f"; did you mean {_path_shown((best.place.relative_to(folder) if inside else best.place).as_posix())}?"
 
 
 class _Near(NamedTuple):
-    name: str
+    place: Path
     likeness: float
 
 
 def _near(path: Path) -> list[_Near]:
-    """Near names in the deepest folder of `path` that exists."""
+    """Near names in the deepest folder of `path` that exists; with the rest of the path where that is there too."""
+    whole = path
     parent, name = path.parent, path.name
     try:
         while not parent.is_dir() and parent != parent.parent:
@@ -269,6 +273,13 @@ def _near(path: Path) -> list[_Near]:
         return []
     if len(name) > LONGEST_KEY:
         return []
-    return [
-        _Near(one, SequenceMatcher(None, name, one).ratio()) for one in get_close_matches(name, there, n=1, cutoff=0.6)
-    ]
+    rest = whole.relative_to(parent / name)
+    places = ((parent / one, SequenceMatcher(None, name, one).ratio()) for one in get_close_matches(name, there, n=1))
+    return [_Near(place / rest if _exists(place / rest) else place, likeness) for place, likeness in places]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -53,7 +53,8 @@ def varying_settings(configs: Sequence[ExperimentConfig]) -> list[Setting]:
         if len({_comparable(one.get(key, ABSENT)) for one in dotted.values() if key in one or _is_used(key, one)}) > 1
     ]
     names = _short_names(varying)
-    return [Setting(key, names[key], tuple(show(key, one.get(key, ABSENT)) for one in flat)) for key in varying]
+    labels = {key: labels_of(key, [one.get(key, ABSENT) for one in dotted.values()]) for key in varying}
+    return [Setting(key, names[key], tuple(labels[key][str(one.get(key, ABSENT))] for one in flat)) for key in varying]
 
 
 def settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -82,6 +83,13 @@ def _is_followed(key: str, flat: Mapping[str, Any]) -> bool:
 def _comparable(value: Any) -> tuple[bool, Any]:
     """1 and 1.0 are the same setting, 1 and true are not."""
     return isinstance(value, bool), value
+
+
+def labels_of(key: str, values: Sequence[Any]) -> dict[str, str]:
+    """Values, as text -> as table cells; texts in full where two would look the same (`a/train.csv`, `b/train.csv`)."""
+    texts = {value for value in values if isinstance(value, str)}
+    in_full = len({show(key, text) for text in texts}) < len(texts)
+    return {str(value): value if in_full and isinstance(value, str) else show(key, value) for value in values}
 
 
 def show(key: str, value: Any) -> str:

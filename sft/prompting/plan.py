@@ -142,7 +142,10 @@ class PromptPlan:
         for row, one in enumerate(judged.labelled):
             labels = self._label_ids(one)
             own = labels[self._task.own_column(self._task.judged[role].answers[row])]
-            rows.append(ShownRow(row, replace(one.prompt, completion_ids=own), labels))
+            question = None
+            if self._questions is not None:
+                question = self._one_by_one(self._questions, self.renderer, self._task.judged[role].select([row]))[0]
+            rows.append(ShownRow(row, replace(one.prompt, completion_ids=own), labels, question))
         return rows
 
     def _labelled(self, row: dict[str, object], shown: Sequence[int]) -> LabelledPrompt | None:
@@ -267,13 +270,17 @@ class PromptPlan:
 
     def _trained_on_questions(self, questions: Questions, rows: Sequence[int], chosen: LabelledRows) -> TrainingPrompts:
         """Each row stands there once for each of its questions."""
-        renderer, truth_NL = self._training_renderer, self._task.truth(chosen)
-        prompts: list[Prompt] = []
-        for row, own_L in zip(self._inputs(chosen), truth_NL, strict=True):
-            applying = [label for label, there in zip(self._task.labels or (), own_L, strict=True) if there]
-            prompts += questions.answered(renderer, row, applying)
+        prompts = self._one_by_one(questions, self._training_renderer, chosen)
         each = len(self._task.labels or ())
         return TrainingPrompts(tuple(prompts), tuple(row for row in rows for _ in range(each)), 0, ((),) * len(prompts))
+
+    def _one_by_one(self, questions: Questions, renderer: Renderer, rows: LabelledRows) -> list[Prompt]:
+        """All questions of all rows, each with its answer."""
+        prompts: list[Prompt] = []
+        for row, own_L in zip(self._inputs(rows), self._task.truth(rows), strict=True):
+            applying = [label for label, there in zip(self._task.labels or (), own_L, strict=True) if there]
+            prompts += questions.answered(renderer, row, applying)
+        return prompts
 
     def _examples(self, rows: Sequence[int]) -> tuple[Example, ...]:
         return tuple(self._example(row) for row in rows)

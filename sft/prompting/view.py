@@ -42,11 +42,24 @@ class Piece(NamedTuple):
 
 
 class ShownRow(NamedTuple):
-    """A row's prompt. `row` is its number in its split (for judged rows: the row of the score files)."""
+    """A row's prompt. `row` is its number in its split (for judged rows: the row of the score files).
+
+    Args:
+        row: see above.
+        prompt: of the row; where it is asked several questions, what they all begin with.
+        labels: what is scored after the prompt, by name.
+        question: of several questions the first, whole, with the row's own answer; None where there is but one.
+    """
 
     row: int
     prompt: Prompt
     labels: dict[str, list[int]]
+    question: Prompt | None = None
+
+    @property
+    def read(self) -> Prompt:
+        """The prompt that ends where the answer begins."""
+        return self.prompt if self.question is None else self.question
 
 
 def json_lines(rows: Sequence[ShownRow]) -> Iterator[str]:
@@ -68,7 +81,7 @@ def coloured(rows: Sequence[ShownRow], tokenizer: Any) -> Iterator[Text]:
     """Each row's header, its prompt with the loss mask in colour, and its labels' ids."""
     for one in rows:
         yield Text(_header(one), style="bold underline")
-        yield _prompt(one.prompt, tokenizer)
+        yield _prompt(one.read, tokenizer)
         for label, ids in one.labels.items():
             pieces = _pieces(
                 tokenizer, [*one.prompt.ids, *ids], range(len(one.prompt.ids), len(one.prompt.ids) + len(ids))
@@ -79,7 +92,7 @@ def coloured(rows: Sequence[ShownRow], tokenizer: Any) -> Iterator[Text]:
 
 
 def _header(one: ShownRow) -> str:
-    prompt = one.prompt
+    prompt = one.read
     parts = [f"row {one.row}", f"{len(prompt.ids)} prompt tokens", f"{len(prompt.completion_ids)} answer tokens"]
     if prompt.dropped_examples:
         parts.append(f"{prompt.dropped_examples} examples dropped: too long")
@@ -107,7 +120,7 @@ def kept_row(role: str, one: ShownRow, tokenizer: Any) -> dict[str, Any]:
         one: the row.
         tokenizer: of the prompt.
     """
-    pieces = [piece._replace(text=redact_text(piece.text)) for piece in in_pieces(one.prompt, tokenizer)]
+    pieces = [piece._replace(text=redact_text(piece.text)) for piece in in_pieces(one.read, tokenizer)]
     return {
         "role": role,
         "row": one.row,
@@ -115,8 +128,8 @@ def kept_row(role: str, one: ShownRow, tokenizer: Any) -> dict[str, Any]:
             {"text": piece.text, "kind": piece.kind, "trained": role == "train" and piece.kind == "completion"}
             for piece in without_middle(pieces, LONGEST_KEPT)
         ],
-        "prompt_tokens": len(one.prompt.ids),
-        "answer_tokens": len(one.prompt.completion_ids),
+        "prompt_tokens": len(one.read.ids),
+        "answer_tokens": len(one.read.completion_ids),
     }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sft.log import plain
-from sft.report.agreement import RELATIVE, Agreement, Answered, Figure
+from sft.report.agreement import RELATIVE, Agreement, Answered, Changed, Figure
 
 
 def told(agreement: Agreement) -> Iterator[str]:
@@ -43,6 +43,8 @@ def _rows(one: Answered) -> str:
         text = f"{one.split}: {one.different} of {now} predictions differ"
     else:
         text = f"{one.split}: all {now} predictions are the same"
+    if not one.comparable:
+        return f"{text}; label scores cannot be compared (one of both has none, or of other labels)"
     if one.largest is None:
         return text
     if one.largest:
@@ -51,11 +53,40 @@ def _rows(one: Answered) -> str:
 
 
 def _verdict(agreement: Agreement) -> str:
+    changed = f"the data has changed ({data_in_words(agreement.data)})" if agreement.data else ""
+    if not agreement.figures_agree:
+        names = [plain(figure.name) for figure in agreement.figures if not figure.agrees]
+        text = f"It does not agree: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
+        return f"{text}; {changed}." if changed else f"{text}."
+    beside = [part for one in agreement.answers for part in _apart(one)]
+    if changed:
+        figures = "The figures agree, but this" if agreement.figures else "There are no figures to compare, and this"
+        return f"{figures} is no reproduction: {', '.join([changed, *beside])}."
     if not agreement.figures:
         return "There are no figures to compare."
     if agreement.is_same:
         return "It agrees exactly."
-    if agreement.agrees:
-        return f"It agrees: no figure differs by more than {RELATIVE:.0e} of its size."
-    names = [plain(figure.name) for figure in agreement.figures if not figure.agrees]
-    return f"It does not agree: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}."
+    if agreement.ids[0] != agreement.ids[1]:
+        beside.insert(0, f"it is not the same work any more (id {agreement.ids[0]}, now {agreement.ids[1]})")
+    near = f"It agrees: no figure differs by more than {RELATIVE:.0e} of its size"
+    figures = "It agrees: all figures are the same" if agreement.figures_are_same else near
+    return f"{figures}; {', '.join(beside)}." if beside else f"{figures}."
+
+
+def data_in_words(changes: Sequence[Changed]) -> str:
+    """What has changed of the data: `content: sha256 f59ef83c…, now 1c0a7dc5…; test rows: 60, now 61`."""
+    return "; ".join(f"{plain(one.name)}: {plain(one.before)}, now {plain(one.now)}" for one in changes)
+
+
+def _apart(one: Answered) -> Iterator[str]:
+    """What is not the same of the rows of a split, for the verdict."""
+    of = "" if one.split == "test" else f" ({one.split})"
+    if one.different is None:
+        yield f"the rows cannot be compared{of}"
+        return
+    if one.different:
+        yield f"{one.different} of {one.rows[1]} predictions differ{of}"
+    if one.largest:
+        yield f"label scores differ by {one.largest:.2g} at most{of}"
+    elif not one.comparable:
+        yield f"label scores cannot be compared{of}"

@@ -23,6 +23,8 @@ from sft.results.store import RunFolder
 
 OUTSIDE = -1  # a prediction that is none of the labels
 _OURS = ("predictions", "probabilities")
+_BLOCK = 2**20  # bytes that are read at once
+_LARGEST_BLOCK = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -161,11 +163,21 @@ def read_table(file: Path) -> Any:
     from pyarrow import ArrowInvalid, csv, string
 
     options = csv.ParseOptions(delimiter="\t", newlines_in_values=True)
-    try:
+
+    def read(block: int) -> Any:
+        # files are opened here: pyarrow takes paths in UTF-8 only
+        reading = csv.ReadOptions(use_threads=False, block_size=block)
         with file.open("rb") as source:
-            header = csv.open_csv(source, parse_options=options).schema.names
+            header = csv.open_csv(source, reading, options).schema.names
         types = csv.ConvertOptions(column_types=dict.fromkeys(header, string()), strings_can_be_null=False)
-        return csv.read_csv(file, csv.ReadOptions(use_threads=False), options, types)
+        with file.open("rb") as source:
+            return csv.read_csv(source, reading, options, types)
+
+    try:
+        try:
+            return read(_BLOCK)
+        except ArrowInvalid:  # a row may be longer than two blocks; whatever else it is comes again
+            return read(min(file.stat().st_size + 1, _LARGEST_BLOCK))
     except (OSError, ArrowInvalid) as error:
         raise UserError(f"{file} cannot be read: {error}") from None
 

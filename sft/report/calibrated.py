@@ -6,6 +6,7 @@ A run's own settings of that calibration are kept, where it has some; other runs
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from sft.config.paths import plug_paths
 from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.io import canonical_json, digest
 from sft.log import get_logger
 from sft.report.answers import Answers
 from sft.report.finished import SPLITS, numbers
@@ -114,6 +116,36 @@ def _probabilities(name: str, scored: SplitScores, config: ExperimentConfig) -> 
     if own is not None and own.calibration_fn == name:
         settings = Settings(own.num_estimations, own.gamma_range, own.gamma_steps)
     return calibrate(name, scored.evidence(inference.label_scoring, settings))
+
+
+def merged_runs(runs: Sequence[Run]) -> list[Run]:
+    """The runs, once each of those that differ by their calibration only: under another one they are the same.
+
+    Their names say nothing of a calibration any more. Of each, the one without calibration counts, or that with the
+    fewest labelled examples.
+    """
+    kept: dict[tuple[str, int], Run] = {}
+    recipes: dict[int, str] = {}
+    for run in sorted(runs, key=_of_calibration):
+        if id(run.config) not in recipes:
+            recipes[id(run.config)] = _recipe(run.config)
+        recipe = recipes[id(run.config)]
+        name = re.sub(r"\s*\bcalibration=\S+", "", run.name).strip() or run.name
+        kept.setdefault((recipe, run.seed), replace(run, name=name, recipe_id=run.id if run.is_fixed else recipe))
+    order = {run.id: place for place, run in enumerate(runs)}
+    return sorted(kept.values(), key=lambda run: order[run.id])
+
+
+def _of_calibration(run: Run) -> tuple[bool, bool, int]:
+    inference = run.config.inference
+    labelled = 0 if run.result is None else run.result.labelled_examples
+    return not run.metrics(), inference is not None and inference.calibration_args is not None, labelled
+
+
+def _recipe(config: ExperimentConfig) -> str:
+    """Equal for configs that differ by their calibration only."""
+    data = config.model_dump(mode="json", exclude={"name": True, "seed": True, "inference": {"calibration_args"}})
+    return digest(canonical_json(data), 12)
 
 
 def recalibrated(answers: Answers, run: Run, split: str, name: str) -> Answers:

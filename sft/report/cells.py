@@ -5,9 +5,10 @@ Plain text throughout, which the template escapes. Knows no HTML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
+from sft.config.varying import ABSENT
 from sft.log import plain
 from sft.report.comparison import SIGNIFICANT, Comparison, Row
 from sft.report.failures import in_words
@@ -17,6 +18,10 @@ from sft.report.runs import Run
 from sft.report.table import estimate, p_value
 
 MOST_CHOICES = 12  # values of a setting that are offered to choose from
+MOST_LINES = 2500  # rows and runs that have a hidden column for each metric which is not shown at first
+MOST_HIDDEN = 40  # such columns
+MOST_SETTINGS = 2  # that a narrow screen shows beside the first metric: of more, all but the first stand below that one
+NO_INTERVAL = {"ece": "no interval: its bootstrap is biased"}
 _EXPERIMENT = "experiment"
 
 
@@ -42,6 +47,8 @@ class Cell:
         small: below the text.
         best: whether it holds a best value.
         tied: whether it cannot be told apart from the best.
+        sure: whether what is below differs by more than chance.
+        folded: what a narrow screen shows below the text, in place of other columns.
     """
 
     text: str
@@ -49,6 +56,8 @@ class Cell:
     small: str = ""
     best: bool = False
     tied: bool = False
+    sure: bool = False
+    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its cells, what is said of it below, and its runs."""
+    """A row: its name (empty where its first cell is that), its cells, what is said of it below, and its runs."""
 
     index: int
     name: str
@@ -83,17 +92,24 @@ class Choice:
 
 @dataclass(frozen=True)
 class View:
-    """The whole table."""
+    """The whole table; the first so many of its columns are settings that a narrow screen has below the first one."""
 
     columns: list[Column]
     lines: list[Line]
     choices: list[Choice] = field(default_factory=list)
+    folded: int = 0
 
 
 def view_of(comparison: Comparison) -> View:
     """The table: settings that vary (or the name), labelled examples, metrics, against the baseline, number of runs."""
     columns = [*_setting_columns(comparison), *_figure_columns(comparison)]
-    return View(columns, [_line(comparison, index) for index in range(len(comparison.rows))], _choices(comparison))
+    shown = _metrics(comparison)
+    lines = [_line(comparison, index, shown) for index in range(len(comparison.rows))]
+    return View(columns, lines, _choices(comparison), len(comparison.settings) if _folds(comparison) else 0)
+
+
+def _folds(comparison: Comparison) -> bool:
+    return len(comparison.settings) > MOST_SETTINGS
 
 
 def _setting_columns(comparison: Comparison) -> Iterator[Column]:
@@ -107,11 +123,11 @@ def _setting_columns(comparison: Comparison) -> Iterator[Column]:
 
 def _figure_columns(comparison: Comparison) -> Iterator[Column]:
     yield Column("labelled", "labelled", "labelled examples that the recipe used in all", "count")
-    for key, split in _metrics(comparison):
+    for key, split, hidden in _metrics(comparison):
         name = title(key) + (" (validation)" if split == "validation" else "")
         low = best_of(key, (0.0, 1.0)) == 0.0
         first = "ascending" if low else "descending"
-        yield Column(f"{split}.{key}", plain(name), "lower is better" if low else "", "metric", first)
+        yield Column(f"{split}.{key}", plain(name), "lower is better" if low else "", "metric", first, hidden)
     if _compared(comparison):
         leading = plain(title(comparison.metrics[0]))
         hint = f"difference of {leading} to the baseline; p of the paired test, corrected by Holm"
@@ -119,11 +135,14 @@ def _figure_columns(comparison: Comparison) -> Iterator[Column]:
     yield Column("n", "n", "finished runs (seeds)", "count", "descending")
 
 
-def _metrics(comparison: Comparison) -> list[tuple[str, str]]:
-    """Metrics and splits that have a column."""
-    found = [(key, "test") for key in comparison.metrics]
+def _metrics(comparison: Comparison) -> list[tuple[str, str, bool]]:
+    """Metrics and splits with a column, and whether it is hidden at first: all metrics, where that is no burden."""
+    found = [(key, "test", False) for key in comparison.metrics]
     if found and comparison.chosen_on == "validation":
-        found.insert(0, (comparison.metrics[0], "validation"))
+        found.insert(0, (comparison.metrics[0], "validation", False))
+    if len(comparison.rows) + len(comparison.runs) <= MOST_LINES:
+        others = dict.fromkeys(key for row in comparison.rows for key in row.metrics() if key not in comparison.metrics)
+        found += [(key, "test", True) for key in list(others)[:MOST_HIDDEN]]
     return found
 
 
@@ -140,17 +159,26 @@ def _choices(comparison: Comparison) -> list[Choice]:
     return found
 
 
-def _line(comparison: Comparison, index: int) -> Line:
+def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bool]]) -> Line:
     row = comparison.rows[index]
     cells = [Cell(plain(setting.values[index] or "none")) for setting in comparison.settings]
+    if _folds(comparison):
+        cells[0] = replace(cells[0], folded=_folded(comparison, index))
     cells += [Cell(plain(row.name)), _labelled(row)]
-    cells += [_metric(comparison, index, key, split) for key, split in _metrics(comparison)]
+    cells += [_metric(comparison, index, key, split) for key, split, _ in shown]
     if _compared(comparison):
         cells.append(_difference(comparison, index))
     total = len(row.runs)
     cells.append(Cell(str(total) if row.finished == total else f"{row.finished} of {total}", str(row.finished)))
-    runs = [_run_line(comparison, row, run) for run in row.runs]
-    return Line(index, plain(row.name), cells, list(_remarks(comparison, index)), runs)
+    runs = [_run_line(comparison, row, run, shown) for run in row.runs]
+    name = plain(row.name) if comparison.settings else ""
+    return Line(index, name, cells, list(_remarks(comparison, index)), runs)
+
+
+def _folded(comparison: Comparison, index: int) -> str:
+    """The settings but the first as one text, without those that the row does not have."""
+    values = [(setting.name, setting.values[index]) for setting in comparison.settings[1:]]
+    return plain(", ".join(f"{name}={value}" for name, value in values if value not in ("", ABSENT)))
 
 
 def _labelled(row: Row) -> Cell:
@@ -181,8 +209,8 @@ def _difference(comparison: Comparison, index: int) -> Cell:
     leading = comparison.metrics[0]
     found = comparison.judgement(index, leading).contrast
     if found is not None:
-        sign = " *" if found.p_holm <= SIGNIFICANT else ""
-        return Cell(signed(found.difference, leading), repr(found.difference), f"{_p(found.p_holm)}{sign}")
+        sure = found.p_holm <= SIGNIFICANT
+        return Cell(signed(found.difference, leading), repr(found.difference), _p(found.p_holm), sure=sure)
     if comparison.baseline_of(index) is None:
         return Cell("baseline" if comparison.is_baseline(index) else "-")
     difference = _of_means(comparison, index, leading)
@@ -218,6 +246,8 @@ def _remarks(comparison: Comparison, index: int) -> Iterator[str]:
         parts = [f"{plain(title(key))} {estimate(found, key)}"]
         if judged.interval is not None:
             parts.append(f"95 % interval {_brackets(judged.interval, key)} ({plain(judged.interval.method)})")
+        elif key in NO_INTERVAL and comparison.judgement(index, comparison.metrics[0]).interval is not None:
+            parts.append(NO_INTERVAL[key])
         if judged.contrast is not None:
             parts.append(f"against {against} {_in_full(judged.contrast, key)}")
         if judged.tied_with_best and index not in comparison.best.get(key, ()):
@@ -238,16 +268,16 @@ def _in_full(contrast: Contrast, key: str) -> str:
     return f"{text})"
 
 
-def _run_line(comparison: Comparison, row: Row, run: Run) -> RunLine:
+def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[str, str, bool]]) -> RunLine:
     metrics = {"test": run.metrics(), "validation": run.metrics("validation")}
     cells = [Cell("")] * max(0, len(comparison.settings) - 1)
     cells += [Cell(plain(run.name))] if comparison.settings else []
     cells.append(Cell("-" if run.result is None else str(run.result.labelled_examples)))
-    for key, split in _metrics(comparison):
+    for key, split, _ in shown:
         interval = comparison.significance.runs.get((run.id, key)) if split == "test" else None
         cells.append(Cell(number(metrics[split].get(key), key), small=_brackets(interval, key)))
     cells += [Cell("")] if _compared(comparison) else []
     cells.append(Cell("" if run.state == "done" else in_words(run.state)))
     several = len({one.recipe_id for one in row.runs}) > 1
-    label = plain(run.name) if several else f"seed {run.seed}"
+    label = plain(run.name) if several else "no seed" if run.is_fixed else f"seed {run.seed}"
     return RunLine(run.id, label, in_words(run.state), cells)

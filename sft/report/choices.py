@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sft.config.varying import ABSENT, Setting, settings, short_name, show, varying_settings
+from sft.config.varying import ABSENT, Setting, labels_of, settings, short_name, varying_settings
 from sft.errors import UserError, did_you_mean
 from sft.report.comparison import Row
 from sft.report.runs import Run
@@ -36,39 +36,47 @@ class Choices:
     group_by: tuple[str, ...] = ()
 
 
-def chosen(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
-    """The runs that meet all conditions.
+def chosen(runs: Sequence[Run], where: Sequence[str], baseline: str | None = None) -> list[Run]:
+    """The runs that meet all conditions; and those of the baseline's row, where it is named.
 
     Raises:
-        UserError: a condition that is none, of a setting that no run has, or that no run meets.
+        UserError: a condition that is none, of a setting that no run has, or with a value that no run has.
     """
     left = list(runs)
     for condition in where:
-        name, equals, wanted = condition.partition("=")
-        if not equals or not name.strip():
+        name, equals, wanted = (part.strip() for part in condition.partition("="))
+        if not equals or not name:
             raise UserError(f'--where "{condition}": say it as shots=8, or init=pca,pissa')
-        value = _reader(left, name.strip(), "--where")
-        values = [value(run) for run in left]
-        asked = {one.strip() for one in wanted.split(",")} | {wanted.strip()}
-        left = [run for run, found in zip(left, values, strict=True) if found in asked]
-        if not left:
-            there = ", ".join(sorted(dict.fromkeys(values), key=_as_number))
-            raise UserError(f'--where "{condition}": no run has it ({name.strip()} is {there})')
-    return left
+        reader = _reader(left, name, "--where")
+        whole = any(reader.fits(run, wanted) for run in left)  # a value may hold a comma
+        asked = [wanted] if whole else [one.strip() for one in wanted.split(",")]
+        if missing := [one for one in asked if not any(reader.fits(run, one) for run in left)]:
+            there = ", ".join(sorted({reader.label(run) for run in left}, key=_as_number))
+            raise UserError(f'--where "{condition}": no run has {name}={", ".join(missing)} ({name} is {there})')
+        left = [run for run in left if any(reader.fits(run, one) for one in asked)]
+    kept = {run.id for run in left}
+    named = {run.recipe_id for run in runs if baseline is not None and baseline in (row_name(run), run.recipe_id)}
+    return [run for run in runs if run.id in kept or run.recipe_id in named] if where else left
+
+
+def row_name(run: Run) -> str:
+    """The name of the row that a run belongs to: its own, without the seed."""
+    return run.name.removesuffix(f" seed={run.seed}")
 
 
 def grouped(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[list[Run]], tuple[Setting, ...]]:
-    """The runs gathered by the values of some settings, in order of first meeting; and those settings.
+    """The runs gathered by the values of some settings, in the order of the values; and those settings.
 
     Raises:
         UserError: no run has such a setting.
     """
-    readers = [_reader(runs, name, "--group-by") for name in names]
+    readers = {name: _reader(runs, name, "--group-by") for name in names}
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(read(run) for read in readers), []).append(run)
-    columns = [Setting(name, name, tuple(key[place] for key in groups)) for place, name in enumerate(names)]
-    return list(groups.values()), tuple(columns)
+        groups.setdefault(tuple(reader.raw(run) for reader in readers.values()), []).append(run)
+    found = sorted(groups.values(), key=lambda group: [_as_number(one.label(group[0])) for one in readers.values()])
+    columns = [Setting(name, name, tuple(one.label(group[0]) for group in found)) for name, one in readers.items()]
+    return found, tuple(columns)
 
 
 def leading(metrics: Sequence[str], rows: Sequence[Row], wanted: str | None) -> tuple[str, ...]:
@@ -90,26 +98,37 @@ def leading(metrics: Sequence[str], rows: Sequence[Row], wanted: str | None) -> 
 def baselines(rows: Sequence[Row], wanted: str | None) -> tuple[int | None, ...]:
     """For each row the index of the one that it is compared with.
 
-    The named one; else zero-shot without examples of the same model and data; else, and for rows of models that have
-    none, the first row. None where there is only one row.
+    The named one; else zero-shot without examples of the same model and data, one without calibration before others;
+    else, and for rows of models that have none, the first row. None where there is only one row.
 
     Raises:
-        UserError: no row has that name.
+        UserError: no row has that name, or several have.
     """
     if wanted is not None:
-        names = [row.name for row in rows]
-        if wanted not in names:
-            raise UserError(
-                f'--baseline: no row is named "{wanted}"{did_you_mean(wanted, names)} (rows: {_few(names)})'
-            )
-        return (names.index(wanted),) * len(rows)
+        return (_named(rows, wanted),) * len(rows)
     if len(rows) < 2:
         return (None,) * len(rows)
     zero_shot: dict[str, int] = {}
-    for index, row in enumerate(rows):
-        if _is_zero_shot(row):
-            zero_shot.setdefault(_base(row), index)
+    for index in sorted(range(len(rows)), key=lambda one: _is_calibrated(rows[one])):
+        if _is_zero_shot(rows[index]):
+            zero_shot.setdefault(_base(rows[index]), index)
     return tuple(zero_shot.get(_base(row), 0) for row in rows)
+
+
+def _named(rows: Sequence[Row], wanted: str) -> int:
+    found = [index for index, row in enumerate(rows) if wanted in (row.name, row.runs[0].recipe_id)]
+    if len(found) > 1:
+        ids = ", ".join(rows[index].runs[0].recipe_id for index in found)
+        raise UserError(f'--baseline: {len(found)} rows are named "{wanted}"; give the recipe id of one ({ids})')
+    if not found:
+        names = [row.name for row in rows]
+        raise UserError(f'--baseline: no row is named "{wanted}"{did_you_mean(wanted, names)} (rows: {_few(names)})')
+    return found[0]
+
+
+def _is_calibrated(row: Row) -> bool:
+    inference = row.runs[0].config.inference
+    return inference is not None and inference.calibration_args is not None
 
 
 def _is_zero_shot(row: Row) -> bool:
@@ -125,26 +144,58 @@ def _base(row: Row) -> str:
     return f"{model} {config.dataset.model_dump_json(exclude={'shots'})}"
 
 
-def _reader(runs: Sequence[Run], name: str, option: str) -> Callable[[Run], str]:
-    """What gives a run's value of a setting, as tables show it."""
+class _Reader(NamedTuple):
+    """Reads a setting of runs.
+
+    Args:
+        raw: its value, as text that is equal for equal values only.
+        label: the same as tables show it.
+    """
+
+    raw: Callable[[Run], str]
+    label: Callable[[Run], str]
+
+    def fits(self, run: Run, wanted: str) -> bool:
+        """Whether a run has a value, given as tables show it or in full; `none` is what is absent."""
+        label = self.label(run)
+        return wanted in (label, self.raw(run)) or (wanted == "none" and label == ABSENT)
+
+
+class _Seed(_Reader):
+    """The seed: what has nothing random in it stands for every seed."""
+
+    def fits(self, run: Run, wanted: str) -> bool:
+        return run.is_fixed or super().fits(run, wanted)
+
+
+def _reader(runs: Sequence[Run], name: str, option: str) -> _Reader:
+    """What gives a run's value of a setting.
+
+    Raises:
+        UserError: no run has such a setting, or several settings have that name.
+    """
     if name == SEED:
-        return lambda run: str(run.seed)
+        return _Seed(_seed, _seed)
     flat: dict[int, dict[str, Any]] = {}
     for run in runs:
         if id(run.config) not in flat:
             flat[id(run.config)] = settings(run.config)
-    keys = dict.fromkeys(key for one in flat.values() for key in one)
-    key = next((key for key in keys if name in (key, short_name(key))), None)
-    if key is None:
-        ends = [key for key in keys if key.endswith(f".{name}")]
-        key = ends[0] if len(ends) == 1 else None
-    if key is None:
-        varying = [setting.name for setting in varying_settings([run.config for run in runs])]
-        names = dict.fromkeys([*varying, SEED, *map(short_name, keys), *keys])
-        near = did_you_mean(name, list(names))
-        raise UserError(f'{option} "{name}": no such setting{near} (what varies: {", ".join([*varying, SEED])})')
-    found = key
-    return lambda run: show(found, flat[id(run.config)].get(found, ABSENT))
+    keys = list(dict.fromkeys(key for one in flat.values() for key in one))
+    found = [key for key in keys if key == name] or [key for key in keys if short_name(key) == name]
+    found = found or [key for key in keys if key.endswith(f".{name}")]
+    if len(found) > 1:
+        raise UserError(f'{option} "{name}": several settings have that name; give one of {", ".join(found)}')
+    if not found:
+        varying = [*(setting.name for setting in varying_settings([run.config for run in runs])), SEED]
+        near = did_you_mean(name, list(dict.fromkeys([*varying, *map(short_name, keys), *keys])))
+        raise UserError(f'{option} "{name}": no such setting{near} (what varies: {", ".join(varying)})')
+    values = {key: one.get(found[0], ABSENT) for key, one in flat.items()}
+    labels = labels_of(found[0], list(values.values()))
+    return _Reader(lambda run: str(values[id(run.config)]), lambda run: labels[str(values[id(run.config)])])
+
+
+def _seed(run: Run) -> str:
+    return ABSENT if run.is_fixed else str(run.seed)
 
 
 def _as_number(text: str) -> tuple[bool, float, str]:

@@ -34,7 +34,8 @@ def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Iter
     Args:
         results: folders given as `--results-path`.
         choices: which runs, and how they are compared.
-        files: what is written. Under another calibration nothing is, unless a folder is named.
+        files: what is written. Of a part of the runs, of groups and under another calibration nothing is, unless a
+            folder is named: the whole report stays.
 
     Raises:
         UserError: a choice that fits nothing, a folder without runs, or one that cannot be written.
@@ -43,21 +44,34 @@ def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Iter
     stores = [ResultStore(one) for one in results]
     place = files.output or (stores[0].root if len(stores) == 1 else FOR_SEVERAL)
     comparison = compare(stores[0], choices, stores[1:], place)
-    writes = choices.calibration is None or files.output is not None
+    part = next((option for option, given in _partial(choices).items() if given), None)
+    writes = files.output is not None or part is None
+    for folder, option in ((place if writes else None, "--output"), (files.figures, "--figures")):
+        if folder is not None:
+            check_writable(folder, f"choose another {option}")
     with ProgressBars() as bars:
         with_pages = writes and "html" in formats
         built = build(comparison, with_pages, bars if len(comparison.runs) >= WORTH_A_BAR else silent)
+    written = write_report(built, formats) if writes else []
+    figures = "" if files.figures is None else _export(built, files.figures)
     yield f"{render_text(built.comparison)}\n"
     if files.figures is not None:
-        yield f"Figures: {_export(built, files.figures)} in {files.figures}"
+        yield f"Figures: {figures} in {files.figures}"
     if not writes:
-        yield f"All rows under --calibration {choices.calibration}, from their stored scores; no file was changed."
-        return
-    check_writable(place, "choose another --output")
-    written = write_report(built, formats)
-    yield f"Report: {' · '.join(map(str, written[:2]))}"
-    if more := written[2:]:
-        yield f"For programs and papers: {', '.join(map(str, more))}"
+        yield f"With {part} no file is written, unless --output names a folder for it."
+    elif written:
+        yield f"Report: {' · '.join(map(str, written[:2]))}"
+        if more := written[2:]:
+            yield f"For programs and papers: {', '.join(map(str, more))}"
+
+
+def _partial(choices: Choices) -> dict[str, bool]:
+    """The options under which a report is not the whole one, and does not take its place."""
+    return {
+        "--where": bool(choices.where),
+        "--group-by": bool(choices.group_by),
+        "--calibration": choices.calibration is not None,
+    }
 
 
 def _export(built: Built, folder: Path) -> str:
@@ -66,6 +80,5 @@ def _export(built: Built, folder: Path) -> str:
 
     comparison = built.comparison
     figures = [*figures_of(comparison), *best_row_figures(comparison, lambda run: answers_under(comparison, run))]
-    check_writable(folder, "choose another --figures")
     export(figures, folder)
     return f"{len(figures)}, each as PNG and SVG,"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sft.config.varying import Setting
 from sft.report.earlier import Earlier
 from sft.report.judgement import NO_SIGNIFICANCE, Judgement, Significance
+from sft.report.metrics import best_of
 from sft.report.runs import Run
 
 SIGNIFICANT = 0.05
@@ -80,6 +81,7 @@ class Comparison:
         earlier: finished runs of earlier content of the user's files, which are not in the plan.
         significance: intervals, tests against the baselines, and ties with the best, once these were made.
         grouped: names of the settings of `--group-by`: a row then holds several configurations.
+        where: the conditions that its runs meet.
         calibration: the one under which all runs are shown, made from their stored scores; None: as they ran.
         place: the folder that files of the report are written to: where runs lie is told from there.
     """
@@ -96,6 +98,7 @@ class Comparison:
     earlier: tuple[Earlier, ...] = ()
     significance: Significance = NO_SIGNIFICANCE
     grouped: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
     calibration: str | None = None
     place: Path = Path()
 
@@ -106,8 +109,8 @@ class Comparison:
 
     @property
     def partial(self) -> bool:
-        """Whether a row lacks some of its runs, and so was not considered as best."""
-        return any(0 < row.finished < len(row.runs) for row in self.rows)
+        """Whether some runs of a row lack a shown metric that its others have: it was not considered as best."""
+        return any(row.estimate(key) is not None and not row.is_whole(key) for row in self.rows for key in self.metrics)
 
     def baseline_of(self, index: int) -> int | None:
         """The row that a row is compared with; None where there is none, or it is that row itself."""
@@ -127,18 +130,45 @@ class Comparison:
         """Whether any row is compared with another."""
         return bool(self._compared_with)
 
+    def difference(self, index: int, metric: str) -> float | None:
+        """A row's mean minus its baseline's; None without one, and between rows judged on different data."""
+        base = self.baseline_of(index)
+        if base is None:
+            return None
+        mine, theirs = self.rows[index], self.rows[base]
+        found, other = mine.estimate(metric), theirs.estimate(metric)
+        if found is None or other is None or len(mine.judged_rows() | theirs.judged_rows()) > 1:
+            return None
+        return found.mean - other.mean
+
     def judgement(self, index: int, metric: str) -> Judgement:
         """What statistics say of a metric of a row."""
         return self.significance.rows.get((index, metric), _NO_JUDGEMENT)
 
-    def may_turn(self, metric: str) -> list[int]:
-        """The rows that test rows tell apart from the best or from their baseline, but seeds do not."""
+    def undecided(self, metric: str) -> list[int]:
+        """The rows that lack some of their runs, or more, and whose mean is ahead of the best all the same."""
+        best = self.best.get(metric)
+        if not best:
+            return []
+        lead = self.rows[best[0]].estimate(metric, self.chosen_on)
+        found = []
+        for index, row in enumerate(self.rows):
+            mine = None if row.is_whole(metric, self.chosen_on) else row.estimate(metric, self.chosen_on)
+            if mine is not None and lead is not None and best_of(metric, (mine.mean, lead.mean)) != lead.mean:
+                found.append(index)
+        return found
+
+    def behind_by_rows_alone(self, metric: str) -> list[int]:
+        """The rows that test rows tell apart from the best, but seeds do not."""
+        judged = ((index, self.judgement(index, metric).to_best_over_seeds) for index in range(len(self.rows)))
+        return [index for index, interval in judged if interval is not None and interval.holds_zero]
+
+    def differ_by_rows_alone(self, metric: str) -> list[int]:
+        """The rows that test rows tell apart from their baseline, but seeds do not."""
         found = []
         for index in range(len(self.rows)):
-            one = self.judgement(index, metric)
-            contrast = one.contrast if one.contrast is not None and one.contrast.p_holm <= SIGNIFICANT else None
-            over_seeds = [one.to_best_over_seeds, None if contrast is None else contrast.over_seeds]
-            if any(interval is not None and interval.holds_zero for interval in over_seeds):
+            one = self.judgement(index, metric).contrast
+            if one is not None and one.p_holm <= SIGNIFICANT and one.over_seeds and one.over_seeds.holds_zero:
                 found.append(index)
         return found
 

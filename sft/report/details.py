@@ -25,6 +25,7 @@ from sft.results.store import RunFolder
 from sft.secrets import redact_text, redacted
 
 LINE_CHARACTERS = 300  # of a log
+RESULT_LINES = 80  # that a run may print of its result at the end of its log
 QUIET_LINES = 5  # of the log of a run that went well
 PIECE_CHARACTERS = 700  # of a piece of a prompt
 PROMPT_PIECES = 24
@@ -73,22 +74,22 @@ def detail_of(run: Run, answers: Answers | None, baseline: Run | None, shared: S
         shared: of the report's pages.
 
     Returns:
-        id, name, seed, state (in words), error, folder, labelled, metrics `[[key, test, validation]]`, config, diff
-        `[[key, baseline's, this one's]]` and baseline (its name), prompts, loss `{rows: [[step, loss]]}`,
-        timings, resources, environment, log; of the answers what `sft.report.inspection.inspect` says. A part that
-        the run did not leave is absent.
+        id, name, seed (absent where nothing is random), state (in words), error, folder, labelled, metrics
+        `[[key, test, validation]]`, config, diff `[[key, baseline's, this one's]]` and baseline (its name), prompts,
+        loss `{rows: [[step, loss]]}`, timings, resources, environment, log; of the answers what
+        `sft.report.inspection.inspect` says. A part that the run did not leave is absent.
     """
     shared = shared or Shared()
     found = {
         "id": run.id,
         "name": plain(run.name),
-        "seed": run.seed,
+        "seed": None if run.is_fixed else run.seed,
         "state": in_words(run.state),
         "error": redact_text(plain(run.error))[:VALUE_CHARACTERS],
         "folder": plain(shared.folder(run)),
         "config": shared.config(run.config),
         "prompts": _prompts(run.folder),
-        "log": _log(run),
+        "log": log_lines(run),
         **_difference(run, baseline, shared),
         **_of_result(run),
         **({} if answers is None else inspect(answers, run)),
@@ -153,11 +154,33 @@ def _points(history: Any) -> list[list[float | None]]:
     return [point for point in points if None not in point]
 
 
-def _log(run: Run) -> list[str]:
-    lines = log_tail(run.folder)
+def log_lines(run: Run) -> list[str]:
+    """The end of a run's log, without what its page says anyway: the result of a finished one, the error of another."""
+    lines = log_tail(run.folder, TAIL_LINES + RESULT_LINES)
+    lines = [line for place, line in enumerate(lines) if place == 0 or line != lines[place - 1]]
+    lines = _without_result(lines) if run.result is not None else _without_error(lines, run.error)
+    lines = lines[-TAIL_LINES:]
     if run.result is not None and not run.result.halvings and not re.search("warn", "\n".join(lines), re.IGNORECASE):
         lines = lines[-QUIET_LINES:]
-    return [cut(line, LINE_CHARACTERS) for line in lines[-TAIL_LINES:]]
+    return [cut(line, LINE_CHARACTERS) for line in lines]
+
+
+def _without_result(lines: list[str]) -> list[str]:
+    """Without the metrics as JSON, and the line behind them that says where the run lies."""
+    end = len(lines) - 1 if lines and lines[-1].startswith("Run: ") else len(lines)
+    if not end or lines[end - 1] != "}":
+        return lines
+    begin = end - 1
+    while begin and lines[begin] != "{":
+        begin -= 1
+    return [*lines[:begin], *lines[end + 1 :]]
+
+
+def _without_error(lines: list[str], error: str) -> list[str]:
+    said = redact_text(plain(error))
+    while lines and said and lines[-1].removeprefix("error: ") == said:
+        lines = lines[:-1]
+    return lines
 
 
 def _prompts(folder: RunFolder) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
     results/runs/shots-8-97698e7aa610    results/shots=8    results/9769
 
+A results folder with one run in it means that run.
 Reads no more than the folders' names, and configs where only the experiment's name can tell.
 """
 
@@ -35,6 +36,10 @@ def find_run(given: Path) -> RunFolder:
         raise UserError(f"{given} is no run folder; name one: RESULTS/{RUNS}/<name>-<id>")
     folders = list(ResultStore(root).folders())
     if (given / RUNS).is_dir():
+        if len(folders) == 1:
+            return RunFolder(folders[0].path.resolve())
+        if not folders:
+            raise UserError(f"{given} holds no run")
         raise UserError(f"{given} holds {len(folders)} runs; name one of them: {_few(folders)}")
     found = _matching(folders, given.name)
     if len(found) == 1:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sft.config.schema import ExperimentConfig
 from sft.config.training import halved_batch
 from sft.io import canonical_json, json_line
-from sft.report.metrics import HARNESS
+from sft.report.metrics import HARNESS, learn_direction
 from sft.results.schema import RunResult
 
 SPLITS = ("test", "validation")
@@ -32,6 +32,8 @@ class Finished:
         halvings: how often the batch was halved, after the run had run out of memory.
         batch: what its batch became, `4 x 2 instead of 8 x 1`; empty where nothing was trained or halved.
         record: what `aggregated_results.json` holds of the result, as one line of JSON.
+        rows: how many rows each split was judged on, where that is known.
+        labels: how many labels there are; 0 for generated texts.
         training: JSON of how it was trained, `{}` where it was not: the result's `training` with at most `MOST_POINTS`
             entries of each history.
         environment: JSON of versions, Python, platform and commit; shared by the runs that have the same.
@@ -44,6 +46,8 @@ class Finished:
     halvings: int
     batch: str
     record: bytes
+    rows: Mapping[str, int] = field(default_factory=dict)
+    labels: int = 0
     training: bytes = b"{}"
     environment: str = "{}"
 
@@ -64,6 +68,8 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
         halvings=halvings,
         batch=_batch(result, config) if halvings else "",
         record=_record(result),
+        rows={split: size for split, size in result.data.get("rows", {}).items() if split in SPLITS},
+        labels=len(result.results.get("support", {})),
         training=_line(_thinned(result.training), result),
         environment=sys.intern(canonical_json(result.environment)),
     )
@@ -115,6 +121,9 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
             for key, value in metrics.items()
             if not key.endswith(_STDERR)
         }
+        for key, higher in (figures.get("higher_is_better") or {}).items():
+            if isinstance(higher, bool):
+                learn_direction(f"{HARNESS}{task}.{key}", higher)
     return plain
 
 

@@ -11,22 +11,26 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sft.log import plain
-from sft.report.cells import view_of
+from sft.report.cells import NO_INTERVAL, view_of
 from sft.report.comparison import Comparison
-from sft.report.failures import in_words, log_tail
+from sft.report.details import log_lines
+from sft.report.failures import in_words
 from sft.report.figures import THEMES, Figure, confusion, loss_curve, per_label, reliability
 from sft.report.figures import bundle as figure_bundle
-from sft.report.metrics import has_direction, number, title
+from sft.report.metrics import number, title
 from sft.report.notes import notes
 from sft.report.runs import Run
 from sft.report.shortened import script_json, shortened
-from sft.report.table import estimate, interval
+from sft.report.subject import subject
+from sft.report.table import interval
+from sft.report.verdict import verdict
 from sft.secrets import redact_text
 
 PAGE = Path(__file__).parent / "page"
@@ -108,6 +112,8 @@ def _pages(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> 
     found = {}
     for run in (run for row in comparison.rows for run in row.runs if run.id in details):
         page = {**details[run.id], "folder": run.place(comparison.place)}
+        if run.result is not None:
+            page["subject"] = [plain(one) for one in subject(replace(comparison, runs=(run,)))]
         if "metrics" in page:
             page["metrics"] = [_metric(comparison, run.id, *one) for one in page["metrics"]]
         found[run.id] = page
@@ -117,7 +123,7 @@ def _pages(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> 
 def _metric(comparison: Comparison, run_id: str, key: str, test: float | None, validation: float | None) -> list[str]:
     """Name, value, interval and value on the validation split, as they are shown."""
     found = comparison.significance.runs.get((run_id, key))
-    ends = "" if found is None else interval(found, key)
+    ends = NO_INTERVAL.get(key, "") if found is None else interval(found, key)
     return [plain(title(key)), number(test, key), ends, "" if validation is None else number(validation, key)]
 
 
@@ -137,17 +143,18 @@ def _said(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> d
     missing = len(comparison.unfinished) - len(failed)
     counts = [
         _count(len(comparison.rows), "configuration"),
-        f"{done} of {_count(len(comparison.runs), 'experiment')} done",
+        f"{done:,} of {_count(len(comparison.runs), 'experiment')} done",
     ]
     counts += [f"{len(failed)} without a result"] if failed else []
     counts += [f"{missing} not run yet"] if missing else []
     counts += [f"all under calibration {plain(comparison.calibration)}"] if comparison.calibration else []
     tested = bool(comparison.significance.rows)
     return {
+        "subject": [plain(one) for one in subject(comparison)],
         "place": plain(comparison.place.resolve().name),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "counts": counts,
-        "verdict": _verdict(comparison),
+        "verdict": verdict(comparison),
         "tested": tested,
         "methods": [plain(one) for one in comparison.significance.methods],
         "notes": [plain(one) for one in notes(comparison, "In bold: the", "=")],
@@ -169,32 +176,12 @@ def _count(number_: int, what: str) -> str:
     return f"1 {what}" if number_ == 1 else f"{number_:,} {what}s"
 
 
-def _verdict(comparison: Comparison) -> str:
-    """The one line that a person came for; empty where nothing can be called best."""
-    if not comparison.metrics or not (best := comparison.best.get(comparison.metrics[0])):
-        return ""
-    leading, row = comparison.metrics[0], comparison.rows[best[0]]
-    if not has_direction(leading) or (found := row.estimate(leading)) is None:
-        return ""
-    text = f"Best {title(leading)}: {estimate(found, leading)} with {plain(row.name)}"
-    labelled = max(row.labelled, default=0)
-    text += f", from {_count(labelled, 'labelled example')}." if labelled else ", from no labelled examples."
-    judged = [comparison.judgement(index, leading).tied_with_best for index in range(len(comparison.rows))]
-    if all(one is None for one in judged):
-        return text
-    tied = sum(bool(one) for index, one in enumerate(judged) if index not in best)
-    others = {0: "all others can", 1: "one other cannot"}.get(tied, f"{tied} others cannot")
-    unsure = [i for i in comparison.may_turn(leading) if comparison.judgement(i, leading).to_best_over_seeds]
-    by = "; by the seeds, not all of them can" if unsure and tied == 0 else ""
-    return f"{text} On these test rows {others} be told apart from it{by}."
-
-
 def _failure(comparison: Comparison, run: Run, details: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "id": run.id,
         "name": plain(run.name),
         "state": in_words(run.state),
         "error": redact_text(plain(run.error)),
-        "tail": "\n".join(details[run.id].get("log", ()) if run.id in details else log_tail(run.folder)),
+        "tail": "\n".join(details[run.id].get("log", ()) if run.id in details else log_lines(run)),
         "log": f"{run.place(comparison.place)}/log.txt" if run.folder.log_file.exists() else "",
     }

@@ -195,17 +195,13 @@ def _multilabel(answers: Answers) -> dict[str, Any]:
     rows = np.argsort(-number_N, kind="stable")[:ERRORS]
     rows = rows[number_N[rows] > 0].tolist()
     yes_NL = answers.probabilities_NL
-    tops = {} if yes_NL is None else {row: _of_wrong(labels, wrong_NL[row], yes_NL[row]) for row in rows}
+    tops = {} if yes_NL is None else {row: _top(labels, yes_NL[row]) for row in rows}
     return {
         "labels": list(labels),
         "per_label": label_scores((truth_NL & given_NL).sum(axis=0), given_NL.sum(axis=0), truth_NL.sum(axis=0)),
         "wrong": int((number_N > 0).sum()),
         "errors": _errors(answers, rows, tops),
     }
-
-
-def _of_wrong(labels: Sequence[str], wrong_L: NDArray[np.bool_], yes_L: Floats) -> list[list[Any]]:
-    return [[labels[place], round(float(yes_L[place]), 4)] for place in np.flatnonzero(wrong_L)[:TOP].tolist()]
 
 
 def _generated(answers: Answers) -> dict[str, Any]:

@@ -65,11 +65,13 @@ class Significance(NamedTuple):
         rows: by (index of the row, metric); of the test split.
         runs: interval over test rows by (id of the run, metric); of the test split.
         methods: sentences on how all this was made, to stand under the table.
+        unread: names of the finished runs whose judged rows could not be read.
     """
 
     rows: dict[tuple[int, str], Judgement]
     runs: dict[tuple[str, str], Interval]
     methods: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 NO_SIGNIFICANCE = Significance({}, {})

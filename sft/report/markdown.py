@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sft.log import plain
 from sft.report.comparison import Comparison
 from sft.report.failures import in_words, log_tail
 from sft.report.notes import notes
 from sft.report.runs import Run
+from sft.report.subject import subject
 from sft.report.table import Table, comparison_table, runs_table
 
 MOST_TAILS = 100  # logs whose end is shown; aggregated_results.json holds all
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BARE_LINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # GitHub makes links of these by themselves
 
 
@@ -22,7 +25,9 @@ def render_markdown(comparison: Comparison) -> str:
     configurations = "1 configuration" if number == 1 else f"{number} configurations"
     parts = [
         "# Comparison",
-        f"{configurations}, {done} of {len(comparison.runs)} experiments done.",
+        "\n".join(
+            [*map(escape, subject(comparison)), f"{configurations}, {done} of {len(comparison.runs)} experiments done."]
+        ),
         _table(comparison_table(comparison, intervals=True)),
         _how_to_read(comparison),
     ]
@@ -89,8 +94,8 @@ def _how_to_read(comparison: Comparison) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that cannot become a table cell's end, a link, an image, HTML or code."""
-    flat = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()  # bold does not end behind a space
+    """Text that cannot become a table cell's end, a link, an image, HTML, code or mathematics, nor turn round."""
+    flat = plain(_BREAKS.sub(" ", text)).strip()  # bold does not end behind a space
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    flat = re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", flat)
+    flat = re.sub(r"([\\`*_\[\]|!#~$])", r"\\\1", flat)
     return _BARE_LINK.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), flat)

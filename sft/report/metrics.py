@@ -13,7 +13,7 @@ HEADLINE_METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "sample_f1": "sample F1",
-    "subset_accuracy": "whole set",
+    "subset_accuracy": "subset accuracy",
     "ece": "ECE",
     "exact_match": "exact match",
     "token_f1": "token F1",
@@ -21,6 +21,13 @@ HEADLINE_METRICS = {
     "bleu": "BLEU",
     "chrf": "chrF",
 }
+_TITLES = {
+    **HEADLINE_METRICS, "micro_f1": "micro F1", "weighted_f1": "weighted F1", "macro_precision": "macro precision",
+    "macro_recall": "macro recall", "mcc": "MCC", "brier": "Brier", "log_loss": "log-loss", "auroc": "AUROC",
+    "question_accuracy": "question accuracy", "balanced_accuracy": "balanced accuracy", "cohen_kappa": "Cohen's kappa",
+    "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "bertscore_f1": "BERTScore F1", "ter": "TER",
+    "unfinished_answers": "unfinished answers",
+}  # fmt: skip
 _TO_HUNDRED = frozenset({"bleu", "chrf", "ter"})
 _LOWER_IS_BETTER = frozenset({"ece", "ter", "brier", "log_loss"})
 _HIGHER_IS_BETTER = frozenset({
@@ -48,13 +55,19 @@ _LIKE = {
     "mc1": "accuracy", "mc2": "accuracy", "brier_score": "brier", "perplexity": "log_loss", "ppl": "log_loss",
     "word_perplexity": "log_loss", "byte_perplexity": "log_loss", "bits_per_byte": "log_loss",
 }  # fmt: skip
+_TOLD: dict[str, bool] = {}  # by name: a task says it once and for all
 
 
 def title(metric: str) -> str:
     """A metric as a column's header."""
     if metric.startswith(HARNESS):
         return metric.removeprefix(HARNESS).replace(".", " ")
-    return HEADLINE_METRICS.get(metric, metric)
+    return _TITLES.get(metric, metric)
+
+
+def learn_direction(metric: str, higher_is_better: bool) -> None:
+    """Which way a metric of lm-eval is better, by its task's own word."""
+    _TOLD[metric] = higher_is_better
 
 
 def like(metric: str) -> str:
@@ -75,7 +88,7 @@ def is_asked_for(metric: str, config: ExperimentConfig) -> bool:
 
 def has_direction(metric: str) -> bool:
     """Whether it is known which way is better; not so for a metric of the user's own."""
-    return like(metric) in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
+    return metric in _TOLD or like(metric) in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
 
 
 def bounds(metric: str) -> tuple[float, float | None] | None:
@@ -95,9 +108,9 @@ def bounds(metric: str) -> tuple[float, float | None] | None:
 
 def best_of(metric: str, means: Sequence[float]) -> float | None:
     """The best of some means; None where it is not known which way is better."""
-    if like(metric) in _HIGHER_IS_BETTER:
-        return max(means)
-    return min(means) if like(metric) in _LOWER_IS_BETTER else None
+    if not has_direction(metric):
+        return None
+    return max(means) if _TOLD.get(metric, like(metric) in _HIGHER_IS_BETTER) else min(means)
 
 
 def number(value: float | None, metric: str = "") -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from sft.log import plain
 from sft.report.comparison import Comparison
-from sft.report.metrics import has_direction
+from sft.report.metrics import has_direction, title
 
 NAMED = 8  # runs that are named in one line
 
@@ -23,24 +23,42 @@ def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
         tie: how one looks that cannot be told apart from it (`=`).
     """
     found = []
+    if comparison.where:
+        found.append(f"Only runs with {plain(' and '.join(comparison.where))}.")
+    if comparison.calibration is not None:
+        found.append(f"All rows under the calibration {plain(comparison.calibration)}, from their stored scores.")
     if comparison.best:
-        where = "on the validation split" if comparison.chosen_on == "validation" else "of its column"
-        what = (
-            "(figures without that word are of the test split)"
-            if comparison.chosen_on == "validation"
-            else "chosen on the test split itself"
-        )
-        apart = f"; {tie} cannot be told apart from it" if _has_ties(comparison) else ""
-        found.append(f"{mark} best mean {where}{' ' if what.startswith('(') else ', '}{what}{apart}.")
-    found += [*_compared(comparison), *_unsure_over_seeds(comparison)]
+        found.append(_marks(comparison, mark, tie))
     if not comparison.comparable:
         found.append("No best value is marked: the rows were not all judged on the same data.")
-    elif comparison.partial:
-        found.append("Rows that lack some of their runs are not marked.")
+    found += [*_compared(comparison), *_unsure_over_seeds(comparison)]
     unknown = [key for key in comparison.metrics if not has_direction(key)]
     if comparison.best and unknown:
-        found.append(f"Not marked, since it is not known whether more is better: {', '.join(map(plain, unknown))}.")
-    return [*found, *_grouped(comparison), *_after_memory_ran_out(comparison), *_earlier(comparison)]
+        names = ", ".join(plain(title(key)) for key in unknown)
+        found.append(f"Not marked, since it is not known whether more is better: {names}.")
+    found += [*_unread(comparison), *_grouped(comparison)]
+    return [*found, *_after_memory_ran_out(comparison), *_earlier(comparison)]
+
+
+def _marks(comparison: Comparison, mark: str, tie: str) -> str:
+    """What the marks mean, and which rows may still take the best one's place."""
+    if comparison.chosen_on == "validation":
+        text = f"{mark} best mean on the validation split (figures without that word are of the test split)"
+    else:
+        text = f"{mark} best mean of its column, chosen on the test split itself"
+    if _has_ties(comparison):
+        text += f"; {tie} cannot be told apart from it"
+    if not comparison.partial:
+        return f"{text}."
+    ahead: dict[str, list[str]] = {}
+    for key in comparison.metrics:
+        for index in comparison.undecided(key):
+            ahead.setdefault(comparison.rows[index].name, []).append(title(key))
+    text += ". Rows that lack some of their runs are not marked"
+    if ahead:
+        named = [f"{name} ({', '.join(titles)})" for name, titles in ahead.items()]
+        text += f"; ahead of the best all the same: {some(named)}"
+    return f"{text}."
 
 
 def _has_ties(comparison: Comparison) -> bool:
@@ -56,22 +74,33 @@ def _compared(comparison: Comparison) -> Iterator[str]:
     if not places or not comparison.metrics:
         return
     leading = comparison.metrics[0]
-    names = some([comparison.rows[index].name for index in places])
+    names = some(list(dict.fromkeys(comparison.rows[index].name for index in places)))
     contrasts = {i: one for i in range(len(comparison.rows)) if (one := comparison.judgement(i, leading).contrast)}
     if not contrasts and not comparison.baseline_named:
         return
     tested = ", p: paired test on the same rows, corrected by Holm" if contrasts else ""
-    yield f"Δ: difference to {names}{tested}."
+    of = names if len(places) == 1 else f"the baseline of each row, zero-shot of its model where there is one ({names})"
+    yield f"Δ: difference to {of}{tested}."
 
 
 def _unsure_over_seeds(comparison: Comparison) -> Iterator[str]:
     """Differences of the leading metric that other test rows would show again, and other seeds perhaps not."""
-    if comparison.metrics and (rows := comparison.may_turn(comparison.metrics[0])):
-        names = some([comparison.rows[index].name for index in rows])
-        yield (
-            f"Told apart by the test rows, not by the seeds (the 95 % interval of the difference over seeds holds 0): "
-            f"{names}."
-        )
+    if not comparison.metrics:
+        return
+    leading = comparison.metrics[0]
+    behind, against = comparison.behind_by_rows_alone(leading), comparison.differ_by_rows_alone(leading)
+    if behind:
+        names = some([comparison.rows[index].name for index in behind])
+        yield f"Behind the best by the test rows, but other seeds might turn it round: {names}."
+    if against:
+        names = some([comparison.rows[index].name for index in against])
+        yield f"Different from the baseline by the test rows, but other seeds might turn it round: {names}."
+
+
+def _unread(comparison: Comparison) -> Iterator[str]:
+    """Runs that could not be tested."""
+    if unread := comparison.significance.unread:
+        yield f"No intervals and tests over rows where the predictions cannot be read: {some(unread)}."
 
 
 def _grouped(comparison: Comparison) -> Iterator[str]:

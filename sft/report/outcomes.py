@@ -7,7 +7,7 @@ Shapes: N rows, L labels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.errors import UserError
-from sft.log import get_logger
 from sft.report.answers import OUTSIDE, Answers
-from sft.report.statistics.sums import Sums, calibration_l1, confusion, means, multilabel
-
-log = get_logger(__name__)
+from sft.report.statistics.sums import Floats, Sums, calibration_l1, confusion, means, multilabel
 
 # Columns of predictions.tsv that are ours; all others are the data's own.
 _OURS = frozenset({
@@ -43,6 +40,7 @@ class Outcomes:
         predicted: the same of the predicted ones; -1 where it is none of the labels.
         confidence_N: largest probability of each row, where the calibration error is one over rows.
         bins: of the calibration error.
+        unread: why nothing is known of the rows; empty where it is.
     """
 
     rows: int
@@ -54,15 +52,12 @@ class Outcomes:
     predicted: NDArray[Any] | None = None
     confidence_N: NDArray[np.float64] | None = None
     bins: int = 0
+    unread: str = ""
 
     def sums(self) -> tuple[Sums, ...]:
         """Its metrics as sums over rows; made anew at each call, since they are much larger than what they are of."""
-        found = [means({**self.hits, **self.scores})] if self.hits or self.scores else []
-        if self.reference is not None and self.predicted is not None:
-            found.append(self._of_labels(self.reference, self.predicted))
-        if self.confidence_N is not None:
-            found.append(calibration_l1(self.confidence_N, self.hits["accuracy"], self.bins))
-        return tuple(found)
+        of_means = means({**self.hits, **self.scores}) if self.hits or self.scores else None
+        return tuple(one for one in (of_means, self.of_labels(), self._of_bins()) if one is not None)
 
     def values(self) -> dict[str, float]:
         """The metrics of all rows: those of `result.json` that can be made of rows."""
@@ -78,15 +73,69 @@ class Outcomes:
             found = {**one.pseudo_values(), **found}
         return found
 
-    def _of_labels(self, reference: NDArray[Any], predicted: NDArray[Any]) -> Sums:
-        if reference.ndim == 1:
-            return confusion(reference, predicted, self.labels)
-        truth_NL, given_NL = (np.unpackbits(bits, axis=1, count=self.labels) for bits in (reference, predicted))
-        return multilabel(truth_NL.astype(np.bool_), given_NL.astype(np.bool_))
+    def row_values(self, gradients: Mapping[str, Floats]) -> dict[str, Floats]:
+        """For each metric what each row adds to it [N], so that runs can be compared row by row.
+
+        Where it is a mean over rows that is the row's own value, and its part of the linear metric where it is made of
+        labels. The calibration error has a sign in each bin and no derivative where it is 0: pseudo-values.
+
+        Args:
+            gradients: of the metrics of labels, at what all that are compared come to (see `gradients_of`).
+        """
+        found = {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
+        labels, bins = (self.of_labels() if gradients else None), self._of_bins()
+        if labels is not None:
+            found = {name: labels.along(gradient_K) for name, gradient_K in gradients.items()} | found
+        return found if bins is None else {**bins.pseudo_values(), **found}
+
+    def of_labels(self) -> Sums | None:
+        """Its metrics that are made of how often each label was right, predicted and met."""
+        if self.reference is None or self.predicted is None:
+            return None
+        if self.reference.ndim == 1:
+            return confusion(self.reference, self.predicted, self.labels)
+        truth_NL, given_NL = (
+            np.unpackbits(bits, axis=1, count=self.labels).astype(np.bool_) for bits in (self.reference, self.predicted)
+        )
+        return multilabel(truth_NL, given_NL)
+
+    def same_labels(self, other: Outcomes) -> bool:
+        """Whether the rows' labels are the same, in the same columns."""
+        if self.reference is None or other.reference is None:
+            return self.reference is other.reference
+        return self.labels == other.labels and np.array_equal(self.reference, other.reference)
+
+    def _of_bins(self) -> Sums | None:
+        if self.confidence_N is None:
+            return None
+        return calibration_l1(self.confidence_N, self.hits["accuracy"], self.bins)
+
+
+def gradients_of(several: Sequence[Sequence[Outcomes]]) -> dict[str, Floats] | None:
+    """The derivatives [K] of the metrics that are made of labels, at the mean sums of some recipes.
+
+    Args:
+        several: the runs of each recipe, all on the same rows.
+
+    Returns:
+        Empty for tasks without labels; None where not all have the same labels in the same columns.
+    """
+    first = several[0][0]
+    if not all(first.same_labels(run) for runs in several for run in runs):
+        return None
+    made = first.of_labels()
+    if made is None:
+        return {}
+    total_K = np.zeros(made.width)
+    for runs in several:
+        for run in runs:
+            if (one := run.of_labels()) is not None:
+                total_K += one.total_K / (len(runs) * len(several))
+    return made.gradients(total_K)
 
 
 def outcomes_of(answers: Answers) -> Outcomes:
-    """What the rows of a run came to; without metrics, and a line in the log, where that cannot be told."""
+    """What the rows of a run came to; without metrics, and with the reason, where that cannot be told."""
     try:
         base = Outcomes(len(answers), _fingerprint(answers))
         if not base.rows:
@@ -95,8 +144,7 @@ def outcomes_of(answers: Answers) -> Outcomes:
             return _classified(answers, base)
         return _labelled(answers, base) if answers.task_type == "multilabel" else _written(answers, base)
     except (UserError, ValueError) as error:
-        log.warning("no statistics over the rows of a run: %s", error)
-        return Outcomes(len(answers), "")
+        return Outcomes(len(answers), "", unread=str(error) or type(error).__name__)
 
 
 def _classified(answers: Answers, base: Outcomes) -> Outcomes:
@@ -133,9 +181,7 @@ def _proper(probabilities_NL: NDArray[np.float64], reference_N: NDArray[np.int64
 def _labelled(answers: Answers, base: Outcomes) -> Outcomes:
     from sft.evaluation.multilabel import membership
 
-    if answers.truth is None:
-        raise UserError("its references cannot be told: label_scores.safetensors is missing")
-    truth_NL = answers.truth.astype(np.bool_)
+    truth_NL = _truth(answers)
     given_NL = membership(answers.texts("predictions"), answers.labels)
     if truth_NL.shape != given_NL.shape:
         raise UserError(f"references are {truth_NL.shape}, predictions {given_NL.shape}")
@@ -154,6 +200,15 @@ def _labelled(answers: Answers, base: Outcomes) -> Outcomes:
     )
 
 
+def _truth(answers: Answers) -> NDArray[np.bool_]:
+    """Which labels apply to each row [N, L]: as the run stored it, else by the sets that the data has as text."""
+    from sft.evaluation.multilabel import membership
+
+    if answers.truth is not None:
+        return answers.truth.astype(np.bool_)
+    return membership(answers.references, answers.labels)
+
+
 def _written(answers: Answers, base: Outcomes) -> Outcomes:
     """Of generated texts: what the run wrote for each row; runs of before that have nothing here."""
     matches_N = answers.numbers("exact_match")
@@ -169,7 +224,8 @@ def _written(answers: Answers, base: Outcomes) -> Outcomes:
 def _fingerprint(answers: Answers) -> str:
     """Of the rows: their number, their own answers, and all that the data says of them."""
     found = hashlib.blake2b(f"{len(answers)}\0{answers.task_type}".encode(), digest_size=16)
-    known = answers.references if answers.truth is None or answers.truth.ndim == 1 else answers.truth.tolist()
+    many = answers.task_type == "multilabel"
+    known = _truth(answers).astype(np.int64).tolist() if many else answers.references
     found.update("\0".join(map(str, known)).encode("utf-8", "surrogatepass"))
     for name in sorted(set(answers.columns) - _OURS):
         found.update(name.encode())

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.config.varying import varying_settings
+from sft.report.agreement import data_changes
 from sft.report.answers import OUTSIDE, Answers, answers_of
 from sft.report.details import config_difference
 from sft.report.failures import in_words
@@ -23,6 +24,7 @@ from sft.report.outcomes import Outcomes, outcomes_of
 from sft.report.runs import Run
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.paired import effect_size, mcnemar, permutation
+from sft.secrets import redact_text
 
 Values = Mapping[str, NDArray[np.float64]]
 
@@ -100,6 +102,7 @@ class Pair:
         a, b: the runs.
         split: `test` or `validation`.
         settings: what differs in their configs, the seed and the command too.
+        data: what differs in the data where both configs name the same: its content, or how many rows a split has.
         metrics: all that one of them has, the leading ones first.
         refused: why the rows cannot be paired; empty where they are.
         rows: how many rows were judged; 0 where they are not paired.
@@ -116,6 +119,12 @@ class Pair:
     rows: int = 0
     right: Right | None = None
     different: tuple[RowPair, ...] = ()
+    data: tuple[Difference, ...] = ()
+
+    @property
+    def is_one(self) -> bool:
+        """Whether both are the very same run."""
+        return self.a.folder.path.resolve() == self.b.folder.path.resolve()
 
 
 class _Side(NamedTuple):
@@ -135,22 +144,23 @@ def pair(a: Run, b: Run, split: str = "test") -> Pair:
     Raises:
         UserError: a file of theirs cannot be read.
     """
-    settings, metrics = tuple(_settings(a, b)), _metrics(a, b, split)
+    settings, metrics, data = tuple(_settings(a, b)), _metrics(a, b, split), tuple(_data(a, b))
     found = answers_of(a, split), answers_of(b, split)
     if found[0] is None or found[1] is None:
         missing = [
             _nothing(name, run, split) for name, run, one in zip("AB", (a, b), found, strict=True) if one is None
         ]
-        return Pair(a, b, split, settings, metrics, "; ".join(missing))
+        return Pair(a, b, split, settings, metrics, "; ".join(missing), data=data)
     first, second = (_Side(one, outcomes_of(one)) for one in (found[0], found[1]))
     if reason := _unlike(first, second):
-        return Pair(a, b, split, settings, metrics, reason)
+        return Pair(a, b, split, settings, metrics, reason, data=data)
     return Pair(
         a, b, split, settings,
         metrics=tuple(_tested(metrics, first.outcomes, second.outcomes)),
         rows=len(first.answers),
         right=_right(first.outcomes, second.outcomes),
         different=tuple(_different(first, second)),
+        data=data,
     )  # fmt: skip
 
 
@@ -163,6 +173,14 @@ def _settings(a: Run, b: Run) -> Iterator[Difference]:
         yield Difference("command", a.endpoint, b.endpoint)
 
 
+def _data(a: Run, b: Run) -> Iterator[Difference]:
+    """What they record of data that is not the same, though it has the same name."""
+    if a.config.dataset.path == b.config.dataset.path:
+        results = [run.folder.result() for run in (a, b)]
+        found = data_changes(*({} if one is None else one.data for one in results))
+        yield from (Difference(f"data: {name}", *values) for name, *values in found)
+
+
 def _metrics(a: Run, b: Run, split: str) -> tuple[Metric, ...]:
     first, second = a.metrics(split), b.metrics(split)
     there = [*first, *(name for name in second if name not in first)]
@@ -172,7 +190,8 @@ def _metrics(a: Run, b: Run, split: str) -> tuple[Metric, ...]:
 
 def _nothing(name: str, run: Run, split: str) -> str:
     if run.result is None:
-        return f"{name} has no result ({in_words(run.state)})"
+        why = redact_text(run.error)
+        return f"{name} has no result ({in_words(run.state)}{f': {why}' if why else ''})"
     if not run.metrics(split):
         return f"{name} was not judged on the {split} split"
     return f"{name} has lost its {run.folder.predictions_file(split).name}"

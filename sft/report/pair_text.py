@@ -30,11 +30,7 @@ def pair_lines(pair: Pair, rows: int, width: int) -> Iterator[str]:
     """
     yield from (f"{name}  {_called(run)}" for name, run in (("A", pair.a), ("B", pair.b)))
     yield ""
-    if pair.settings:
-        lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in pair.settings)]
-        yield from _aligned([[cut(cell, _WIDEST_SETTING) for cell in line] for line in lines])
-    else:
-        yield "Their configs say the same."
+    yield from _settings(pair)
     if pair.metrics:
         yield ""
         yield from _metrics(pair)
@@ -50,11 +46,12 @@ def pair_lines(pair: Pair, rows: int, width: int) -> Iterator[str]:
 
 
 def pair_json(pair: Pair) -> str:
-    """All of it as one line of JSON, in ASCII: `a`, `b`, `settings`, `metrics`, `refused`, `right`, `rows`."""
+    """All of it as one line of JSON, in ASCII: `a`, `b`, `settings`, `data`, `metrics`, `refused`, `right`, `rows`."""
     found = {
         "split": pair.split,
         **{name: _identity(run) for name, run in (("a", pair.a), ("b", pair.b))},
         "settings": [one._asdict() for one in pair.settings],
+        "data": [one._asdict() for one in pair.data],
         "metrics": [_metric(one) for one in pair.metrics],
         "refused": pair.refused or None,
         "judged_rows": pair.rows,
@@ -70,6 +67,21 @@ def cut(text: str, width: int) -> str:
 
     text = plain(" ".join(text.split()))
     return text if cell_len(text) <= width else f"{set_cell_size(text, max(0, width - 1)).rstrip()}…"
+
+
+def _settings(pair: Pair) -> Iterator[str]:
+    if pair.is_one:
+        yield "A and B are one run."
+        return
+    if not pair.settings:
+        yield (
+            "Their configs say the same, but their data is not the same:"
+            if pair.data
+            else "Their configs say the same."
+        )
+    if found := [*pair.settings, *pair.data]:
+        lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in found)]
+        yield from _aligned([[cut(cell, _WIDEST_SETTING) for cell in line] for line in lines])
 
 
 def _called(run: Run) -> str:

@@ -7,22 +7,24 @@ comparison afterwards, by `sft.report.build`: this part imports nothing heavy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sft.config.varying import Setting, varying_settings
 from sft.errors import UserError
 from sft.log import get_logger
-from sft.report.choices import Choices, baselines, chosen, grouped, leading
+from sft.report.choices import Choices, baselines, chosen, grouped, leading, row_name
 from sft.report.comparison import Comparison, Row
 from sft.report.earlier import earlier_runs
 from sft.report.metrics import HEADLINE_METRICS, best_of, is_asked_for
 from sft.report.runs import Run, all_runs, planned_runs
-from sft.results.store import ResultStore
+from sft.results.store import RUNS, ResultStore
 
 log = get_logger(__name__)
 
 _DEFAULT = Choices()
+_OF_DATA = ("dataset.", "prompting.")
+_CHOSEN = ("dataset.path", "dataset.shots", "dataset.max_n_test")  # whatever the data are
 
 
 def compare(
@@ -43,13 +45,18 @@ def compare(
     found = [all_runs(one) if runs is None else runs for one, runs in zip((store, *others), planned, strict=True)]
     for one, here in zip((store, *others), found, strict=True):
         if not here:
-            raise UserError(f"{one.root}: no runs to report; run-experiments writes them")
-    runs = chosen(found[0] if not others else _once(found), choices.where)
+            near = f"; did you mean {one.root.parent}?" if one.root.name == RUNS else ""
+            raise UserError(f"{one.root}: no runs to report{near or '; run-experiments writes them'}")
+    if choices.group_by and choices.baseline is not None:
+        raise UserError("--baseline: groups are not compared with one; leave out --group-by")
+    runs = chosen(found[0] if not others else _once(found), choices.where, choices.baseline)
     if choices.calibration is not None:
-        from sft.report.calibrated import calibrated_runs
+        from sft.report.calibrated import calibrated_runs, merged_runs
 
-        runs = calibrated_runs(runs, choices.calibration)
+        runs = merged_runs(calibrated_runs(runs, choices.calibration))
     rows, settings = _rows(runs, choices.group_by)
+    if choices.calibration is not None:
+        settings = tuple(one for one in settings if not one.key.startswith("inference.calibration_args."))
     metrics = leading(_shown_metrics(rows), rows, choices.metric)
     judged = [row for row in rows if row.metrics()]
     chosen_on = "validation" if judged and all(row.metrics("validation") for row in judged) else "test"
@@ -66,6 +73,7 @@ def compare(
         baseline_named=choices.baseline is not None,
         earlier=() if planned[0] is None or choices.where else earlier_runs(store, runs),
         grouped=choices.group_by,
+        where=choices.where,
         calibration=choices.calibration,
         place=place or store.root,
     )
@@ -91,8 +99,17 @@ def _rows(runs: Sequence[Run], group_by: Sequence[str]) -> tuple[tuple[Row, ...]
     recipes: dict[str, list[Run]] = {}
     for run in runs:
         recipes.setdefault(run.recipe_id, []).append(run)
-    rows = tuple(_row(group, group[0].name.removesuffix(f" seed={group[0].seed}")) for group in recipes.values())
-    return rows, tuple(varying_settings([row.runs[0].config for row in rows]))
+    rows = tuple(_row(group, row_name(group[0])) for group in recipes.values())
+    return rows, tuple(_without_what_the_data_say(varying_settings([row.runs[0].config for row in rows])))
+
+
+def _without_what_the_data_say(settings: Sequence[Setting]) -> Iterator[Setting]:
+    """The settings, without those that name parts of the data (columns, splits, files) and go along with its path."""
+    path = next((setting for setting in settings if setting.key == "dataset.path"), None)
+    for setting in settings:
+        of_data = path is not None and setting.key.startswith(_OF_DATA) and setting.key not in _CHOSEN
+        if path is None or not of_data or len({*zip(path.values, setting.values, strict=True)}) > len({*path.values}):
+            yield setting
 
 
 def _shown_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -121,7 +138,8 @@ def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
     best = best_of(metric, tuple(whole.values())) if len(whole) > 1 else None
     if best is None:
         return ()
-    return tuple(index for index, mean in whole.items() if math.isclose(mean, best, rel_tol=1e-9, abs_tol=1e-12))
+    equal = tuple(index for index, mean in whole.items() if math.isclose(mean, best, rel_tol=1e-9, abs_tol=1e-12))
+    return equal if len(equal) < len(whole) else ()  # where all are equal, none is best
 
 
 def _same_rows(rows: Sequence[Row], chosen_on: str) -> bool:

@@ -55,6 +55,11 @@ class Run:
         """The plain numbers of its result."""
         return _NOTHING if self.result is None else self.result.metrics.get(split, _NOTHING)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing in it is random: its id has no seed in it."""
+        return self.id == self.recipe_id
+
     def place(self, seen_from: Path) -> str:
         """Where its folder lies, as a relative path with `/`: `runs/<name>` from the results folder."""
         return Path(os.path.relpath(self.folder.path, seen_from)).as_posix()

@@ -13,7 +13,7 @@ from sft.io import canonical_json
 from sft.report.inspection import cut
 
 BUDGET = 10_000_000  # bytes of all records
-SHARED = ("config", "environment", "labels", "diff", "resources")
+SHARED = ("config", "environment", "labels", "diff", "resources", "subject")
 
 # What a script in text or data would need to begin or to end one, and what older scripts take for the end of a line.
 _ESCAPES = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})

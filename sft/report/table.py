@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from sft.report.comparison import Comparison, Estimate, Row
@@ -53,12 +54,14 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
     place = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
     if intervals := intervals and _has_intervals(comparison):
         after.insert(place, "95 % interval")
-    header = [setting.name for setting in shown] or ["experiment"]
+    named = not shown or not all(_is_made(row.name) for row in comparison.rows)
+    header = [*(["experiment"] if named else []), *(setting.name for setting in shown)]
     contrasts = _contrast_header(comparison)
     header += ["labelled", *after, *contrasts, "n"]
     rows, best, tied = [], set(), set()
     for index, row in enumerate(comparison.rows):
-        cells = [setting.values[index] or "none" for setting in shown] or [row.name]
+        own = [row.name if not shown or not _is_made(row.name) else "-"] if named else []
+        cells = [*own, *(setting.values[index] or "none" for setting in shown)]
         cells.append(_labelled(row))
         for number_, column in enumerate(columns):
             if index in comparison.best.get(column.metric, ()):
@@ -70,6 +73,11 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
                 cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
         rows.append([*cells, *_contrast(comparison, index)[: len(contrasts)], _finished(row)])
     return Table(header, rows, best, tied)
+
+
+def _is_made(name: str) -> bool:
+    """Whether a name says what varies, as those of `grid` do; a name that somebody has chosen is shown."""
+    return re.match(r"[\w. ]+=", name) is not None
 
 
 def _columns(comparison: Comparison) -> list[_Column]:
@@ -145,14 +153,10 @@ def _contrast(comparison: Comparison, index: int) -> list[str]:
 
 
 def _difference(comparison: Comparison, index: int, metric: str) -> str:
-    found = comparison.baseline_of(index)
-    if found is None:
-        return BASELINE if comparison.is_baseline(index) else "-"
-    baseline, row = comparison.rows[found], comparison.rows[index]
-    base, mine = baseline.estimate(metric), row.estimate(metric)
-    if base is None or mine is None or len(baseline.judged_rows() | row.judged_rows()) > 1:
-        return "-"
-    return signed(mine.mean - base.mean, metric)
+    if comparison.baseline_of(index) is None and comparison.is_baseline(index):
+        return BASELINE
+    found = comparison.difference(index, metric)
+    return "-" if found is None else signed(found, metric)
 
 
 def _labelled(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,9 +12,11 @@ from sft.errors import UserError, did_you_mean
 from sft.io import json_line, write_atomic
 from sft.report.comparison import Built, Comparison, Row
 from sft.report.failures import log_tail
+from sft.report.finished import Finished
 from sft.report.judgement import Interval, Judgement
 from sft.report.markdown import render_markdown
 from sft.report.runs import Run
+from sft.report.subject import subject
 
 REPORT_VERSION = 2
 NAMES = {
@@ -33,11 +36,11 @@ def formats_of(text: str | None) -> tuple[str, ...]:
     """
     if text is None:
         return tuple(NAMES)
-    asked = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    asked = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for one in asked:
         if one not in NAMES:
             raise UserError(f'--format "{one}": unknown{did_you_mean(one, list(NAMES))} (there is {", ".join(NAMES)})')
-    return asked or tuple(NAMES)
+    return asked
 
 
 def write_report(built: Built, formats: Sequence[str] = tuple(NAMES)) -> list[Path]:
@@ -85,6 +88,9 @@ def _lines(comparison: Comparison) -> Iterator[bytes]:
     head = {
         "schema_version": REPORT_VERSION,
         "varying": [{"key": setting.key, "name": setting.name} for setting in comparison.settings],
+        "subject": subject(comparison),
+        "where": list(comparison.where),
+        "leading_metric": comparison.metrics[0] if comparison.metrics else None,
         "grouped_by": list(comparison.grouped),
         "calibration": comparison.calibration,
         "chosen_on": comparison.chosen_on,
@@ -120,6 +126,7 @@ def _row(comparison: Comparison, index: int, row: Row) -> dict[str, Any]:
         "runs": [run.id for run in row.runs],
         "finished": row.finished,
         "baseline": None if baseline is None else comparison.rows[baseline].name,
+        "baseline_recipe_id": None if baseline is None else comparison.rows[baseline].runs[0].recipe_id,
         "metrics": {key: _metric(comparison, index, key) for key in row.metrics()},
         "validation": {key: _estimate(row, key, "validation") for key in row.metrics("validation")},
     }
@@ -177,4 +184,12 @@ def _run(comparison: Comparison, run: Run) -> bytes:
     found = {key: comparison.significance.runs.get((run.id, key)) for key in run.metrics()}
     intervals = {key: {**_bounds(one), "ci_method": one.method} for key, one in found.items() if one is not None}
     record = json_line({**known, "intervals_over_rows": intervals})
-    return record.removesuffix(b"}") + b", " + run.result.record.removeprefix(b"{")
+    more = run.result.record if comparison.calibration is None else _recalibrated(run.result)
+    return record.removesuffix(b"}") + b", " + more.removeprefix(b"{")
+
+
+def _recalibrated(result: Finished) -> bytes:
+    """Its record with the figures under the report's calibration, and those of the run itself beside them."""
+    record = json.loads(result.record)
+    shown = {**result.metrics["test"], "validation": dict(result.metrics["validation"])}
+    return json.dumps({**record, "results": shown, "results_as_ran": record["results"]}, ensure_ascii=False).encode()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sft.calibration import calibration_registry
 from sft.config.jsonnet import Evaluation
+from sft.config.lm_eval import require_lm_eval
 from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
 from sft.config.phrases import quoted
 from sft.config.renamed import RENAMED_CALIBRATIONS
@@ -53,6 +54,7 @@ def load_plan(
 
     Raises:
         ConfigError: every problem of every experiment at once.
+        MissingPackageError: tasks of lm-eval are to be asked, and it is not installed.
     """
     grid = load_grid(path, max_experiments, PLUGS, begun)
     endpoint = endpoint or _fitting_endpoint(grid)
@@ -84,6 +86,7 @@ def check_grid(grid: Grid, endpoint: Endpoint) -> None:
 
     Raises:
         ConfigError: every problem at once; one that several experiments share is told once.
+        MissingPackageError: tasks of lm-eval are to be asked, and it is not installed.
     """
     found: dict[Problem, list[str]] = {}
     for name, config in grid.configs.items():
@@ -92,6 +95,10 @@ def check_grid(grid: Grid, endpoint: Endpoint) -> None:
     if found:
         several = len(grid.configs) > 1
         raise ConfigError(str(grid.source), [_told_once(p, names, several) for p, names in found.items()])
+    if endpoint in ("evaluate", "run-experiment") and any(
+        config.evaluation.lm_eval for config in grid.configs.values()
+    ):
+        require_lm_eval()
 
 
 def _fitting_endpoint(grid: Grid) -> Endpoint:

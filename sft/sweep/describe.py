@@ -66,6 +66,14 @@ def describe_duplicates(plan: Plan) -> list[str]:
     return [f'"{plain(name)}" is the same work as "{plain(first)}": it runs once' for name, first in plan.duplicates]
 
 
+def describe_unchecked(plan: Plan) -> list[str]:
+    """What a config names that can be looked up with the data only; a line for each."""
+    judged = (one for one in plan.experiments if one.endpoint in ("evaluate", "run-experiment"))
+    if any(one.config.evaluation.lm_eval for one in judged):
+        return ["The tasks of evaluation.lm_eval were not looked up: --data does that."]
+    return []
+
+
 def count_done(plan: Plan, results: Path) -> int:
     """How many experiments of a plan already have a valid result."""
     store = ResultStore(results)

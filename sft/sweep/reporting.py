@@ -7,15 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from sft.launchers.spawn import watched
 from sft.log import get_logger
 from sft.results.store import ResultStore
 from sft.secrets import hand_on
+from sft.sweep.child import ended_with_us
 
 log = get_logger(__name__)
 
 
 def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
-    """Have the report written, and say the comparison line by line; the exit code of the process.
+    """Have the report written, and say the comparison line by line; the exit code: 1 too where a signal ended it.
 
     What went wrong stands on standard error, by that process's own word.
 
@@ -23,11 +25,18 @@ def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
         store: the results folder.
         say: told each line.
     """
-    command = [sys.executable, "-m", "sft.cli", "report", str(store.root)]
-    environment = {**os.environ, **hand_on(), "PYTHONIOENCODING": "utf-8"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, encoding="utf-8") as process:  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603 - argv list, no shell
+        watched((sys.executable, "-m", "sft.cli", "report", "--", str(store.root))),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **hand_on(), "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
+        errors="replace",
+    )
+    with process, ended_with_us(process):
         for line in process.stdout or ():
             say(line.rstrip("\n"))
-    if process.returncode:
+        code = process.wait()
+    if code:
         log.warning("The report was not finished; `report %s` tries it again", store.root)
-    return process.returncode
+    return code if code >= 0 else 1

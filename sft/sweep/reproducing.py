@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -31,9 +30,9 @@ from sft.results.schema import RunResult
 from sft.results.store import RUNS, ResultStore, RunFolder
 from sft.secrets import PLACEHOLDER
 from sft.sweep.check import PLUGS
+from sft.sweep.child import ended_with_us
 
 EARLIER = "earlier"  # where reproductions go that are made once more
-SECONDS_TO_END = 10.0
 # Arguments of the trainer by which the original would be overwritten, or something be told elsewhere.
 _GOES_ELSEWHERE = re.compile(r"output_dir|push_to_hub.*|hub_.*|report_to|run_name|project|trackio_.*")
 
@@ -133,14 +132,8 @@ def run_again(run: Recorded, folder: RunFolder, results: Path) -> None:
         stdout=subprocess.DEVNULL,  # what it says there is said by the comparison too
         env={**os.environ, **_threads(run.result)},
     )
-    try:
+    with ended_with_us(process):
         code = process.wait()
-    except BaseException:  # a signal, which may have been for this process alone
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_END)
-        process.kill()
-        raise
     if code or folder.result() is None:
         raise UserError(f"running it again ended with exit code {code}; its log: {folder.log_file}")
 

@@ -6,18 +6,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from sft.cli import app
 from sft.config.experiment import Experiment
 from sft.config.load import parse_config
 from sft.config.schema import Endpoint
 from sft.config.task_files import read_task_file
-from sft.errors import ConfigError
+from sft.errors import ConfigError, MissingPackageError
+from sft.sweep.check import load_plan
 
 MakeConfig = Callable[..., dict[str, Any]]
+INSTALLED = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")
 TASK = """\
 task: mine
 include: base.yaml
@@ -121,6 +126,7 @@ def test_a_file_is_read_and_nothing_in_it_is_run(folder: Path) -> None:
         read_task_file(folder / "evil.yaml")
 
 
+@INSTALLED
 def test_validate_imports_no_harness(make_config: MakeConfig, folder: Path) -> None:
     config = folder / "config.json"
     config.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["mine.yaml", "hellaswag"]}})))
@@ -132,3 +138,28 @@ def test_validate_imports_no_harness(make_config: MakeConfig, folder: Path) -> N
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.stdout.splitlines()[-1] == "[]", answer.stderr
+
+
+@INSTALLED
+def test_validate_says_that_tasks_are_not_looked_up_without_data(make_config: MakeConfig, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["no_such_task"]}})))
+    result = CliRunner().invoke(app, ["validate", str(file), "--results-path", str(tmp_path / "results")])
+    assert result.output.splitlines()[-2:] == [
+        "The tasks of evaluation.lm_eval were not looked up: --data does that.", "All valid."
+    ]  # fmt: skip
+    file.write_text(json.dumps(make_config()))
+    result = CliRunner().invoke(app, ["validate", str(file), "--results-path", str(tmp_path / "results")])
+    assert "lm_eval" not in result.output
+
+
+def test_without_the_package_validate_says_so(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["arc_easy"]}})))
+    for endpoint in (None, "evaluate", "run-experiment"):
+        with pytest.raises(MissingPackageError, match=r"pip install 'sft\[lm-eval\]'"):
+            load_plan(file, None, endpoint)
+    assert load_plan(file, None, "train").experiments  # it asks nothing

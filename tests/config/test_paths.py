@@ -72,7 +72,14 @@ def test_an_absent_path_names_the_places_and_the_near_file(places: tuple[Path, P
     [problem] = path_of("besides.csv", folder)[1]
     assert problem == f'"besides.csv" not found; looked in {here}, {folder}; did you mean "beside.csv"?'
     [problem] = path_of(f"{folder}/besides.csv", folder)[1]
-    assert problem == f'"{folder}/besides.csv" not found; did you mean "beside.csv"?'
+    assert problem == f'"{folder}/besides.csv" not found; did you mean "{folder}/beside.csv"?'
+    (folder / "tables").mkdir()
+    (folder / "tables" / "beside.csv").touch()
+    for value in ("tables/besides.csv", "./table/beside.csv"):  # what is said is where it lies
+        [problem] = path_of(value, folder)[1]
+        assert problem.endswith('; did you mean "tables/beside.csv"?')
+    [problem] = path_of("./table/no.csv", folder)[1]
+    assert problem.endswith('; did you mean "tables"?')
 
 
 def test_all_fields_that_hold_paths(places: tuple[Path, Path]) -> None:

@@ -15,6 +15,7 @@ from sft.dataset.task import open_task
 from sft.errors import DataError
 from sft.prompting.plan import PromptPlan
 from sft.prompting.render import Prompt
+from sft.prompting.view import kept_row
 
 MakeConfig = Callable[..., dict[str, Any]]
 
@@ -314,3 +315,27 @@ def test_without_training_nothing_is_held_out(make_config: MakeConfig) -> None:
     config = make_config(training__validation_size=1)
     experiment = Experiment("x", ExperimentConfig.model_validate(config), 13, "evaluate")
     assert open_task(experiment).validation_shots == ()
+
+
+def test_of_questions_the_first_is_shown_whole_and_its_answer_is_the_answer(
+    make_config: MakeConfig, tokenizer: Any, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        rows = ["it rains,hot|wet", "the sun,wet", f"{split} word,"]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    dataset = {"path": str(tmp_path), "task_type": "multilabel", "shots": "all", "label_separator": "|"}
+    plan = make_plan(make_config(dataset=dataset, prompting__yes_no=["yes", "yesterday"]), tokenizer)
+    looked_at = plan.look_at_judged("test", 3)
+    for one, answer in zip(looked_at, ("yes", "yesterday", "yesterday"), strict=True):
+        assert one.question is not None
+        assert tokenizer.decode(one.read.completion_ids) == f"{answer}<|im_end|>"
+        assert tokenizer.decode(one.read.ids).endswith('"hot" apply?<|im_end|>\n<|im_start|>assistant\n')
+        # in all it is what is scored: what all questions begin with, and the rest of this one
+        assert [*one.read.ids, *one.read.completion_ids] == [*one.prompt.ids, *one.prompt.completion_ids]
+        assert len(one.read.ids) > len(one.prompt.ids)
+        kept = kept_row("test", one, tokenizer)
+        assert [piece["text"] for piece in kept["pieces"] if piece["kind"] == "completion"] == [f"{answer}<|im_end|>"]
+        assert [piece["text"] for piece in kept["pieces"]][-3:-1] == [
+            'Does the label "hot" apply?', "<|im_end|>\n<|im_start|>assistant\n"
+        ]  # fmt: skip
+        assert (kept["prompt_tokens"], kept["answer_tokens"]) == (len(one.read.ids), len(one.read.completion_ids))

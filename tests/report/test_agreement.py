@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def test_nearly_the_same_agrees_and_says_how_nearly(tmp_path: Path) -> None:
     assert not found.is_same
     assert "agrees within 3e-06" in text(found)
     assert "all 4 predictions are the same; label scores differ by 0.25 at most" in text(found)
-    assert "It agrees: no figure differs by more than 1e-04 of its size." in text(found)
+    apart = "no figure differs by more than 1e-04 of its size; label scores differ by 0.25 at most."
+    assert f"It agrees: {apart}" in text(found)
     changed = [
         "torch: 2.1, now 2.2",
         "numpy: 2.0, now -",
@@ -88,7 +90,45 @@ def test_other_predictions_are_not_the_same_where_all_figures_are(tmp_path: Path
     found = agreement(folder(tmp_path), folder(tmp_path, "now", told="abab"))
     assert found.agrees
     assert not found.is_same
-    assert "2 of 4 predictions differ" in text(found)
+    assert text(found).endswith("It agrees: all figures are the same; 2 of 4 predictions differ.")
+
+
+def test_other_label_scores_are_not_exactly_the_same(tmp_path: Path) -> None:
+    found = agreement(folder(tmp_path), folder(tmp_path, "now", score=3.1))
+    assert found.agrees
+    assert not found.is_same
+    assert text(found).endswith("It agrees: all figures are the same; label scores differ by 3.1 at most.")
+    without = folder(tmp_path, "without")
+    (without.path / "label_scores.safetensors").unlink()
+    found = agreement(folder(tmp_path), without)
+    assert not found.is_same
+    assert text(found).endswith("It agrees: all figures are the same; label scores cannot be compared.")
+
+
+def test_other_data_is_no_reproduction_whatever_the_figures_are(tmp_path: Path) -> None:
+    data = {"path": "x", "sha256": "a" * 64, "rows": {"test": 4, "train": 9}}
+    before = folder(tmp_path, data=data)
+    edited = agreement(before, folder(tmp_path, "now", score=3.1, data={**data, "path": "y", "sha256": "b" * 64}))
+    assert not edited.agrees
+    assert edited.figures_agree
+    assert text(edited).endswith(
+        "The figures agree, but this is no reproduction: the data has changed "
+        "(content: sha256 aaaaaaaa…, now sha256 bbbbbbbb…), label scores differ by 3.1 at most."
+    )
+    rows = {"test": 4, "train": 10}
+    worse = folder(tmp_path, "worse", data={**data, "rows": rows}, results={**RESULTS, "accuracy": 0.25})
+    found = agreement(before, worse)
+    assert text(found).endswith("It does not agree: accuracy; the data has changed (train rows: 9, now 10).")
+    assert agreement(before, folder(tmp_path, "same", data={**data, "path": "y"})).is_same  # it may lie elsewhere
+    assert agreement(before, folder(tmp_path, "unknown", data={"sha256": None})).agrees  # of the hub: nothing is known
+
+
+def test_other_work_by_its_id_is_not_exactly_the_same(tmp_path: Path) -> None:
+    other = agreement(folder(tmp_path), folder(tmp_path, "now"))
+    other = replace(other, ids=("123456789abc", "abcdefabcdef"))
+    assert text(other).endswith(
+        "It agrees: all figures are the same; it is not the same work any more (id 123456789abc, now abcdefabcdef)."
+    )
 
 
 def test_rows_that_cannot_be_compared(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Needs Chromium: `$SFT_CHROMIUM`, or one on the path.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from sft.report.figures import figures_of
 from sft.report.html import render_html
 
 sys.path.insert(0, str(Path(__file__).parent))
-from grids import built_of, results_of, small_grid
+from grids import built_of, config, results_of, small_grid
 from payloads import PAYLOADS, hostile_results
 
 FLAGS = (
@@ -156,7 +157,11 @@ def test_columns_can_be_hidden_and_shown(opened: Opened) -> None:
     head = page.locator("th[data-key='test.ece']")
     assert head.is_visible()
     assert not page.is_visible("th[data-key='name']")
+    assert not page.is_visible("th[data-key='test.mcc']")
     page.click(".columns summary")
+    page.check("input[data-key='test.mcc']")
+    assert page.is_visible("th[data-key='test.mcc']")
+    page.uncheck("input[data-key='test.mcc']")
     page.uncheck("input[data-key='test.ece']")
     page.check("input[data-key='name']")
     assert not head.is_visible()
@@ -225,7 +230,10 @@ def test_without_scripts_and_on_paper_the_table_is_there(browser: Any, report: P
     assert not page.is_visible("#tools")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.locator("#comparison thead th:visible").count() == page.locator("#comparison thead th").count()
+    assert (
+        page.locator("#comparison thead th:visible").count()
+        == page.locator("#comparison thead th:not([data-hidden])").count()
+    )
     context.close()
 
 
@@ -239,6 +247,39 @@ def test_a_phone_never_scrolls_sideways(browser: Any, report: Path) -> None:
         page.wait_for_selector(".canvas svg")
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     context.close()
+
+
+def test_paper_is_spared(opened: Opened) -> None:
+    page = opened.show()
+    run = page.evaluate("document.querySelectorAll('script[data-run]')[4].dataset.run")
+    page.evaluate("document.querySelector('.fold').click()")
+    page.emulate_media(media="print")
+    styles = "[...document.querySelectorAll('tr.seed > th')].map((one) => getComputedStyle(one).whiteSpace)"
+    assert set(page.evaluate(styles)) == {"nowrap"}  # no "see/d 13"
+    page = opened.show(f"#run={run}")
+    assert page.inner_text("#run .subject") == "model · data: 60 test rows, 3 labels"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown = """[...document.querySelectorAll('#run summary')].filter((one) => one.checkVisibility()).map(
+        (one) => one.textContent)"""
+    assert page.evaluate(shown) == ["The whole configuration"]
+    assert not page.is_visible("text=How it ran")
+    assert page.is_visible("#run details pre")
+
+
+def test_many_settings_leave_the_metrics_in_sight(browser: Any, tmp_path: Path) -> None:
+    """On a phone the settings stand in one cell; on a wide screen the table is wider than the text."""
+    pairs = itertools.product((4, 16), (4, 8), (1e-3, 1e-2), ("pca", "pissa"))
+    grid = {f"{n} r={r} lr={lr} {init}": config(n, r, init, lr, n) for n, r, lr, init in pairs}
+    built = built_of(results_of(tmp_path, grid))
+    (tmp_path / "report.html").write_text(render_html(built.comparison, (), built.details))
+    for size, key in ((PHONE, "test.accuracy"), (WIDE, "n")):
+        context = browser.new_context(viewport=size)
+        page = Opened(context, tmp_path / "report.html").show()
+        assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+        box, frame = (page.locator(one).bounding_box() for one in (f"th[data-key='{key}']", ".wide"))
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+        assert page.is_visible("#comparison .folded >> nth=0") == (size is PHONE)
+        context.close()
 
 
 def test_axe_finds_nothing_serious(browser: Any, report: Path) -> None:
@@ -258,6 +299,9 @@ def test_axe_finds_nothing_serious(browser: Any, report: Path) -> None:
         page.click("#theme")
         assert serious(page, "{runOnly: ['color-contrast', 'link-in-text-block']}") == []  # all that is different
         page.click("#theme")
+        assert page.evaluate("axe.run({runOnly: ['landmark-unique']}).then((found) => found.violations)") == []
+    names = page.evaluate("[...document.querySelectorAll('.fold')].map((one) => one.textContent)")
+    assert len(set(names)) == len(names)
     context.close()
 
 

@@ -19,6 +19,7 @@ from sft.config.experiment import Experiment
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.build import answers_under, build
+from sft.report.calibrated import calibrated_runs
 from sft.report.choices import Choices
 from sft.report.rows import compare
 from sft.results.store import ResultStore
@@ -46,8 +47,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_f
 
 
 def metrics(results: Path, calibration: str | None = None) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
-    found = compare(ResultStore(results), Choices(calibration=calibration))
-    return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in found.runs}
+    runs = compare(ResultStore(results)).runs
+    found = runs if calibration is None else calibrated_runs(runs, calibration)
+    return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in found}
 
 
 def test_it_gives_what_the_run_gave(results: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,9 +68,9 @@ def test_the_command_shows_it_and_changes_no_file(results: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
     shown = CliRunner().invoke(app, ["report", str(results), "--calibration", "contextual_alvaro"])
     assert shown.exit_code == 0, shown.output
-    assert (
-        "All rows under --calibration contextual_alvaro, from their stored scores; no file was changed." in shown.output
-    )
+    assert "All rows under the calibration contextual_alvaro, from their stored scores." in shown.output
+    assert "With --calibration no file is written, unless --output names a folder for it." in shown.output
+    assert [line.split()[0] for line in shown.output.splitlines()[1:2]] == ["plain"]  # the others are the same now
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
 

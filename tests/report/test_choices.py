@@ -15,6 +15,7 @@ from sft.errors import UserError
 from sft.report.choices import Choices
 from sft.report.comparison import Comparison
 from sft.report.rows import compare
+from sft.report.table import comparison_table
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
@@ -76,7 +77,8 @@ def names(comparison: Comparison) -> list[str]:
         (("dataset.shots=8", "model=b"), [5]),
         (("r=8,16",), [1, 2, 5]),
         (("icl=2",), [4]),
-        (("seed=14",), [1, 2, 4, 5]),  # zero-shot without examples has no seed but the first
+        (("seed=14",), [0, 1, 2, 3, 4, 5]),  # zero-shot without examples has nothing random: it stands for every seed
+        (("model=hub/b", "shots=0"), [3, 4]),
     ],
 )
 def test_only_the_runs_that_are_asked_for(store: ResultStore, where: tuple[str, ...], left: list[int]) -> None:
@@ -88,7 +90,9 @@ def test_only_the_runs_that_are_asked_for(store: ResultStore, where: tuple[str, 
     [
         (Choices(where=("shots",)), '--where "shots": say it as shots=8, or init=pca,pissa'),
         (Choices(where=("shot=8",)), '--where "shot": no such setting; did you mean "shots"? (what varies: shots, '),
-        (Choices(where=("shots=9",)), '--where "shots=9": no run has it (shots is 0, 8)'),
+        (Choices(where=("shots=9",)), '--where "shots=9": no run has shots=9 (shots is 0, 8)'),
+        (Choices(where=("shots=8,99",)), "no run has shots=99 (shots is 0, 8)"),
+        (Choices(group_by=("shots",), baseline="model=a shots=0"), "--baseline: groups are not compared with one"),
         (Choices(group_by=("modell",)), '--group-by "modell": no such setting; did you mean "model"?'),
         (Choices(metric="acuracy"), '--metric "acuracy": no run has it; did you mean "accuracy"?'),
         (Choices(baseline="model=a shots=1"), 'no row is named "model=a shots=1"; did you mean "model=a shots=0"?'),
@@ -137,3 +141,68 @@ def test_several_folders_are_shown_as_one(store: ResultStore, tmp_path: Path) ->
     assert [run.place(tmp_path).split("/")[0] for run in row.runs] == ["results", "results", "more"]
     with pytest.raises(UserError, match="no runs to report"):
         compare(store, others=[ResultStore(tmp_path / "nowhere")])
+
+
+def test_the_named_baseline_stays_whatever_the_condition(store: ResultStore) -> None:
+    comparison = compare(store, Choices(where=("shots=8",), baseline="model=b shots=0"))
+    assert names(comparison) == [
+        "model=a shots=8 r=8",
+        "model=a shots=8 r=16",
+        "model=b shots=0",
+        "model=b shots=8 r=8",
+    ]
+    assert comparison.baselines == (2, 2, 2, 2)
+
+
+def test_a_name_that_several_rows_have_is_no_baseline(store: ResultStore, tmp_path: Path) -> None:
+    more = fill(tmp_path / "more", {"model=a shots=0": config(0, "elsewhere/a")})
+    with pytest.raises(
+        UserError, match=r'2 rows are named "model=a shots=0"; give the recipe id of one \((\w+), (\w+)\)'
+    ):
+        compare(store, Choices(baseline="model=a shots=0"), [more])
+    recipe = more.plan()
+    assert recipe is not None
+    comparison = compare(store, Choices(baseline=recipe[0]["recipe_id"]), [more])
+    assert comparison.baselines == (6,) * 7
+
+
+def test_models_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    store = fill(tmp_path, {"x": config(0, "one/llama"), "y": config(0, "two/llama")})
+    (setting,) = compare(store).settings
+    assert setting.values == ("one/llama", "two/llama")
+    assert len(compare(store, Choices(group_by=("model",))).rows) == 2
+    assert names(compare(store, Choices(where=("model=two/llama",)))) == ["y"]
+
+
+def test_zero_shot_without_calibration_is_the_baseline(tmp_path: Path) -> None:
+    calibrated = config(0).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    calibrated["inference"] = {"calibration_args": {"calibration_fn": "batch"}}
+    configs = {"a": ExperimentConfig.model_validate(calibrated), "b": config(0), "c": config(8)}
+    assert compare(fill(tmp_path, configs)).baselines == (1, 1, 1)
+
+
+def test_what_only_names_parts_of_the_data_is_no_column(tmp_path: Path) -> None:
+    other = config(8).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    other["dataset"] |= {"path": "hub/other", "test_split": "held_out"}
+    other["prompting"]["input_columns"] = ["tweet"]
+    configs = {"a": config(8), "b": ExperimentConfig.model_validate(other), "c": config(16)}
+    assert [setting.name for setting in compare(fill(tmp_path, configs)).settings] == ["data", "shots"]
+
+
+def test_where_all_are_equal_none_is_best(tmp_path: Path) -> None:
+    store = fill(tmp_path, {"a": config(8), "b": config(16)})
+    for folder in store.folders():
+        result_ = folder.result()
+        assert result_ is not None
+        folder.write_result(result_.model_copy(update={"results": {"accuracy": 0.5}}))
+    assert not compare(store).best
+
+
+def test_a_name_that_somebody_chose_is_shown(tmp_path: Path) -> None:
+    store = fill(tmp_path, {"shots=8": config(8), "mine": config(16)}, (13,))
+    table = comparison_table(compare(store))
+    assert table.header[:2] == ["experiment", "shots"]
+    assert [row[:2] for row in table.rows] == [["-", "8"], ["mine", "16"]]
+    assert comparison_table(compare(store, Choices(where=("shots=8",)))).header[0] == "experiment"  # nothing varies
+    made = fill(tmp_path / "made", {"shots=8": config(8), "shots=16": config(16)}, (13,))
+    assert comparison_table(compare(made)).header[0] == "shots"

@@ -83,6 +83,25 @@ def test_a_failed_run_shows_the_end_of_its_log_without_secrets(comparison: Compa
     assert len(detail_of(done, None, None)["log"]) == 20
 
 
+def test_the_log_does_without_what_the_page_says_anyway(comparison: Comparison) -> None:
+    done, (failed,) = trained(comparison), comparison.unfinished
+    metrics = json.dumps({f"metric_{place}": place / 50 for place in range(50)}, indent=2)
+    done.folder.log_file.write_text(f"score 60/60\nscore 60/60\n{metrics}\nRun: here\n", encoding="utf-8")
+    assert detail_of(done, None, None)["log"] == ["score 60/60"]
+    done.folder.log_file.write_text('{\n"not": "the end"\n}\nscore 60/60\n', encoding="utf-8")
+    assert len(detail_of(done, None, None)["log"]) == 4
+    failed.folder.log_file.write_text(f"train 1/70\n{failed.error}\nerror: {failed.error}\n", encoding="utf-8")
+    assert detail_of(failed, None, None)["log"] == ["train 1/70"]
+    failed.folder.log_file.write_text(f"{metrics}\n{failed.error}\n", encoding="utf-8")
+    assert detail_of(failed, None, None)["log"][-1] == "}"
+
+
+def test_a_run_without_anything_random_has_no_seed(comparison: Comparison) -> None:
+    run = comparison.rows[0].runs[0]
+    assert run.is_fixed
+    assert "seed" not in detail_of(run, None, None)
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '[{"role": "test"}]', '[{"pieces": [{}], "role": 1}]'])
 def test_broken_prompts_are_left_out(comparison: Comparison, text: str) -> None:
     run = comparison.rows[1].runs[1]
@@ -186,6 +205,16 @@ def test_of_sets_of_labels_those_with_the_most_wrong(comparison: Comparison) -> 
     found = inspect(of("multilabel", columns, ("x", "y")), trained(comparison))
     assert [error["row"] for error in found["errors"]] == [1, 2]
     assert found["per_label"] == [[0, 1, 0.5, 0.6667, 2], [1, 0, 0, 0, 1]]
+
+
+def test_errors_of_sets_of_labels_show_the_most_probable_ones(comparison: Comparison) -> None:
+    labels = tuple("abcdef")
+    columns = {
+        "text": ["one"], "label": ['["a", "b", "c"]'], "predictions": ['["e"]'],
+        "probabilities": [json.dumps(dict(zip(labels, (0.1, 0.2, 0.3, 0.05, 0.9, 0.4), strict=True)))],
+    }  # fmt: skip
+    (error,) = inspect(of("multilabel", columns, labels), trained(comparison))["errors"]
+    assert error["top"] == [["e", 0.9], ["f", 0.4], ["c", 0.3]]
 
 
 def test_many_labels_make_a_bounded_record(comparison: Comparison) -> None:

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from sft.report import html
+from sft.report import cells, html
+from sft.report.cells import view_of
 from sft.report.comparison import Built
 from sft.report.figures import figures_of
 from sft.report.html import render_html
+from sft.report.judgement import Judgement
+from sft.report.runs import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
-from grids import built_of, results_of, small_grid
+from grids import built_of, config, results_of, small_grid
 from payloads import PAYLOADS, hostile_results
 
 
@@ -97,6 +100,77 @@ def test_the_table_stands_in_the_page(built: Built) -> None:
     (failed,) = built.comparison.unfinished
     assert f"out of memory {failed.name}CUDA out of memory, tried 2 GiB" in text
     assert "Student's t" in text
+
+
+def test_it_says_what_was_judged(built: Built) -> None:
+    said = "model · data: 60 test rows, 3 labels"
+    assert f"Comparison {said}" in words(rendered(built))
+    shared = json.loads(next(one for one in Page(rendered(built)).scripts if '"themes"' in one))
+    assert shared["subject"] == [[said]]
+
+
+def test_all_metrics_have_a_column_that_is_hidden_at_first(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {column.key: column.hidden for column in view_of(built.comparison).columns}
+    assert columns["test.mcc"]
+    assert not columns["test.accuracy"]
+    place = list(columns).index("test.mcc")
+    for line in view_of(built.comparison).lines:
+        found = built.comparison.rows[line.index].estimate("mcc")
+        assert found is not None
+        assert line.cells[place].value == repr(found.mean)
+        assert {len(run.cells) for run in line.runs} == {len(columns) - 1}
+    assert f":root:not(.js) #comparison tr:not(.remarks) > :nth-child({place + 1})" in rendered(built)
+    monkeypatch.setattr(cells, "MOST_LINES", 20)
+    assert "test.mcc" not in {column.key for column in view_of(built.comparison).columns}
+
+
+def test_marks_have_one_meaning(built: Built) -> None:
+    """No star, which is the best in the terminal: a p that is small is bold."""
+    page = rendered(built)
+    assert "*" not in re.sub(r"(?s)<(style|script).*?</\1>", "", page)
+    sure = [line for line in view_of(built.comparison).lines for cell in line.cells if cell.sure]
+    assert 0 < page.count("<small><b>p ") == len(sure)
+
+
+def test_what_is_not_random_has_no_seed_and_what_has_no_interval_says_so(built: Built) -> None:
+    comparison = built.comparison
+    rows = {key: one for key, one in comparison.significance.rows.items() if key != (0, "ece")}
+    rows[0, "ece"] = Judgement()
+    runs = {key: one for key, one in comparison.significance.runs.items() if key[1] != "ece"}
+    found = replace(comparison, significance=comparison.significance._replace(rows=rows, runs=runs))
+    zero_shot, trained = view_of(found).lines[:2]
+    assert [run.label for run in zero_shot.runs] == ["no seed"]
+    assert [run.label for run in trained.runs] == ["seed 13", "seed 14", "seed 15"]
+    (remark,) = (text for text in zero_shot.remarks if "ECE" in text)
+    assert remark.endswith("; no interval: its bootstrap is biased.")
+    records = [json.loads(one) for one in Page(rendered(Built(found, built.details))).scripts if '"metrics"' in one]
+    assert {tuple(one)[2] for record in records for one in record["metrics"] if one[0] == "ECE"} == {
+        "no interval: its bootstrap is biased"
+    }
+
+
+def test_with_many_settings_a_narrow_screen_has_them_in_one_cell(tmp_path: Path, built: Built) -> None:
+    grid = {
+        f"r={r} lr={lr} {init}": config(4, r, init, lr)
+        for r in (4, 8)
+        for lr in (1e-3, 1e-2)
+        for init in ("pca", "pissa")
+    }
+    found = built_of(results_of(tmp_path, {"shots=0": config(0), **grid}), judged=False)
+    lines = view_of(found.comparison).lines
+    assert [line.cells[0].folded.count("=") for line in lines] == [0, *[3] * 8]
+    assert "init=pissa" in lines[-1].cells[0].folded
+    assert ":nth-child(n + 2):nth-child(-n + 4)" in rendered(found)
+    assert ":nth-child(n + 2)" not in rendered(built)
+
+
+def test_thousands_look_alike(built: Built) -> None:
+    runs = (built.comparison.runs[0],) * 1200
+    assert "1,200 of 1,200 experiments done" in words(rendered(replace_runs(built, runs)))
+
+
+def replace_runs(built: Built, runs: tuple[Run, ...]) -> Built:
+    return Built(replace(built.comparison, runs=runs), built.details)
 
 
 def test_every_run_has_its_page(built: Built) -> None:

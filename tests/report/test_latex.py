@@ -9,8 +9,9 @@ import pytest
 
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
+from sft.report import latex
 from sft.report.comparison import Comparison
-from sft.report.judgement import Contrast, Judgement, Significance
+from sft.report.judgement import Contrast, Interval, Judgement, Significance
 from sft.report.latex import escape, render_latex
 from sft.report.rows import compare
 from sft.results.schema import RunResult
@@ -42,27 +43,73 @@ def comparison(tmp_path: Path) -> Comparison:
     return compare(store)
 
 
-def test_the_table(comparison: Comparison) -> None:
-    judged = {
-        (1, "accuracy"): Judgement(None, Contrast(-0.05, None, 0.2, 0.4, "x"), True),
-        (2, "accuracy"): Judgement(None, Contrast(0.35, None, 1e-6, 2e-6, "x"), True),
+def judged(comparison: Comparison) -> Comparison:
+    intervals = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")]
+    rows = {
+        (1, "accuracy"): Judgement(intervals[0], Contrast(-0.05, None, 0.2, 0.4, "x"), True),
+        (2, "accuracy"): Judgement(intervals[1], Contrast(0.35, None, 1e-6, 2e-6, "x"), True),
     }
-    text = render_latex(replace(comparison, significance=Significance(judged, {}, ("Made with 9_999 draws.",))))
+    return replace(comparison, significance=Significance(rows, {}, ("Made with 9_999 draws.",)))
+
+
+def test_the_table(comparison: Comparison) -> None:
+    text = render_latex(judged(comparison))
     table = text[text.index("    \\toprule") : text.index("  \\end{tabular}")].splitlines()
     assert table == [
         r"    \toprule",
-        r"    shots & init & labelled & accuracy & $\Delta$ accuracy & p & n \\",
+        r"    experiment & shots & init & labelled & accuracy & 95 \% interval & $\Delta$ accuracy & p & n \\",
         r"    \midrule",
-        r"    0 & - & 3 & .500 & baseline & -- & 1 \\",
-        r"    4 & default & 3 & .450$^{\dagger}$ {\scriptsize$\pm$ .071} & $-$.050 & .400 & 2 \\",
-        r"    4 & pca & 3 & \textbf{.850} {\scriptsize$\pm$ .071} & +.350 & \textless{}.001 & 2 \\",
+        r"    zero & 0 & - & 3 & .500 & -- & baseline & -- & 1 \\",
+        r"    plain & 4 & default & 3 & .450$^{\dagger}$ {\scriptsize$\pm$ .071} & $-$.050 to .380"
+        r" & $-$.050 & .400 & 2 \\",
+        r"    pca\_8\% & 4 & pca & 3 & \textbf{.850} {\scriptsize$\pm$ .071} & .800 to .900"
+        r" & +.350 & \textless{}.001 & 2 \\",
         r"    \bottomrule",
-    ]
-    assert r"\begin{tabular}{llrrrrr}" in text
-    caption = next(line for line in text.splitlines() if line.startswith(r"  \caption{"))
-    assert r"$^{\dagger}$ cannot be told apart from it" in caption
-    assert caption.endswith(r"Made with 9\_999 draws.}")
-    assert text.startswith(r"% Needs \usepackage{booktabs}")
+    ]  # fmt: skip
+    assert r"\begin{tabular}{lllrrrrrr}" in text
+
+
+def test_the_caption_is_short_and_the_methods_are_comments(comparison: Comparison) -> None:
+    lines = render_latex(judged(comparison)).splitlines()
+    assert lines[0].startswith(r"% Needs \usepackage{booktabs} in")
+    caption = next(line for line in lines if line.startswith(r"  \caption{"))
+    assert caption == (
+        r"  \caption{Accuracy on model $\cdot$ data; mean $\pm$ standard deviation over up to 2 seeds. "
+        r"Bold: best mean; $^{\dagger}$ cannot be told apart from it. "
+        r"$\Delta$: difference to zero, p: paired test on the same rows, corrected by Holm.}\label{tab:sft}"
+    )
+    comments = [line for line in lines if line.startswith("%")]
+    assert "% Made with 9_999 draws." in comments
+    assert any("a dagger: cannot be told apart from it" in line for line in comments)
+    assert lines[: len(comments)] == comments  # above the table
+    bare = render_latex(replace(comparison, metrics=()))
+    assert r"\caption{No figures yet on model $\cdot$ data;" in bare
+
+
+def test_rows_without_a_finished_run_are_left_out_and_named(comparison: Comparison) -> None:
+    unfinished = tuple(replace(run, result=None) for run in comparison.rows[1].runs)
+    row = replace(comparison.rows[1], runs=unfinished, name="pl\nain_1")
+    rows = (comparison.rows[0], row, comparison.rows[2])
+    text = render_latex(replace(comparison, rows=rows))
+    assert "% Left out, since no run has finished: plain_1.\n" in text
+    assert text.count(" \\\\\n") == 3
+
+
+def test_many_rows_go_over_several_pages(comparison: Comparison) -> None:
+    many = latex.MOST_ROWS + 1
+    settings = tuple(one._replace(values=one.values[:1] * many) for one in comparison.settings)
+    long = replace(comparison, rows=comparison.rows[:1] * many, settings=settings, best={}, baselines=())
+    lines = render_latex(long).splitlines()
+    assert r"\usepackage{booktabs,longtable}" in lines[0]
+    head = next(line for line in lines if line.startswith("    experiment & shots"))
+    top = [r"    \toprule", head, r"    \midrule"]
+    start = lines.index(r"\begin{longtable}{lllrrr}")
+    assert lines[start + 1].endswith(r"\label{tab:sft}\\")
+    ends = [r"  \endhead", r"    \bottomrule", r"  \endfoot"]
+    assert lines[start + 2 : start + 12] == [*top, r"  \endfirsthead", *top, *ends]
+    assert len(lines[start + 12 :]) == many + 1
+    assert lines[-1] == r"\end{longtable}"
+    assert "longtable" not in render_latex(comparison)
 
 
 def test_without_a_varying_setting_rows_have_names(comparison: Comparison) -> None:

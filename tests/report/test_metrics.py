@@ -45,3 +45,12 @@ def test_scales() -> None:
     assert bounds("lm_eval.x.word_perplexity") == (0.0, None)
     assert bounds("lm_eval.x.sympathy") is None
     assert number(41.234, "lm_eval.wmt.bleu") == "41.2"
+
+
+def test_a_task_says_itself_which_way_is_better() -> None:
+    figures = {"wer": 0.2, "higher_is_better": {"wer": False, "likelihood_diff": True}, "likelihood_diff": 3.0, "n": 4}
+    found = numbers({"accuracy": 0.5, "lm_eval": {"mine": figures}})
+    assert found == {"accuracy": 0.5, "lm_eval.mine.wer": 0.2, "lm_eval.mine.likelihood_diff": 3.0}
+    assert best_of("lm_eval.mine.wer", (0.2, 0.1)) == 0.1
+    assert best_of("lm_eval.mine.likelihood_diff", (3.0, 1.0)) == 3.0
+    assert best_of("lm_eval.theirs.wer", (0.2, 0.1)) is None

@@ -15,7 +15,7 @@ from sft.evaluation.classification import classification_metrics
 from sft.evaluation.generation import row_metrics
 from sft.evaluation.multilabel import multilabel_metrics, set_texts
 from sft.report.answers import Answers
-from sft.report.outcomes import Outcomes, outcomes_of
+from sft.report.outcomes import Outcomes, gradients_of, outcomes_of
 
 LABELS = ("bad", "so, so", "good")
 ROWS = 80
@@ -139,7 +139,37 @@ def test_only_the_same_rows_have_the_same_fingerprint() -> None:
     assert outcomes_of(fewer).judged_on != same
 
 
-def test_references_that_cannot_be_told_are_no_metrics(caplog: pytest.LogCaptureFixture) -> None:
+def test_references_that_cannot_be_told_are_no_metrics() -> None:
     found = outcomes_of(answers({"text": ["x"], "label": ["?"], "predictions": ["bad"]}))
     assert of_rows(found) == {}
-    assert "its references cannot be told" in caplog.text
+    assert "its references cannot be told" in found.unread
+
+
+def test_sets_of_labels_are_read_from_the_data_where_no_scores_are() -> None:
+    rng = np.random.default_rng(5)
+    truth_NL, given_NL = rng.random((ROWS, 3)) < 0.3, rng.random((ROWS, 3)) < 0.3
+    columns = {"text": ["."] * ROWS, "label": list(set_texts(truth_NL, LABELS))}
+    columns["predictions"] = list(set_texts(given_NL, LABELS))
+    with_scores = outcomes_of(answers(columns, "multilabel", truth=truth_NL.astype(np.int64)))
+    without = outcomes_of(answers(columns, "multilabel"))
+    assert of_rows(without) == of_rows(with_scores) != {}
+    assert without.judged_on == with_scores.judged_on
+    damaged = outcomes_of(answers({**columns, "label": ["no list"] * ROWS}, "multilabel"))
+    assert damaged.unread
+    assert of_rows(damaged) == {}
+
+
+def test_rows_that_are_answered_alike_do_not_differ() -> None:
+    given = classified()
+    labels = [LABELS.index(text) for text in given.texts("predictions")]
+    labels[0] = (labels[0] + 1) % 3
+    table = given.table.set_column(2, "predictions", pyarrow.array([LABELS[n] for n in labels]))
+    both = [outcomes_of(given), outcomes_of(replace(given, table=table))]
+    gradients = gradients_of([[one] for one in both])
+    assert gradients is not None
+    first, second = (one.row_values(gradients) for one in both)
+    for metric in ("macro_f1", "mcc", "weighted_f1", "accuracy", "brier"):
+        assert np.flatnonzero(first[metric] - second[metric]).tolist() in ([0], []), metric
+    assert first["ece"].mean() == pytest.approx(both[0].values()["ece"])
+    other = replace(both[1], labels=4)
+    assert gradients_of([[both[0]], [other]]) is None

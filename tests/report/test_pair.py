@@ -151,7 +151,7 @@ def test_other_rows_are_not_paired_and_the_rest_is_shown(
     assert (found.different, found.right, {one.test for one in found.metrics}) == ((), None, {None})
     text = "\n".join(pair_lines(found, 20, 80))
     assert text.endswith(f"Not paired row by row: {reason}.")
-    assert "dataset.shots  4  16" in text
+    assert "dataset.shots 4 16" in " ".join(text.split())
     assert "accuracy  .667  " in text
 
 
@@ -163,6 +163,9 @@ def test_a_run_without_a_result_says_so(store: ResultStore) -> None:
     folder.write_state(RunState(state="oom"))
     found = pair(open_run(first.path), open_run(folder.path))
     assert found.refused == "B has no result (out of memory)"
+    folder.write_state(RunState(state="failed", error="the model hub/model is not there"))
+    found = pair(open_run(first.path), open_run(folder.path))
+    assert found.refused == "B has no result (failed: the model hub/model is not there)"
     assert pair(open_run(first.path), open_run(first.path), "validation").refused.startswith(
         "A was not judged on the validation split; B"
     )
@@ -211,8 +214,40 @@ def test_the_text_fits_the_terminal(two: Pair) -> None:
 def test_runs_that_are_alike(store: ResultStore) -> None:
     run = open_run(classified(store, experiment(), [1]).path)
     lines = list(pair_lines(pair(run, run), 20, 80))
+    assert "A and B are one run." in lines
+    assert lines[-1] == "All 60 rows are answered alike."
+    again = open_run(classified(ResultStore(store.root.parent / "again"), experiment(), [1]).path)
+    lines = list(pair_lines(pair(run, again), 20, 80))
     assert "Their configs say the same." in lines
     assert lines[-1] == "All 60 rows are answered alike."
+
+
+def test_data_of_the_same_name_and_another_content_is_told(store: ResultStore) -> None:
+    first = classified(store, experiment(), [1])
+    other = classified(ResultStore(store.root.parent / "again"), experiment(), [1])
+    result = other.result()
+    assert result is not None
+    other.write_result(result.model_copy(update={"data": {"sha256": "two" * 9, "rows": {"test": ROWS}}}))
+    found = pair(open_run(first.path), open_run(other.path))
+    assert found.settings == ()
+    assert [tuple(one) for one in found.data] == [("data: content", "sha256 one…", "sha256 twotwotw…")]
+    lines = list(pair_lines(found, 20, 80))
+    assert "Their configs say the same, but their data is not the same:" in lines
+    assert "data: content  sha256 one…  sha256 twotwotw…" in lines
+    assert json.loads(pair_json(found))["data"][0]["b"] == "sha256 twotwotw…"
+    elsewhere = classified(store, experiment("third", path="hub/other"), [1])
+    its = elsewhere.result()
+    assert its is not None
+    elsewhere.write_result(its.model_copy(update={"data": {"sha256": "three"}}))
+    assert pair(open_run(first.path), open_run(elsewhere.path)).data == ()  # its config says so
+
+
+def test_of_a_folder_with_one_run_that_one_is_meant(store: ResultStore) -> None:
+    store.root.joinpath("runs").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds no run$"):
+        find_run(store.root)
+    run = classified(store, experiment(), [1])
+    assert find_run(store.root).path == run.path.resolve()
 
 
 def test_the_json_holds_all(two: Pair) -> None:

@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from sft.report.comparison import Comparison, Row
 from sft.report.judgement import Significance
 from sft.report.outcomes import Outcomes
+from sft.report.pairing import same_rows
 from sft.report.significance import judge
 
 ROWS = 300
@@ -66,6 +67,7 @@ class Study:
         of_split = {"test": values}
         return SimpleNamespace(
             id=name,
+            name=name,
             recipe_id=name.partition("-")[0],
             metrics=lambda split="test": of_split.get(split, {}),
             set=of_split.__setitem__,
@@ -151,13 +153,16 @@ def test_single_runs_are_tested_by_mcnemar_and_holm() -> None:
 
 
 def test_several_seeds_are_tested_on_their_average() -> None:
-    study = Study([seeds(0.6, 1), seeds(0.6, 3, 40), seeds(0.7, 2, 20)])
+    study = Study([seeds(0.6, 3), seeds(0.6, 3, 40), seeds(0.7, 3, 20)])
     found = study.judged()
     first = found.rows[1, "accuracy"].contrast
     assert first is not None
     assert first.test == "sign flips, exact"
-    mean_N = np.mean([study.outcomes[f"1-{seed}", "test"].hits["accuracy"] for seed in range(3)], axis=0)
-    differences_N = mean_N - study.outcomes["0-0", "test"].hits["accuracy"]
+    means_RN = [
+        np.mean([study.outcomes[f"{row}-{seed}", "test"].hits["accuracy"] for seed in range(3)], axis=0)
+        for row in (0, 1)
+    ]
+    differences_N = means_RN[1] - means_RN[0]
     signs_PN = np.random.default_rng(0).integers(0, 2, (20_000, ROWS)) * 2 - 1
     near = float((np.abs(signs_PN @ differences_N) >= abs(differences_N.sum()) - 1e-9).mean())
     assert first.p_value == pytest.approx(near, abs=0.01)
@@ -177,7 +182,7 @@ def test_a_difference_over_seeds_is_welchs() -> None:
 
 
 def test_other_metrics_are_tested_by_permutation() -> None:
-    study = Study([seeds(0.6, 1), seeds(0.6, 3, 40), seeds(0.8, 3, 20)])
+    study = Study([seeds(0.6, 3), seeds(0.6, 3, 40), seeds(0.8, 3, 20)])
     found = study.judged()
     near, far = (found.rows[index, "macro_f1"].contrast for index in (1, 2))
     assert near is not None
@@ -190,12 +195,98 @@ def test_other_metrics_are_tested_by_permutation() -> None:
     assert far.difference == pytest.approx(figures[2] - figures[0])
 
 
+def test_unequal_numbers_of_runs_are_exchanged_too() -> None:
+    study = Study([seeds(0.6, 1), seeds(0.6, 3, 40), seeds(0.8, 3, 20)], best={"macro_f1": (2,), "accuracy": (2,)})
+    found = study.judged()
+    for metric, test in (("accuracy", "sign flips, exact"), ("macro_f1", "permutation of 9,999")):
+        near, far = (found.rows[index, metric].contrast for index in (1, 2))
+        assert near is not None
+        assert far is not None
+        assert near.test == far.test == f"{test} and exchange of runs"
+        assert near.p_value > 0.05 > far.p_value
+        assert [found.rows[index, metric].tied_with_best for index in range(3)] == [False, False, True]
+    assert any("unequal numbers of runs" in sentence for sentence in found.methods)
+    hits_N = [study.outcomes[key, "test"].hits["accuracy"].astype(int) for key in ("0-0", "1-0", "1-1", "1-2")]
+    of_row_N, rng = sum(hits_N), np.random.default_rng(0)
+    alone_P = rng.hypergeometric(of_row_N, 4 - of_row_N, 1, (20_000, ROWS)).sum(axis=1)
+    observed = abs(hits_N[0].sum() - of_row_N.sum() / 4)
+    near = found.rows[1, "accuracy"].contrast
+    assert near is not None
+    assert near.p_value >= float((np.abs(alone_P - of_row_N.sum() / 4) >= observed - 1e-9).mean()) - 0.01
+
+
+def test_the_same_answers_of_one_run_and_of_several_are_no_difference() -> None:
+    one = outcome(0.7, 1)
+    found = Study([[one], [one] * 3, [one] * 7], best={"macro_f1": (0,), "brier": (0,)}).judged()
+    for index in (1, 2):
+        for metric in ("accuracy", "macro_f1", "mcc", "brier"):
+            contrast = found.rows[index, metric].contrast
+            assert contrast is not None
+            assert (contrast.p_value, contrast.effect_size) == (1, None), metric
+        assert found.rows[index, "macro_f1"].tied_with_best is True
+        assert found.rows[index, "brier"].tied_with_best is True
+
+
+def test_five_rows_that_differ_say_no_more_than_five_coins() -> None:
+    one = outcome(0.9, 1, rows=200)
+    assert one.reference is not None
+    assert one.predicted is not None
+    predicted_N = one.predicted.copy()
+    wrong = np.flatnonzero(predicted_N != one.reference)[:5]
+    predicted_N[wrong] = one.reference[wrong]
+    found = Study(
+        [[one], [replace(one, hits={"accuracy": predicted_N == one.reference}, predicted=predicted_N)]]
+    ).judged()
+    for metric in ("accuracy", "macro_f1", "mcc", "weighted_f1", "cohen_kappa"):
+        contrast = found.rows[1, metric].contrast
+        assert contrast is not None
+        assert contrast.p_value == pytest.approx(2 / 32, abs=0.01), metric
+
+
+def test_averages_over_a_rare_label_have_no_interval_over_rows() -> None:
+    one = outcome(0.7, 1)
+    assert one.reference is not None
+    rare_N = np.where((one.reference == 2) & (np.arange(ROWS) > 24), 0, one.reference).astype(np.int16)
+    found = Study([[replace(one, reference=rare_N, hits={})]]).judged()
+    assert ("0-0", "macro_f1") not in found.runs
+    assert ("0-0", "mcc") in found.runs
+    assert any("fewer than 10 rows" in sentence for sentence in found.methods)
+    assert not any("fewer than 10 rows" in sentence for sentence in Study([[one]]).judged().methods)
+
+
+def test_one_row_is_judged_without_a_warning() -> None:
+    assert Study([[outcome(1.0, 1, rows=1)], [outcome(1.0, 2, rows=1)]]).judged().runs.keys() == {
+        ("0-0", "accuracy"),
+        ("1-0", "accuracy"),
+    }
+
+
+def test_runs_whose_rows_cannot_be_read_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    gone = Outcomes(0, "", unread="its references cannot be told")
+    study = Study([seeds(0.6, 2), seeds(0.7, 2, 5), seeds(0.7, 2, 9)])
+    study.outcomes |= {("0-1", "test"): gone, ("1-0", "test"): gone}
+    del study.outcomes["2-1", "test"]
+    assert study.judged().unread == ("0-1", "1-0", "2-1")
+    assert [record.getMessage() for record in caplog.records] == [
+        "no statistics over the rows of 0-1, 1-0: its references cannot be told"
+    ]
+
+
+def test_ties_and_marks_need_the_same_rows() -> None:
+    study = Study([seeds(0.8, 2), seeds(0.79, 2, 10)], best={"accuracy": (0,)})
+    assert same_rows(study.comparison, study.outcomes, "test")
+    assert same_rows(study.comparison, {}, "test")
+    study.outcomes["1-0", "test"] = replace(study.outcomes["1-0", "test"], judged_on="those")
+    assert not same_rows(study.comparison, study.outcomes, "test")
+    assert same_rows(study.comparison, study.outcomes, "validation")
+    assert all(one.tied_with_best is None for one in study.judged().rows.values())
+
+
 def test_other_rows_are_never_paired() -> None:
     others = outcome(0.8, 2, judged_on="those")
     found = Study([[outcome(0.6, 1)], [others], [outcome(0.8, 3), others]], best={"accuracy": (1,)}).judged()
     assert all(one.contrast is None for one in found.rows.values())
-    assert found.rows[1, "accuracy"].tied_with_best is True
-    assert found.rows[0, "accuracy"].tied_with_best is None
+    assert found.rows[1, "accuracy"].tied_with_best is None
     assert found.rows[1, "accuracy"].interval is not None
 
 
@@ -269,7 +360,8 @@ def test_the_seeds_have_their_own_say_on_what_the_rows_tell_apart() -> None:
         over_seeds = found.rows[index, "accuracy"].to_best_over_seeds
         assert over_seeds is not None
         assert (over_seeds.low, over_seeds.high) == pytest.approx(tuple(ends))
-    assert comparison.may_turn("accuracy") == [0]  # also from the baseline, by the same spread
+    assert comparison.behind_by_rows_alone("accuracy") == [0]
+    assert comparison.differ_by_rows_alone("accuracy") == [0]
 
 
 def test_what_has_nothing_random_is_a_constant_over_seeds() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
-from sft.report.comparison import Comparison
+from sft.report.comparison import Comparison, Row
 from sft.report.judgement import Contrast, Interval, Judgement, Significance
 from sft.report.rows import compare
 from sft.report.spreadsheet import defused, render_csv
@@ -87,10 +87,10 @@ def test_a_setting_called_as_a_column_of_ours_is_told_by_its_key(comparison: Com
 
 
 def test_what_statistics_say(comparison: Comparison) -> None:
-    against = Contrast(0.2, 0.5, 0.01, 0.02, "McNemar, exact")
+    against = Contrast(0.2, 0.5, 0.01, 0.02, "McNemar, exact", Interval(-0.1, 0.5, "Welch"))
     rows = {
         (0, "accuracy"): Judgement(Interval(0.05, 0.15, "over rows"), None, False),
-        (1, "accuracy"): Judgement(Interval(0.2, 0.3, "t over 2 seeds"), against, True),
+        (1, "accuracy"): Judgement(Interval(0.2, 0.3, "t over 2 seeds"), against, True, Interval(-0.3, 0.0, "Welch")),
     }
     zero, four, _ = lines(replace(comparison, significance=Significance(rows, {})))
     assert (zero["accuracy.ci_low"], zero["accuracy.ci_high"], zero["accuracy.tied_with_best"]) == (
@@ -99,8 +99,39 @@ def test_what_statistics_say(comparison: Comparison) -> None:
         "false",
     )
     assert (zero["accuracy.difference"], zero["accuracy.p_value"]) == ("", "")
-    told = ("difference", "p_value", "p_holm", "tied_with_best")
-    assert [four[f"accuracy.{figure}"] for figure in told] == ["0.2", "0.01", "0.02", "true"]
+    told = {
+        "difference": "0.2", "effect_size": "0.5", "p_value": "0.01", "p_holm": "0.02", "test": "McNemar, exact",
+        "tied_with_best": "true", "ci_method": "t over 2 seeds",
+        "difference_over_seeds_low": "-0.1", "difference_over_seeds_high": "0.5",
+        "to_best_over_seeds_low": "-0.3", "to_best_over_seeds_high": "0.0",
+    }  # fmt: skip
+    assert {figure: four[f"accuracy.{figure}"] for figure in told} == told
+    assert (zero["accuracy.ci_method"], zero["accuracy.to_best_over_seeds_low"]) == ("over rows", "")
+
+
+def test_what_a_row_is_and_what_it_is_compared_with(comparison: Comparison) -> None:
+    zero, four, eight = lines(comparison)
+    assert [row["recipe_id"] for row in (zero, four, eight)] == [row.runs[0].recipe_id for row in comparison.rows]
+    assert [row["baseline"] for row in (zero, four, eight)] == ["", "shots=0", "shots=0"]
+    best = comparison.best["accuracy"]
+    assert [row["accuracy.best"] for row in (zero, four, eight)] == [str(n in best).lower() for n in range(3)]
+    assert {row["test_rows"] for row in (zero, four, eight)} == {""}  # not told by these results
+    grouped = lines(replace(comparison, grouped=("shots",)))
+    assert {row["recipe_id"] for row in grouped} == {""}
+
+
+def test_what_a_row_was_judged_on(comparison: Comparison) -> None:
+    def judged(row: Row, rows: int, what: str) -> Row:
+        runs = [
+            replace(run, result=run.result and replace(run.result, rows={"test": rows}, judged_on={"test": what}))
+            for run in row.runs
+        ]
+        return replace(row, runs=tuple(runs))
+
+    rows = [judged(row, size, what) for row, size, what in zip(comparison.rows, (60, 60, 61), "aab", strict=True)]
+    zero, four, eight = lines(replace(comparison, rows=tuple(rows)))
+    assert [row["test_rows"] for row in (zero, four, eight)] == ["60", "60", "61"]
+    assert zero["judged_on"] == four["judged_on"] != eight["judged_on"] != ""
 
 
 def test_a_difference_that_was_not_tested_is_there_too(comparison: Comparison) -> None:

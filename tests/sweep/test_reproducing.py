@@ -63,7 +63,8 @@ def redone(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def stand_in(run: reproducing.Recorded, folder: RunFolder, results: Path) -> None:
         told["times"] += 1
         shutil.copytree(run.folder.path, folder.path, dirs_exist_ok=True)
-        folder.write_result(run.result.model_copy(update={"id": run.experiment.id, "results": told["results"]}))
+        changes = {"id": run.experiment.id, "results": told["results"], "data": told.get("data", run.result.data)}
+        folder.write_result(run.result.model_copy(update=changes))
 
     monkeypatch.setattr(reproducing, "run_again", stand_in)
     return told
@@ -138,8 +139,11 @@ def test_data_that_has_changed_is_told_first(zero: dict[str, Any], tmp_path: Pat
     assert (code, "warning" in said) == (0, False)  # the id is of the content: nothing has changed
     with (tmp_path / "data" / "test.csv").open("a", encoding="utf-8") as file:
         file.write("more,good\n")
+    redone["data"] = {"sha256": "1" * 64}
     code, said = run_cli("reproduce", run.path)
     assert said.startswith(f"warning: the data has changed since: {tmp_path / 'data'}\n")
+    assert code == 1
+    assert "The figures agree, but this is no reproduction: the data has changed (" in said.splitlines()[-1]
     assert redone["times"] == 2  # other work: not what was reproduced before
 
 

@@ -20,6 +20,7 @@ from sft.report.figures.heatmaps import heatmaps
 from sft.report.figures.labels import per_label
 from sft.report.figures.loss import loss_curve
 from sft.report.figures.reliability import reliability
+from sft.report.figures.shown import with_results
 
 __all__ = [
     "THEMES",
@@ -42,4 +43,5 @@ __all__ = [
 def figures_of(comparison: Comparison) -> tuple[Figure, ...]:
     """All figures that a comparison has the data for; their names are unique."""
     makers = (curves, forest, heatmaps, calibrations)
-    return finish(figure for maker in makers for figure in maker(comparison))
+    shown = with_results(comparison)
+    return finish(figure for maker in makers for figure in maker(shown))

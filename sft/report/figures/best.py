@@ -22,7 +22,7 @@ from sft.report.figures.settings import short_labels
 from sft.report.inspection import label_scores, probabilities_before, reliability_bins
 from sft.report.runs import Run
 
-MOST_LABELS = 120  # of a matrix that can be printed
+MOST_LABELS = 25  # that a matrix can be read with
 AnswersOf = Callable[[Run], Answers | None]
 
 
@@ -66,16 +66,21 @@ def _of_labels(row: Row, pairs: Sequence[tuple[Run, Answers]]) -> Iterator[Figur
     seeds = f", {len(told)} seeds together" if len(told) > 1 else ""
     outside = int((predicted_N == OUTSIDE).sum())
     left_out = f" {outside} predictions that are no label are left out." if outside else ""
-    if len(labels) <= MOST_LABELS:
-        caption = f"Rows of the test split by reference and prediction{seeds}.{left_out}"
-        names = list(short_labels(labels).values())
-        spec = filled(confusion(names), confusion_of(matrix_LL, names))
-        yield Figure("best-confusion", f"Confusions of {row.name}", caption, spec)
+    kept = most_confused(matrix_LL)
+    names = [list(short_labels(labels).values())[place] for place in kept]
+    caption = f"Rows of the test split by reference and prediction{seeds}.{left_out}"
+    if len(kept) < len(labels):
+        caption = f"The {len(kept)} labels with the most confusions, of {len(labels)}. {caption}"
+    spec = filled(confusion(names), confusion_of(matrix_LL[np.ix_(kept, kept)], names, matrix_LL.sum(axis=1)[kept]))
+    yield Figure("best-confusion", f"Confusions of {row.name}", caption, spec)
+    rows_L = np.bincount(reference_N, minlength=len(labels))
+    same = all(np.array_equal(found.reference_N, told[0][1].reference_N) for _, found in told)
+    each = " in each seed" if same and seeds else ""
     yield Figure(
         "best-labels",
         f"Scores per label of {row.name}",
-        f"F1, precision and recall of each label, in brackets its rows{seeds}.",
-        filled(per_label(), _scores(matrix_LL, labels, np.bincount(reference_N, minlength=len(labels)))),
+        f"F1, precision and recall of each label{seeds}; in brackets its rows{each}.",
+        filled(per_label(), _scores(matrix_LL, labels, rows_L, len(told) if same else 1)),
     )
     reliable = _reliability(told, reference_N)
     if reliable is not None:
@@ -100,11 +105,22 @@ def _matrix(reference_N: NDArray[np.int64], predicted_N: NDArray[np.int64], labe
     return cells.reshape(labels, labels)
 
 
-def _scores(matrix_LL: NDArray[np.int64], labels: Sequence[str], rows_L: NDArray[np.int64]) -> list[Record]:
+def most_confused(matrix_LL: NDArray[np.int64]) -> list[int]:
+    """The labels of a matrix that can be read: where there are too many, those that take part in most confusions."""
+    if len(matrix_LL) <= MOST_LABELS:
+        return list(range(len(matrix_LL)))
+    wrong_LL = matrix_LL - np.diag(matrix_LL.diagonal())
+    order = np.argsort(-(wrong_LL.sum(axis=0) + wrong_LL.sum(axis=1)), kind="stable")
+    return sorted(order[:MOST_LABELS].tolist())
+
+
+def _scores(matrix_LL: NDArray[np.int64], labels: Sequence[str], rows_L: NDArray[np.int64], times: int) -> list[Record]:
+    """The scores of each label; its rows were counted that many times over."""
     return [
-        {"label": labels[int(place or 0)], "precision": precision, "recall": recall, "f1": f1, "rows": rows}
+        {"label": labels[int(place or 0)], "precision": precision, "recall": recall, "f1": f1,
+         "rows": int(rows or 0) // times}
         for place, precision, recall, f1, rows in label_scores(matrix_LL.diagonal(), matrix_LL.sum(axis=0), rows_L)
-    ]
+    ]  # fmt: skip
 
 
 def _reliability(pairs: Sequence[tuple[Run, Answers]], reference_N: NDArray[np.int64]) -> Spec | None:

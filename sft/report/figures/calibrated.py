@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sft.report.comparison import Comparison, Row
 from sft.report.figures.base import PALETTE, Figure, Record, Spec, chart, figure_name, metric_format, tooltip
-from sft.report.figures.configurations import STEP, RowLabels, row_axis, row_labels
+from sft.report.figures.configurations import row_axis, row_labels, rows_height
 from sft.report.figures.settings import about
 from sft.report.metrics import title
 
@@ -45,19 +45,23 @@ def _figure(comparison: Comparison, metric: str, found: list[tuple[int, float, f
     labels = row_labels(comparison, [index for index, _, _ in found])
     records = [
         {"row": label, "about": about(comparison, index), "before": round(before, 6), "after": round(after, 6)}
-        for label, (index, before, after) in zip(labels.texts, found, strict=True)
+        for label, (index, before, after) in zip(labels, found, strict=True)
     ]
     caption = "Mean over seeds before and after calibration, best first; lower is better."
     if total > len(found):
         caption += f" The best {len(found)} of {total}."
-    spec = chart(_layers(metric, labels, records), records, STEP * len(records))
+    spec = chart(_layers(metric, labels, records), records, rows_height(labels))
     return Figure(figure_name("calibration", metric), f"{title(metric)} before and after calibration", caption, spec)
 
 
-def _layers(metric: str, labels: RowLabels, records: list[Record]) -> list[Spec]:
+def _layers(metric: str, labels: Sequence[str], records: list[Record]) -> list[Spec]:
     shown = metric_format(metric)
     lines = tooltip({"about": "settings", "before": _BEFORE, "after": _AFTER}, {"before": shown, "after": shown})
-    x = {"type": "quantitative", "title": f"{title(metric)} (lower is better)", "axis": {"tickCount": 8}}
+    x = {
+        "type": "quantitative",
+        "title": f"{title(metric)} (lower is better)",
+        "axis": {"tickCount": 8, "labelOverlap": "greedy", "labelSeparation": 8},
+    }
     y = row_axis(labels)
 
     def by_state(values: tuple[str, str]) -> Spec:

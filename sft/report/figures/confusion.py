@@ -1,4 +1,6 @@
-"""The template of a confusion matrix: records `{reference, prediction, rows}`, which need not hold the empty cells.
+"""The template of a confusion matrix: records `{reference, prediction, rows[, of]}`; empty cells may be left out.
+
+`of` is how many rows the reference has, where some of its cells are not among the records.
 
 The labels stand in the order in which they come as `reference`; so those of a label's row come together, in order.
 """
@@ -49,9 +51,9 @@ def confusion(labels: Sequence[str] = ()) -> Spec:
             height={"step": _STEPS[len(labels) > MOST_NUMBERS]},
         ),
         "transform": [
-            {"joinaggregate": [{"op": "sum", "field": "rows", "as": "of"}], "groupby": ["reference"]},
+            {"joinaggregate": [{"op": "sum", "field": "rows", "as": "shown"}], "groupby": ["reference"]},
             {"joinaggregate": [{"op": "distinct", "field": "reference", "as": "labels"}]},
-            {"calculate": "datum.rows / max(1, datum.of)", "as": "part"},
+            {"calculate": "datum.rows / max(1, isValid(datum.of) ? datum.of : datum.shown)", "as": "part"},
         ],
     }  # fmt: skip
 
@@ -65,10 +67,19 @@ def _numbers(test: str, places: Spec, style: Spec) -> Spec:
     }
 
 
-def confusion_of(matrix_LL: NDArray[np.int64], labels: Sequence[str]) -> list[Record]:
-    """The records of a matrix of counts: a row for each reference label, a column for each prediction."""
+def confusion_of(
+    matrix_LL: NDArray[np.int64], labels: Sequence[str], rows_L: NDArray[np.int64] | None = None
+) -> list[Record]:
+    """The records of a matrix of counts: a row for each reference label, a column for each prediction.
+
+    Args:
+        matrix_LL: counts.
+        labels: their names.
+        rows_L: how many rows each reference has; None: those of the matrix.
+    """
+    of_L = matrix_LL.sum(axis=1) if rows_L is None else rows_L
     return [
-        {"reference": reference, "prediction": prediction, "rows": int(matrix_LL[row, column])}
+        {"reference": reference, "prediction": prediction, "rows": int(matrix_LL[row, column]), "of": int(of_L[row])}
         for row, reference in enumerate(labels)
         for column, prediction in enumerate(labels)
     ]

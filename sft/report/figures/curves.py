@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from sft.config.varying import Setting
 from sft.report.comparison import Comparison
 from sft.report.figures.base import (
     DASHES,
@@ -23,40 +21,17 @@ from sft.report.figures.base import (
     metric_title,
     tooltip,
 )
-from sft.report.figures.settings import (
-    Axis,
-    about,
-    choose_axis,
-    colour_choices,
-    combinations,
-    is_open,
-    other_settings,
-    short_labels,
-)
+from sft.report.figures.lines import ZERO_SHOT, Group, Layout, groups_of, shared_groups, with_each_line
+from sft.report.figures.settings import Axis, about, choose_axis, colour_choices, other_settings
 from sft.report.metrics import bounds, title
 
 MOST_POINTS = 400  # single runs in one figure
 _SPREAD = 8  # how many times the smallest place the largest is, where even steps would crowd the small ones
-_CROWD = 4  # lines; of more, bands and points step back
+_BANDS = 2  # lines; the bands of more would lie over each other
+_CROWD = 4  # lines; of more, points step back
+_DODGE = 5.0  # pixels between the error bars of two lines
+_WIDEST_DODGE = 24.0
 _PICK = "picked"
-
-
-class _Layout(NamedTuple):
-    """What stands where in a figure, and what a point is the mean over."""
-
-    axis: Axis
-    colours: tuple[Setting, ...]
-    averaged: tuple[Setting, ...]
-    along: tuple[Setting, ...]
-    over: str
-
-
-class _Group(NamedTuple):
-    """The rows of one line at one place; at no place: they do not know the axis."""
-
-    series: str
-    place: float | None
-    rows: tuple[int, ...]
 
 
 def curves(comparison: Comparison) -> Iterator[Figure]:
@@ -71,75 +46,47 @@ def curves(comparison: Comparison) -> Iterator[Figure]:
     for number, metric in enumerate(comparison.metrics):
         for colours in choices if number == 0 else choices[:1]:
             averaged = tuple(one for one in others if one not in colours)
-            figure = _curve(comparison, metric, _Layout(axis, colours, averaged, tuple(along), over))
+            figure = _curve(comparison, metric, Layout(x, axis, colours, averaged, tuple(along), over))
             if figure is not None:
                 yield figure
 
 
-def _curve(comparison: Comparison, metric: str, layout: _Layout) -> Figure | None:
-    groups = _groups(comparison, metric, layout)
-    placed = [group for group in groups if group.place is not None]
+def _curve(comparison: Comparison, metric: str, layout: Layout) -> Figure | None:
+    placed = groups_of(comparison, metric, layout)
     if len({group.place for group in placed}) < 2:
         return None
-    shared = _shared(comparison, metric, layout)
-    means = [_mean(comparison, metric, group) for group in [*placed, *_with_each_series(shared, placed)]]
-    common = [{**_mean(comparison, metric, group), "series": "zero-shot"} for group in shared]
+    shared = shared_groups(comparison, metric, layout)
+    joined = with_each_line(comparison, layout, shared, placed)
+    means = [_mean(comparison, metric, group) for group in [*placed, *joined]]
+    common = [_mean(comparison, metric, group) for group in shared]
     points = _runs(comparison, metric, [*placed, *[group for group in shared if group.place is not None]])
     by = [layout.axis.name, *[setting.name for setting in layout.colours]]
     kept = points if len(points) <= MOST_POINTS else []
     names = list(dict.fromkeys(group.series for group in placed))
+    _set_apart(names, [*means[: len(placed)], *kept])
+    for record in means[len(placed) :]:
+        record["shift"] = 0.0
     spec = chart(_layers(metric, layout, names, kept, common), means)
     heading = f"{title(metric)} by {listed(by)}"
-    caption = _caption(layout, means, common, len(points) if not kept else 0)
+    said = [_spread_said(layout, means, drawn=bool(kept)), _axis_said(layout.axis)]
+    said += [*_shared_said(layout, shared, joined, placed), *_averages_said(layout)]
+    said += [] if kept or not points else [f"The {len(points)} single runs are too many to be drawn."]
+    caption = " ".join(one for one in said if one)
     return Figure(figure_name("curve", metric, *by), heading, caption, spec)
 
 
-def _series(layout: _Layout, values: Sequence[str]) -> str:
-    return " · ".join(short_labels(one.values)[value] for one, value in zip(layout.colours, values, strict=True))
+def _set_apart(names: Sequence[str], records: Sequence[Record]) -> None:
+    """Say of each record by how many pixels its line stands beside its place, so that error bars can be told apart."""
+    step = 0.0 if len(names) <= _BANDS else min(_DODGE, _WIDEST_DODGE / len(names))
+    shifts: dict[str, float] = {
+        name: round((place - (len(names) - 1) / 2) * step, 2) for place, name in enumerate(names)
+    }
+    for record in records:
+        record["shift"] = shifts.get(record["series"], 0.0)
 
 
-def _groups(comparison: Comparison, metric: str, layout: _Layout) -> list[_Group]:
-    """The rows of each line at each place, lines in the order of their values."""
-    names = {values: _series(layout, values) for values in combinations(comparison, layout.colours)}
-    order = list(names)
-    found: dict[tuple[tuple[str, ...], float], list[int]] = {}
-    for index, row in enumerate(comparison.rows):
-        place = layout.axis.at[index]
-        if place is None or row.estimate(metric) is None or _is_shared(comparison, layout, index):
-            continue
-        found.setdefault((tuple(one.values[index] for one in layout.colours), place), []).append(index)
-    keys = sorted(found, key=lambda key: (order.index(key[0]), key[1]))
-    return [_Group(names[values], place, tuple(found[values, place])) for values, place in keys]
-
-
-def _is_shared(comparison: Comparison, layout: _Layout, index: int) -> bool:
-    return any(is_open(comparison, setting, index) for setting in layout.colours)
-
-
-def _shared(comparison: Comparison, metric: str, layout: _Layout) -> list[_Group]:
-    """Rows that belong to every line, or to every place of the axis."""
-    found: dict[float | None, list[int]] = {}
-    for index, row in enumerate(comparison.rows):
-        place = layout.axis.at[index]
-        if row.estimate(metric) is not None and (place is None or _is_shared(comparison, layout, index)):
-            found.setdefault(place, []).append(index)
-    return [_Group("", place, tuple(rows)) for place, rows in found.items()]
-
-
-def _with_each_series(shared: Sequence[_Group], placed: Sequence[_Group]) -> list[_Group]:
-    """The shared groups as part of each line that has nothing of its own there, so that lines begin there."""
-    names = dict.fromkeys(group.series for group in placed)
-    own = {(group.series, group.place) for group in placed}
-    return [
-        group._replace(series=name)
-        for group in shared
-        for name in names
-        if group.place is not None and (name, group.place) not in own
-    ]
-
-
-def _mean(comparison: Comparison, metric: str, group: _Group) -> Record:
-    """A point of a line and its band, which ends where the metric's scale does."""
+def _mean(comparison: Comparison, metric: str, group: Group) -> Record:
+    """A point of a line and its spread, which ends where the metric's scale does."""
     rows = [comparison.rows[index] for index in group.rows]
     estimates = [found for row in rows if (found := row.estimate(metric)) is not None]
     mean = statistics.fmean(found.mean for found in estimates)
@@ -169,7 +116,7 @@ def _spread_of_means(comparison: Comparison, metric: str, rows: Sequence[int]) -
     return statistics.stdev(means) if len(means) > 1 else None
 
 
-def _runs(comparison: Comparison, metric: str, groups: Sequence[_Group]) -> list[Record]:
+def _runs(comparison: Comparison, metric: str, groups: Sequence[Group]) -> list[Record]:
     """The single runs of rows with several."""
     return [
         {"x": group.place, "series": group.series, "value": round(run.metrics()[metric], 6), "run": run.name}
@@ -182,7 +129,7 @@ def _runs(comparison: Comparison, metric: str, groups: Sequence[_Group]) -> list
 
 
 def _layers(
-    metric: str, layout: _Layout, names: Sequence[str], points: Sequence[Record], common: Sequence[Record]
+    metric: str, layout: Layout, names: Sequence[str], points: Sequence[Record], common: Sequence[Record]
 ) -> list[Spec]:
     x = {"field": "x", "type": "quantitative", **_x_axis(layout.axis)}
     y = {"type": "quantitative", "title": metric_title(metric), "scale": {"zero": False, "nice": True}}
@@ -191,7 +138,7 @@ def _layers(
     of_means = tooltip({"about": "settings", "mean": "mean", "std": "standard deviation", "runs": "runs"}, shown)
     look = _look(names, " · ".join(setting.name for setting in layout.colours))
     colour = {"color": look["color"]}
-    band = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, **colour}
+    spread = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, **colour}
     line = {"x": x, "y": mean_y, **colour, "strokeDash": look["dash"]}
     point = {"x": x, "y": mean_y, "color": look["color"], "shape": look["shape"], "tooltip": of_means}
     run: Spec = {
@@ -201,16 +148,20 @@ def _layers(
         "tooltip": tooltip({"run": "run", "value": "value"}, shown),
     }
     crowded = len(names) > _CROWD
-    found: list[Spec] = [
-        {"mark": {"type": "area", "line": False}, "encoding": {**band, **_when_picked(0.07 if crowded else 0.16, 0.0)}},
-        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {**line, **_when_picked(1.0, 0.15)}},
-    ]
+    apart = {"xOffset": {"expr": "datum.shift"}}
+    if len(names) <= _BANDS:
+        found: list[Spec] = [{"mark": {"type": "area", "line": False}, "encoding": {**spread, **_when_picked(0.16, 0)}}]
+    else:
+        found = [
+            {"mark": {"type": "rule", "strokeWidth": 1.5, **apart}, "encoding": {**spread, **_when_picked(0.6, 0)}}
+        ]
+    found.append({"mark": {"type": "line", "strokeWidth": 2, **apart}, "encoding": {**line, **_when_picked(1, 0.15)}})
     if points:
-        mark = {"type": "circle", "size": 14 if crowded else 22}
+        mark = {"type": "circle", "size": 14 if crowded else 22, **apart}
         found.append({"data": {"values": list(points)}, "mark": mark, "encoding": {**run, **_when_picked(0.55, 0.05)}})
     pick = {"name": _PICK, "select": {"type": "point", "fields": ["series"]}, "bind": "legend"}
-    mark = {"type": "point", "filled": True, "size": 80}
-    found.append({"params": [pick], "mark": mark, "encoding": {**point, **_when_picked(1.0, 0.15)}})
+    mark = {"type": "point", "filled": True, "size": 80, **apart}
+    found.append({"params": [pick], "mark": mark, "encoding": {**point, **_when_picked(1, 0.15)}})
     return [*found, *_common_layers(common, x, mean_y, of_means)]
 
 
@@ -266,22 +217,48 @@ def _x_axis(axis: Axis) -> Spec:
     return {"title": axis.name, "scale": scale, "axis": labels}
 
 
-def _caption(layout: _Layout, means: Sequence[Record], common: Sequence[Record], dropped: int) -> str:
-    several = any(record["std"] is not None for record in means)
-    over = layout.over
-    points = "" if dropped else "; small points are single runs"
-    spread = f"Mean over {over}; the band is ± 1 standard deviation over {over}{points}."
-    said = [spread if several else "One run at each point."]
+def _spread_said(layout: Layout, means: Sequence[Record], drawn: bool) -> str:
+    if not any(record["std"] is not None for record in means):
+        return "One run at each point."
+    mark = "band" if len({record["series"] for record in means}) <= _BANDS else "bar"
+    points = "; small points are single runs" if drawn else ""
+    return f"Mean over {layout.over}; the {mark} is ± 1 standard deviation over {layout.over}{points}."
+
+
+def _axis_said(axis: Axis) -> str:
+    """Whether equal steps along the axis are equal factors."""
+    scale = _x_axis(axis)["scale"].get("type")
+    return f"The axis of {axis.name} is logarithmic{', but for zero' if scale == 'symlog' else ''}." if scale else ""
+
+
+def _shared_said(
+    layout: Layout, shared: Sequence[Group], joined: Sequence[Group], placed: Sequence[Group]
+) -> Iterator[str]:
+    """What the points that lines share are, and the lines across."""
+    across = [group for group in shared if group.place is None]
+    if across:
+        which = across[0].series if len(across) == 1 else " and ".join(dict.fromkeys(_kind(one) for one in across))
+        yield f"The dashed line is {which}." if len(across) == 1 else f"The dashed lines are {which}."
+    points = [group for group in shared if group.place is not None]
+    if not points:
+        return
+    lines, met = {group.series for group in placed}, {group.series for group in joined}
+    if len(points) == 1 and met == lines:
+        yield "Zero-shot is one point that all lines share."
+        return
+    if joined:
+        open_ = [one.name for place, one in enumerate(layout.colours) if any(g.values[place] is None for g in points)]
+        yield f"Lines that differ only in {listed(open_)} share their zero-shot point."
+    if len({group.rows for group in joined}) < len(points):
+        yield "Points without a line are zero-shot."
+
+
+def _kind(group: Group) -> str:
+    return ZERO_SHOT if group.series.startswith(ZERO_SHOT) else group.series
+
+
+def _averages_said(layout: Layout) -> Iterator[str]:
     if layout.averaged:
-        said.append(f"Averaged over {listed([one.name for one in layout.averaged])}.")
-    if any(record["x"] is None for record in common):
-        said.append("The dashed line is zero-shot.")
-    elif len(common) == 1:
-        said.append("Zero-shot is one point that all lines share.")
-    elif common:
-        said.append("Points without a line are zero-shot.")
+        yield f"Averaged over {listed([one.name for one in layout.averaged])}."
     if layout.along:
-        said.append(f"Along with {layout.axis.name} also changes {listed([one.name for one in layout.along])}.")
-    if dropped:
-        said.append(f"The {dropped} single runs are too many to be drawn.")
-    return " ".join(said)
+        yield f"Along with {layout.axis.name} also changes {listed([one.name for one in layout.along])}."

@@ -17,7 +17,7 @@ from sft.report.figures.base import (
     metric_title,
     tooltip,
 )
-from sft.report.figures.configurations import STEP, RowLabels, row_axis, row_labels
+from sft.report.figures.configurations import row_axis, row_labels, rows_height
 from sft.report.figures.settings import about
 from sft.report.metrics import title
 
@@ -45,9 +45,9 @@ def _order(comparison: Comparison, metric: str) -> list[int]:
 def _figure(comparison: Comparison, metric: str, order: Sequence[int]) -> Figure:
     shown = list(order[:MOST_ROWS])
     labels = row_labels(comparison, shown)
-    records = [_record(comparison, metric, index, label) for index, label in zip(shown, labels.texts, strict=True)]
+    records = [_record(comparison, metric, index, label) for index, label in zip(shown, labels, strict=True)]
     caption = _caption(comparison, metric, records, len(order) - len(shown))
-    spec = chart(_layers(metric, labels, records), records, STEP * len(records))
+    spec = chart(_layers(metric, labels, records), records, rows_height(labels))
     which = f"the {len(shown)} best configurations" if len(order) > len(shown) else "all configurations"
     return Figure(figure_name("intervals", metric), f"{title(metric)} of {which}", caption, spec)
 
@@ -79,13 +79,13 @@ def _group(comparison: Comparison, metric: str, index: int) -> str:
     return UNTESTED if tied is None else TIED if tied else WORSE
 
 
-def _layers(metric: str, labels: RowLabels, records: Sequence[Record]) -> list[Spec]:
+def _layers(metric: str, labels: Sequence[str], records: Sequence[Record]) -> list[Spec]:
     shown = metric_format(metric)
     x = {
         "type": "quantitative",
         "title": metric_title(metric),
         "scale": {"zero": False, "nice": True},
-        "axis": {"tickCount": 8},
+        "axis": {"tickCount": 8, "labelOverlap": "greedy", "labelSeparation": 8},
     }
     y = row_axis(labels)
     lines = tooltip(

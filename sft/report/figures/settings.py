@@ -172,16 +172,16 @@ def about(comparison: Comparison, index: int) -> str:
     return text if len(text) <= MOST_ABOUT else f"{text[: MOST_ABOUT - 1]}…"
 
 
-def short_labels(values: Sequence[str]) -> dict[str, str]:
+def short_labels(values: Sequence[str], most: int = LONGEST_LABEL) -> dict[str, str]:
     """Texts -> as labels of an axis or a legend, all different: long ones without what all of them begin with."""
     distinct = list(dict.fromkeys(values))
     start = _common_start(distinct) if distinct else ""
-    cut = len(start) if len(distinct) > 1 and max(map(len, distinct)) > LONGEST_LABEL and len(start) > 12 else 0
+    cut = len(start) if len(distinct) > 1 and max(map(len, distinct)) > most and len(start) > 12 else 0
     copies: dict[str, int] = {}
     found: dict[str, str] = {}
     for text in distinct:
         rest = plain(f"…{text[cut:]}" if cut else text) or "(empty)"
-        label = rest if len(rest) <= LONGEST_LABEL else f"{rest[: LONGEST_LABEL - 1].rstrip()}…"
+        label = rest if len(rest) <= most else f"{rest[: most - 1].rstrip()}…"
         copies[label] = copies.get(label, 0) + 1
         found[text] = label if copies[label] == 1 else f"{label} [{copies[label]}]"
     return found

@@ -45,7 +45,7 @@ const runs = {
     const script = this.records.get(id);
     if (!script) return null;
     const record = JSON.parse(script.textContent);
-    for (const name of ["config", "environment", "labels", "diff", "resources"]) {
+    for (const name of ["config", "environment", "labels", "diff", "resources", "subject"]) {
       if (name in record) record[name] = this.shared[name][record[name]];
     }
     return record;
@@ -75,9 +75,10 @@ const runs = {
 const beside = (left, right) => (left && right ? make("div", { class: "beside" }, left, right) : left ?? right);
 
 function factsOf(record) {
-  const facts = [record.state, `seed ${record.seed}`,
+  const facts = [record.state, record.seed == null ? "no seed (nothing random)" : `seed ${record.seed}`,
     record.labelled == null ? null : `${record.labelled} labelled examples`, record.folder];
   return [
+    ...(record.subject ?? []).map((line) => make("p", { class: "subject" }, line)),
     make("p", { class: "facts" }, facts.filter(Boolean).map((fact) => [make("span", {}, fact), " "])),
     record.error && make("p", { class: "error" }, record.error),
     record.batch && make("p", { class: "notice" }, `It ran out of memory and went on with a smaller batch: ${record.batch}.`),
@@ -123,11 +124,12 @@ function lossOf({ loss }) {
 
 const MOST_LABELS = 25; // that a matrix can be read with
 
-function confusionOf({ confusion, labels, confusion_left_out: left }) {
+function confusionOf({ confusion, labels, per_label: scores, confusion_left_out: left }) {
   if (!confusion) return null;
   const cells = labels.length > MOST_LABELS ? mostConfused(confusion) : confusion;
+  const support = new Map(scores?.map(([label, , , , rows]) => [label, rows]));
   const values = cells.toSorted((a, b) => a[0] - b[0] || a[1] - b[1]).map(([reference, prediction, rows]) =>
-    ({ reference: labels[reference], prediction: labels[prediction], rows }));
+    ({ reference: labels[reference], prediction: labels[prediction], rows, of: support.get(reference) }));
   const counts = confusion.map(([reference, prediction, rows]) => [labels[reference], labels[prediction], String(rows)]);
   const notes = [labels.length > MOST_LABELS && `The ${MOST_LABELS} labels with the most confusions of ${labels.length}.`,
     left && `${left} rarer pairs are left out.`].filter(Boolean);

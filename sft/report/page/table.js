@@ -37,11 +37,13 @@ const comparison = {
 
   makeFoldable(body, place) {
     const head = one("th", body);
-    const text = head.textContent.trim();
+    const others = one(".folded", head); // settings, on a narrow screen
+    others?.remove();
+    const text = head.textContent.trim(), { name } = body.dataset;
     body.id = `row-${place}`;
     const button = make("button", { type: "button", class: "fold", "aria-expanded": "false", "aria-controls": body.id },
-      make("i", { "aria-hidden": "true" }), text, make("span", { class: "unseen" }, ", its seeds"));
-    head.replaceChildren(button);
+      make("i", { "aria-hidden": "true" }), text, make("span", { class: "unseen" }, name ? `, seeds of ${name}` : ", its seeds"));
+    head.replaceChildren(button, others ?? "");
     button.addEventListener("click", () => this.fold(body, !body.classList.contains("open")));
   },
 

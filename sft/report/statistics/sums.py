@@ -1,8 +1,8 @@
 """Metrics as functions of sums over rows, so that they can be resampled by matrix products. Arrays only.
 
 A row n adds the vector z_n of K numbers; a metric is f(sum of w_n z_n, sum of w_n) with a weight w_n of each row. That
-gives the metric itself (all weights 1), its bootstrap replicates (random counts), and by leaving rows out one at a time
-the rows' influence on it.
+gives the metric itself (all weights 1), its bootstrap replicates (random counts), by leaving rows out one at a time the
+rows' influence on it, and by the derivative of f what rows answered differently add to a difference.
 Shapes: N rows, G distinct ones among them, K numbers a row, X any leading axes, L labels.
 """
 
@@ -10,12 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats, float], Mapping[str, Floats]]
+
+# Labels count alike in these, however few rows have them.
+MACRO_AVERAGES = frozenset({"macro_f1", "macro_precision", "macro_recall", "balanced_accuracy"})
+# Rows that an interval over rows needs: right and wrong ones in all; for macro averages of each label; and for those of
+# precision and recall right and wrong ones of each label.
+FEWEST_OF_A_KIND = 5
+FEWEST_OF_A_LABEL = 10
+FEWEST_RIGHT_AND_WRONG = 3
+_STEP = 1e-4  # of a derivative, relative
+_MOST_NUMBERS = 4 * 2**20  # of the sums that a derivative is made of at once
 
 
 @dataclass(frozen=True)
@@ -26,13 +37,15 @@ class Sums:
         distinct_GK: what the distinct rows add.
         place_N: which of them each row is.
         function: of sums [..., K] and their total weight to each metric [...].
-        resampled: whether rows drawn again tell the spread of its metrics; their intervals are wrong else.
+        resampled: whether rows drawn again tell the spread of its metrics, and a derivative what rows add to them.
+        of_labels: whether the sums are how often each label was right, predicted and met, in that order.
     """
 
     distinct_GK: Floats
     place_N: NDArray[np.intp]
     function: Function
     resampled: bool = True
+    of_labels: bool = False
 
     def __len__(self) -> int:
         return len(self.place_N)
@@ -56,13 +69,34 @@ class Sums:
         """The metrics of all rows."""
         return {name: float(value) for name, value in self.function(self.total_K, float(len(self))).items()}
 
+    @cached_property
+    def unsure(self) -> frozenset[str]:
+        """The metrics of whose spread rows drawn again say too little: an interval by them would be wrong.
+
+        What rests on few rows moves by leaps with each of them, and what the rows have not got is in no draw. Simulated
+        with a rarest label of 0.6 % (200 and 500 rows) BCa covers macro F1 in 52 and 86 % of all studies, macro recall
+        of a label with 20 right and one or two wrong in 72 %; above these limits all are covered in 92 % and more.
+        """
+        if not self.of_labels:
+            return frozenset() if self.resampled else frozenset(self.values())
+        right_L, given_L, met_L = np.split(self.total_K, 3)
+        if right_L.sum() < FEWEST_OF_A_KIND or (given_L + met_L - 2 * right_L).sum() < 2 * FEWEST_OF_A_KIND:
+            return frozenset(self.values())
+        if met_L.min() < FEWEST_OF_A_LABEL:
+            return MACRO_AVERAGES
+        pairs = {"macro_precision": given_L, "macro_recall": met_L, "balanced_accuracy": met_L}
+        fewest = {name: np.minimum(right_L, all_L - right_L).min() for name, all_L in pairs.items()}
+        return frozenset(name for name, number in fewest.items() if number < FEWEST_RIGHT_AND_WRONG)
+
     def pseudo_values(self) -> dict[str, Floats]:
         """For each metric one number a row [N] with the metric as their mean: t + (N - 1) (mean of t(-n) - t(-n)).
 
         t(-n) is the metric without row n (the jackknife; Tukey 1958). For a mean over rows these are the rows' own
-        values; for other metrics they say what each row contributes, to first order. At least two rows.
+        values; for other metrics they say what each row contributes, to first order. Of a single row: the metric.
         """
         count = len(self)
+        if count < 2:
+            return {name: np.full(count, value) for name, value in self.values().items()}
         whole = self.function(self.total_K, float(count))
         without = self.function(self.total_K - self.distinct_GK, count - 1.0)
         share_G = np.bincount(self.place_N, minlength=len(self.distinct_GK)) / count
@@ -70,6 +104,28 @@ class Sums:
             name: (whole[name] + (count - 1) * (share_G @ left_G - left_G))[self.place_N]
             for name, left_G in without.items()
         }
+
+    def gradients(self, sums_K: Floats) -> dict[str, Floats]:
+        """The derivatives of each metric by the sums [K], where these are `sums_K`; 0 for sums that are 0."""
+        places = np.flatnonzero(sums_K)
+        found = {name: np.zeros(len(sums_K)) for name in self.function(sums_K, float(len(self)))}
+        at_once = max(1, _MOST_NUMBERS // max(1, len(sums_K)))
+        for start in range(0, len(places), at_once):
+            some = places[start : start + at_once]
+            steps_PK = np.zeros((len(some), len(sums_K)))
+            steps_PK[np.arange(len(some)), some] = step_P = _STEP * np.abs(sums_K[some])
+            above, below = (self.function(sums_K + sign * steps_PK, float(len(self))) for sign in (1, -1))
+            for name, gradient_K in found.items():
+                gradient_K[some] = (above[name] - below[name]) / (2 * step_P)
+        return found
+
+    def along(self, gradient_K: Floats) -> Floats:
+        """What each row adds to a metric with that derivative [N]; the mean over rows is its linear part.
+
+        Unlike pseudo-values these depend on the row's own answer only: rows that two recipes answer alike differ by
+        exactly 0, as they do when the answers are swapped and the metric is taken anew.
+        """
+        return np.asarray((len(self) * (self.distinct_GK @ gradient_K))[self.place_N], dtype=np.float64)
 
 
 def means(values: Mapping[str, ArrayLike]) -> Sums:
@@ -95,7 +151,7 @@ def confusion(reference_N: NDArray[np.integer], predicted_N: NDArray[np.integer]
     reference_G, predicted_G = cells_G // (labels + 1), cells_G % (labels + 1) - 1
     one_LL = np.vstack([np.eye(labels), np.zeros((1, labels))])  # -1 takes the last line: no label
     met_GL, given_GL = one_LL[reference_G], one_LL[predicted_G]
-    return Sums(np.hstack([met_GL * given_GL, given_GL, met_GL]), place_N, _of_confusion)
+    return Sums(np.hstack([met_GL * given_GL, given_GL, met_GL]), place_N, _of_confusion, of_labels=True)
 
 
 def multilabel(truth_NL: NDArray[np.bool_], given_NL: NDArray[np.bool_]) -> Sums:
@@ -111,7 +167,7 @@ def multilabel(truth_NL: NDArray[np.bool_], given_NL: NDArray[np.bool_]) -> Sums
             "micro_f1": _ratio(2 * right_XL.sum(axis=-1), (given_XL + met_XL).sum(axis=-1)),
         }
 
-    return Sums(np.hstack([met_GL * given_GL, given_GL, met_GL]), place_N.ravel(), function)
+    return Sums(np.hstack([met_GL * given_GL, given_GL, met_GL]), place_N.ravel(), function, of_labels=True)
 
 
 def calibration_l1(confidence_N: NDArray[np.floating], right_N: NDArray[np.bool_], bins: int) -> Sums:

@@ -128,5 +128,5 @@ def test_without_the_package_one_line_says_how_to_get_it(
     write_task: WriteTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(MissingPackageError, match="pip install lm-eval"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'sft\[lm-eval\]'$"):
         found(write_task())

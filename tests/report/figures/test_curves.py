@@ -56,6 +56,7 @@ def test_small_numbers_of_shots_stand_apart(made: Make) -> None:
     comparison = made([{"shots": shots} for shots in (0, 4, 16, 64)], score)
     scale = curves_of(comparison)["curve-accuracy-shots"].spec["layer"][0]["encoding"]["x"]["scale"]
     assert (scale["type"], scale["constant"]) == ("symlog", 4)
+    assert "The axis of shots is logarithmic, but for zero." in curves_of(comparison)["curve-accuracy-shots"].caption
 
 
 def test_bands_end_where_the_metric_does(made: Make) -> None:
@@ -87,7 +88,98 @@ def test_groups_of_group_by_share_zero_shot_too(made: Make) -> None:
     short = tuple(one._replace(key=one.name) for one in whole.settings)
     figure = curves_of(replace(whole, settings=short, grouped=("shots", "init")))["curve-accuracy-shots-init"]
     assert records(figure) == records(curves_of(whole)["curve-accuracy-shots-init"])
-    assert figure.caption.startswith("Mean over the runs of a group; the band is ± 1 standard deviation over the runs")
+    assert figure.caption.startswith("Mean over the runs of a group; the bar is ± 1 standard deviation over the runs")
+
+
+CALIBRATIONS = (None, "batch")
+
+
+def by_calibration(settings: Mapping[str, Any], seed: int) -> dict[str, float]:
+    shots = settings["shots"]
+    value = 0.2 + shots / 100 + (seed - 14) / 50 if shots else 0.2
+    return {"accuracy": value + (0.02 if settings.get("calibration") else 0.0)}
+
+
+def begins(figure: Figure) -> dict[str, float]:
+    return {record["series"]: record["mean"] for record in records(figure) if record["x"] == 0}
+
+
+def test_what_zero_shot_does_say_keeps_lines_apart(made: Make, draw: Callable[..., Any]) -> None:
+    """A calibrated line does not begin at the mean of zero-shot with and without calibration."""
+    trained = [
+        {"shots": shots, "init_lora_weights": init, "calibration": name}
+        for shots in (4, 16) for init in (True, "pca") for name in CALIBRATIONS
+    ]  # fmt: skip
+    zero_shot = [{"shots": 0, "calibration": name} for name in CALIBRATIONS]
+    (figure,) = curves_of(made([*zero_shot, *trained], by_calibration)).values()
+    assert begins(figure) == {"- · default": 0.2, "batch · default": 0.22, "- · pca": 0.2, "batch · pca": 0.22}
+    assert "Lines that differ only in init share their zero-shot point." in figure.caption
+    assert {record["about"] for record in records(figure) if record["x"] == 0} == {
+        "shots=0", "shots=0, calibration=batch",
+    }  # fmt: skip
+    assert draw(figure.spec).marks("line") == 4
+
+
+def test_a_line_joins_only_a_zero_shot_that_says_the_same(made: Make) -> None:
+    trained = [
+        {"shots": shots, "init_lora_weights": init, "calibration": name}
+        for shots in (4, 16) for init in (True, "pca") for name in CALIBRATIONS
+    ]  # fmt: skip
+    (figure,) = curves_of(made([{"shots": 0}, *trained], by_calibration)).values()
+    assert begins(figure) == {"default · -": 0.2, "pca · -": 0.2}
+    (figure,) = curves_of(made([{"shots": 0, "calibration": "contextual"}, *trained], by_calibration)).values()
+    assert not begins(figure)
+    assert "Points without a line are zero-shot." in figure.caption
+
+
+def test_averages_begin_where_they_are_over_the_same(made: Make) -> None:
+    """Zero-shot without calibration is no beginning of lines that are means with and without it."""
+    trained = [
+        {"shots": shots, "init_lora_weights": init, "calibration": name, "r": r}
+        for shots in (4, 16) for init in (True, "pca", "pissa") for name in CALIBRATIONS for r in (2, 4)
+    ]  # fmt: skip
+    name = "curve-accuracy-shots-init"
+    both = curves_of(made([*({"shots": 0, "calibration": one} for one in CALIBRATIONS), *trained], by_calibration))
+    assert set(begins(both[name]).values()) == {0.21}
+    assert begins(both["curve-accuracy-shots-calibration"]) == {"-": 0.2, "batch": 0.22}
+    one = curves_of(made([{"shots": 0}, *trained], by_calibration))
+    assert not begins(one[name])
+    assert "Points without a line are zero-shot." in one[name].caption
+
+
+def test_lines_across_are_kept_apart_too(made: Make, draw: Callable[..., Any]) -> None:
+    trained = [
+        {"shots": 16, "learning_rate": rate, "calibration": name} for rate in (1e-4, 1e-2) for name in CALIBRATIONS
+    ]
+    zero_shot = [{"shots": 0, "calibration": name} for name in CALIBRATIONS]
+    figure = curves_of(made([*zero_shot, *trained], by_calibration))["curve-accuracy-lr-calibration"]
+    assert "The dashed lines are zero-shot." in figure.caption
+    drawn = draw(figure.spec)
+    assert {"zero-shot · -", "zero-shot · batch"} <= set(drawn.texts)
+    assert drawn.marks("rule") == 2
+
+
+def test_many_lines_have_bars_beside_each_other(made: Make, draw: Callable[..., Any]) -> None:
+    varied = [{"shots": shots, "init_lora_weights": init} for shots in (4, 16) for init in INITS]
+    figure = curves_of(made(varied, score))["curve-accuracy-shots-init"]
+    drawn = draw(figure.spec)
+    assert (drawn.marks("area"), drawn.marks("rule")) == (0, 6)
+    assert len({rule.get("transform") for rule in drawn.of("rule")}) == 6  # though all lines are the same
+    few = draw(curves_of(made(varied[:2] + varied[3:5], score))["curve-accuracy-shots-init"].spec)
+    assert (few.marks("area"), few.marks("rule")) == (2, 0)
+
+
+def test_a_setting_of_rows_without_a_result_is_not_told(made: Make) -> None:
+    varied = [{"shots": 4}, {"shots": 16}, {"shots": 16, "instruction": "Which?"}]
+    comparison = made(varied, lambda one, seed: None if "instruction" in one else score(one, seed))
+    assert [setting.name for setting in comparison.settings] == ["shots", "instruction"]
+    assert [one.name for one in figures_of(comparison)] == [
+        "curve-accuracy-shots",
+        "curve-ece-shots",
+        "intervals-accuracy",
+    ]
+    first = made([varied[2], *varied[:2]], lambda one, seed: None if "instruction" in one else score(one, seed))
+    assert figures_of(first)[-1].spec["data"]["values"][0]["row"] == "shots=16"  # its place is not that of all rows
 
 
 def test_a_calibration_that_is_not_there_is_a_value(made: Make) -> None:
@@ -120,7 +212,7 @@ def test_all_shots_stand_at_their_number(made: Make, draw: Callable[..., Any]) -
         lambda one, seed: None if one["shots"] == "all" else score(one, seed),
     )
     axis = curves_of(failed)["curve-accuracy-shots"].spec["layer"][0]["encoding"]["x"]["axis"]
-    assert axis["values"] == [4, 16, 32]  # beyond the others, since nobody knows
+    assert axis["values"] == [4, 16]
 
 
 def test_many_combinations_are_averaged_by_seed(made: Make) -> None:

@@ -82,7 +82,20 @@ def test_rows_of_equal_and_of_long_names_have_places_of_their_own(made: Make, dr
     short = figure_of(made([{"shots": 4}, {"shots": 8}], by_shots, names=("same", "same")))
     assert [record["row"] for record in short.spec["data"]["values"]] == ["same", "same [2]"]
     long = figure_of(made([{"shots": 4, "r": 2}, {"shots": 8, "r": 4}], by_shots, names=("a" * 99, "b" * 99)))
-    assert {"8 · 4", "4 · 2", "shots · r"} <= set(draw(long.spec).texts)
+    assert {"shots=8 r=4", "shots=4 r=2"} <= set(draw(long.spec).texts)
+
+
+def test_long_names_are_what_varies_in_two_lines(made: Make, draw: Callable[..., Any]) -> None:
+    other = {"shots": 16, "learning_rate": 0.001, "max_steps": 1000, "calibration": "contextual"}
+    figure = figure_of(made([{"shots": 4}, other], by_shots, names=("a" * 99, "b" * 99)))
+    rows = [record["row"] for record in figure.spec["data"]["values"]]
+    assert rows[1] == "shots=4"  # nothing of what it has not
+    first, second = rows[0].split("  ")
+    assert set(f"{first} {second}".split()) == {"shots=16", "lr=0.001", "max_steps=1000", "calibration=contextual"}
+    drawn = draw(figure.spec)
+    assert drawn.marks("symbol") == 2
+    assert not any("·" in text for text in drawn.texts)
+    assert {first, second} <= {one.text for one in drawn.elements}
 
 
 def test_a_single_row_has_no_figure(made: Make) -> None:

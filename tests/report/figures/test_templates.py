@@ -14,6 +14,7 @@ import pytest
 from sft.report.answers import Answers
 from sft.report.comparison import Comparison
 from sft.report.figures import best_row_figures, confusion, filled, loss_curve, per_label, reliability
+from sft.report.figures.best import MOST_LABELS
 from sft.report.figures.confusion import MOST_NUMBERS
 from sft.report.runs import Run
 
@@ -101,7 +102,8 @@ def test_the_best_row_with_all_its_seeds(made: Make, draw: Callable[..., Any]) -
     assert cells["negative", "neutral"] == 1 + 2 + 3
     assert "3 seeds together. 3 predictions that are no label are left out." in figures["best-confusion"].caption
     negative, _, neutral = figures["best-labels"].spec["data"]["values"]
-    assert (negative["precision"], negative["recall"], negative["rows"]) == (1.0, round(3 / 9, 4), 9)
+    assert (negative["precision"], negative["recall"], negative["rows"]) == (1.0, round(3 / 9, 4), 3)
+    assert "in brackets its rows in each seed" in figures["best-labels"].caption
     assert neutral["recall"] == round(6 / 9, 4)  # the rows with another text count
     (point,) = figures["best-reliability"].spec["data"]["values"]
     assert (point["kind"], point["confidence"], point["rows"]) == ("as answered", 0.8, 27)
@@ -122,3 +124,29 @@ def test_the_best_is_that_of_the_report(made: Make) -> None:
     comparison = made([{"shots": 4}, {"shots": 8}], lambda one, _: {"accuracy": one["shots"] / 10})
     chosen = replace(comparison, best={"accuracy": (0,)})  # as on a validation split
     assert "shots=4" in best_row_figures(chosen, answers_of)[0].title
+
+
+def test_of_very_many_labels_those_that_are_confused_are_drawn(made: Make, draw: Callable[..., Any]) -> None:
+    labels = tuple(f"label {place}" for place in range(MOST_LABELS + 5))
+
+    def many(run: Run) -> Answers:
+        """Two rows of each label; the first five are always right, the others wrong once."""
+        truth_N = np.repeat(np.arange(len(labels)), 2)
+        given_N = truth_N.copy()
+        given_N[11::2] = (given_N[11::2] - 5 + 1) % MOST_LABELS + 5
+        return Answers(pa.table({"predictions": [labels[place] for place in given_N]}), run.config, labels, truth_N)
+
+    figure = best_row_figures(made([{"shots": 4}], lambda *_: {"accuracy": 0.5}), many)[0]
+    assert figure.caption.startswith(f"The {MOST_LABELS} labels with the most confusions, of {len(labels)}.")
+    cells = figure.spec["data"]["values"]
+    assert list(dict.fromkeys(cell["reference"] for cell in cells)) == list(labels[5:])
+    assert {cell["of"] for cell in cells} == {6}
+    assert draw(figure.spec).marks("text") == 2 * MOST_LABELS
+
+
+def test_a_part_is_one_of_all_rows_of_a_reference(draw: Callable[..., Any]) -> None:
+    """Those of labels that are not shown too."""
+    cells = [{"reference": "a", "prediction": one, "rows": rows, "of": 40} for one, rows in (("a", 20), ("b", 4))]
+    texts = draw(filled(confusion(("a", "b")), cells)).svg
+    assert "of this reference: 50.0%" in texts
+    assert "of this reference: 83.3%" in draw(filled(confusion(("a", "b")), [{**one, "of": None} for one in cells])).svg

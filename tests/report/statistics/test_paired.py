@@ -10,7 +10,16 @@ from statsmodels.stats.contingency_tables import mcnemar as known_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from sft.report.statistics import paired
-from sft.report.statistics.paired import effect_size, holm, mcnemar, permutation, sign_flips
+from sft.report.statistics.paired import (
+    differences,
+    effect_size,
+    holm,
+    is_long,
+    mcnemar,
+    permutation,
+    random_sign_flips,
+    sign_flips,
+)
 
 
 def by_all_signs(differences_N: np.ndarray) -> float:
@@ -65,6 +74,27 @@ def test_equal_sums_count_as_large_and_p_is_never_0() -> None:
     values_NR[0, 2] = 1
     found = permutation(values_NR, [(0, 0), (1, 0), (2, 0)], 999)
     assert found.tolist() == [1.0, 0.001, 1.0]
+
+
+def test_differences_of_rounding_are_none() -> None:
+    values_N = np.random.default_rng(2).random(200)
+    third_N = (values_N.astype(np.float32) + values_N.astype(np.float32) * 2) / np.float32(3)
+    assert (third_N != values_N).any()
+    assert not differences(third_N, values_N).any()
+    assert permutation(np.stack([third_N, values_N], axis=1), [(0, 1)], 999).tolist() == [1.0]
+    assert effect_size(differences(third_N, values_N)) is None
+    assert differences(values_N + 1e-4, values_N) == pytest.approx(1e-4)
+    assert effect_size(differences(values_N + 0.1, values_N)) is None  # all the same: no spread
+
+
+def test_random_flips_stand_in_for_long_exact_ones() -> None:
+    rng = np.random.default_rng(4)
+    few_N = rng.integers(-3, 4, 300)
+    assert random_sign_flips(few_N, 99_999) == pytest.approx(sign_flips(few_N), abs=0.005)
+    assert random_sign_flips(np.ones(300, dtype=np.int64), 999) == 0.001
+    assert not is_long(rng.integers(-10, 11, 100_000))
+    assert is_long(rng.integers(-90, 91, 100_000))
+    assert not is_long(np.zeros(5, dtype=np.int64))
 
 
 def test_many_rows_are_flipped_in_parts_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 from sft.evaluation.calibration_error import calibration_error
 from sft.evaluation.classification import classification_metrics
 from sft.evaluation.multilabel import multilabel_metrics
+from sft.report.statistics import sums
 from sft.report.statistics.sums import Sums, calibration_l1, confusion, means, multilabel
 
 LABELS = ["a", "b", "c", "d"]
@@ -74,6 +75,51 @@ def test_pseudo_values_of_a_mean_are_the_rows_themselves() -> None:
     found = means({"brier": values_N, "accuracy": values_N > 0.5}).pseudo_values()
     np.testing.assert_allclose(found["brier"], values_N, atol=1e-12)
     np.testing.assert_allclose(found["accuracy"], values_N > 0.5, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "mcc", "weighted_f1", "macro_precision", "balanced_accuracy"])
+def test_what_rows_add_is_the_difference_to_first_order_and_nothing_where_answers_agree(metric: str) -> None:
+    reference_N, first_N = answers(400, 7)
+    second_N = first_N.copy()
+    second_N[:12] = (second_N[:12] + 1) % 3
+    both = [confusion(reference_N, predicted_N, 4) for predicted_N in (first_N, second_N)]
+    gradient_K = both[0].gradients((both[0].total_K + both[1].total_K) / 2)[metric]
+
+    apart_N = both[0].along(gradient_K) - both[1].along(gradient_K)
+
+    assert apart_N.mean() == pytest.approx(both[0].values()[metric] - both[1].values()[metric], rel=1e-3)
+    assert np.flatnonzero(apart_N).max() < 12
+
+
+def test_gradients_are_derivatives_also_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference_N, predicted_N = answers(300, 8)
+    made = confusion(reference_N, predicted_N, 4)  # the last label is never met: sums of 0
+    _, given_L, met_L = np.split(made.total_K, 3)
+    whole = made.gradients(made.total_K)
+    known_L = 2 / np.where(met_L > 0, given_L + met_L, np.inf) / 4
+    np.testing.assert_allclose(whole["macro_f1"][:4], known_L, atol=1e-9)
+    monkeypatch.setattr(sums, "_MOST_NUMBERS", 13)
+    for name, gradient_K in made.gradients(made.total_K).items():
+        assert gradient_K.tolist() == whole[name].tolist()
+
+
+def test_metrics_that_rest_on_few_rows_have_no_interval_over_rows() -> None:
+    reference_N = np.repeat([0, 1, 2], [100, 80, 10])
+    few_wrong_N = reference_N.copy()
+    few_wrong_N[:4] = 1
+    assert confusion(reference_N, few_wrong_N, 3).unsure >= {"macro_f1", "mcc", "weighted_f1"}
+    some_wrong_N = reference_N.copy()
+    some_wrong_N[[*range(5), *range(100, 105)]] = (reference_N[[*range(5), *range(100, 105)]] + 1) % 3
+    averages = {"macro_precision", "macro_recall", "balanced_accuracy"}
+    assert confusion(reference_N, some_wrong_N, 3).unsure == averages
+    assert confusion(reference_N[:-1], some_wrong_N[:-1], 3).unsure == {"macro_f1", *averages}
+    assert not means({"brier": [0.5] * 9}).unsure
+    assert calibration_l1(np.ones(9), np.ones(9, dtype=np.bool_), 5).unsure == {"ece"}
+
+
+def test_a_single_row_has_the_metric_as_its_pseudo_value() -> None:
+    found = confusion(np.array([1]), np.array([1]), 2).pseudo_values()
+    assert found["macro_f1"].tolist() == [0.5]
 
 
 def test_pseudo_values_say_what_leaving_a_row_out_changes() -> None:

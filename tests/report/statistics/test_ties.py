@@ -32,6 +32,28 @@ def test_few_rows_tell_nothing_apart() -> None:
     assert tied_with_best(np.array([[1.0, 0.0]] * 5), higher_is_better=True).all()
 
 
+def test_what_is_rounding_tells_nothing_apart() -> None:
+    one_N = np.random.default_rng(1).random(300)
+    values_NR = np.stack([one_N, one_N * (1 + 1e-9), (one_N.astype(np.float32) * 3 / 3).astype(np.float64)], axis=1)
+    assert tied_with_best(values_NR, higher_is_better=True).all()
+
+
+def test_unequal_numbers_of_runs_need_a_second_test() -> None:
+    values_NR = hits([0.7, 0.7, 0.3, 0.3])
+    asked: list[tuple[int, int]] = []
+
+    def tied(runs: list[int], p: float) -> list[bool]:
+        asked.clear()
+        return tied_with_best(values_NR, True, runs, lambda one, other: asked.append((one, other)) or p).tolist()
+
+    assert tied([1, 1, 1, 1], 1.0) == [True, True, False, False]
+    assert asked == []
+    assert tied([3, 3, 1, 3], 1.0) == [True, True, True, False]  # the last one is behind an equal number
+    assert {other for _, other in asked} == {2}
+    assert tied([3, 3, 1, 3], 0.04 / 6) == [True, True, False, False]
+    assert tied([3, 3, 1, 3], 0.05 / 6) == [True, True, True, False]
+
+
 def test_the_critical_value_is_that_of_the_largest_of_all_pairs() -> None:
     values_NR = hits([0.5, 0.5, 0.6, 0.7], rows=60).astype(np.float64)
     rng = np.random.default_rng(9)

@@ -1,0 +1,192 @@
+"""Made-up studies with known truth: how often intervals cover it, and tests find differences where there are none.
+
+Used by `test_simulations.py` and by `scripts/bench/report.py`, which writes the shares down.
+Shapes: N test rows, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sft.report import contrasts
+from sft.report.contrasts import exchange_of_runs, tests_against_baselines
+from sft.report.outcomes import Outcomes
+from sft.report.pairing import Paired, paired_rows
+from sft.report.significance import row_intervals
+from sft.report.statistics.bootstrap import Draws
+from sft.report.statistics.paired import holm
+from sft.report.statistics.sums import Sums, confusion
+from sft.report.statistics.ties import tied_with_best
+
+EVEN = (1 / 3, 1 / 3, 1 / 3)
+UNEVEN = (0.6, 0.3, 0.1)
+TREC = (0.018, 0.276, 0.188, 0.13, 0.162, 0.226)
+RARE = (0.702, 0.21, 0.063, 0.019, 0.006)
+FLIPS = 999
+
+
+class Equal(NamedTuple):
+    """Recipes that are equally good.
+
+    Args:
+        what: in words.
+        rows: N.
+        runs: how many each recipe has.
+        metric: `accuracy`, `brier` or one of labels.
+        rate: how often an answer is right, beside those that are by chance.
+        alike: share of the rows that are as hard for all recipes.
+        own: share of the other rows that are as hard for all runs of a recipe.
+        often: of each label.
+    """
+
+    what: str
+    rows: int
+    runs: tuple[int, ...]
+    metric: str
+    rate: float
+    alike: float = 0.0
+    own: float = 0.0
+    often: tuple[float, ...] = EVEN
+
+
+EQUAL = (
+    Equal("5 single runs", 200, (1,) * 5, "accuracy", 0.7, alike=0.3),
+    Equal("12 single runs", 200, (1,) * 12, "accuracy", 0.93, alike=0.7),
+    Equal("12 single runs", 500, (1,) * 12, "accuracy", 0.7, alike=0.9),
+    Equal("5 recipes of 3 seeds", 200, (3,) * 5, "accuracy", 0.7, alike=0.3),
+    Equal("5 single runs", 500, (1,) * 5, "macro_f1", 0.93, alike=0.7),
+    Equal("5 recipes of 3 seeds", 500, (3,) * 5, "macro_f1", 0.7, alike=0.9),
+    Equal("6 single runs, rarest label .6 %", 200, (1,) * 6, "macro_f1", 0.7, often=RARE),
+    Equal("6 single runs, rarest label .6 %", 500, (1,) * 6, "macro_f1", 0.7, often=RARE),
+    Equal("6 single runs, rarest label .6 %", 200, (1,) * 6, "mcc", 0.7, often=RARE),
+    Equal("6 recipes of 3 seeds, rarest label .6 %", 200, (3,) * 6, "macro_f1", 0.7, often=RARE),
+    Equal("10 seeds against 1, independent", 100, (10, 1, 1, 1, 1, 1), "accuracy", 0.95),
+    Equal("1 seed against 3, independent", 200, (1, 3, 3, 3, 3, 3), "accuracy", 0.9),
+    Equal("1 and 5 seeds, independent", 200, (1, 5) * 4, "accuracy", 0.97),
+    Equal("10 seeds against 1, seeds agree", 100, (10, 1, 1, 1, 1, 1), "accuracy", 0.9, own=0.8),
+    Equal("1 seed against 3, seeds agree", 200, (1, 3, 3, 3, 3, 3), "accuracy", 0.8, own=0.9),
+    Equal("1 seed against 3, rarest label .6 %", 200, (1, 3, 3, 3, 3, 3), "macro_f1", 0.7, own=0.5, often=RARE),
+    Equal("10 seeds against 1, independent", 200, (10, 1, 1, 1, 1, 1), "brier", 0.95),
+    Equal("1 seed against 3, seeds agree", 200, (1, 3, 3, 3, 3, 3), "brier", 0.8, own=0.9),
+)
+
+
+class Wrong(NamedTuple):
+    """In which share of all studies some recipe was found worse than the best, and other than the baseline."""
+
+    ties: float
+    contrasts: float
+
+
+def told_apart(case: Equal, studies: int) -> Wrong:
+    """How often equally good recipes are told apart, by the report's own tests."""
+    rng = np.random.default_rng(case.rows + len(case.runs))
+    comparison: Any = SimpleNamespace(baseline_of=lambda index: 0 if index else None)
+    ties = marked = 0
+    with patch.object(contrasts, "_FEWEST_FLIPS", FLIPS):
+        for _ in range(studies):
+            table = _table(case, rng)
+            higher = case.metric != "brier"
+            tied_R = tied_with_best(
+                table.values_RN.T, higher, table.seeds, lambda one, other, at=table: exchange_of_runs(at, one, other)
+            )
+            ties += not tied_R.all()
+            marked += min(holm([one.p_value for one in tests_against_baselines(comparison, table).values()])) <= 0.05
+    return Wrong(ties / studies, marked / studies)
+
+
+def _table(case: Equal, rng: np.random.Generator) -> Paired:
+    """A table of one study."""
+    outcomes, rows = {}, []
+    reference_N = rng.choice(len(case.often), case.rows, p=_shares(case.often))
+    hard_N = rng.random(case.rows)
+    for recipe, number in enumerate(case.runs):
+        own_N, runs = rng.random(case.rows), []
+        for seed in range(number):
+            run = SimpleNamespace(id=f"{recipe}-{seed}", metrics=lambda _split, key=case.metric: {key: 0.0})
+            outcomes[run.id, "test"] = _run(case, reference_N, hard_N, own_N, rng)
+            runs.append(run)
+        rows.append(SimpleNamespace(runs=runs))
+    comparison: Any = SimpleNamespace(rows=rows)
+    known = dict.fromkeys(outcomes, frozenset({case.metric}))
+    return next(paired_rows(comparison, outcomes, known, "test", whole=False))
+
+
+def _run(
+    case: Equal, reference_N: NDArray[Any], hard_N: NDArray[Any], own_N: NDArray[Any], rng: np.random.Generator
+) -> Outcomes:
+    size = len(reference_N)
+    of_recipe_N = np.where(rng.random(size) < case.own, own_N, rng.random(size))
+    right_N = np.where(rng.random(size) < case.alike, hard_N, of_recipe_N) < case.rate
+    other_N = rng.choice(len(case.often), size, p=_shares(case.often))
+    predicted_N = np.where(right_N, reference_N, other_N)
+    hits_N = right_N if case.metric == "accuracy" else predicted_N == reference_N
+    loss_N = np.where(right_N, 0.1, 1.5) * rng.random(size) ** 2
+    return Outcomes(
+        size, "these", {"accuracy": hits_N}, {"brier": loss_N.astype(np.float32)}, len(case.often),
+        reference_N.astype(np.int16), predicted_N.astype(np.int16),
+    )  # fmt: skip
+
+
+class Truth(NamedTuple):
+    """A classifier whose true figures are known: right at that rate, else drawn like the labels."""
+
+    what: str
+    rows: int
+    often: tuple[float, ...]
+    rate: float
+
+
+TRUTHS = (
+    Truth("3 even labels", 200, EVEN, 0.7),
+    Truth("rarest of 3 labels 10 %", 200, UNEVEN, 0.7),
+    Truth("rarest of 6 labels 1.8 % (TREC)", 200, TREC, 0.8),
+    Truth("rarest of 6 labels 1.8 % (TREC)", 500, TREC, 0.8),
+    Truth("rarest of 5 labels .6 %", 200, RARE, 0.7),
+    Truth("rarest of 5 labels .6 %", 1_000, RARE, 0.7),
+    Truth("2 labels, 5 % of one", 300, (0.95, 0.05), 0.9),
+    Truth("2 labels, 5 % of one", 1_500, (0.95, 0.05), 0.9),
+)
+METRICS = ("macro_f1", "macro_recall", "mcc")
+
+
+class Covered(NamedTuple):
+    """How many studies have an interval at all, and in which share of these it holds the truth."""
+
+    given: int
+    share: float
+
+
+def coverage(case: Truth, studies: int, metrics: tuple[str, ...] = METRICS) -> dict[str, Covered]:
+    """How often intervals over rows hold the true value of metrics of labels."""
+    often_L, rows = _shares(case.often), case.rows
+    cells_LL = case.rate * np.diag(often_L) + (1 - case.rate) * np.outer(often_L, often_L)
+    sums_K = np.concatenate([np.diag(cells_LL), cells_LL.sum(axis=0), cells_LL.sum(axis=1)])
+    labels = len(cells_LL)
+    truth = confusion(np.zeros(1, dtype=int), np.zeros(1, dtype=int), labels).function(sums_K, 1.0)
+    given, held = dict.fromkeys(metrics, 0), dict.fromkeys(metrics, 0)
+    draws = Draws(rows)
+    for made in _confusions(cells_LL, rows, studies):
+        found = row_intervals(made, draws.replicates([made])[0], ())
+        for metric in metrics:
+            if metric in found:
+                given[metric] += 1
+                held[metric] += found[metric].low - 1e-6 <= truth[metric] <= found[metric].high + 1e-6
+    return {metric: Covered(given[metric], held[metric] / max(1, given[metric])) for metric in metrics}
+
+
+def _confusions(cells_LL: NDArray[np.float64], rows: int, studies: int) -> Iterator[Sums]:
+    rng, labels = np.random.default_rng(rows), len(cells_LL)
+    for _ in range(studies):
+        cells_N = rng.choice(labels * labels, rows, p=cells_LL.ravel())
+        yield confusion(cells_N // labels, cells_N % labels, labels)
+
+
+def _shares(often: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.asarray(often) / sum(often)

@@ -1,0 +1,80 @@
+"""The report's own process: what it says, how it fails, and that it ends with the sweep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sft.results.store import ResultStore
+from sft.secrets import hand_on, remember, take_over
+from sft.secrets.known import known
+from sft.sweep import reporting
+
+CHILD = "import sys, time, os, signal\n"
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Other code in the place of the report."""
+    monkeypatch.setattr(reporting, "watched", lambda _: [sys.executable, "-c", CHILD + code])
+
+
+def test_its_lines_are_said_and_its_code_returned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[str] = []
+    stand_in(monkeypatch, "print('Δ one'); print('two')")
+    assert reporting.report_of(ResultStore(tmp_path), said.append) == 0
+    assert said == ["Δ one", "two"]
+    assert not caplog.text
+    stand_in(monkeypatch, "sys.exit(2)")
+    assert reporting.report_of(ResultStore(tmp_path), said.append) == 2
+    assert "The report was not finished" in caplog.text
+    stand_in(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert reporting.report_of(ResultStore(tmp_path), said.append) == 1
+
+
+def test_a_folder_without_runs_is_told_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert reporting.report_of(ResultStore(tmp_path / "-none"), lambda _: None) == 2
+    assert "no runs to report" in capfd.readouterr().err
+
+
+def test_it_ends_with_the_sweep(tmp_path: Path) -> None:
+    code = (
+        "import sys, signal; from pathlib import Path\n"
+        "from sft.results.store import ResultStore; from sft.sweep import reporting\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "reporting.watched = lambda _: [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)']\n"
+        f"reporting.report_of(ResultStore(Path({str(tmp_path)!r})), lambda line: print(line, flush=True))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "1\n"
+        (child,) = psutil.Process(parent.pid).children()
+        start = time.monotonic()
+        os.kill(parent.pid, signal.SIGTERM)
+        assert parent.wait(10) == 143
+    assert time.monotonic() - start < 9
+    assert not child.is_running()
+
+
+def test_secrets_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    known.clear()
+    assert hand_on() == {}
+    remember({"api_key": "canary-51c0ffee42"})
+    handed = hand_on()
+    known.clear()
+    (variable,) = handed
+    monkeypatch.setenv(variable, handed[variable])
+    take_over()
+    from sft.secrets import redact_text
+
+    assert "canary" not in redact_text("the key is canary-51c0ffee42")
+    assert variable not in os.environ
+    known.clear()
