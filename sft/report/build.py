@@ -16,6 +16,7 @@ from sft.report.comparison import Built, Comparison
 from sft.report.details import Shared, detail_of
 from sft.report.finished import SPLITS
 from sft.report.outcomes import Outcomes, outcomes_of
+from sft.report.pairing import same_rows
 from sft.report.runs import Run
 from sft.report.significance import judge
 
@@ -47,6 +48,8 @@ def build(comparison: Comparison, with_details: bool = True, progress: Progress 
     progress(PHASE, len(comparison.runs), len(comparison.runs))
     if comparison.grouped:
         return Built(comparison, details)
+    if not all(same_rows(comparison, outcomes, split) for split in {"test", comparison.chosen_on}):
+        comparison = replace(comparison, comparable=False, best={})  # more than what the runs recorded of their data
     return Built(replace(comparison, significance=judge(comparison, outcomes)), details)
 
 

@@ -20,7 +20,7 @@ from sft.report.answers import OUTSIDE, Answers, answers_of
 from sft.report.details import config_difference
 from sft.report.failures import in_words
 from sft.report.metrics import HEADLINE_METRICS
-from sft.report.outcomes import Outcomes, outcomes_of
+from sft.report.outcomes import Outcomes, gradients_of, outcomes_of
 from sft.report.runs import Run
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.paired import effect_size, mcnemar, permutation
@@ -30,6 +30,7 @@ Values = Mapping[str, NDArray[np.float64]]
 
 FLIPS = 9_999
 EXACT = "McNemar, exact"
+_FEWEST_DIFFERENT = 10  # rows, for an interval of a difference: with fewer, draws of the rows say too little
 _TOLERANCE = 1e-4  # between a metric made of the rows and the one in result.json
 _RIGHT = ("accuracy", "subset_accuracy", "exact_match")  # what it is for an answer to be right
 
@@ -219,8 +220,10 @@ def _tested(metrics: Sequence[Metric], first: Outcomes, second: Outcomes) -> Ite
     if not able or first.rows < 2:
         yield from metrics
         return
-    values = first.pseudo_values(), second.pseudo_values()
-    drawn = _drawn(first, second)
+    gradients = gradients_of([[first], [second]])
+    influence = first.pseudo_values(), second.pseudo_values()
+    values = influence if gradients is None else (first.row_values(gradients), second.row_values(gradients))
+    drawn, unsure = _drawn(first, second), _unsure(first, second)
     p_values = _p_values(able, first, second, values)
     for one in metrics:
         if one.name not in able:
@@ -228,11 +231,17 @@ def _tested(metrics: Sequence[Metric], first: Outcomes, second: Outcomes) -> Ite
             continue
         differences_N = values[1][one.name] - values[0][one.name]
         bounds = None
-        if one.name in drawn:
-            bounds = bca_bounds(made[1][one.name] - made[0][one.name], drawn[one.name], differences_N)
+        if one.name in drawn and one.name not in unsure and np.count_nonzero(differences_N) >= _FEWEST_DIFFERENT:
+            spread_N = influence[1][one.name] - influence[0][one.name]
+            bounds = bca_bounds(made[1][one.name] - made[0][one.name], drawn[one.name], spread_N)
         low, high = bounds or (None, None)
         p, method = p_values[one.name]
         yield one._replace(test=Tested(p, low, high, effect_size(differences_N), method))
+
+
+def _unsure(first: Outcomes, second: Outcomes) -> frozenset[str]:
+    """The metrics whose bootstrap cannot be trusted: labels with too few rows."""
+    return frozenset().union(*(one.unsure for side in (first, second) for one in side.sums()))
 
 
 def _is_made(stored: float | None, metric: Metric, values: Mapping[str, float]) -> bool:

@@ -215,6 +215,27 @@ def test_unequal_numbers_of_runs_are_exchanged_too() -> None:
     assert near.p_value >= float((np.abs(alone_P - of_row_N.sum() / 4) >= observed - 1e-9).mean()) - 0.01
 
 
+def test_one_run_without_the_few_errors_that_each_of_ten_makes_is_no_finding() -> None:
+    reference_N = (np.arange(100) % 3).astype(np.int16)
+
+    def wrong_on(rows: Sequence[int]) -> Outcomes:
+        predicted_N = reference_N.copy()
+        predicted_N[list(rows)] = (predicted_N[list(rows)] + 1) % 3
+        hits_N = predicted_N == reference_N
+        return Outcomes(
+            100, "these", {"accuracy": hits_N}, {"brier": 1 - hits_N.astype(np.float32)}, 3, reference_N, predicted_N
+        )
+
+    ten = [wrong_on(range(3 * run, 3 * run + 3)) for run in range(10)]
+    found = Study([ten, [wrong_on(())]], best={"accuracy": (1,), "brier": (1,)}).judged()
+    of_ten = stats.binom(30, 1 / 11)  # to how many of the 30 rows the one run would have been wrong
+    for metric, near in (("accuracy", 1e-9), ("brier", 0.05)):  # sign flips alone: 2 / 2**30
+        contrast = found.rows[1, metric].contrast
+        assert contrast is not None
+        assert contrast.p_value == pytest.approx(of_ten.cdf(0) + of_ten.sf(5), abs=near)
+        assert found.rows[0, metric].tied_with_best is True
+
+
 def test_the_same_answers_of_one_run_and_of_several_are_no_difference() -> None:
     one = outcome(0.7, 1)
     found = Study([[one], [one] * 3, [one] * 7], best={"macro_f1": (0,), "brier": (0,)}).judged()

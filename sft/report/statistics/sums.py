@@ -22,7 +22,7 @@ Function = Callable[[Floats, float], Mapping[str, Floats]]
 MACRO_AVERAGES = frozenset({"macro_f1", "macro_precision", "macro_recall", "balanced_accuracy"})
 # Rows that an interval over rows needs: right and wrong ones in all; for macro averages of each label; and for those of
 # precision and recall right and wrong ones of each label.
-FEWEST_OF_A_KIND = 5
+FEWEST_OF_A_KIND = 10
 FEWEST_OF_A_LABEL = 10
 FEWEST_RIGHT_AND_WRONG = 3
 _STEP = 1e-4  # of a derivative, relative
