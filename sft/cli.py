@@ -285,7 +285,7 @@ def serve() -> None:
 
 
 def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: Models | None = None) -> None:
-    from sft.report.finished import numbers
+    from sft.report.read.finished import numbers
     from sft.results.store import ResultStore
     from sft.sweep.single import held
 

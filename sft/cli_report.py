@@ -84,9 +84,9 @@ def compare(
     """Show two runs side by side: their configs, paired tests, and the rows that they answer differently."""
     import shutil
 
-    from sft.report.find import open_run
-    from sft.report.pair import pair
-    from sft.report.pair_text import pair_json, pair_lines
+    from sft.report.pairs.pair import pair
+    from sft.report.pairs.pair_text import pair_json, pair_lines
+    from sft.report.read.find import open_run
 
     found = pair(open_run(run_a), open_run(run_b), split)
     width = shutil.get_terminal_size((100, 24)).columns
@@ -107,9 +107,9 @@ def reproduce(
     Nothing of the run that was is touched. Exit code: 0 they agree, 1 they do not or the data has changed,
     2 it cannot be run again.
     """
-    from sft.report.agreement import agreement
-    from sft.report.agreement_text import told
-    from sft.report.find import find_run
+    from sft.report.pairs.agreement import agreement
+    from sft.report.pairs.agreement_text import told
+    from sft.report.read.find import find_run
     from sft.sweep import reproducing
 
     recorded = reproducing.recorded(find_run(run))

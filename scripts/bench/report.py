@@ -42,10 +42,10 @@ from sft.sweep.jobs import config_of, write_plan
 PACKAGES = ("numpy", "scipy", "pyarrow")
 JUDGE = """
 from pathlib import Path
-from sft.report.answers import answers_of
-from sft.report.outcomes import outcomes_of
+from sft.report.read.answers import answers_of
+from sft.report.judged.outcomes import outcomes_of
 from sft.report.rows import compare
-from sft.report.significance import judge
+from sft.report.judged.significance import judge
 from sft.results.store import ResultStore
 comparison = compare(ResultStore(Path({results!r})))
 outcomes = {{(run.id, "test"): outcomes_of(answers_of(run)) for run in comparison.runs}}

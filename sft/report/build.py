@@ -11,14 +11,14 @@ from typing import Any
 
 from sft.errors import UserError
 from sft.log import Progress, get_logger, silent
-from sft.report.answers import Answers, answers_of
 from sft.report.comparison import Built, Comparison
-from sft.report.details import Shared, detail_of
-from sft.report.finished import SPLITS
-from sft.report.outcomes import Outcomes, outcomes_of
-from sft.report.pairing import same_rows
-from sft.report.runs import Run
-from sft.report.significance import judge
+from sft.report.judged.outcomes import Outcomes, outcomes_of
+from sft.report.judged.pairing import same_rows
+from sft.report.judged.significance import judge
+from sft.report.page.details import Shared, detail_of
+from sft.report.read.answers import Answers, answers_of
+from sft.report.read.finished import SPLITS
+from sft.report.read.runs import Run
 
 log = get_logger(__name__)
 
@@ -63,7 +63,7 @@ def _answers(run: Run, calibration: str | None) -> Iterator[tuple[str, Answers]]
         try:
             found = answers_of(run, split)
             if found is not None and calibration is not None:
-                from sft.report.calibrated import recalibrated
+                from sft.report.read.calibrated import recalibrated
 
                 found = recalibrated(found, run, split, calibration)
         except UserError as error:

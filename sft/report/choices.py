@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sft.config.varying import ABSENT, Setting, labels_of, settings, short_name, varying_settings
 from sft.errors import UserError, did_you_mean
 from sft.report.comparison import Row
-from sft.report.runs import Run
+from sft.report.read.runs import Run
 
 SEED = "seed"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.varying import Setting
-from sft.report.earlier import Earlier
-from sft.report.judgement import NO_SIGNIFICANCE, Judgement, Significance
+from sft.report.judged.judgement import NO_SIGNIFICANCE, Judgement, Significance
 from sft.report.metrics import best_of
-from sft.report.runs import Run
+from sft.report.read.earlier import Earlier
+from sft.report.read.runs import Run
 
 SIGNIFICANT = 0.05
 _NO_JUDGEMENT = Judgement()

@@ -15,9 +15,9 @@ from sft.errors import UserError
 from sft.log import get_logger
 from sft.report.choices import Choices, baselines, chosen, grouped, leading, row_name
 from sft.report.comparison import Comparison, Row
-from sft.report.earlier import earlier_runs
 from sft.report.metrics import HEADLINE_METRICS, best_of, is_asked_for
-from sft.report.runs import Run, all_runs, planned_runs
+from sft.report.read.earlier import earlier_runs
+from sft.report.read.runs import Run, all_runs, planned_runs
 from sft.results.store import RUNS, ResultStore
 
 log = get_logger(__name__)
@@ -51,7 +51,7 @@ def compare(
         raise UserError("--baseline: groups are not compared with one; leave out --group-by")
     runs = chosen(found[0] if not others else _once(found), choices.where, choices.baseline)
     if choices.calibration is not None:
-        from sft.report.calibrated import calibrated_runs, merged_runs
+        from sft.report.read.calibrated import calibrated_runs, merged_runs
 
         runs = merged_runs(calibrated_runs(runs, choices.calibration))
     rows, settings = _rows(runs, choices.group_by)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from sft.log import LOGGER_NAME, get_logger, plain
-from sft.report.failures import in_words
+from sft.report.read.failures import in_words
 from sft.results.schema import RunState
 from sft.results.store import RunFolder
 from sft.sweep.outcome import Failure

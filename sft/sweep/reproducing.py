@@ -1,7 +1,7 @@
 """Run a finished run again, from its recorded config and seed, in a process and a results folder of its own.
 
 Nothing of the run that was is touched: neither its folder nor where its adapter went to. Whether the two agree is for
-`sft.report.agreement` to say.
+`sft.report.pairs.agreement` to say.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sft.errors import UserError
 from sft.io import hash_path, shipped_root
 from sft.launchers.spawn import watched
 from sft.log import plain
-from sft.report.find import results_folder
+from sft.report.read.find import results_folder
 from sft.results.locks import RunBusyError
 from sft.results.schema import RunResult
 from sft.results.store import RUNS, ResultStore, RunFolder

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from sft.errors import UserError
 from sft.log import plain
-from sft.report.failures import GONE, in_words, is_gone
+from sft.report.read.failures import GONE, in_words, is_gone
 from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep.progress import Counts, Running, course, cut, seconds_left, time_left

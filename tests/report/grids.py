@@ -13,10 +13,10 @@ import numpy as np
 
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
-from sft.report.answers import answers_of
 from sft.report.comparison import Built, Comparison
-from sft.report.details import detail_of
-from sft.report.judgement import Contrast, Interval, Judgement, Significance
+from sft.report.judged.judgement import Contrast, Interval, Judgement, Significance
+from sft.report.page.details import detail_of
+from sft.report.read.answers import answers_of
 from sft.report.rows import compare
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder

@@ -14,8 +14,8 @@ from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.choices import Choices
 from sft.report.comparison import Comparison
+from sft.report.formats.table import comparison_table
 from sft.report.rows import compare
-from sft.report.table import comparison_table
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sft.cli import run_command
-from sft.report.write import NAMES
+from sft.report.formats.write import NAMES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from grids import results_of, small_grid

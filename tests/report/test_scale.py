@@ -15,9 +15,9 @@ import pytest
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.report.comparison import Built
+from sft.report.formats.text import render_text
+from sft.report.formats.write import write_report
 from sft.report.rows import compare
-from sft.report.text import render_text
-from sft.report.write import write_report
 from sft.results.schema import RunResult
 from sft.results.sealed import seal
 from sft.results.store import ResultStore

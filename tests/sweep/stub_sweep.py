@@ -23,9 +23,9 @@ from sft.errors import UserError
 from sft.launchers.base import Resources
 from sft.log import RedactingStream, configure_logging
 from sft.report.comparison import Built
+from sft.report.formats.text import render_text
+from sft.report.formats.write import write_report
 from sft.report.rows import compare
-from sft.report.text import render_text
-from sft.report.write import write_report
 from sft.results.store import ResultStore
 from sft.signals import install_handlers
 from sft.sweep import command, processes, stopping

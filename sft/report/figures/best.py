@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.errors import UserError
-from sft.report.answers import OUTSIDE, Answers
 from sft.report.comparison import Comparison, Row
 from sft.report.figures.base import Figure, Record, Spec, filled, finish, is_better_up
 from sft.report.figures.confusion import confusion, confusion_of
@@ -19,8 +18,9 @@ from sft.report.figures.labels import per_label
 from sft.report.figures.loss import loss_figure
 from sft.report.figures.reliability import reliability
 from sft.report.figures.settings import short_labels
-from sft.report.inspection import label_scores, probabilities_before, reliability_bins
-from sft.report.runs import Run
+from sft.report.page.inspection import label_scores, probabilities_before, reliability_bins
+from sft.report.read.answers import OUTSIDE, Answers
+from sft.report.read.runs import Run
 
 MOST_LABELS = 25  # that a matrix can be read with
 AnswersOf = Callable[[Run], Answers | None]

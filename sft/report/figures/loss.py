@@ -18,7 +18,7 @@ from sft.report.figures.base import (
     in_order,
     tooltip,
 )
-from sft.report.runs import Run
+from sft.report.read.runs import Run
 
 TRAINING, HELD_OUT = "training", "held-out rows"
 _HISTORIES = {"loss_history": TRAINING, "validation_history": HELD_OUT}

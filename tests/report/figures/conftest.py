@@ -14,9 +14,9 @@ from sft.config.schema import ExperimentConfig
 from sft.config.varying import varying_settings
 from sft.report.comparison import Comparison, Row
 from sft.report.figures.base import Spec, sized, themed
-from sft.report.finished import Finished
 from sft.report.metrics import best_of, has_direction
-from sft.report.runs import Run
+from sft.report.read.finished import Finished
+from sft.report.read.runs import Run
 from sft.results.store import RunFolder
 
 Metrics = Callable[[Mapping[str, Any], int], Mapping[str, Any] | None]

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sft.report.answers import Answers
 from sft.report.comparison import Comparison
 from sft.report.figures import best_row_figures, confusion, filled, loss_curve, per_label, reliability
 from sft.report.figures.best import MOST_LABELS
 from sft.report.figures.confusion import MOST_NUMBERS
-from sft.report.runs import Run
+from sft.report.read.answers import Answers
+from sft.report.read.runs import Run
 
 Make = Callable[..., Comparison]
 LABELS = ("negative", "positive", "neutral")

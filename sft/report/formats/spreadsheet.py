@@ -1,0 +1,164 @@
+"""The comparison as CSV, for spreadsheets and programs: one line per configuration, all its metrics, full precision.
+
+    name, (one column per varying setting), labelled_examples, finished, planned, recipe_id, baseline, test_rows,
+    judged_on, accuracy.mean, accuracy.std, accuracy.best, accuracy.ci_low, …, validation.accuracy.mean
+
+Text from configs and names acts nowhere: what a spreadsheet would take for a formula begins with an apostrophe (OWASP,
+"CSV Injection"). Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sft.config.varying import ABSENT, Setting, settings, show
+from sft.io import canonical_json, digest
+from sft.log import plain
+from sft.report.comparison import Comparison, Row
+from sft.report.judged.judgement import Interval
+
+_FIGURES = (
+    "mean", "std", "best", "ci_low", "ci_high", "ci_method", "difference", "effect_size", "p_value", "p_holm", "test",
+    "difference_over_seeds_low", "difference_over_seeds_high",
+    "tied_with_best", "to_best_over_seeds_low", "to_best_over_seeds_high",
+)  # fmt: skip
+_JUDGED_ON_DIGITS = 12
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_STARTS_FORMULA = "=+-@＝＋－＠﹢﹣﹦﹫−"  # noqa: RUF001 - the full-width and small forms are read as the plain ones
+_SPACES = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
+
+
+def render_csv(comparison: Comparison) -> str:
+    """The rows of the table by RFC 4180 (commas, CRLF), with a header.
+
+    A value that is not there is an empty cell. `best` and `tied_with_best` are `true` or `false`; `baseline` names the
+    row that a row is compared with; `judged_on` is equal for rows that were judged on the same data;
+    `labelled_examples_max` is a column only where the runs of some row differ in it.
+    """
+    metrics = {split: _metrics(comparison, split) for split in ("test", "validation")}
+    ranges = any(len(set(row.labelled)) > 1 for row in comparison.rows)
+    ours = ["name", "labelled_examples", *(["labelled_examples_max"] if ranges else []), "finished", "planned"]
+    ours += ["recipe_id", "baseline", "test_rows", "judged_on"]
+    header = [ours[0], *_setting_names(comparison.settings, ours), *ours[1:]]
+    header += [f"{metric}.{figure}" for metric in metrics["test"] for figure in _FIGURES]
+    header += [f"validation.{metric}.{figure}" for metric in metrics["validation"] for figure in ("mean", "std")]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([defused(name) for name in header])
+    for index, row in enumerate(comparison.rows):
+        cells: list[Any] = [row.name, *(_setting(row, one, index) for one in comparison.settings)]
+        cells += [*_labelled(row, ranges), row.finished, len(row.runs)]
+        cells += [None if comparison.grouped else row.runs[0].recipe_id, _baseline(comparison, index), *_judged_on(row)]
+        cells += [cell for metric in metrics["test"] for cell in _test(comparison, index, metric)]
+        cells += [cell for metric in metrics["validation"] for cell in _validation(row, metric)]
+        writer.writerow([_cell(cell) for cell in cells])
+    return text.getvalue()
+
+
+def defused(text: str) -> str:
+    """Text that no spreadsheet takes for a formula, on one line and in one direction; a plain number stays as it is."""
+    flat = plain(text.translate(_SPACES))
+    seen = flat.lstrip("".join(sign for sign in set(flat) if sign.isspace() or unicodedata.category(sign) == "Cf"))
+    if seen.startswith(tuple(_STARTS_FORMULA)) and not _NUMBER.fullmatch(flat):
+        return f"'{flat}"
+    return flat
+
+
+def _metrics(comparison: Comparison, split: str) -> list[str]:
+    """Those that some row has, the shown ones first."""
+    there = dict.fromkeys(key for row in comparison.rows for key in row.metrics(split))
+    return [
+        *(key for key in comparison.metrics if key in there),
+        *(key for key in there if key not in comparison.metrics),
+    ]
+
+
+def _setting_names(shown: Sequence[Setting], taken: Sequence[str]) -> Iterator[str]:
+    for one in shown:
+        yield one.key if one.name in taken else one.name
+
+
+def _setting(row: Row, setting: Setting, index: int) -> Any:
+    """The value of a setting: a number in full where the table rounds one."""
+    said = setting.values[index]
+    value = settings(row.runs[0].config).get(setting.key)
+    if isinstance(value, int | float) and not isinstance(value, bool) and show(setting.key, value) == said:
+        return value
+    return "" if said == ABSENT else said
+
+
+def _labelled(row: Row, ranges: bool) -> list[Any]:
+    """Labelled examples; the fewest and the most where the runs of some row differ."""
+    if not row.labelled:
+        return [None] * (1 + ranges)
+    return [min(row.labelled), *([max(row.labelled)] if ranges else [])]
+
+
+def _baseline(comparison: Comparison, index: int) -> str | None:
+    place = comparison.baseline_of(index)
+    return None if place is None else comparison.rows[place].name
+
+
+def _judged_on(row: Row) -> list[Any]:
+    """How many test rows, where that is known, and a short text that stands for which."""
+    counts = sorted(
+        {run.result.rows["test"] for run in row.runs if run.result is not None and "test" in run.result.rows}
+    )
+    rows = None if not counts else counts[0] if len(counts) == 1 else " or ".join(map(str, counts))
+    which = sorted(row.judged_rows())
+    return [rows, digest(canonical_json(which), _JUDGED_ON_DIGITS) if which else None]
+
+
+def _test(comparison: Comparison, index: int, metric: str) -> list[Any]:
+    """The cells of a metric, in the order of `_FIGURES`."""
+    found = comparison.rows[index].estimate(metric)
+    judgement = comparison.judgement(index, metric)
+    contrast = judgement.contrast
+    compared: list[Any]
+    if contrast is None:
+        compared = [_difference(comparison, index, metric), None, None, None, None]
+    else:
+        compared = [contrast.difference, contrast.effect_size, contrast.p_value, contrast.p_holm, contrast.test]
+    return [
+        *((None, None, None) if found is None else (found.mean, found.std, index in comparison.best.get(metric, ()))),
+        *_bounds(judgement.interval),
+        None if judgement.interval is None else judgement.interval.method,
+        *compared,
+        *_bounds(None if contrast is None else contrast.over_seeds),
+        judgement.tied_with_best,
+        *_bounds(judgement.to_best_over_seeds),
+    ]
+
+
+def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.low, interval.high)
+
+
+def _difference(comparison: Comparison, index: int, metric: str) -> float | None:
+    """The mean's to the baseline's, where no test was made of it; None between rows judged on different data."""
+    place = comparison.baseline_of(index)
+    if place is None:
+        return None
+    baseline, row = comparison.rows[place], comparison.rows[index]
+    base, mine = baseline.estimate(metric), row.estimate(metric)
+    if base is None or mine is None or len(baseline.judged_rows() | row.judged_rows()) > 1:
+        return None
+    return mine.mean - base.mean
+
+
+def _validation(row: Row, metric: str) -> list[Any]:
+    found = row.estimate(metric, "validation")
+    return [None, None] if found is None else [found.mean, found.std]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int | float) else defused(str(value))

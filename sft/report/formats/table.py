@@ -1,0 +1,175 @@
+"""The comparison as a table of cells, the same for the terminal, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from sft.report.comparison import Comparison, Estimate, Row
+from sft.report.judged.judgement import Interval
+from sft.report.metrics import number, signed, title
+from sft.report.read.failures import in_words
+from sft.report.read.runs import Run
+
+BASELINE = "baseline"
+
+
+class Table(NamedTuple):
+    """Header and rows of plain text.
+
+    Args:
+        header, rows: the cells.
+        best: the (row, column) of cells that hold a best value.
+        tied: of those that cannot be told apart from it.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    best: set[tuple[int, int]]
+    tied: set[tuple[int, int]]
+
+
+class _Column(NamedTuple):
+    """A metric on a split, as a column."""
+
+    metric: str
+    split: str
+    header: str
+
+
+def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
+    """One row per configuration: what varies, labelled examples, metrics, and the number of finished runs.
+
+    Where the best is chosen on the validation split, a column holds the leading metric on it. Where rows are compared
+    with a baseline, columns hold the difference of the leading metric to that row's, and its p value (Holm) once tests
+    were made.
+
+    Args:
+        comparison: of the runs.
+        intervals: whether a column holds the leading metric's 95 % interval.
+    """
+    shown = list(comparison.settings)
+    columns = _columns(comparison)
+    after = [column.header for column in columns]
+    place = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
+    if intervals := intervals and _has_intervals(comparison):
+        after.insert(place, "95 % interval")
+    named = not shown or not all(_is_made(row.name) for row in comparison.rows)
+    header = [*(["experiment"] if named else []), *(setting.name for setting in shown)]
+    contrasts = _contrast_header(comparison)
+    header += ["labelled", *after, *contrasts, "n"]
+    rows, best, tied = [], set(), set()
+    for index, row in enumerate(comparison.rows):
+        own = [row.name if not shown or not _is_made(row.name) else "-"] if named else []
+        cells = [*own, *(setting.values[index] or "none" for setting in shown)]
+        cells.append(_labelled(row))
+        for number_, column in enumerate(columns):
+            if index in comparison.best.get(column.metric, ()):
+                best.add((index, len(cells)))
+            elif column.split == "test" and comparison.judgement(index, column.metric).tied_with_best:
+                tied.add((index, len(cells)))
+            cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
+            if intervals and number_ == place - 1:
+                cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
+        rows.append([*cells, *_contrast(comparison, index)[: len(contrasts)], _finished(row)])
+    return Table(header, rows, best, tied)
+
+
+def _is_made(name: str) -> bool:
+    """Whether a name says what varies, as those of `grid` do; a name that somebody has chosen is shown."""
+    return re.match(r"[\w. ]+=", name) is not None
+
+
+def _columns(comparison: Comparison) -> list[_Column]:
+    columns = [_Column(key, "test", title(key)) for key in comparison.metrics]
+    if comparison.chosen_on == "validation" and columns:
+        leading = columns[0]
+        columns.insert(0, _Column(leading.metric, "validation", f"{leading.header} (validation)"))
+    return columns
+
+
+def _has_intervals(comparison: Comparison) -> bool:
+    leading = comparison.metrics[0] if comparison.metrics else ""
+    return any(comparison.judgement(index, leading).interval for index in range(len(comparison.rows)))
+
+
+def runs_table(comparison: Comparison) -> Table:
+    """One row per experiment: name, state, labelled examples, metrics, seconds."""
+    header = [
+        "experiment",
+        "state",
+        "labelled",
+        *map(title, comparison.metrics),
+        "seconds",
+        "run",
+    ]
+    rows = []
+    for run in comparison.runs:
+        metrics = run.metrics()
+        cells = [run.name, in_words(run.state), "-" if run.result is None else str(run.result.labelled_examples)]
+        cells += [number(metrics.get(key), key) for key in comparison.metrics]
+        cells += [_seconds(run), run.folder.path.name]
+        rows.append(cells)
+    return Table(header, rows, set(), set())
+
+
+def estimate(value: Estimate | None, metric: str = "") -> str:
+    """`.655 ± .021`, both on the metric's scale; without a spread for a single run."""
+    if value is None:
+        return "-"
+    mean = number(value.mean, metric)
+    return mean if value.std is None else f"{mean} ± {number(value.std, metric)}"
+
+
+def interval(value: Interval | None, metric: str = "") -> str:
+    """`.641 to .669`."""
+    return "-" if value is None else f"{number(value.low, metric)} to {number(value.high, metric)}"
+
+
+def p_value(value: float) -> str:
+    """`.034`, `<.001`."""
+    return "<.001" if value < 0.0005 else number(value)
+
+
+def _contrast_header(comparison: Comparison) -> list[str]:
+    if not comparison.metrics or not comparison.has_baseline:
+        return []
+    leading = comparison.metrics[0]
+    tested = any(comparison.judgement(index, leading).contrast for index in range(len(comparison.rows)))
+    if not tested and not comparison.baseline_named:
+        return []
+    return [f"Δ {title(leading)}", *(["p"] if tested else [])]
+
+
+def _contrast(comparison: Comparison, index: int) -> list[str]:
+    """The mean's difference to the baseline's, with its sign, and p; none between rows judged on different data."""
+    if not comparison.metrics:
+        return []
+    leading = comparison.metrics[0]
+    found = comparison.judgement(index, leading).contrast
+    if found is not None:
+        return [signed(found.difference, leading), p_value(found.p_holm)]
+    return [_difference(comparison, index, leading), "-"]
+
+
+def _difference(comparison: Comparison, index: int, metric: str) -> str:
+    if comparison.baseline_of(index) is None and comparison.is_baseline(index):
+        return BASELINE
+    found = comparison.difference(index, metric)
+    return "-" if found is None else signed(found, metric)
+
+
+def _labelled(row: Row) -> str:
+    counts = sorted(set(row.labelled))
+    if not counts:
+        return "-"
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+
+
+def _finished(row: Row) -> str:
+    total = len(row.runs)
+    return str(total) if row.finished == total else f"{row.finished} of {total}"
+
+
+def _seconds(run: Run) -> str:
+    return "-" if run.result is None else f"{run.result.seconds:.1f}"

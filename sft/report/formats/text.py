@@ -1,0 +1,44 @@
+"""The comparison on a terminal: aligned plain text, `*` at the best values, `=` at those on a par with them."""
+
+from __future__ import annotations
+
+from sft.log import plain
+from sft.report.comparison import Comparison
+from sft.report.formats.notes import notes, some
+from sft.report.formats.table import Table, comparison_table
+from sft.report.read.failures import in_words
+from sft.report.read.runs import Run
+
+MOST_FAILURES = 20  # that are told one by one
+
+
+def render_text(comparison: Comparison) -> str:
+    """The table, how the best was chosen, and the runs that have no result."""
+    parts = ["\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*", "=")])]
+    failed = [run for run in comparison.unfinished if run.state != "missing"]
+    lines = [_failure(run) for run in failed[:MOST_FAILURES]]
+    if (more := len(failed) - MOST_FAILURES) > 0:
+        lines.append(f"… and {more} more without a result: aggregated_results.md lists them all")
+    if missing := [run.name for run in comparison.unfinished if run.state == "missing"]:
+        lines.append(f"{len(missing)} not run yet: {some(missing)}")
+    return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
+
+
+def _failure(run: Run) -> str:
+    """State, name and why on one line; on the next where the log lies."""
+    line = f"{in_words(run.state).capitalize()}: {plain(run.name)}"
+    if run.error:
+        line += f" ({plain(run.error)})"
+    return f"{line}\n  {run.folder.log_file}" if run.folder.log_file.exists() else line
+
+
+def _aligned(table: Table) -> list[str]:
+    cells = [list(map(plain, table.header))] + [
+        [plain(cell) + _mark(table, r, c) for c, cell in enumerate(row)] for r, row in enumerate(table.rows)
+    ]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _mark(table: Table, row: int, column: int) -> str:
+    return " *" if (row, column) in table.best else " =" if (row, column) in table.tied else ""

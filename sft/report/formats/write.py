@@ -1,0 +1,195 @@
+"""Write the report's files: `aggregated_results.json`, `.md`, `.csv` and `.tex`, and `report.html`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from sft.errors import UserError, did_you_mean
+from sft.io import json_line, write_atomic
+from sft.report.comparison import Built, Comparison, Row
+from sft.report.formats.markdown import render_markdown
+from sft.report.formats.subject import subject
+from sft.report.judged.judgement import Interval, Judgement
+from sft.report.read.failures import log_tail
+from sft.report.read.finished import Finished
+from sft.report.read.runs import Run
+
+REPORT_VERSION = 2
+NAMES = {
+    "html": "report.html",
+    "md": "aggregated_results.md",
+    "json": "aggregated_results.json",
+    "csv": "aggregated_results.csv",
+    "tex": "aggregated_results.tex",
+}
+
+
+def formats_of(text: str | None) -> tuple[str, ...]:
+    """The formats of `--format md,html`; all without it.
+
+    Raises:
+        UserError: one is unknown.
+    """
+    if text is None:
+        return tuple(NAMES)
+    asked = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for one in asked:
+        if one not in NAMES:
+            raise UserError(f'--format "{one}": unknown{did_you_mean(one, list(NAMES))} (there is {", ".join(NAMES)})')
+    return asked
+
+
+def write_report(built: Built, formats: Sequence[str] = tuple(NAMES)) -> list[Path]:
+    """Write the files into the comparison's place, each atomically; where they lie.
+
+    Raises:
+        WriteError: one cannot be written.
+    """
+    place = built.comparison.place
+    written = []
+    for name in NAMES:  # the one that people open first, first
+        if name in formats:
+            write_atomic(place / NAMES[name], _rendered(built, name))
+            written.append(place / NAMES[name])
+    return written
+
+
+def _rendered(built: Built, name: str) -> str | bytes:
+    comparison = built.comparison
+    if name == "json":
+        text = BytesIO()
+        text.writelines(_lines(comparison))
+        return text.getvalue()
+    if name == "md":
+        return render_markdown(comparison)
+    if name == "csv":
+        from sft.report.formats.spreadsheet import render_csv
+
+        return render_csv(comparison)
+    if name == "tex":
+        from sft.report.formats.latex import render_latex
+
+        return render_latex(comparison)
+    from sft.report.figures import figures_of
+    from sft.report.page.html import render_html
+
+    return render_html(comparison, figures_of(comparison), built.details)
+
+
+def _lines(comparison: Comparison) -> Iterator[bytes]:
+    """The comparison as tidy, versioned JSON: one record per configuration and one per run, each on its own line.
+
+    Written piece by piece: of ten thousand runs the whole would take more memory than all else.
+    """
+    head = {
+        "schema_version": REPORT_VERSION,
+        "varying": [{"key": setting.key, "name": setting.name} for setting in comparison.settings],
+        "subject": subject(comparison),
+        "where": list(comparison.where),
+        "leading_metric": comparison.metrics[0] if comparison.metrics else None,
+        "grouped_by": list(comparison.grouped),
+        "calibration": comparison.calibration,
+        "chosen_on": comparison.chosen_on,
+        "same_rows_judged": comparison.comparable,
+        "methods": list(comparison.significance.methods),
+        "earlier_content": [{"name": one.name, "id": one.id} for one in comparison.earlier],
+    }
+    yield json_line(head).removesuffix(b"}")
+    yield b',\n"rows": '
+    yield from _array(json_line(_row(comparison, index, row)) for index, row in enumerate(comparison.rows))
+    yield b',\n"runs": '
+    yield from _array(_run(comparison, run) for run in comparison.runs)
+    yield b"}\n"
+
+
+def _array(records: Iterator[bytes]) -> Iterator[bytes]:
+    before = b"[\n"
+    for record in records:
+        yield before
+        yield record
+        before = b",\n"
+    yield b"\n]"
+
+
+def _row(comparison: Comparison, index: int, row: Row) -> dict[str, Any]:
+    baseline = comparison.baseline_of(index)
+    return {
+        "name": row.name,
+        "recipe_id": row.runs[0].recipe_id if not comparison.grouped else None,
+        "settings": {setting.key: setting.values[index] for setting in comparison.settings},
+        "labelled_examples": sorted(set(row.labelled)),
+        "seeds": [run.seed for run in row.runs],
+        "runs": [run.id for run in row.runs],
+        "finished": row.finished,
+        "baseline": None if baseline is None else comparison.rows[baseline].name,
+        "baseline_recipe_id": None if baseline is None else comparison.rows[baseline].runs[0].recipe_id,
+        "metrics": {key: _metric(comparison, index, key) for key in row.metrics()},
+        "validation": {key: _estimate(row, key, "validation") for key in row.metrics("validation")},
+    }
+
+
+def _metric(comparison: Comparison, index: int, metric: str) -> dict[str, Any]:
+    return {
+        **_estimate(comparison.rows[index], metric, "test"),
+        **_judged(comparison.judgement(index, metric)),
+        "best": index in comparison.best.get(metric, ()),
+    }
+
+
+def _judged(judgement: Judgement) -> dict[str, Any]:
+    """What statistics say; null where nothing can be said."""
+    interval, contrast = judgement.interval, judgement.contrast
+    seeds, to_best = None if contrast is None else contrast.over_seeds, judgement.to_best_over_seeds
+    return {
+        **_bounds(interval),
+        "ci_method": None if interval is None else interval.method,
+        "difference": None if contrast is None else contrast.difference,
+        "effect_size": None if contrast is None else contrast.effect_size,
+        "p_value": None if contrast is None else contrast.p_value,
+        "p_holm": None if contrast is None else contrast.p_holm,
+        "test": None if contrast is None else contrast.test,
+        "difference_over_seeds": None if seeds is None else [seeds.low, seeds.high],
+        "tied_with_best": judgement.tied_with_best,
+        "to_best_over_seeds": None if to_best is None else [to_best.low, to_best.high],
+    }
+
+
+def _bounds(interval: Interval | None) -> dict[str, float | None]:
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {"ci_low": low, "ci_high": high}
+
+
+def _estimate(row: Row, metric: str, split: str) -> dict[str, Any]:
+    found = row.estimate(metric, split)
+    return {} if found is None else found._asdict()
+
+
+def _run(comparison: Comparison, run: Run) -> bytes:
+    """What is known of a run, and after it what was kept of its result, or else the end of its log."""
+    known = {
+        "name": run.name,
+        "id": run.id,
+        "recipe_id": run.recipe_id,
+        "seed": run.seed,
+        "folder": run.place(comparison.place),
+        "state": run.state,
+        "error": run.error,
+    }
+    if run.result is None:
+        return json_line({**known, "log_tail": log_tail(run.folder)})
+    found = {key: comparison.significance.runs.get((run.id, key)) for key in run.metrics()}
+    intervals = {key: {**_bounds(one), "ci_method": one.method} for key, one in found.items() if one is not None}
+    record = json_line({**known, "intervals_over_rows": intervals})
+    more = run.result.record if comparison.calibration is None else _recalibrated(run.result)
+    return record.removesuffix(b"}") + b", " + more.removeprefix(b"{")
+
+
+def _recalibrated(result: Finished) -> bytes:
+    """Its record with the figures under the report's calibration, and those of the run itself beside them."""
+    record = json.loads(result.record)
+    shown = {**result.metrics["test"], "validation": dict(result.metrics["validation"])}
+    return json.dumps({**record, "results": shown, "results_as_ran": record["results"]}, ensure_ascii=False).encode()

@@ -1,0 +1,196 @@
+"""Rows of the table side by side: what each test row is worth under each recipe, the mean over its seeds.
+
+Only recipes that were judged on the very same rows stand in one array. Reads no files, tests nothing.
+Shapes: N test rows, R rows of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sft.report.comparison import Comparison, Row
+from sft.report.judged.outcomes import Outcomes, gradients_of
+from sft.report.statistics.exchange import Runs, of_hits
+from sft.report.statistics.sums import Floats
+
+Found = Mapping[tuple[str, str], Outcomes]  # by run id and split
+Known = Mapping[tuple[str, str], frozenset[str]]  # the metrics that may be made of rows, by the same
+
+_Plan = tuple[str, tuple[int, ...]]  # a metric, and indices of the table's rows
+_Key = tuple[str, str]
+_TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json
+_MOST_BYTES = 400 * 2**20  # of the arrays of several metrics at once
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A metric of the rows of the table that were judged on the same test rows.
+
+    Args:
+        metric: its name.
+        indices: of the table's rows, R.
+        seeds: how many runs each of these has.
+        values_RN: what each test row adds to the metric, the mean over seeds (see `Outcomes.row_values`).
+        shares: whether each run has but 0 and 1.
+        squares_RN, cubes_RN: sums over seeds; none for shares, and where all have as many runs.
+    """
+
+    metric: str
+    indices: tuple[int, ...]
+    seeds: tuple[int, ...]
+    values_RN: Floats
+    shares: bool
+    squares_RN: Floats | None = None
+    cubes_RN: Floats | None = None
+
+    def runs(self, place: int) -> Runs:
+        """Those of a row of the table, by its place among `indices`."""
+        sums_N = self.values_RN[place] * self.seeds[place]
+        if self.squares_RN is None or self.cubes_RN is None:
+            return of_hits(self.seeds[place], np.rint(sums_N).astype(np.int64))
+        return Runs(self.seeds[place], sums_N, self.squares_RN[place], self.cubes_RN[place])
+
+
+def same_rows(comparison: Comparison, outcomes: Found, split: str) -> bool:
+    """Whether all runs of the table whose rows are known were judged on the same rows of a split, in the same order.
+
+    By what stands in the rows, where `comparison.comparable` goes by what the runs recorded of their data.
+    """
+    found = {
+        (one.judged_on, one.rows)
+        for run in comparison.runs
+        if (one := outcomes.get((run.id, split))) is not None and one.judged_on
+    }
+    return len(found) <= 1
+
+
+def known_metrics(comparison: Comparison, outcomes: Found) -> tuple[dict[tuple[str, str], frozenset[str]], list[str]]:
+    """For each run and split the metrics that its rows give as its result has them; and those that differ, by name."""
+    known: dict[tuple[str, str], frozenset[str]] = {}
+    differing: list[str] = []
+    for run in comparison.runs:
+        for split in ("test", "validation"):
+            found = outcomes.get((run.id, split))
+            if found is None:
+                continue
+            values, stored = found.values(), run.metrics(split)
+            same = {key for key, value in values.items() if abs(stored.get(key, np.inf) - value) <= _TOLERANCE}
+            known[run.id, split] = frozenset(same)
+            differing += [key for key in values if key in stored and key not in same]
+    return known, list(dict.fromkeys(differing))
+
+
+def paired_rows(comparison: Comparison, outcomes: Found, known: Known, split: str, whole: bool) -> Iterator[Paired]:
+    """Each metric in turn, once for every set of test rows that two rows of the table share.
+
+    Args:
+        comparison: the table.
+        outcomes: of its runs.
+        known: as `known_metrics` gives them.
+        split: `test` or `validation`.
+        whole: leave out rows of the table of which runs are missing.
+    """
+    plans = list(_plans(comparison, outcomes, known, split, whole))
+    while plans:
+        room, block = _MOST_BYTES, list[_Plan]()
+        while plans and (not block or _size(plans[0], outcomes, comparison, split) <= room):
+            room -= _size(plans[0], outcomes, comparison, split)
+            block.append(plans.pop(0))
+        yield from _filled(block, comparison, outcomes, split)
+
+
+def _plans(comparison: Comparison, outcomes: Found, known: Known, split: str, whole: bool) -> Iterator[_Plan]:
+    """Metric and indices of the table's rows."""
+    metrics = dict.fromkeys(key for found in known.values() for key in sorted(found))
+    for metric in metrics:
+        groups: dict[tuple[str, int], list[int]] = {}
+        for index, row in enumerate(comparison.rows):
+            if whole and not row.is_whole(metric, split):
+                continue
+            judged_on = _judged_on(row, metric, outcomes, known, split)
+            if judged_on is not None:
+                groups.setdefault(judged_on, []).append(index)
+        yield from ((metric, tuple(indices)) for indices in groups.values() if len(indices) > 1)
+
+
+def _judged_on(row: Row, metric: str, outcomes: Found, known: Known, split: str) -> tuple[str, int] | None:
+    """The rows that all of its runs with that metric were judged on; None where that cannot be told of one."""
+    keys = [(run.id, split) for run in row.runs if metric in run.metrics(split)]
+    if not keys or not all(metric in known.get(key, ()) and outcomes[key].rows > 1 for key in keys):
+        return None
+    places = {(outcomes[key].judged_on, outcomes[key].rows) for key in keys}
+    return places.pop() if len(places) == 1 else None
+
+
+def _keys(row: Row, metric: str, split: str) -> list[tuple[str, str]]:
+    return [(run.id, split) for run in row.runs if metric in run.metrics(split)]
+
+
+def _size(plan: _Plan, outcomes: Found, comparison: Comparison, split: str) -> int:
+    metric, indices = plan
+    keys = [_keys(comparison.rows[index], metric, split) for index in indices]
+    arrays = 1 if len({len(of_row) for of_row in keys}) == 1 else 3
+    return 8 * arrays * len(indices) * outcomes[keys[0][0]].rows
+
+
+def _filled(plans: Sequence[_Plan], comparison: Comparison, outcomes: Found, split: str) -> Iterator[Paired]:
+    """The arrays of some metrics, each run's rows taken once for all of them."""
+    tables = [
+        _Table(metric, indices, [_keys(comparison.rows[index], metric, split) for index in indices], outcomes)
+        for metric, indices in plans
+    ]
+    gradients: dict[Any, dict[str, Floats] | None] = {}
+    places: dict[_Key, list[tuple[_Table, int]]] = {}
+    for table in tables:
+        if table.runs not in gradients:
+            gradients[table.runs] = gradients_of([[outcomes[key] for key in of_row] for of_row in table.runs])
+        for row, of_row in enumerate(table.runs):
+            for key in of_row:
+                places.setdefault(key, []).append((table, row))
+    for key, needed in places.items():
+        values: dict[Any, dict[str, Floats]] = {}
+        for table, row in needed:
+            if table.runs not in values:
+                slopes = gradients[table.runs]
+                own = outcomes[key]
+                values[table.runs] = own.pseudo_values() if slopes is None else own.row_values(slopes)
+            table.add(row, values[table.runs][table.metric])
+    yield from (table.paired() for table in tables)
+
+
+class _Table:
+    """The arrays of one metric, run by run.
+
+    Args:
+        metric: its name.
+        indices: of the table's rows, R.
+        keys: of the runs of each of these.
+        outcomes: of all runs.
+    """
+
+    def __init__(self, metric: str, indices: tuple[int, ...], keys: Sequence[Sequence[_Key]], outcomes: Found) -> None:
+        self.metric = metric
+        self.runs = tuple(tuple(of_row) for of_row in keys)
+        self._indices = indices
+        self._shares = all(metric in outcomes[key].hits for of_row in keys for key in of_row)
+        unequal = len({len(of_row) for of_row in keys}) > 1
+        shape = (len(keys), outcomes[keys[0][0]].rows)
+        self._powers = [np.zeros(shape) for _ in range(3 if unequal and not self._shares else 1)]
+
+    def add(self, row: int, values_N: Floats) -> None:
+        """One run of that row of the table."""
+        power_N = values_N
+        for number, sums_RN in enumerate(self._powers):
+            power_N = values_N if number == 0 else power_N * values_N
+            sums_RN[row] += power_N
+
+    def paired(self) -> Paired:
+        """The means over runs."""
+        seeds = tuple(len(of_row) for of_row in self.runs)
+        sums_RN, *powers = self._powers
+        sums_RN /= np.array(seeds)[:, None]  # once: thirds that are added up differ in their last digit
+        return Paired(self.metric, self._indices, seeds, sums_RN, self._shares, *powers)

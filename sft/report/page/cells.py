@@ -1,0 +1,283 @@
+"""The comparison table as its page shows it: columns to sort and filter by, cells with their marks, runs below a row.
+
+Plain text throughout, which the template escapes. Knows no HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from sft.config.varying import ABSENT
+from sft.log import plain
+from sft.report.comparison import SIGNIFICANT, Comparison, Row
+from sft.report.formats.table import estimate, p_value
+from sft.report.judged.judgement import Contrast, Interval
+from sft.report.metrics import best_of, number, signed, title
+from sft.report.read.failures import in_words
+from sft.report.read.runs import Run
+
+MOST_CHOICES = 12  # values of a setting that are offered to choose from
+MOST_LINES = 2500  # rows and runs that have a hidden column for each metric which is not shown at first
+MOST_HIDDEN = 40  # such columns
+MOST_SETTINGS = 2  # that a narrow screen shows beside the first metric: of more, all but the first stand below that one
+NO_INTERVAL = {"ece": "no interval: its bootstrap is biased"}
+_EXPERIMENT = "experiment"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its key (in the page's address), header, what a pointer on it says, kind, and the way to sort first."""
+
+    key: str
+    title: str
+    hint: str = ""
+    kind: str = "metric"
+    first: str = "ascending"
+    hidden: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell.
+
+    Args:
+        text: what it shows.
+        value: a number to sort by; empty for text, and where there is none.
+        small: below the text.
+        best: whether it holds a best value.
+        tied: whether it cannot be told apart from the best.
+        sure: whether what is below differs by more than chance.
+        folded: what a narrow screen shows below the text, in place of other columns.
+    """
+
+    text: str
+    value: str = ""
+    small: str = ""
+    best: bool = False
+    tied: bool = False
+    sure: bool = False
+    folded: str = ""
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A run below its row: its page's id, its name there, and its cells after the first."""
+
+    id: str
+    label: str
+    state: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row: its name (empty where its first cell is that), its cells, what is said of it below, and its runs."""
+
+    index: int
+    name: str
+    cells: list[Cell]
+    remarks: list[str]
+    runs: list[RunLine]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting to filter by: its column's key, name, and values."""
+
+    key: str
+    title: str
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class View:
+    """The whole table; the first so many of its columns are settings that a narrow screen has below the first one."""
+
+    columns: list[Column]
+    lines: list[Line]
+    choices: list[Choice] = field(default_factory=list)
+    folded: int = 0
+
+
+def view_of(comparison: Comparison) -> View:
+    """The table: settings that vary (or the name), labelled examples, metrics, against the baseline, number of runs."""
+    columns = [*_setting_columns(comparison), *_figure_columns(comparison)]
+    shown = _metrics(comparison)
+    lines = [_line(comparison, index, shown) for index in range(len(comparison.rows))]
+    return View(columns, lines, _choices(comparison), len(comparison.settings) if _folds(comparison) else 0)
+
+
+def _folds(comparison: Comparison) -> bool:
+    return len(comparison.settings) > MOST_SETTINGS
+
+
+def _setting_columns(comparison: Comparison) -> Iterator[Column]:
+    for setting in comparison.settings:
+        yield Column(f"setting.{setting.key}", plain(setting.name), setting.key, "setting")
+    if comparison.settings:
+        yield Column("name", "name", "as in --baseline and --where", "setting", hidden=True)
+    else:
+        yield Column("name", _EXPERIMENT, "", "setting")
+
+
+def _figure_columns(comparison: Comparison) -> Iterator[Column]:
+    yield Column("labelled", "labelled", "labelled examples that the recipe used in all", "count")
+    for key, split, hidden in _metrics(comparison):
+        name = title(key) + (" (validation)" if split == "validation" else "")
+        low = best_of(key, (0.0, 1.0)) == 0.0
+        first = "ascending" if low else "descending"
+        yield Column(f"{split}.{key}", plain(name), "lower is better" if low else "", "metric", first, hidden)
+    if _compared(comparison):
+        leading = plain(title(comparison.metrics[0]))
+        hint = f"difference of {leading} to the baseline; p of the paired test, corrected by Holm"
+        yield Column("difference", f"Δ {leading}", hint, "metric", "descending")
+    yield Column("n", "n", "finished runs (seeds)", "count", "descending")
+
+
+def _metrics(comparison: Comparison) -> list[tuple[str, str, bool]]:
+    """Metrics and splits with a column, and whether it is hidden at first: all metrics, where that is no burden."""
+    found = [(key, "test", False) for key in comparison.metrics]
+    if found and comparison.chosen_on == "validation":
+        found.insert(0, (comparison.metrics[0], "validation", False))
+    if len(comparison.rows) + len(comparison.runs) <= MOST_LINES:
+        others = dict.fromkeys(key for row in comparison.rows for key in row.metrics() if key not in comparison.metrics)
+        found += [(key, "test", True) for key in list(others)[:MOST_HIDDEN]]
+    return found
+
+
+def _compared(comparison: Comparison) -> bool:
+    return bool(comparison.metrics) and comparison.has_baseline
+
+
+def _choices(comparison: Comparison) -> list[Choice]:
+    found = []
+    for setting in comparison.settings:
+        values = list(dict.fromkeys(value or "none" for value in setting.values))
+        if 1 < len(values) <= MOST_CHOICES:
+            found.append(Choice(f"setting.{setting.key}", plain(setting.name), [plain(one) for one in values]))
+    return found
+
+
+def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bool]]) -> Line:
+    row = comparison.rows[index]
+    cells = [Cell(plain(setting.values[index] or "none")) for setting in comparison.settings]
+    if _folds(comparison):
+        cells[0] = replace(cells[0], folded=_folded(comparison, index))
+    cells += [Cell(plain(row.name)), _labelled(row)]
+    cells += [_metric(comparison, index, key, split) for key, split, _ in shown]
+    if _compared(comparison):
+        cells.append(_difference(comparison, index))
+    total = len(row.runs)
+    cells.append(Cell(str(total) if row.finished == total else f"{row.finished} of {total}", str(row.finished)))
+    runs = [_run_line(comparison, row, run, shown) for run in row.runs]
+    name = plain(row.name) if comparison.settings else ""
+    return Line(index, name, cells, list(_remarks(comparison, index)), runs)
+
+
+def _folded(comparison: Comparison, index: int) -> str:
+    """The settings but the first as one text, without those that the row does not have."""
+    values = [(setting.name, setting.values[index]) for setting in comparison.settings[1:]]
+    return plain(", ".join(f"{name}={value}" for name, value in values if value not in ("", ABSENT)))
+
+
+def _labelled(row: Row) -> Cell:
+    counts = sorted(set(row.labelled))
+    if not counts:
+        return Cell("-")
+    return Cell(str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}", str(counts[-1]))
+
+
+def _metric(comparison: Comparison, index: int, key: str, split: str) -> Cell:
+    found = comparison.rows[index].estimate(key, split)
+    if found is None:
+        return Cell("-")
+    best = index in comparison.best.get(key, ())
+    if split != "test":
+        return Cell(estimate(found, key), repr(found.mean), best=best)
+    judged = comparison.judgement(index, key)
+    tied = not best and bool(judged.tied_with_best)
+    return Cell(estimate(found, key), repr(found.mean), _brackets(judged.interval, key), best, tied)
+
+
+def _brackets(interval: Interval | None, key: str) -> str:
+    return "" if interval is None else f"{number(interval.low, key)} to {number(interval.high, key)}"
+
+
+def _difference(comparison: Comparison, index: int) -> Cell:
+    """To the baseline, with p: of the test, or without one of the means alone."""
+    leading = comparison.metrics[0]
+    found = comparison.judgement(index, leading).contrast
+    if found is not None:
+        sure = found.p_holm <= SIGNIFICANT
+        return Cell(signed(found.difference, leading), repr(found.difference), _p(found.p_holm), sure=sure)
+    if comparison.baseline_of(index) is None:
+        return Cell("baseline" if comparison.is_baseline(index) else "-")
+    difference = _of_means(comparison, index, leading)
+    return Cell("-") if difference is None else Cell(signed(difference, leading), repr(difference))
+
+
+def _of_means(comparison: Comparison, index: int, metric: str) -> float | None:
+    """None between rows judged on different data."""
+    baseline = comparison.baseline_of(index)
+    if baseline is None:
+        return None
+    there, here = comparison.rows[baseline], comparison.rows[index]
+    base, mine = there.estimate(metric), here.estimate(metric)
+    if base is None or mine is None or len(there.judged_rows() | here.judged_rows()) > 1:
+        return None
+    return mine.mean - base.mean
+
+
+def _p(value: float) -> str:
+    text = p_value(value)
+    return f"p {text.replace('<', '< ')}" if text.startswith("<") else f"p = {text}"
+
+
+def _remarks(comparison: Comparison, index: int) -> Iterator[str]:
+    """What is said of a row below it: each metric with how its interval was made, and its tests in full."""
+    baseline = comparison.baseline_of(index)
+    against = "" if baseline is None else plain(comparison.rows[baseline].name)
+    for key in comparison.metrics:
+        found = comparison.rows[index].estimate(key)
+        if found is None:
+            continue
+        judged = comparison.judgement(index, key)
+        parts = [f"{plain(title(key))} {estimate(found, key)}"]
+        if judged.interval is not None:
+            parts.append(f"95 % interval {_brackets(judged.interval, key)} ({plain(judged.interval.method)})")
+        elif key in NO_INTERVAL and comparison.judgement(index, comparison.metrics[0]).interval is not None:
+            parts.append(NO_INTERVAL[key])
+        if judged.contrast is not None:
+            parts.append(f"against {against} {_in_full(judged.contrast, key)}")
+        if judged.tied_with_best and index not in comparison.best.get(key, ()):
+            parts.append("cannot be told apart from the best")
+        if judged.to_best_over_seeds is not None:
+            parts.append(f"difference to the best over seeds {_brackets(judged.to_best_over_seeds, key)}")
+        if len(parts) > 1:
+            yield "; ".join(parts) + "."
+
+
+def _in_full(contrast: Contrast, key: str) -> str:
+    text = f"{signed(contrast.difference, key)} ({plain(contrast.test)}: {_p(contrast.p_value)}, "
+    text += f"after Holm {_p(contrast.p_holm)}"
+    if contrast.effect_size is not None:
+        text += f"; Cohen's d {number(contrast.effect_size)}"
+    if contrast.over_seeds is not None:
+        text += f"; over seeds {_brackets(contrast.over_seeds, key)}"
+    return f"{text})"
+
+
+def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[str, str, bool]]) -> RunLine:
+    metrics = {"test": run.metrics(), "validation": run.metrics("validation")}
+    cells = [Cell("")] * max(0, len(comparison.settings) - 1)
+    cells += [Cell(plain(run.name))] if comparison.settings else []
+    cells.append(Cell("-" if run.result is None else str(run.result.labelled_examples)))
+    for key, split, _ in shown:
+        interval = comparison.significance.runs.get((run.id, key)) if split == "test" else None
+        cells.append(Cell(number(metrics[split].get(key), key), small=_brackets(interval, key)))
+    cells += [Cell("")] if _compared(comparison) else []
+    cells.append(Cell("" if run.state == "done" else in_words(run.state)))
+    several = len({one.recipe_id for one in row.runs}) > 1
+    label = plain(run.name) if several else "no seed" if run.is_fixed else f"seed {run.seed}"
+    return RunLine(run.id, label, in_words(run.state), cells)

@@ -1,0 +1,187 @@
+"""`report.html`: the whole comparison as one file that fetches nothing, with a page for each run.
+
+The template writes the table, so that it can be read and printed without scripts; the scripts of `page/` sort and
+filter it, draw the figures, and show a run's page when one is opened. All text is escaped by the template, or lies in
+JSON that the scripts only ever turn into text; the content security policy lets no other script run and nothing be
+fetched. Knows no arithmetic: see `sft.report.page.details` and `sft.report.judged.significance`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sft.log import plain
+from sft.report.comparison import Comparison
+from sft.report.figures import THEMES, Figure, confusion, loss_curve, per_label, reliability
+from sft.report.figures import bundle as figure_bundle
+from sft.report.formats.notes import notes
+from sft.report.formats.subject import subject
+from sft.report.formats.table import interval
+from sft.report.formats.verdict import verdict
+from sft.report.metrics import number, title
+from sft.report.page.cells import NO_INTERVAL, view_of
+from sft.report.page.details import log_lines
+from sft.report.page.shortened import script_json, shortened
+from sft.report.read.failures import in_words
+from sft.report.read.runs import Run
+from sft.secrets import redact_text
+
+PAGE = Path(__file__).parent
+SCRIPTS = ("elements", "address", "theme", "table", "charts", "prompts", "run", "main")
+MOST_FAILURES = 100  # whose reason and log are told on the first page
+
+
+def render_html(comparison: Comparison, figures: Sequence[Figure], details: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        comparison: with its significance, where that was made.
+        figures: in the order in which they are shown.
+        details: the record of each run's page by the run's id, see `sft.report.page.details.detail_of`; a run
+            without one has no page.
+    """
+    records, left_out = shortened(_pages(comparison, details))
+    begin, main = _script("begin"), "\n".join(_script(name) for name in SCRIPTS)
+    bundle = f'{_without_end_tags(figure_bundle())}\n;dispatchEvent(new Event("figures-ready"));'
+    return _template().render(
+        **_said(comparison, details),
+        view=view_of(comparison),
+        groups=_groups(figures),
+        paged=frozenset(details),
+        style=(PAGE / "report.css").read_text(encoding="utf-8"),
+        begin=begin,
+        main=main,
+        bundle=bundle,
+        policy=content_policy([begin, main, bundle]),
+        shared=script_json({**records.shared, **_shared(comparison)}),
+        drawings=script_json([one.spec for one in figures]),
+        captions=script_json([[one.title, one.caption] for one in figures]),
+        details=records.texts,
+        left_out=left_out,
+    )
+
+
+def content_policy(scripts: Sequence[str]) -> str:
+    """The content security policy: these scripts and no other, no handlers, no addresses, no `eval`.
+
+    Styles may stand in the page, since drawings bring theirs; images may be made by it, to be saved.
+    """
+    hashes = [base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode() for script in scripts]
+    sources = " ".join(f"'sha256-{one}'" for one in hashes)
+    parts = (
+        "default-src 'none'",
+        f"script-src {sources}",
+        "style-src 'unsafe-inline'",
+        "img-src data: blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+    return "; ".join(parts)
+
+
+def _script(name: str) -> str:
+    return (PAGE / f"{name}.js").read_text(encoding="utf-8")
+
+
+def _without_end_tags(script: str) -> str:
+    """A script that an HTML parser reads to its end, and byte by byte as it is hashed."""
+    for tag in ("</script", "</SCRIPT", "<!--", "<script"):
+        script = script.replace(tag, f"\\x3c{tag[1:]}")
+    return script.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\\0")
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _pages(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records in the order of the table, with where the run lies from here and its metrics' intervals over rows."""
+    found = {}
+    for run in (run for row in comparison.rows for run in row.runs if run.id in details):
+        page = {**details[run.id], "folder": run.place(comparison.place)}
+        if run.result is not None:
+            page["subject"] = [plain(one) for one in subject(replace(comparison, runs=(run,)))]
+        if "metrics" in page:
+            page["metrics"] = [_metric(comparison, run.id, *one) for one in page["metrics"]]
+        found[run.id] = page
+    return found
+
+
+def _metric(comparison: Comparison, run_id: str, key: str, test: float | None, validation: float | None) -> list[str]:
+    """Name, value, interval and value on the validation split, as they are shown."""
+    found = comparison.significance.runs.get((run_id, key))
+    ends = NO_INTERVAL.get(key, "") if found is None else interval(found, key)
+    return [plain(title(key)), number(test, key), ends, "" if validation is None else number(validation, key)]
+
+
+def _shared(comparison: Comparison) -> dict[str, Any]:
+    """What all run pages need: how intervals were made, and what figures are drawn by."""
+    intervals = dict.fromkeys(plain(one.method) for one in comparison.significance.runs.values())
+    templates = {"loss": loss_curve(), "confusion": confusion(), "reliability": reliability(), "labels": per_label()}
+    return {"intervals": " / ".join(intervals), "themes": THEMES, "templates": templates}
+
+
+# --- What is said ---
+
+
+def _said(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    done = sum(run.result is not None for run in comparison.runs)
+    failed = [run for run in comparison.unfinished if run.state != "missing"]
+    missing = len(comparison.unfinished) - len(failed)
+    counts = [
+        _count(len(comparison.rows), "configuration"),
+        f"{done:,} of {_count(len(comparison.runs), 'experiment')} done",
+    ]
+    counts += [f"{len(failed)} without a result"] if failed else []
+    counts += [f"{missing} not run yet"] if missing else []
+    counts += [f"all under calibration {plain(comparison.calibration)}"] if comparison.calibration else []
+    tested = bool(comparison.significance.rows)
+    return {
+        "subject": [plain(one) for one in subject(comparison)],
+        "place": plain(comparison.place.resolve().name),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "counts": counts,
+        "verdict": verdict(comparison),
+        "tested": tested,
+        "methods": [plain(one) for one in comparison.significance.methods],
+        "notes": [plain(one) for one in notes(comparison, "In bold: the", "=")],
+        "failures": [_failure(comparison, run, details) for run in failed[:MOST_FAILURES]],
+        "more_failures": max(0, len(failed) - MOST_FAILURES),
+        "missing": missing,
+    }
+
+
+def _groups(figures: Sequence[Figure]) -> list[list[tuple[int, Figure]]]:
+    """Figures of a kind, each with its place among all: one of them is shown at a time."""
+    found: dict[str, list[tuple[int, Figure]]] = {}
+    for place, one in enumerate(figures):
+        found.setdefault(one.name.partition("-")[0], []).append((place, one))
+    return list(found.values())
+
+
+def _count(number_: int, what: str) -> str:
+    return f"1 {what}" if number_ == 1 else f"{number_:,} {what}s"
+
+
+def _failure(comparison: Comparison, run: Run, details: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": plain(run.name),
+        "state": in_words(run.state),
+        "error": redact_text(plain(run.error)),
+        "tail": "\n".join(details[run.id].get("log", ()) if run.id in details else log_lines(run)),
+        "log": f"{run.place(comparison.place)}/log.txt" if run.folder.log_file.exists() else "",
+    }

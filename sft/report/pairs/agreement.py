@@ -1,0 +1,237 @@
+"""Whether two results of the same work agree: metric by metric, row by row, and what they ran on. Starts nothing.
+
+Figures agree within 1e-4 of the larger one, or 1e-6 where both are near zero: as far as single precision carries from
+one library or processor to another. Identical predictions and label scores say more, and are told beside it. On other
+data nothing is reproduced, whatever the figures are.
+Shapes: N rows, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sft.errors import UserError
+from sft.report.read.answers import read_table
+from sft.report.read.finished import SPLITS
+from sft.results.schema import RunResult
+from sft.results.store import RunFolder
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-6
+_SCORES = "sum_logprob"
+_SHOWN_OF_HASH = 8
+_OF_THE_MACHINE = ("device", "processors", "threads", "batch_halvings")
+
+
+class Figure(NamedTuple):
+    """A number in both results; None where one lacks it."""
+
+    name: str
+    before: float | None
+    now: float | None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both are the very same number."""
+        return self.before == self.now
+
+    @property
+    def agrees(self) -> bool:
+        """Whether they are as near as the same work gives elsewhere."""
+        if self.before is None or self.now is None:
+            return self.is_same
+        return self.is_same or abs(self.now - self.before) <= max(
+            RELATIVE * max(abs(self.before), abs(self.now)), ABSOLUTE
+        )
+
+    @property
+    def difference(self) -> float:
+        """Now minus before."""
+        return float("nan") if self.before is None or self.now is None else self.now - self.before
+
+
+class Answered(NamedTuple):
+    """The rows of a split in both runs.
+
+    Args:
+        split: `test` or `validation`.
+        rows: how many there were, and are now.
+        different: rows whose prediction differs; None where there are not as many rows, or a run has left none.
+        largest: the largest difference of a label's score (log-probability); None where there are none to compare.
+        comparable: whether both left what can be compared: as many rows, and label scores of as many labels.
+    """
+
+    split: str
+    rows: tuple[int, int]
+    different: int | None
+    largest: float | None
+    comparable: bool = True
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every prediction and every label score is the very same."""
+        return self.comparable and not self.different and not self.largest
+
+
+class Changed(NamedTuple):
+    """Something that the runs ran on, and that is not the same."""
+
+    name: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two results of the same work side by side.
+
+    Args:
+        figures: metrics of the test split, `validation.` those of that one, `training.` the loss.
+        answers: of each split.
+        changed: versions, platform, device, commit.
+        data: what of the data is not the same: its content, or how many rows a split has. None can be told of data
+            that is not local.
+        ids: of the work, then and now: they differ where the data, a model, an adapter or a plug has changed.
+    """
+
+    figures: tuple[Figure, ...]
+    answers: tuple[Answered, ...]
+    changed: tuple[Changed, ...]
+    data: tuple[Changed, ...] = ()
+    ids: tuple[str, str] = ("", "")
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is a reproduction: of the same data, with figures that agree."""
+        return self.figures_agree and not self.data
+
+    @property
+    def figures_agree(self) -> bool:
+        """Whether all figures agree, whatever they are of."""
+        return all(figure.agrees for figure in self.figures)
+
+    @property
+    def figures_are_same(self) -> bool:
+        """Whether every figure is the very same."""
+        return all(one.is_same for one in self.figures)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every figure, every prediction and every label score is the very same, of the same work."""
+        answers = all(one.is_same for one in self.answers)
+        return self.figures_are_same and answers and not self.data and self.ids[0] == self.ids[1]
+
+
+def agreement(before: RunFolder, now: RunFolder) -> Agreement:
+    """Compare two runs.
+
+    Args:
+        before: the run that was.
+        now: the one that did its work again.
+
+    Raises:
+        UserError: one has no result, or its predictions cannot be read.
+    """
+    results = _result(before), _result(now)
+    there = [split for split in SPLITS if any(one.predictions_file(split).exists() for one in (before, now))]
+    return Agreement(
+        tuple(_figures(*map(_numbers, results))),
+        tuple(_answered(before, now, split) for split in there),
+        tuple(_changed(*map(_surroundings, results))),
+        data_changes(*(result.data for result in results)),
+        (results[0].id, results[1].id),
+    )
+
+
+def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Changed, ...]:
+    """What two results record of their data that is not the same; what one of them does not record is left out."""
+    found, content = [], (before.get("sha256"), now.get("sha256"))
+    if all(content) and content[0] != content[1]:
+        found.append(Changed("content", *(f"sha256 {str(one)[:_SHOWN_OF_HASH]}…" for one in content)))
+    rows = before.get("rows") or {}, now.get("rows") or {}
+    sizes = ((split, rows[0][split], rows[1][split]) for split in rows[0] if split in rows[1])
+    return (*found, *(Changed(f"{split} rows", str(was), str(now)) for split, was, now in sizes if was != now))
+
+
+def _result(folder: RunFolder) -> RunResult:
+    found = folder.result()
+    if found is None:
+        raise UserError(f"{folder.path} has no result{f': {damage}' if (damage := folder.damage()) else ''}")
+    return found
+
+
+def _figures(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[Figure]:
+    for name in dict.fromkeys([*before, *now]):
+        yield Figure(name, before.get(name), now.get(name))
+
+
+def _numbers(result: RunResult) -> dict[str, float]:
+    found = dict(_flat(result.results, ""))
+    if (loss := result.training.get("train_loss")) is not None:
+        found["training.loss"] = float(loss)
+    return found
+
+
+def _flat(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{name}.")
+        elif (
+            isinstance(item, int | float)
+            and not isinstance(item, bool)
+            and not f"{prefix}{name}".startswith("support.")
+        ):
+            yield f"{prefix}{name}", float(item)
+
+
+def _answered(before: RunFolder, now: RunFolder, split: str) -> Answered:
+    told = [_predictions(one, split) for one in (before, now)]
+    rows = (len(told[0]), len(told[1]))
+    if rows[0] != rows[1] or not rows[0]:
+        return Answered(split, rows, None, None, comparable=False)
+    different = sum(one != other for one, other in zip(*told, strict=True))
+    scores = _scores(before, split), _scores(now, split)
+    return Answered(split, rows, different, _largest(*scores), comparable=_shape(scores[0]) == _shape(scores[1]))
+
+
+def _predictions(folder: RunFolder, split: str) -> list[str]:
+    file = folder.predictions_file(split)
+    return list(read_table(file).column("predictions").to_pylist()) if file.exists() else []
+
+
+def _scores(folder: RunFolder, split: str) -> NDArray[np.float32] | None:
+    """The label scores of all rows [N, L]; None where there are none that can be read."""
+    try:
+        return folder.read_scores(split, (_SCORES,))[_SCORES]
+    except (UserError, KeyError):
+        return None
+
+
+def _shape(scores: NDArray[np.float32] | None) -> tuple[int, ...] | None:
+    return None if scores is None else scores.shape
+
+
+def _largest(before_NL: NDArray[np.float32] | None, now_NL: NDArray[np.float32] | None) -> float | None:
+    if before_NL is None or now_NL is None or before_NL.shape != now_NL.shape or not now_NL.size:
+        return None
+    return float(np.abs(before_NL.astype(np.float64) - now_NL).max())
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Changed]:
+    for name in dict.fromkeys([*before, *now]):
+        first, second = before.get(name, "-"), now.get(name, "-")
+        if first != second:
+            yield Changed(name, first, second)
+
+
+def _surroundings(result: RunResult) -> dict[str, str]:
+    """What it ran on, by name."""
+    environment = result.environment
+    packages = environment.get("packages") or {}
+    found = {**packages, **{key: value for key, value in environment.items() if key != "packages"}}
+    found |= {name: result.resources[name] for name in _OF_THE_MACHINE if name in result.resources}
+    return {name: str(value) for name, value in found.items()}

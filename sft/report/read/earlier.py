@@ -1,0 +1,104 @@
+"""Finished runs of what an experiment of the plan was before a file of the user's was edited: another id, same config.
+
+Looks only at run folders that the plan does not name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sft.config.paths import PATH_FIELDS
+from sft.errors import UserError
+from sft.io import parse_json
+from sft.report.read.runs import Run, what_it_says
+from sft.results.store import ResultStore, RunFolder
+
+_PLUGS = (
+    ("lora", "init_lora_weights"), ("adapter", "init_lora_weights"), ("training", "method"),
+    ("inference", "icl_selection"),
+)  # fmt: skip
+
+
+class Earlier(NamedTuple):
+    """A finished run that is not in the plan: its name and id, and what in its config lies in files of the user's."""
+
+    name: str
+    id: str
+    sources: tuple[str, ...]
+
+
+def earlier_runs(store: ResultStore, runs: Sequence[Run]) -> tuple[Earlier, ...]:
+    """The finished runs of earlier content of the planned ones' files.
+
+    Args:
+        store: the results folder.
+        runs: those of the plan.
+    """
+    planned = {run.id for run in runs}
+    others = [folder for folder in store.folders() if folder.id not in planned]
+    if not others:
+        return ()
+    known = {_key(run.name, run.seed, _dumped(run)): run.endpoint for run in runs}
+    return tuple(_matching(others, known))
+
+
+def _dumped(run: Run) -> dict[str, Any]:
+    return run.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _matching(folders: Sequence[RunFolder], known: Mapping[str, str]) -> Iterator[Earlier]:
+    """Those whose config is a known one; one that another command made is other work, not earlier work."""
+    for folder in folders:
+        data = _config_of(folder)
+        endpoint = None if data is None else known.get(_key(data.get("name"), data.get("seed"), data))
+        if data is not None and endpoint is not None:
+            try:
+                result = folder.result()
+            except UserError:  # it cannot be read now
+                continue
+            if result is not None and result.endpoint == endpoint:
+                yield Earlier(result.name, result.id, tuple(_sources(data)))
+
+
+def _config_of(folder: RunFolder) -> dict[str, Any] | None:
+    try:
+        data = parse_json(folder.config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _key(name: Any, seed: Any, config: Mapping[str, Any]) -> str:
+    return json.dumps([name, seed, what_it_says(config)], sort_keys=True)
+
+
+def _sources(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the user may have edited: local files and folders, and plugs, by the name that a person knows them by."""
+    arguments = _section(_section(config, "dataset"), "args")
+    places = [
+        *(_section(config, section).get(key) for section, key in PATH_FIELDS),
+        *_strings(arguments.get("data_files")),
+        *_strings(arguments.get("data_dir")),
+        *_strings(_section(_section(config, "evaluation"), "lm_eval").get("tasks")),
+    ]
+    yield from (Path(place).name for place in places if isinstance(place, str) and Path(place).is_absolute())
+    plugs = [_section(config, section).get(key) for section, key in _PLUGS]
+    plugs += _strings(_section(config, "evaluation").get("metrics"))
+    plugs.append(_section(_section(config, "inference"), "calibration_args").get("calibration_fn"))
+    yield from (plug.partition(":")[0] + ".py" for plug in plugs if isinstance(plug, str) and ":" in plug)
+
+
+def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)

@@ -1,0 +1,100 @@
+"""A run by what a person types for it: its folder, a file in it, or RESULTS/ and its name or the beginning of its id.
+
+    results/runs/shots-8-97698e7aa610    results/shots=8    results/9769
+
+A results folder with one run in it means that run.
+Reads no more than the folders' names, and configs where only the experiment's name can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sft.errors import UserError, did_you_mean
+from sft.io import parse_json
+from sft.report.read.runs import Run, run_of
+from sft.results.store import RUNS, ResultStore, RunFolder
+
+_OF_A_RUN = ("result.json", "config.json", "state.json")
+_SHOWN = 8
+
+
+def find_run(given: Path) -> RunFolder:
+    """The run folder that is meant.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    if given.is_file() and given.name in _OF_A_RUN:
+        return RunFolder(given.resolve().parent)
+    if any((given / name).is_file() for name in _OF_A_RUN):
+        return RunFolder(given.resolve())
+    root = _results_folder(given)
+    if root is None:
+        raise UserError(f"{given} is no run folder; name one: RESULTS/{RUNS}/<name>-<id>")
+    folders = list(ResultStore(root).folders())
+    if (given / RUNS).is_dir():
+        if len(folders) == 1:
+            return RunFolder(folders[0].path.resolve())
+        if not folders:
+            raise UserError(f"{given} holds no run")
+        raise UserError(f"{given} holds {len(folders)} runs; name one of them: {_few(folders)}")
+    found = _matching(folders, given.name)
+    if len(found) == 1:
+        return RunFolder(found[0].path.resolve())
+    if found:
+        raise UserError(f'"{given.name}" may be {len(found)} runs of {root}: {_few(found)}')
+    near = did_you_mean(given.name, [*map(_name, folders), *(folder.path.name for folder in folders)])
+    raise UserError(f'{root} has no run "{given.name}"{near}')
+
+
+def open_run(given: Path) -> Run:
+    """The run that is meant, read.
+
+    Raises:
+        UserError: there is none, or its config cannot be used.
+    """
+    folder = find_run(given)
+    run = run_of(ResultStore(results_folder(folder)), folder)
+    if run is None:
+        raise UserError(f"{folder.path} does not say what was run")
+    return run
+
+
+def results_folder(folder: RunFolder) -> Path:
+    """The results folder that a run folder lies in."""
+    parent = folder.path.resolve().parent
+    return parent.parent if parent.name == RUNS else parent
+
+
+def _results_folder(given: Path) -> Path | None:
+    """The nearest one: `given` itself, or what it is named in."""
+    places = (given, given.parent, given.parent.parent) if given.parent.name == RUNS else (given, given.parent)
+    return next((place for place in places if (place / RUNS).is_dir()), None)
+
+
+def _matching(folders: Sequence[RunFolder], text: str) -> list[RunFolder]:
+    """Those that the text means: by id, else by name, else by how id or folder begin."""
+    ways = (
+        lambda folder: folder.id == text,
+        lambda folder: _name(folder) == text,
+        lambda folder: _name(folder).rpartition(" seed=")[0] == text,
+        lambda folder: folder.id.startswith(text) or folder.path.name.startswith(text),
+    )
+    return next((found for fits in ways if (found := [folder for folder in folders if fits(folder)])), [])
+
+
+def _name(folder: RunFolder) -> str:
+    """The experiment's name, as its config says."""
+    try:
+        data: Any = parse_json(folder.config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(data.get("name") or "") if isinstance(data, dict) else ""
+
+
+def _few(folders: Sequence[RunFolder]) -> str:
+    names = [folder.path.name for folder in folders[:_SHOWN]]
+    return ", ".join(names) + (", …" if len(folders) > _SHOWN else "")

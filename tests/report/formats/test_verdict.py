@@ -1,0 +1,73 @@
+"""The sentence at the top of the page: what is best, chosen where, how sure, and when it cannot be said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sft.report.comparison import Comparison, Row
+from sft.report.formats.verdict import verdict
+from sft.report.judged.judgement import Interval, Judgement, Significance
+
+
+class Made:
+    """A run with accuracies by split; all that the sentence needs of one."""
+
+    def __init__(self, name: str, test: float | None, validation: float | None = None) -> None:
+        self.name = self.id = self.recipe_id = name
+        found = {"test": test, "validation": validation}
+        self.found = {split: {} if value is None else {"accuracy": value} for split, value in found.items()}
+        self.result = None if test is None else self
+
+    def metrics(self, split: str = "test") -> dict[str, float]:
+        return self.found[split]
+
+
+def comparison(*rows: tuple[int, list[Made]], **more: Any) -> Comparison:
+    made = tuple(Row(tuple(runs), runs[0].name, (labelled,) if labelled else ()) for labelled, runs in rows)  # type: ignore[arg-type]
+    given = {"best": {"accuracy": (1,)}, "chosen_on": "test", **more}
+    return Comparison((), made, (), ("accuracy",), comparable=True, place=Path(), **given)
+
+
+ZERO, EIGHT, MORE = (0, [Made("zero", 0.4)]), (24, [Made("eight", 0.7), Made("eight", 0.8)]), (48, [Made("more", 0.6)])
+
+
+def judged(base: Comparison, ties: dict[int, Judgement]) -> Comparison:
+    return replace(base, significance=Significance({(index, "accuracy"): one for index, one in ties.items()}, {}))
+
+
+def test_what_is_best_and_from_how_much() -> None:
+    assert verdict(comparison(ZERO, EIGHT)) == "Best accuracy: .750 ± .071 with eight, from 24 labelled examples."
+    assert verdict(comparison(ZERO, EIGHT, best={})) == ""
+
+
+def test_rows_and_seeds_have_their_say() -> None:
+    behind = Judgement(tied_with_best=False, to_best_over_seeds=Interval(-0.3, 0.1, "Welch"))
+    table = comparison(ZERO, EIGHT, MORE)
+    found = verdict(judged(table, {0: behind, 1: Judgement(tied_with_best=True), 2: Judgement(tied_with_best=True)}))
+    assert found.endswith("By the test rows, one other cannot be told apart from it; by the seeds, 1 more cannot.")
+    found = verdict(judged(table, {0: Judgement(tied_with_best=False), 1: Judgement(tied_with_best=True)}))
+    assert found.endswith("By the test rows, all others can be told apart from it (1 not tested).")
+
+
+def test_a_row_that_lacks_runs_and_is_ahead_leaves_it_open() -> None:
+    part = (48, [Made("part", 0.9), Made("part", None)])
+    found = verdict(comparison(ZERO, EIGHT, part))
+    assert found.startswith("Not decided: ahead of eight, from 24 labelled examples (accuracy .750 ± .071), with runs")
+    assert found.endswith("is part.")
+    behind = (48, [Made("part", 0.1), Made("part", None)])
+    assert verdict(comparison(ZERO, EIGHT, behind)).startswith("Best accuracy: .750")
+
+
+def test_what_was_chosen_on_the_validation_rows_is_told_so() -> None:
+    rows = [(0, [Made("zero", 0.9, 0.4)]), (24, [Made("eight", 0.7, 0.8)])]
+    found = verdict(comparison(*rows, chosen_on="validation"))
+    assert found.startswith("Best accuracy on the validation rows: .800 with eight, from 24 labelled examples.")
+    assert "On the test rows it has .700." in found
+
+
+def test_of_equal_ones_the_cheapest_is_named() -> None:
+    same = (0, [Made("zero", 0.75)])
+    found = verdict(comparison(same, EIGHT, MORE, best={"accuracy": (0, 1)}))
+    assert found == "Best accuracy: .750 with zero, from no labelled examples (1 other row with the same mean)."

@@ -1,0 +1,398 @@
+"""What a table says of how sure it is: which interval, which test, over which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from sft.report.comparison import Comparison, Row
+from sft.report.judged.judgement import Significance
+from sft.report.judged.outcomes import Outcomes
+from sft.report.judged.pairing import same_rows
+from sft.report.judged.significance import judge
+
+ROWS = 300
+
+
+def outcome(rate: float, seed: int, judged_on: str = "these", rows: int = ROWS) -> Outcomes:
+    """A run that answers that share of three labels rightly."""
+    rng = np.random.default_rng(seed)
+    reference_N = np.arange(rows) % 3
+    right_N = rng.random(rows) < rate
+    predicted_N = np.where(right_N, reference_N, (reference_N + 1) % 3)
+    scores = {"brier": (rng.random(rows) * 0.2 + 0.8 * (1 - right_N)).astype(np.float32)}
+    return Outcomes(
+        rows, judged_on, {"accuracy": right_N}, scores, 3, reference_N.astype(np.int16), predicted_N.astype(np.int16)
+    )
+
+
+class Study:
+    """A table of runs with given outcomes."""
+
+    def __init__(self, rows: Sequence[Sequence[Outcomes | None]], **more: Any) -> None:
+        self.outcomes: dict[tuple[str, str], Outcomes] = {}
+        self.rows = tuple(self._row(number, outcomes) for number, outcomes in enumerate(rows))
+        standing = {
+            "settings": (),
+            "metrics": ("accuracy", "macro_f1"),
+            "best": {},
+            "chosen_on": "test",
+            "comparable": True,
+            "baselines": (0,) * len(rows),
+        }
+        runs = tuple(run for row in self.rows for run in row.runs)
+        self.comparison = Comparison(runs=runs, rows=self.rows, **{**standing, **more})
+
+    def _row(self, number: int, outcomes: Sequence[Outcomes | None]) -> Row:
+        runs = []
+        for seed, found in enumerate(outcomes):
+            name = f"{number}-{seed}"
+            values: Mapping[str, float] = {}
+            if found is not None:
+                self.outcomes[name, "test"] = found
+                values = {**found.values(), "auroc": 0.5 + 0.01 * seed, "micro_f1": 0.5}
+            runs.append(self._run(name, values))
+        return Row(tuple(runs), f"row {number}")
+
+    @staticmethod
+    def _run(name: str, values: Mapping[str, float]) -> Any:
+        of_split = {"test": values}
+        return SimpleNamespace(
+            id=name,
+            name=name,
+            recipe_id=name.partition("-")[0],
+            metrics=lambda split="test": of_split.get(split, {}),
+            set=of_split.__setitem__,
+            result=True if values else None,
+        )
+
+    def figures(self, index: int, metric: str) -> list[float]:
+        return [run.metrics()[metric] for run in self.rows[index].runs]
+
+    def judged(self) -> Significance:
+        return judge(self.comparison, self.outcomes)
+
+
+def seeds(rate: float, count: int, first: int = 0) -> list[Outcomes]:
+    return [outcome(rate, first + seed) for seed in range(count)]
+
+
+def test_several_seeds_have_an_interval_over_seeds_and_each_run_one_over_rows() -> None:
+    study = Study([seeds(0.6, 3), seeds(0.7, 1, 10)])
+    found = study.judged()
+    values = [run.metrics()["macro_f1"] for run in study.rows[0].runs]
+    over_seeds = found.rows[0, "macro_f1"].interval
+    assert over_seeds is not None
+    assert over_seeds.method == "t over 3 seeds"
+    known = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert (over_seeds.low, over_seeds.high) == pytest.approx((max(known[0], 0), min(known[1], 1)))
+    assert found.rows[1, "macro_f1"].interval == found.runs["1-0", "macro_f1"]
+    assert found.runs["1-0", "macro_f1"].method == "BCa bootstrap over test rows"
+    assert found.runs["0-2", "brier"].low < values[0] + 1
+    assert found.rows[0, "auroc"].interval is not None  # over seeds for any metric
+    assert (1, "auroc") not in found.rows
+
+
+def test_the_interval_of_a_share_is_near_that_of_scipy() -> None:
+    one = outcome(0.7, 1)
+    found = Study([[one]]).judged().runs["0-0", "accuracy"]
+    known = stats.bootstrap((one.hits["accuracy"].astype(float),), np.mean, method="BCa", rng=np.random.default_rng(0))
+    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval), abs=0.008)
+
+
+def test_shares_near_the_end_and_few_rows_are_wilsons() -> None:
+    found = Study([[outcome(0.97, 1)], [outcome(0.6, 2, rows=15)], [outcome(1.0, 3)]]).judged()
+    assert found.runs["0-0", "accuracy"].method == "Wilson over test rows"
+    assert found.runs["0-0", "brier"].method == "BCa bootstrap over test rows"
+    assert found.runs["1-0", "accuracy"].method == "Wilson over test rows"
+    assert ("1-0", "brier") not in found.runs
+    assert found.runs["2-0", "accuracy"].low == pytest.approx(300 / (300 + 3.8415), abs=1e-4)
+    assert found.runs["2-0", "accuracy"].high == 1
+    assert ("2-0", "macro_f1") not in found.runs  # all rows are right: nothing tells its spread
+    assert any("Wilson" in sentence for sentence in found.methods)
+
+
+def test_seeds_that_agree_have_the_interval_over_rows() -> None:
+    found = Study([[outcome(0.7, 1)] * 3]).judged().rows[0, "accuracy"].interval
+    assert found is not None
+    assert found.method == "BCa bootstrap over test rows, since its 3 seeds agree"
+    assert found.high - found.low > 0.05
+
+
+def test_an_interval_stays_within_the_metrics_range() -> None:
+    found = Study([[outcome(0.999, 1), outcome(0.9, 2)]]).judged().rows[0, "accuracy"].interval
+    assert found is not None
+    assert found.high == 1
+
+
+def test_single_runs_are_tested_by_mcnemar_and_holm() -> None:
+    outcomes = [outcome(rate, number) for number, rate in enumerate((0.6, 0.68, 0.64, 0.8))]
+    found = Study([[one] for one in outcomes]).judged()
+    known = []
+    for one in outcomes[1:]:
+        a, b = one.hits["accuracy"], outcomes[0].hits["accuracy"]
+        known.append(mcnemar([[0, (a & ~b).sum()], [(b & ~a).sum(), 0]], exact=True).pvalue)
+    contrasts = [found.rows[index, "accuracy"].contrast for index in (1, 2, 3)]
+    assert all(one is not None and one.test == "McNemar, exact" for one in contrasts)
+    assert [one.p_value for one in contrasts if one] == pytest.approx(known)
+    assert [one.p_holm for one in contrasts if one] == pytest.approx(list(multipletests(known, method="holm")[1]))
+    differences_N = outcomes[3].hits["accuracy"].astype(int) - outcomes[0].hits["accuracy"]
+    assert contrasts[2] is not None
+    assert contrasts[2].difference == pytest.approx(differences_N.mean())
+    assert contrasts[2].effect_size == pytest.approx(differences_N.mean() / differences_N.std(ddof=1), rel=1e-5)
+    assert contrasts[2].over_seeds is None
+    assert found.rows[0, "accuracy"].contrast is None
+
+
+def test_several_seeds_are_tested_on_their_average() -> None:
+    study = Study([seeds(0.6, 3), seeds(0.6, 3, 40), seeds(0.7, 3, 20)])
+    found = study.judged()
+    first = found.rows[1, "accuracy"].contrast
+    assert first is not None
+    assert first.test == "sign flips, exact"
+    means_RN = [
+        np.mean([study.outcomes[f"{row}-{seed}", "test"].hits["accuracy"] for seed in range(3)], axis=0)
+        for row in (0, 1)
+    ]
+    differences_N = means_RN[1] - means_RN[0]
+    signs_PN = np.random.default_rng(0).integers(0, 2, (20_000, ROWS)) * 2 - 1
+    near = float((np.abs(signs_PN @ differences_N) >= abs(differences_N.sum()) - 1e-9).mean())
+    assert first.p_value == pytest.approx(near, abs=0.01)
+    assert 0.05 < near < 0.95
+    assert first.difference == pytest.approx(differences_N.mean())
+
+
+def test_a_difference_over_seeds_is_welchs() -> None:
+    study = Study([seeds(0.6, 3), seeds(0.7, 4, 10)])
+    contrast = study.judged().rows[1, "brier"].contrast
+    assert contrast is not None
+    assert contrast.over_seeds is not None
+    mine, theirs = ([run.metrics()["brier"] for run in row.runs] for row in reversed(study.rows))
+    known = stats.ttest_ind(mine, theirs, equal_var=False).confidence_interval(0.95)
+    assert contrast.over_seeds[:2] == pytest.approx(tuple(known))
+    assert contrast.over_seeds.method == "Welch over 4 and 3 seeds"
+
+
+def test_other_metrics_are_tested_by_permutation() -> None:
+    study = Study([seeds(0.6, 3), seeds(0.6, 3, 40), seeds(0.8, 3, 20)])
+    found = study.judged()
+    near, far = (found.rows[index, "macro_f1"].contrast for index in (1, 2))
+    assert near is not None
+    assert far is not None
+    assert near.test == "permutation of 9,999"
+    assert near.p_value > 0.05
+    assert far.p_value == pytest.approx(1 / 10_000)
+    assert far.p_holm == pytest.approx(2 / 10_000)
+    figures = [np.mean([run.metrics()["macro_f1"] for run in row.runs]) for row in study.rows]
+    assert far.difference == pytest.approx(figures[2] - figures[0])
+
+
+def test_unequal_numbers_of_runs_are_exchanged_too() -> None:
+    study = Study([seeds(0.6, 1), seeds(0.6, 3, 40), seeds(0.8, 3, 20)], best={"macro_f1": (2,), "accuracy": (2,)})
+    found = study.judged()
+    for metric, test in (("accuracy", "sign flips, exact"), ("macro_f1", "permutation of 9,999")):
+        near, far = (found.rows[index, metric].contrast for index in (1, 2))
+        assert near is not None
+        assert far is not None
+        assert near.test == far.test == f"{test} and exchange of runs"
+        assert near.p_value > 0.05 > far.p_value
+        assert [found.rows[index, metric].tied_with_best for index in range(3)] == [False, False, True]
+    assert any("unequal numbers of runs" in sentence for sentence in found.methods)
+    hits_N = [study.outcomes[key, "test"].hits["accuracy"].astype(int) for key in ("0-0", "1-0", "1-1", "1-2")]
+    of_row_N, rng = sum(hits_N), np.random.default_rng(0)
+    alone_P = rng.hypergeometric(of_row_N, 4 - of_row_N, 1, (20_000, ROWS)).sum(axis=1)
+    observed = abs(hits_N[0].sum() - of_row_N.sum() / 4)
+    near = found.rows[1, "accuracy"].contrast
+    assert near is not None
+    assert near.p_value >= float((np.abs(alone_P - of_row_N.sum() / 4) >= observed - 1e-9).mean()) - 0.01
+
+
+def test_one_run_without_the_few_errors_that_each_of_ten_makes_is_no_finding() -> None:
+    reference_N = (np.arange(100) % 3).astype(np.int16)
+
+    def wrong_on(rows: Sequence[int]) -> Outcomes:
+        predicted_N = reference_N.copy()
+        predicted_N[list(rows)] = (predicted_N[list(rows)] + 1) % 3
+        hits_N = predicted_N == reference_N
+        return Outcomes(
+            100, "these", {"accuracy": hits_N}, {"brier": 1 - hits_N.astype(np.float32)}, 3, reference_N, predicted_N
+        )
+
+    ten = [wrong_on(range(3 * run, 3 * run + 3)) for run in range(10)]
+    found = Study([ten, [wrong_on(())]], best={"accuracy": (1,), "brier": (1,)}).judged()
+    of_ten = stats.binom(30, 1 / 11)  # to how many of the 30 rows the one run would have been wrong
+    for metric, near in (("accuracy", 1e-9), ("brier", 0.05)):  # sign flips alone: 2 / 2**30
+        contrast = found.rows[1, metric].contrast
+        assert contrast is not None
+        assert contrast.p_value == pytest.approx(of_ten.cdf(0) + of_ten.sf(5), abs=near)
+        assert found.rows[0, metric].tied_with_best is True
+
+
+def test_the_same_answers_of_one_run_and_of_several_are_no_difference() -> None:
+    one = outcome(0.7, 1)
+    found = Study([[one], [one] * 3, [one] * 7], best={"macro_f1": (0,), "brier": (0,)}).judged()
+    for index in (1, 2):
+        for metric in ("accuracy", "macro_f1", "mcc", "brier"):
+            contrast = found.rows[index, metric].contrast
+            assert contrast is not None
+            assert (contrast.p_value, contrast.effect_size) == (1, None), metric
+        assert found.rows[index, "macro_f1"].tied_with_best is True
+        assert found.rows[index, "brier"].tied_with_best is True
+
+
+def test_five_rows_that_differ_say_no_more_than_five_coins() -> None:
+    one = outcome(0.9, 1, rows=200)
+    assert one.reference is not None
+    assert one.predicted is not None
+    predicted_N = one.predicted.copy()
+    wrong = np.flatnonzero(predicted_N != one.reference)[:5]
+    predicted_N[wrong] = one.reference[wrong]
+    found = Study(
+        [[one], [replace(one, hits={"accuracy": predicted_N == one.reference}, predicted=predicted_N)]]
+    ).judged()
+    for metric in ("accuracy", "macro_f1", "mcc", "weighted_f1", "cohen_kappa"):
+        contrast = found.rows[1, metric].contrast
+        assert contrast is not None
+        assert contrast.p_value == pytest.approx(2 / 32, abs=0.01), metric
+
+
+def test_averages_over_a_rare_label_have_no_interval_over_rows() -> None:
+    one = outcome(0.7, 1)
+    assert one.reference is not None
+    rare_N = np.where((one.reference == 2) & (np.arange(ROWS) > 24), 0, one.reference).astype(np.int16)
+    found = Study([[replace(one, reference=rare_N, hits={})]]).judged()
+    assert ("0-0", "macro_f1") not in found.runs
+    assert ("0-0", "mcc") in found.runs
+    assert any("fewer than 10 rows" in sentence for sentence in found.methods)
+    assert not any("fewer than 10 rows" in sentence for sentence in Study([[one]]).judged().methods)
+
+
+def test_one_row_is_judged_without_a_warning() -> None:
+    assert Study([[outcome(1.0, 1, rows=1)], [outcome(1.0, 2, rows=1)]]).judged().runs.keys() == {
+        ("0-0", "accuracy"),
+        ("1-0", "accuracy"),
+    }
+
+
+def test_runs_whose_rows_cannot_be_read_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    gone = Outcomes(0, "", unread="its references cannot be told")
+    study = Study([seeds(0.6, 2), seeds(0.7, 2, 5), seeds(0.7, 2, 9)])
+    study.outcomes |= {("0-1", "test"): gone, ("1-0", "test"): gone}
+    del study.outcomes["2-1", "test"]
+    assert study.judged().unread == ("0-1", "1-0", "2-1")
+    assert [record.getMessage() for record in caplog.records] == [
+        "no statistics over the rows of 0-1, 1-0: its references cannot be told"
+    ]
+
+
+def test_ties_and_marks_need_the_same_rows() -> None:
+    study = Study([seeds(0.8, 2), seeds(0.79, 2, 10)], best={"accuracy": (0,)})
+    assert same_rows(study.comparison, study.outcomes, "test")
+    assert same_rows(study.comparison, {}, "test")
+    study.outcomes["1-0", "test"] = replace(study.outcomes["1-0", "test"], judged_on="those")
+    assert not same_rows(study.comparison, study.outcomes, "test")
+    assert same_rows(study.comparison, study.outcomes, "validation")
+    assert all(one.tied_with_best is None for one in study.judged().rows.values())
+
+
+def test_other_rows_are_never_paired() -> None:
+    others = outcome(0.8, 2, judged_on="those")
+    found = Study([[outcome(0.6, 1)], [others], [outcome(0.8, 3), others]], best={"accuracy": (1,)}).judged()
+    assert all(one.contrast is None for one in found.rows.values())
+    assert found.rows[1, "accuracy"].tied_with_best is None
+    assert found.rows[1, "accuracy"].interval is not None
+
+
+def test_each_row_has_its_own_baseline_or_none() -> None:
+    found = Study([seeds(0.5, 1), seeds(0.9, 1, 5), seeds(0.9, 1, 6), seeds(0.5, 1, 7)], baselines=(0, 1, 1, None))
+    judged = found.judged()
+    contrast = judged.rows[2, "accuracy"].contrast
+    assert contrast is not None
+    assert abs(contrast.difference) < 0.1
+    assert [judged.rows[index, "accuracy"].contrast for index in (0, 1, 3)] == [None, None, None]
+
+
+def test_ties_are_of_whole_rows_and_the_metrics_direction() -> None:
+    rows = [seeds(0.8, 2), seeds(0.79, 2, 10), seeds(0.5, 2, 20), [outcome(0.8, 30), None]]
+    best = {"accuracy": (0,), "brier": (0,), "macro_f1": (0,)}
+    found = Study(rows, best=best).judged()
+    for metric in best:
+        assert [found.rows[index, metric].tied_with_best for index in range(4)] == [True, True, False, None], metric
+    assert any(sentence.startswith("Tied with the best") for sentence in found.methods)
+    apart = Study(rows, best=best, comparable=False).judged()
+    assert all(one.tied_with_best is None for one in apart.rows.values())
+
+
+def test_ties_are_made_where_the_best_was_chosen() -> None:
+    study = Study([seeds(0.6, 1), seeds(0.9, 1, 5)], best={"accuracy": (0,)}, chosen_on="validation")
+    for number, rate in enumerate((0.9, 0.5)):
+        found = outcome(rate, 40 + number)
+        study.outcomes[f"{number}-0", "validation"] = found
+        study.rows[number].runs[0].set("validation", found.values())
+    found = study.judged()
+    assert [found.rows[index, "accuracy"].tied_with_best for index in (0, 1)] == [True, False]
+    contrast = found.rows[1, "accuracy"].contrast
+    assert contrast is not None
+    assert contrast.difference > 0.2  # on the test rows, as ever
+
+
+def test_figures_that_the_rows_do_not_give_have_no_statistics_over_rows() -> None:
+    study = Study([seeds(0.6, 1), seeds(0.9, 1, 5)], best={"accuracy": (1,)})
+    run = study.rows[1].runs[0]
+    run.set("test", {**run.metrics(), "accuracy": 0.123})
+    found = study.judged()
+    assert ("1-0", "accuracy") not in found.runs
+    assert found.rows[1, "accuracy"].contrast is None
+    assert found.rows[1, "macro_f1"].contrast is not None
+    assert any("accuracy" in sentence and "other figures" in sentence for sentence in found.methods)
+
+
+def test_runs_without_rows_and_empty_tables_are_judged_too() -> None:
+    study = Study([seeds(0.6, 2), seeds(0.7, 1)])
+    found = judge(study.comparison, {})
+    assert {one.interval.method for one in found.rows.values() if one.interval} == {"t over 2 seeds"}
+    assert found.runs == {}
+    assert Study([[None], [None]]).judged() == Significance({}, {})
+
+
+def test_the_same_table_is_judged_the_same() -> None:
+    rows = [seeds(0.6, 2), seeds(0.7, 3, 10), seeds(0.65, 1, 20)]
+    assert Study(rows, best={"macro_f1": (1,)}).judged() == Study(rows, best={"macro_f1": (1,)}).judged()
+
+
+def test_the_seeds_have_their_own_say_on_what_the_rows_tell_apart() -> None:
+    rates = [[0.9, 0.6, 0.5], [0.92, 0.91, 0.93], [0.5, 0.51, 0.52]]
+    study = Study([[outcome(rate, 10 * n + k) for k, rate in enumerate(row)] for n, row in enumerate(rates)])
+    study.comparison = replace(study.comparison, best={"accuracy": (1,)}, baselines=(2, 2, 2))
+    found = judge(study.comparison, study.outcomes)
+    comparison = replace(study.comparison, significance=found)
+    assert [found.rows[index, "accuracy"].tied_with_best for index in range(3)] == [False, True, False]
+    for index in (0, 2):
+        mine, best = study.figures(index, "accuracy"), study.figures(1, "accuracy")
+        ends = stats.ttest_ind(mine, best, equal_var=False).confidence_interval()
+        over_seeds = found.rows[index, "accuracy"].to_best_over_seeds
+        assert over_seeds is not None
+        assert (over_seeds.low, over_seeds.high) == pytest.approx(tuple(ends))
+    assert comparison.behind_by_rows_alone("accuracy") == [0]
+    assert comparison.differ_by_rows_alone("accuracy") == [0]
+
+
+def test_what_has_nothing_random_is_a_constant_over_seeds() -> None:
+    study = Study([[outcome(0.4, 1)], [outcome(0.6, 2), outcome(0.7, 3), outcome(0.65, 4)]])
+    only: Any = study.rows[0].runs[0]
+    only.recipe_id = only.id  # there is no seed in it
+    contrast = study.judged().rows[1, "accuracy"].contrast
+    assert contrast is not None
+    assert contrast.over_seeds is not None
+    theirs = study.figures(0, "accuracy")[0]
+    differences = np.array(study.figures(1, "accuracy")) - theirs
+    ends = stats.t.interval(0.95, 2, loc=differences.mean(), scale=stats.sem(differences))
+    assert (contrast.over_seeds.low, contrast.over_seeds.high) == pytest.approx(tuple(ends))
