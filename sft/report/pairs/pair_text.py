@@ -10,7 +10,8 @@ from sft.io import finite
 from sft.log import plain
 from sft.report.formats.table import p_value
 from sft.report.metrics import number, signed, title
-from sft.report.pairs.pair import EXACT, FLIPS, Answer, Metric, Pair, RowPair
+from sft.report.pairs.pair import Answer, Pair, RowPair
+from sft.report.pairs.tested import EXACT, FLIPS, Metric
 from sft.report.read.runs import Run
 from sft.secrets import redact_text, redacted
 
