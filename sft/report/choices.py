@@ -70,7 +70,7 @@ def grouped(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[list[Run]],
     Raises:
         UserError: no run has such a setting.
     """
-    readers = {name: _reader(runs, name, "--group-by") for name in names}
+    readers = {name: _reader(runs, name, "--group-by") for name in dict.fromkeys(names)}
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(reader.raw(run) for reader in readers.values()), []).append(run)

@@ -121,7 +121,7 @@ def _test(comparison: Comparison, index: int, metric: str) -> list[Any]:
     contrast = judgement.contrast
     compared: list[Any]
     if contrast is None:
-        compared = [_difference(comparison, index, metric), None, None, None, None]
+        compared = [comparison.difference(index, metric), None, None, None, None]
     else:
         compared = [contrast.difference, contrast.effect_size, contrast.p_value, contrast.p_holm, contrast.test]
     return [
@@ -137,18 +137,6 @@ def _test(comparison: Comparison, index: int, metric: str) -> list[Any]:
 
 def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
     return (None, None) if interval is None else (interval.low, interval.high)
-
-
-def _difference(comparison: Comparison, index: int, metric: str) -> float | None:
-    """The mean's to the baseline's, where no test was made of it; None between rows judged on different data."""
-    place = comparison.baseline_of(index)
-    if place is None:
-        return None
-    baseline, row = comparison.rows[place], comparison.rows[index]
-    base, mine = baseline.estimate(metric), row.estimate(metric)
-    if base is None or mine is None or len(baseline.judged_rows() | row.judged_rows()) > 1:
-        return None
-    return mine.mean - base.mean
 
 
 def _validation(row: Row, metric: str) -> list[Any]:

@@ -213,20 +213,8 @@ def _difference(comparison: Comparison, index: int) -> Cell:
         return Cell(signed(found.difference, leading), repr(found.difference), _p(found.p_holm), sure=sure)
     if comparison.baseline_of(index) is None:
         return Cell("baseline" if comparison.is_baseline(index) else "-")
-    difference = _of_means(comparison, index, leading)
+    difference = comparison.difference(index, leading)
     return Cell("-") if difference is None else Cell(signed(difference, leading), repr(difference))
-
-
-def _of_means(comparison: Comparison, index: int, metric: str) -> float | None:
-    """None between rows judged on different data."""
-    baseline = comparison.baseline_of(index)
-    if baseline is None:
-        return None
-    there, here = comparison.rows[baseline], comparison.rows[index]
-    base, mine = there.estimate(metric), here.estimate(metric)
-    if base is None or mine is None or len(there.judged_rows() | here.judged_rows()) > 1:
-        return None
-    return mine.mean - base.mean
 
 
 def _p(value: float) -> str:
