@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -173,6 +173,12 @@ class RedactingStream:
 def plain(text: str) -> str:
     """Text from configs, data and logs as one line without control characters: no escape sequence in it acts."""
     return text.translate(_CONTROL)
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """The first of some names, without control characters, and how many more there are."""
+    shown = ", ".join(map(plain, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 class ProgressBars:

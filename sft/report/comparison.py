@@ -131,9 +131,14 @@ class Comparison:
         return bool(self._compared_with)
 
     def difference(self, index: int, metric: str) -> float | None:
-        """A row's mean minus its baseline's; None without one, and between rows judged on different data."""
-        base = self.baseline_of(index)
-        if base is None:
+        """A row's mean minus its baseline's; None without one, and between rows judged on different data.
+
+        Where not all rows were judged on the same data, what was not tested may be a pair of such.
+        """
+        base, contrast = self.baseline_of(index), self.judgement(index, metric).contrast
+        if contrast is not None:
+            return contrast.difference
+        if base is None or not self.comparable:
             return None
         mine, theirs = self.rows[index], self.rows[base]
         found, other = mine.estimate(metric), theirs.estimate(metric)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sft.config.experiment import Experiment
-from sft.report.formats.notes import some
+from sft.log import some
 from sft.report.read.failures import in_words
 from sft.results.store import QUARANTINE, RUNS, ResultStore
 from sft.sweep.describe import counted, describe, describe_duplicates

@@ -108,3 +108,20 @@ def test_several_folders_have_a_report_of_their_own(
     assert shown.exit_code == 0, shown.output
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
     assert (tmp_path / "report" / "aggregated_results.json").exists()
+
+
+def test_rows_that_are_not_the_same_are_not_compared_whatever_was_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = results_of(tmp_path / "hub", dict(list(small_grid().items())[:3]))
+    assert "+" in said(capsys, store.root)
+    for folder in store.folders():
+        if folder.path.name.startswith("shots-4-init-pissa"):
+            file = folder.predictions_file()
+            file.write_text(file.read_text().replace("We got the thing 7.", "We got another thing."))
+    out = said(capsys, store.root)
+    assert "No best value is marked: the rows were not all judged on the same data." in out
+    baseline, tested, other = (line.split()[-3:-1] for line in out.splitlines()[1:4])
+    assert baseline[0] == "baseline"
+    assert tested[0] != "-"
+    assert other == ["-", "-"]

@@ -11,8 +11,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from sft.log import some
 from sft.report.comparison import Comparison
-from sft.report.formats.notes import notes, some
+from sft.report.formats.notes import notes
 from sft.report.formats.subject import subject
 from sft.report.formats.table import BASELINE, comparison_table
 from sft.report.metrics import title

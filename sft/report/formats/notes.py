@@ -5,13 +5,11 @@ The same for the terminal and for Markdown: plain text, which whoever shows it e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from sft.log import plain
+from sft.log import plain, some
 from sft.report.comparison import Comparison
 from sft.report.metrics import has_direction, title
-
-NAMED = 8  # runs that are named in one line
 
 
 def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
@@ -107,12 +105,6 @@ def _grouped(comparison: Comparison) -> Iterator[str]:
     if comparison.grouped:
         by = ", ".join(map(plain, comparison.grouped))
         yield f"Gathered by {by}: mean ± standard deviation over all runs of a group, whatever else varies; no tests."
-
-
-def some(names: Sequence[str], most: int = NAMED) -> str:
-    """The first of some names, without control characters, and how many more there are."""
-    shown = ", ".join(map(plain, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _after_memory_ran_out(comparison: Comparison) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sft.log import plain
+from sft.log import plain, some
 from sft.report.comparison import Comparison
-from sft.report.formats.notes import notes, some
+from sft.report.formats.notes import notes
 from sft.report.formats.table import Table, comparison_table
 from sft.report.read.failures import in_words
 from sft.report.read.runs import Run

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sft.log import plain
+from sft.log import plain, some
 from sft.report.comparison import Comparison, Row
-from sft.report.formats.notes import some
 from sft.report.formats.table import estimate
 from sft.report.metrics import title
 

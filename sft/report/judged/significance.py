@@ -11,9 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from sft.log import get_logger
+from sft.log import get_logger, some
 from sft.report.comparison import Comparison, Row
-from sft.report.formats.notes import some
 from sft.report.judged.contrasts import Tested, exchange_of_runs, tests_against_baselines
 from sft.report.judged.judgement import Contrast, Interval, Judgement, Significance
 from sft.report.judged.methods import BCA, FEWEST_FOR_BCA, FEWEST_ROWS, WILSON, methods, withheld
@@ -77,19 +76,19 @@ def _run_intervals(comparison: Comparison, outcomes: Found, known: Known) -> dic
     for size, ids in by_size.items():
         draws = Draws(size) if size >= FEWEST_ROWS else None
         for start in range(0, len(ids), _RUNS_AT_ONCE):
-            some = {one: outcomes[one, "test"] for one in ids[start : start + _RUNS_AT_ONCE]}
-            for one, intervals in _over_rows(some, draws).items():
+            together = {one: outcomes[one, "test"] for one in ids[start : start + _RUNS_AT_ONCE]}
+            for one, intervals in _over_rows(together, draws).items():
                 kept = known[one, "test"]
                 found |= {(one, key): interval for key, interval in intervals.items() if key in kept}
     return found
 
 
-def _over_rows(some: Mapping[str, Outcomes], draws: Draws | None) -> dict[str, dict[str, Interval]]:
+def _over_rows(together: Mapping[str, Outcomes], draws: Draws | None) -> dict[str, dict[str, Interval]]:
     """The intervals over rows of some runs with equally many; without draws, those that need none."""
-    parts = [(one, outcome, sums) for one, outcome in some.items() for sums in outcome.sums()]
+    parts = [(one, outcome, sums) for one, outcome in together.items() for sums in outcome.sums()]
     parts = [(one, outcome, sums) for one, outcome, sums in parts if not sums.unsure >= set(sums.values())]
     replicates = [{}] * len(parts) if draws is None else draws.replicates([sums for _, _, sums in parts])
-    found: dict[str, dict[str, Interval]] = {one: {} for one in some}
+    found: dict[str, dict[str, Interval]] = {one: {} for one in together}
     for (one, outcome, sums), replicated in zip(parts, replicates, strict=True):
         found[one] = row_intervals(sums, replicated, outcome.hits.keys()) | found[one]
     return found
@@ -180,8 +179,7 @@ def _over_seeds(mine: Row, theirs: Row, metric: str, split: str) -> Interval | N
 
 
 def _is_fixed(row: Row) -> bool:
-    """Whether nothing in it is random: its id then has no seed in it."""
-    return len(row.runs) == 1 and row.runs[0].id == row.runs[0].recipe_id
+    return len(row.runs) == 1 and row.runs[0].is_fixed
 
 
 def _figures(row: Row, metric: str, split: str = "test") -> list[float]:

@@ -68,7 +68,7 @@ class Study:
         return SimpleNamespace(
             id=name,
             name=name,
-            recipe_id=name.partition("-")[0],
+            is_fixed=False,
             metrics=lambda split="test": of_split.get(split, {}),
             set=of_split.__setitem__,
             result=True if values else None,
@@ -388,7 +388,7 @@ def test_the_seeds_have_their_own_say_on_what_the_rows_tell_apart() -> None:
 def test_what_has_nothing_random_is_a_constant_over_seeds() -> None:
     study = Study([[outcome(0.4, 1)], [outcome(0.6, 2), outcome(0.7, 3), outcome(0.65, 4)]])
     only: Any = study.rows[0].runs[0]
-    only.recipe_id = only.id  # there is no seed in it
+    only.is_fixed = True
     contrast = study.judged().rows[1, "accuracy"].contrast
     assert contrast is not None
     assert contrast.over_seeds is not None
