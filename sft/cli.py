@@ -198,6 +198,7 @@ def validate(
         if checked.breakdown:
             typer.echo(f"The data could not be checked: the check itself broke down\n{checked.breakdown}", err=True)
             raise typer.Exit(1)
+        typer.echo("".join(f"{note}\n" for note in checked.notes), nl=False)
     for line in [] if data else describe.describe_unchecked(plan):
         typer.echo(line)
     done = describe.count_done(plan, results_path)

@@ -223,7 +223,7 @@ def digest(text: str, length: int = 64) -> str:
 def hash_path(path: Path) -> str:
     """SHA-256 of a file's bytes, or of a folder's files (relative names and bytes; hidden entries left out).
 
-    The same content gives the same hash wherever it lies. Cached per file while size and time of change stay.
+    The same content gives the same hash wherever it lies. Cached per file while its size, time stamps and inode stay.
     """
     known = _hashed.get()
     if known is not None and path in known:
@@ -232,7 +232,8 @@ def hash_path(path: Path) -> str:
         result = _hash_files(path, _visible_files(path))
     else:
         stat = path.stat()
-        result = _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
+        # a file replaced with its size and time stamp kept (rsync -t, tar) still has another time of change or number
+        result = _hash_file(str(path), (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
     if known is not None:
         known[path] = result
     return result
@@ -271,8 +272,8 @@ def _visible_files(folder: Path) -> Iterable[Path]:
 
 
 @lru_cache(maxsize=4096)
-def _hash_file(path: str, size: int, mtime_ns: int) -> str:
-    del size, mtime_ns  # part of the cache's key only
+def _hash_file(path: str, state: tuple[int, int, int, int]) -> str:
+    del state  # part of the cache's key only
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

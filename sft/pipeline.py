@@ -122,28 +122,29 @@ def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownR
 def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Open each distinct data set and tokenizer of some experiments once.
 
-    Returns `problems`, what is wrong, by id, for those that cannot run; and `breakdown`, what the check itself stumbled
-    over: a bug, which keeps no other experiment waiting, and which the experiment that meets it will show in full.
+    Returns `problems`, what is wrong, by id, for those that cannot run; `notes`, what is worth knowing of the data; and
+    `breakdown`, what the check itself stumbled over: a bug, which keeps no other experiment waiting, and which the
+    experiment that meets it will show in full.
 
     Args:
         request: id -> `{"config": …, "endpoint": …}`.
     """
     known: dict[str, str | None] = {}
     problems: dict[str, str] = {}
-    breakdown = ""
+    breakdown, notes = "", dict[str, None]()
     for run_id, entry in request.items():
         config = parse_config(dict(entry["config"]), run_id, Path())
         experiment = Experiment(run_id, config, config.seed or 0, entry["endpoint"])
         key = canonical_json(_what_preparing_reads(experiment))
         if key not in known:
             try:
-                known[key] = _trouble(experiment)
+                known[key] = _trouble(experiment, notes)
             except Exception as error:  # not the user's to mend, so said apart from what is
                 known[key] = None
                 breakdown = f"{config.name or run_id}: {type(error).__name__}: {error}"
         if (trouble := known[key]) is not None:
             problems[run_id] = trouble
-    return {"problems": problems, "breakdown": breakdown}
+    return {"problems": problems, "breakdown": breakdown, "notes": list(notes)}
 
 
 def _what_preparing_reads(experiment: Experiment) -> list[Any]:
@@ -155,10 +156,11 @@ def _what_preparing_reads(experiment: Experiment) -> list[Any]:
     return [experiment.endpoint, sections]
 
 
-def _trouble(experiment: Experiment) -> str | None:
-    """What keeps an experiment from starting, in one line; None when nothing does."""
+def _trouble(experiment: Experiment, notes: dict[str, None]) -> str | None:
+    """What keeps an experiment from starting, in one line; None when nothing does. Adds to `notes`."""
     try:
         setup = prepare(experiment)
+        notes |= dict.fromkeys(setup.task.notes())
         for role in setup.task.judged:
             setup.plan.first(role)
         lesson(setup)

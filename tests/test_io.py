@@ -62,6 +62,15 @@ def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
     assert hash_path(file) != before
 
 
+def test_a_file_replaced_with_size_and_time_stamp_kept_is_hashed_again(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("aa")
+    stat, before = file.stat(), hash_path(file)
+    file.write_text("bb")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert hash_path(file) != before
+
+
 def test_atomic_writes_make_folders_and_leave_no_trace(tmp_path: Path) -> None:
     write_atomic(tmp_path / "new" / "file.txt", "ü")
     assert (tmp_path / "new" / "file.txt").read_bytes() == "ü".encode()

@@ -49,7 +49,7 @@ def test_a_bug_in_the_check_is_told_apart_and_stops_no_other(
     checked = pipeline.check_data(request)
     assert checked["problems"].keys() == {"wrong"}
     assert checked["breakdown"] == "the first: RuntimeError: a bug"
-    assert pipeline.check_data({"right": request["right"]}) == {"problems": {}, "breakdown": ""}
+    assert pipeline.check_data({"right": request["right"]}) == {"problems": {}, "breakdown": "", "notes": []}
 
 
 def test_neighbours_are_judged_by_their_own_settings(make_config: Callable[..., dict[str, Any]]) -> None:

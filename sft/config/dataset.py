@@ -17,6 +17,11 @@ class DatasetConfig(Section):
         "or fsspec URL."
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of datasets.load_dataset.")
+    columns: Names | None = Field(
+        default=None,
+        description="Names of the columns, for files whose rows have none: csv and tsv without a header, JSON rows "
+        "that are lists.",
+    )
     train_split: str = Field(default="train", description="Name or slice of the split that shots are drawn from.")
     test_split: str = Field(default="test", description="Name or slice of the split that is judged.")
     validation_split: str | None = Field(
@@ -34,6 +39,16 @@ class DatasetConfig(Section):
     max_n_test: PositiveCount | None = Field(
         default=None,
         description="Judge at most that many rows: a sample drawn with a constant seed, equal in all runs.",
+    )
+    drop_overlap: bool = Field(
+        default=False,
+        description="Leave rows of the train split whose text an evaluated split has too out of what is trained on, "
+        "shown and calibrated with.",
+    )
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Count texts as the same, too, whose character 5-grams have at least this Jaccard similarity "
+        "(0.8, say). Default: only equal texts.",
     )
     labels: Names | None = Field(
         default=None,

@@ -16,14 +16,16 @@ from typing import Any, Literal
 
 from sft.config.arguments import translate_trainer_args
 from sft.config.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
+from sft.config.dataset import DatasetConfig
 from sft.config.paths import PATH_FIELDS, is_pattern
 from sft.config.plugs import plug_content
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.config.task_files import content_of_tasks
-from sft.io import hash_path, hash_pattern
+from sft.io import canonical_json, digest, hash_path, hash_pattern
 from sft.secrets import masked
 
-ID_VERSION = 1
+# 2: data files are read cell by cell as text; what version 1 read may have been other rows (007 as 7, true as True).
+ID_VERSION = 2
 Source = Literal["shots", "icl", "init", "training"]
 
 # Arguments of the trainer that say where output goes, not what is computed.
@@ -190,7 +192,9 @@ def _used_sections(config: ExperimentConfig, endpoint: Endpoint) -> set[str]:
 def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
     """Settings that have no effect on the work, or say what would be so without them."""
     yield from _IDLE_IN[config.dataset.task_type]
-    yield from _IDLE_IN.get(endpoint, ())
+    if not config.dataset.drop_overlap:
+        yield "dataset.near_duplicates"  # it changes what is counted, not what is used
+        yield from _IDLE_IN.get(endpoint, ())
     if trains(config, endpoint):
         yield "model.adapter"  # a new one is trained on the base
         yield "training.keep_checkpoints"
@@ -236,6 +240,22 @@ def _by_content(sections: dict[str, Any]) -> None:
         tasks["tasks"] = [content_of_tasks(one) if Path(one).is_absolute() else one for one in tasks["tasks"]]
 
 
+def data_content(dataset: DatasetConfig) -> str | None:
+    """Return the SHA-256 of local data: of the file or folder, else of the files that its arguments name.
+
+    None where the data, or a part of it, is not local.
+    """
+    named = {
+        key: _map_strings(dataset.args[key], _content) for key in ("data_files", "data_dir") if key in dataset.args
+    }
+    path = Path(dataset.path)
+    contents = [f"sha256:{hash_path(path)}"] if path.is_absolute() and path.exists() else []
+    _map_strings(list(named.values()), contents.append)
+    if not contents or not all(one.startswith("sha256:") for one in contents):
+        return None
+    return contents[0].removeprefix("sha256:") if len(contents) == 1 else digest(canonical_json([contents, named]))
+
+
 def _content(value: str) -> str:
     """`sha256:…` of the file or folder at an absolute path, or of the files that a pattern matches.
 
@@ -250,7 +270,7 @@ def _content(value: str) -> str:
     return value if found is None else f"sha256:{found}"
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+def _map_strings(value: Any, change: Callable[[str], str | None]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):

@@ -8,44 +8,41 @@ labelled. Within the house a row's labels are one text, a JSON list in the order
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sft.dataset.cells import cell_text
+from sft.dataset.rows import Rows
 from sft.errors import DataError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
 
-
-def label_sets(rows: Dataset, column: str, separator: str, where: str) -> list[list[str]]:
+def label_sets(rows: Rows, column: str, separator: str, where: str) -> list[list[str]]:
     """The labels of each row, each once, in the order in which they stand there.
 
     Raises:
         DataError: no row has a label.
     """
-    names = set_names(rows, column)
-    found = [list(dict.fromkeys(_labels(value, separator, names))) for value in rows[column][:]]
+    if rows.is_nested(column):
+        names = rows.names(column)
+        found = [list(dict.fromkeys(_listed(value, separator, names))) for value in rows.values(column)]
+    else:
+        found = [list(dict.fromkeys(_separated(text, separator))) for text in rows.texts(column)]
     if not any(found):
         raise DataError(f'{where}: the column "{column}" holds no labels at all; choose a labelled split')
     return found
 
 
-def set_names(rows: Dataset, column: str) -> list[str] | None:
-    """The ClassLabel names of a column of lists, where it has them."""
-    names = getattr(getattr(rows.features.get(column), "feature", None), "names", None)
-    return list(names) if names else None
+def _listed(value: Any, separator: str, names: Sequence[str] | None) -> list[str]:
+    if not isinstance(value, list | tuple):  # a column of lists may have rows with one string
+        return _separated(cell_text(value), separator)
+    texts = (_name(one, names) for one in value)
+    return [text.strip() for text in texts if text is not None and text.strip()]
 
 
-def _labels(value: Any, separator: str, names: Sequence[str] | None) -> list[str]:
-    if value is None or value != value:  # NaN: an empty cell in a numeric column
-        return []
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(separator) if part.strip()]
-    if not isinstance(value, list | tuple):
-        return [_name(value, names)]
-    return [_name(one, names) for one in value if one is not None and str(one).strip()]
+def _separated(text: str | None, separator: str) -> list[str]:
+    return [part.strip() for part in (text or "").split(separator) if part.strip()]
 
 
-def _name(value: Any, names: Sequence[str] | None) -> str:
+def _name(value: Any, names: Sequence[str] | None) -> str | None:
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return cell_text(value)

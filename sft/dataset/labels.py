@@ -1,22 +1,21 @@
 """Labels: which there are, in which order, and each row's label as text. Knows nothing of prompts or models.
 
-A label's text is the ClassLabel name, the string in the column, or an integer's digits.
+A label's text is the ClassLabel name, or the text of the cell (see `sft.dataset.cells`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from math import isfinite
 
 from sft.config.schema import ExperimentConfig
-from sft.dataset.label_sets import label_sets, set_names
+from sft.dataset.label_sets import label_sets
 from sft.dataset.load import Splits
+from sft.dataset.rows import Rows
 from sft.errors import DataError
 from sft.log import get_logger
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 log = get_logger(__name__)
 
@@ -48,7 +47,7 @@ def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]
     return tuple(labels)
 
 
-def labels_of(rows: Dataset, config: ExperimentConfig, where: str) -> list[list[str]]:
+def labels_of(rows: Rows, config: ExperimentConfig, where: str) -> list[list[str]]:
     """Each row's labels: one for classification, any number for multilabel.
 
     Raises:
@@ -79,14 +78,13 @@ def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
     return texts
 
 
-def answers(rows: Dataset, column: str, where: str) -> list[str]:
-    """Each row's answer as text: ClassLabel names, strings, digits of integers.
+def answers(rows: Rows, column: str, where: str) -> list[str]:
+    """Each row's answer as text.
 
     Raises:
         DataError: an answer is missing (empty cell, None, or -1 in a ClassLabel column).
     """
-    names = class_names(rows, column)
-    texts = [_text(value, names) for value in rows[column][:]]
+    texts = [text or None for text in rows.texts(column)]
     missing = [index for index, text in enumerate(texts) if text is None]
     if len(missing) == len(texts):
         raise DataError(f'{where}: the column "{column}" holds no labels at all; choose a labelled split')
@@ -98,27 +96,9 @@ def answers(rows: Dataset, column: str, where: str) -> list[str]:
     return [text for text in texts if text is not None]
 
 
-def _text(value: Any, names: Sequence[str] | None) -> str | None:
-    if value is None or value == "":
-        return None
-    if names is not None and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
-    if isinstance(value, float):
-        if value != value:  # NaN: an empty cell in a numeric column
-            return None
-        return str(int(value)) if value.is_integer() else str(value)
-    return str(value)
-
-
-def class_names(rows: Dataset, column: str) -> list[str] | None:
-    """The names of a column of ClassLabels, or of lists of them."""
-    names = getattr(rows.features.get(column), "names", None)
-    return list(names) if names else set_names(rows, column)
-
-
 def _names(splits: Splits, column: str) -> list[str] | None:
     for rows in splits.named().values():
-        if names := class_names(rows, column):
+        if names := rows.names(column):
             return names
     return None
 
@@ -137,11 +117,11 @@ def _observed(config: ExperimentConfig, splits: Splits) -> list[str]:
 
 
 def _sort_key(label: str) -> tuple[int, float, str]:
-    """Numbers by value, before words by letters."""
-    try:
-        return (0, float(label), label)
-    except ValueError:
-        return (1, 0.0, label)
+    """Numbers by value, before words by letters; "nan" and "inf" are words."""
+    with suppress(ValueError):
+        if isfinite(value := float(label)):
+            return (0, value, label)
+    return (1, 0.0, label)
 
 
 def _check_known(texts: Sequence[str], labels: Sequence[str], role: str, config: ExperimentConfig) -> None:

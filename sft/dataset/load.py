@@ -1,47 +1,35 @@
-"""Open a data set: hub ids, `save_to_disk` folders, local files and folders, URLs; all through `datasets`.
+"""The splits of a data set that a run uses, as names or slices such as `train[:100]`.
 
-Every form ends in a mapping of split names to tables; slices such as `train[:100]` then work the same for all. Knows
-nothing of prompts or models. What is wrong with the data is said in one line, with what is there instead.
+`sft.dataset.reading` opens the data, whatever its form. Knows nothing of prompts or
+models. What is wrong with the data is said in one line, with what is there instead.
 """
 
 from __future__ import annotations
 
+import json
 import random
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sft.config.dataset import DatasetConfig
-from sft.errors import DataError, did_you_mean
+from sft.dataset.reading.sources import open_source
+from sft.dataset.rows import Rows, concatenated
+from sft.errors import DataError, UserError, did_you_mean
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-# The builder of `datasets` for each file form, and what it needs to read that form as it stands in the file.
-_FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".csv": ("csv", {"keep_default_na": False}),  # else the texts "NA" and "null" become None
-    ".tsv": ("csv", {"keep_default_na": False, "sep": "\t"}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".txt": ("text", {}),
-    ".parquet": ("parquet", {}),
-    ".arrow": ("arrow", {}),
-}
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")  # unpacked by `datasets`
 SAMPLE_SEED = 0  # of max_n_test: constant, so that every run judges the same rows
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows that a run uses; None for a split that it does not need."""
+    """The rows that a run uses; None for a split that it does not need. `source`: all splits of the data set."""
 
-    train: Dataset | None
-    test: Dataset | None
-    validation: Dataset | None
+    train: Rows | None
+    test: Rows | None
+    validation: Rows | None
+    source: Mapping[str, Rows] = field(default_factory=dict)
 
-    def named(self) -> Mapping[str, Dataset]:
+    def named(self) -> Mapping[str, Rows]:
         """The splits that are there, by role: `train`, `test`, `validation`."""
         roles = {"train": self.train, "test": self.test, "validation": self.validation}
         return {role: rows for role, rows in roles.items() if rows is not None}
@@ -64,18 +52,25 @@ def load_splits(config: DatasetConfig, roles: Iterable[str], optional: Iterable[
     specs |= {role: spec for role in optional if (spec := wanted[role]) and set(_named(spec)) <= tables.keys()}
     if "train" in roles:
         _refuse_overlap(tables, specs, config)
-    return Splits(**{role: _slice(tables, specs[role], role, config) if role in specs else None for role in wanted})
+    used = {role: _slice(tables, specs[role], role, config) if role in specs else None for role in wanted}
+    return Splits(**used, source=tables)
 
 
-def sample_rows(rows: Dataset, most: int | None) -> list[int]:
+def sample_rows(rows: Rows, most: int | None) -> list[int]:
     """Indices of the rows that are judged: all, or a sample of `most` drawn with a constant seed, in their order."""
     if most is None or most >= len(rows):
         return list(range(len(rows)))
     return sorted(random.Random(SAMPLE_SEED).sample(range(len(rows)), most))  # noqa: S311
 
 
-def check_columns(rows: Dataset, columns: Sequence[str], path: str) -> None:
-    """Refuse columns that the data lacks, naming those that it has.
+def check_columns(rows: Rows, columns: Sequence[str], where: str, lists: Collection[str] = ()) -> None:
+    """Refuse columns that the data lacks or that do not hold text, naming those that would do.
+
+    Args:
+        rows: of a split.
+        columns: that are needed.
+        where: what messages call the split.
+        lists: those of the columns that may hold lists.
 
     Raises:
         DataError: in one line, with a near name where there is one.
@@ -85,57 +80,39 @@ def check_columns(rows: Dataset, columns: Sequence[str], path: str) -> None:
             near = did_you_mean(column, rows.column_names)
             there = ", ".join(rows.column_names)
             raise DataError(
-                f'{path} has no column "{column}" (it has: {there}){near or "."} '
-                "Set prompting.input_columns and prompting.output_column"
+                f'{where} has no column "{column}" (it has: {there}){near or "."} '
+                f"Set prompting.input_columns and prompting.output_column{_other_delimiter(rows)}"
+            )
+        if column in rows.gaps:
+            raise DataError(f'{rows.gaps[column]}; the column "{column}" is missing there')
+        kind = rows.kind(column)
+        if kind != "text" and not (kind == "lists" and column in lists):
+            texts = [name for name in rows.column_names if rows.kind(name) == "text"]
+            raise DataError(
+                f'{where}: column "{column}" holds {kind}, not text; columns with text: {", ".join(texts) or "none"}'
             )
 
 
-def _open(config: DatasetConfig) -> Mapping[str, Dataset]:
+def _other_delimiter(rows: Rows) -> str:
+    """What to do about a file of one column whose name holds what others have between their columns."""
+    names = rows.column_names
+    other = next((sign for sign in (";", "\t", "|", ",") if len(names) == 1 and sign in names[0]), None)
+    return "" if other is None else f'; or, if that is several columns, dataset.args {{"sep": {json.dumps(other)}}}'
+
+
+def _open(config: DatasetConfig) -> Mapping[str, Rows]:
     """All splits of the data set, by name."""
-    import datasets
     from datasets.exceptions import DatasetsError
+    from pyarrow import ArrowException
 
-    datasets.disable_progress_bars()
     try:
-        if _is_saved(Path(config.path)):
-            loaded = datasets.load_from_disk(config.path)
-        else:
-            loaded = datasets.load_dataset(**_load_arguments(config))
-    except (DatasetsError, OSError, ValueError, TypeError, RuntimeError, NotImplementedError, KeyError) as error:
+        tables = open_source(config)
+        # as `load_dataset` has it: the rows that `split` names are all there is
+        return {"train": _slice(tables, config.args["split"], "train", config)} if config.args.get("split") else tables
+    except UserError:
+        raise
+    except (DatasetsError, ArrowException, OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
         raise DataError(_reason(config, error)) from error
-    return loaded if isinstance(loaded, dict) else {"train": loaded}
-
-
-def _is_saved(path: Path) -> bool:
-    """Whether `path` was written by `save_to_disk`, which `load_dataset` cannot read."""
-    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
-
-
-def _load_arguments(config: DatasetConfig) -> dict[str, Any]:
-    """Arguments of `load_dataset`; the user's `args` win over what the file's form needs."""
-    path = Path(config.path)
-    suffix = _form(path)
-    if suffix is None:  # a hub id, an URL of a folder, a builder's name
-        if config.path in ("csv",):
-            return {"path": config.path, **_FORMS[".csv"][1], **config.args}
-        return {"path": config.path, **config.args}
-    builder, needs = _FORMS[suffix]
-    if path.is_dir():
-        return {"path": config.path, **needs, **config.args}
-    return {"path": builder, "data_files": config.path, **needs, **config.args}
-
-
-def _form(path: Path) -> str | None:
-    """The suffix that says how to read a local file, the files of a local folder, or the file behind an URL."""
-    if path.is_dir():
-        counts = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in _FORMS)
-        # of several forms `datasets` reads the one with the most files, on a tie the first of these
-        ties = [".parquet", ".jsonl", ".json", ".csv"]
-        rank = {suffix: len(ties) - place for place, suffix in enumerate(ties)}
-        return max(counts, key=lambda suffix: (counts[suffix], rank.get(suffix, 0)), default=None)
-    whole = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
-    suffix = whole.suffix.lower()
-    return suffix if suffix in _FORMS and (path.is_file() or "://" in str(path) or ":/" in str(path)) else None
 
 
 class _Part(NamedTuple):
@@ -146,7 +123,7 @@ class _Part(NamedTuple):
     end: int
 
 
-def _refuse_overlap(tables: Mapping[str, Dataset], specs: Mapping[str, str], config: DatasetConfig) -> None:
+def _refuse_overlap(tables: Mapping[str, Rows], specs: Mapping[str, str], config: DatasetConfig) -> None:
     """Rows that are trained on or shown must not be judged."""
     trained = _parts(tables, specs["train"], "train", config)
     for role in specs.keys() - {"train"}:
@@ -161,15 +138,13 @@ def _refuse_overlap(tables: Mapping[str, Dataset], specs: Mapping[str, str], con
             )
 
 
-def _slice(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetConfig) -> Dataset:
+def _slice(tables: Mapping[str, Rows], spec: str, role: str, config: DatasetConfig) -> Rows:
     """The rows of a split's name or slice (`train[:80%]`, `train+validation`)."""
-    from datasets import concatenate_datasets
-
     parts = [part for part in _parts(tables, spec, role, config) if part.start < part.end]
     if not parts:
         raise DataError(f'{config.path}: the split "{spec}" (dataset.{role}_split) is empty')
     chosen = [tables[part.split].select(range(part.start, part.end)) for part in parts]
-    return chosen[0] if len(chosen) == 1 else concatenate_datasets(chosen)
+    return concatenated(chosen, config.path)
 
 
 def _named(spec: str) -> list[str]:
@@ -177,7 +152,7 @@ def _named(spec: str) -> list[str]:
     return [part.split("[")[0].strip() for part in spec.split("+")]
 
 
-def _parts(tables: Mapping[str, Dataset], spec: str, role: str, config: DatasetConfig) -> list[_Part]:
+def _parts(tables: Mapping[str, Rows], spec: str, role: str, config: DatasetConfig) -> list[_Part]:
     from datasets import ReadInstruction
 
     lengths = {name: len(table) for name, table in tables.items()}

@@ -36,7 +36,13 @@ class Shots:
         return len(self.indices)
 
 
-def draw_shots(answers: Sequence[str], labels: Sequence[str] | None, count: int | Literal["all"], seed: int) -> Shots:
+def draw_shots(
+    answers: Sequence[str],
+    labels: Sequence[str] | None,
+    count: int | Literal["all"],
+    seed: int,
+    without: Collection[int] = (),
+) -> Shots:
     """Draw `count` rows per label (`labels` given) or in total (`labels` None), or all of them.
 
     Fewer rows than asked: what is there is taken, with a warning.
@@ -46,17 +52,22 @@ def draw_shots(answers: Sequence[str], labels: Sequence[str] | None, count: int 
         labels: the labels of a classification, else None.
         count: rows per label or in total; `"all"`: every row, in a seeded order.
         seed: of the draw.
+        without: rows that are left out; the order of the others stays.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, answer in enumerate(answers):
         groups[answer if labels is not None else ""].append(index)
-    chosen = _chosen(groups, list(labels) if labels is not None else [""], count, seed)
+    chosen = _chosen(groups, list(labels) if labels is not None else [""], count, seed, without)
     per_label = {name: len(rows) for name, rows in chosen.items()} if labels is not None else {}
     return Shots(tuple(_in_rounds(list(chosen.values()))), per_label, count)
 
 
 def draw_shots_of_sets(
-    sets: Sequence[Collection[str]], labels: Sequence[str], count: int | Literal["all"], seed: int
+    sets: Sequence[Collection[str]],
+    labels: Sequence[str],
+    count: int | Literal["all"],
+    seed: int,
+    without: Collection[int] = (),
 ) -> Shots:
     """Draw `count` rows that have each label, or all rows. A row that has several counts for each of them.
 
@@ -68,11 +79,12 @@ def draw_shots_of_sets(
         labels: all of them.
         count: rows per label.
         seed: of the draw.
+        without: rows that are left out; the order of the others stays.
     """
     groups = {label: [index for index, those in enumerate(sets) if label in those] for label in labels}
     if count == "all":
         groups[""] = [index for index, those in enumerate(sets) if not those]
-    rows = tuple(dict.fromkeys(_in_rounds(list(_chosen(groups, list(groups), count, seed).values()))))
+    rows = tuple(dict.fromkeys(_in_rounds(list(_chosen(groups, list(groups), count, seed, without).values()))))
     return Shots(rows, {label: sum(label in sets[row] for row in rows) for label in labels}, count)
 
 
@@ -101,10 +113,16 @@ def last_shots(shots: Sequence[int], kinds: Sequence[str], size: int | float) ->
 
 
 def _chosen(
-    groups: Mapping[str, Sequence[int]], names: Sequence[str], count: int | Literal["all"], seed: int
+    groups: Mapping[str, Sequence[int]],
+    names: Sequence[str],
+    count: int | Literal["all"],
+    seed: int,
+    without: Collection[int],
 ) -> dict[str, list[int]]:
     """Of each group `count` rows, or all, in a seeded order."""
-    chosen = {name: _seeded_order(groups.get(name, ()), f"{seed}:{name}") for name in names}
+    left_out = frozenset(without)
+    orders = {name: _seeded_order(groups.get(name, ()), f"{seed}:{name}") for name in names}
+    chosen = {name: [row for row in rows if row not in left_out] for name, rows in orders.items()}
     if count == "all":
         return chosen
     _warn_of_shortfall({name: len(rows) for name, rows in chosen.items()}, count)

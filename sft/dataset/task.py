@@ -6,7 +6,7 @@ Knows no prompts and no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sft.config.experiment import Experiment
-from sft.config.identity import identity, uses_shots
+from sft.config.identity import data_content, identity, uses_shots
 from sft.config.schema import ExperimentConfig
-from sft.dataset.labels import class_names, discover_labels, label_texts, labels_of
+from sft.dataset.labels import discover_labels, label_texts, labels_of
 from sft.dataset.load import Splits, check_columns, load_splits, sample_rows
+from sft.dataset.overlap import Overlap, count_overlap, describe_overlap
+from sft.dataset.reading.sources import rows_sha256
+from sft.dataset.rows import Rows
 from sft.dataset.shots import Shots, draw_shots, draw_shots_of_sets, last_shots
 from sft.errors import DataError
 from sft.evaluation.multilabel import membership, set_text
-from sft.io import canonical_json, digest, hash_path
+from sft.io import canonical_json, digest
 from sft.log import get_logger
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from numpy.typing import NDArray
 
 log = get_logger(__name__)
@@ -43,12 +45,21 @@ class LabelledRows:
         shown: what the model reads and writes for each answer: the label's verbalizer, else the answer.
     """
 
-    rows: Dataset
+    rows: Rows
     answers: tuple[str, ...]
     shown: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.answers)
+
+    def inputs(self, columns: Sequence[str]) -> list[dict[str, str]]:
+        """Return the text of some columns in each row; absent cells are empty."""
+        cells = [[text or "" for text in self.rows.texts(name)] for name in columns]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
+
+    def joined(self, columns: Sequence[str]) -> list[str]:
+        """Return the input of each row as one text."""
+        return ["\n".join(row.values()) for row in self.inputs(columns)]
 
     def select(self, indices: list[int]) -> LabelledRows:
         """The given rows, in the given order."""
@@ -69,13 +80,19 @@ class Task:
         label_texts: what the model reads and writes for each label; None for generation.
         train_rows: the table of the train split, its answers unread; None where the data has none.
         judged: the splits that are evaluated, by role (`test`, `validation`), cut to `max_n_test`.
+        whole: the same splits uncut.
+        uses_train: whether rows of the train split are trained on, shown or calibrated with.
+        source: all splits of the data set.
     """
 
     experiment: Experiment
     labels: tuple[str, ...] | None
     label_texts: tuple[str, ...] | None
-    train_rows: Dataset | None
+    train_rows: Rows | None
     judged: dict[str, LabelledRows]
+    whole: dict[str, LabelledRows]
+    uses_train: bool
+    source: Mapping[str, Rows]
 
     @property
     def multilabel(self) -> bool:
@@ -117,6 +134,31 @@ class Task:
         return _labelled(self.experiment.config, self.train_rows, "train", _pairs(self.labels, self.label_texts))
 
     @cached_property
+    def overlap(self) -> Overlap:
+        """Rows that are the same, counted within each split and between the train split, where it is used, and others.
+
+        Raises:
+            DataError: a row of the train split without an answer.
+        """
+        columns = self.experiment.config.prompting.input_columns
+        train = {"train": self.train} if self.uses_train and self.train is not None else {}
+        splits = {role: (rows.joined(columns), rows.answers) for role, rows in {**train, **self.whole}.items()}
+        return count_overlap(splits, self.experiment.config.dataset.near_duplicates)
+
+    def notes(self) -> list[str]:
+        """Return what is worth knowing of the data, a sentence each."""
+        config = self.experiment.config
+        sentences = describe_overlap(self.overlap.record(), _name_of(config))
+        if self.overlap.train_rows and not config.dataset.drop_overlap:
+            sentences[0] += "; dataset.drop_overlap keeps them out of the training"
+        return sentences
+
+    @cached_property
+    def dropped(self) -> frozenset[int]:
+        """Rows of `train` that `dataset.drop_overlap` leaves out."""
+        return self.overlap.train_rows if self.experiment.config.dataset.drop_overlap else frozenset()
+
+    @cached_property
     def shots(self) -> Shots:
         """Which rows of `train` are trained on or shown as examples; empty where nothing uses them.
 
@@ -129,7 +171,8 @@ class Task:
             return Shots((), {}, count)
         shots = self._drawn(self.train.answers, count, self.experiment.seed_of("shots"))
         if not len(shots):
-            raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from")
+            left = f" left: dataset.drop_overlap leaves out {len(self.dropped)} rows" if self.dropped else ""
+            raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from{left}")
         return shots
 
     @cached_property
@@ -150,8 +193,9 @@ class Task:
 
     def _drawn(self, answers: Sequence[str], count: int | Literal["all"], seed: int) -> Shots:
         if self.multilabel:
-            return draw_shots_of_sets([json.loads(text) for text in answers], self.labels or (), count, seed)
-        return draw_shots(answers, self.labels, count, seed)
+            sets = [json.loads(text) for text in answers]
+            return draw_shots_of_sets(sets, self.labels or (), count, seed, self.dropped)
+        return draw_shots(answers, self.labels, count, seed, self.dropped)
 
 
 def open_task(experiment: Experiment) -> Task:
@@ -165,21 +209,28 @@ def open_task(experiment: Experiment) -> Task:
     judged = [] if experiment.endpoint == "train" else ["test", "validation"]
     needs_train = experiment.trains or _draws_examples(experiment) or calibration_rows(experiment) > 0
     needs_train = needs_train or uses_shots(config, experiment.endpoint)
-    splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, ["train"])
+    # what is dropped depends on the other splits even where they are not evaluated
+    others = ["test", "validation"] if config.dataset.drop_overlap else []
+    splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, ["train", *others])
     read = splits if needs_train or _labels_come_from_train(config, splits) else replace(splits, train=None)
-    for rows in read.named().values():
-        _check_columns(rows, config)
+    for role, rows in read.named().items():
+        _check_columns(rows, config, role)
     labels = discover_labels(config, read) if classifies else None
     texts = tuple(label_texts(config, labels)) if labels is not None else None
     shown_for = _pairs(labels, texts)
-    there = {role: rows for role, rows in splits.named().items() if role in judged}
+    whole = {role: _labelled(config, rows, role, shown_for) for role, rows in splits.named().items() if role != "train"}
     task = Task(
         experiment=experiment,
         labels=labels,
         label_texts=texts,
         train_rows=splits.train,
-        judged={role: _judged(config, rows, role, shown_for) for role, rows in there.items()},
+        judged={role: _sampled(config, rows, role) for role, rows in whole.items() if role in judged},
+        whole=whole,
+        uses_train=needs_train,
+        source=splits.source,
     )
+    for note in task.notes():
+        log.info("%s", note)
     if uses_shots(config, experiment.endpoint):
         log.debug("%d shots drawn", len(task.shots))  # now: what is wrong with them is said before anything else runs
     else:
@@ -187,12 +238,22 @@ def open_task(experiment: Experiment) -> Task:
     return task
 
 
-def fingerprint(task: Task, path: Path) -> dict[str, Any]:
-    """What data this was: where it lies, its content's hash if it is local, rows of each split."""
+def _name_of(config: ExperimentConfig) -> str:
+    path = Path(config.dataset.path)
+    return path.name if path.is_absolute() else config.dataset.path
+
+
+def fingerprint(task: Task) -> dict[str, Any]:
+    """Return what data this was: where it is, the hash of its content, rows of each split, rows that are the same.
+
+    The hash is that of local files; of a remote data set, that of the rows of all its splits.
+    """
+    dataset = task.experiment.config.dataset
     sizes = {role: len(rows) for role, rows in task.judged.items()}
     if task.train_rows is not None:
         sizes["train"] = len(task.train_rows)
-    return {"path": str(path), "sha256": hash_path(path) if path.exists() else None, "rows": sizes}
+    sha256 = data_content(dataset) or rows_sha256(task.source)
+    return {"path": dataset.path, "sha256": sha256, "rows": sizes, "overlap": task.overlap.record()}
 
 
 def train_key(config: ExperimentConfig) -> str:
@@ -229,11 +290,13 @@ def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
     if config.dataset.task_type == "generation" or config.dataset.labels:
         return False
     judged = replace(splits, train=None).named().values()
-    return not any(class_names(rows, config.prompting.output_column) for rows in judged)
+    return not any(rows.names(config.prompting.output_column) for rows in judged)
 
 
-def _check_columns(rows: Dataset, config: ExperimentConfig) -> None:
-    check_columns(rows, [*config.prompting.input_columns, config.prompting.output_column], config.dataset.path)
+def _check_columns(rows: Rows, config: ExperimentConfig, role: str) -> None:
+    output = config.prompting.output_column
+    lists = [output] if config.dataset.task_type == "multilabel" else []
+    check_columns(rows, [*config.prompting.input_columns, output], f"{config.dataset.path} ({role})", lists)
 
 
 def _pairs(labels: tuple[str, ...] | None, texts: tuple[str, ...] | None) -> dict[str, str] | None:
@@ -241,8 +304,8 @@ def _pairs(labels: tuple[str, ...] | None, texts: tuple[str, ...] | None) -> dic
     return None if labels is None or texts is None else dict(zip(labels, texts, strict=True))
 
 
-def _labelled(config: ExperimentConfig, rows: Dataset, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
-    _check_columns(rows, config)
+def _labelled(config: ExperimentConfig, rows: Rows, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
+    _check_columns(rows, config, role)
     where = f"{config.dataset.path} ({role})"
     found = labels_of(rows, config, where)
     if shown_for is not None and (unknown := sorted({label for those in found for label in those} - set(shown_for))):
@@ -255,9 +318,8 @@ def _labelled(config: ExperimentConfig, rows: Dataset, role: str, shown_for: dic
     return LabelledRows(rows, tuple(texts), tuple(shown))
 
 
-def _judged(config: ExperimentConfig, rows: Dataset, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
+def _sampled(config: ExperimentConfig, labelled: LabelledRows, role: str) -> LabelledRows:
     """A split that is evaluated: all of it, or the constant sample of `max_n_test` rows, which is said in the log."""
-    labelled = _labelled(config, rows, role, shown_for)
     chosen = sample_rows(labelled.rows, config.dataset.max_n_test)
     if len(chosen) < len(labelled):
         log.info("Judging a constant sample of %d of the %d %s rows (max_n_test)", len(chosen), len(labelled), role)

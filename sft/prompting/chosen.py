@@ -10,6 +10,7 @@ from functools import cached_property
 
 from sft.config.experiment import Experiment
 from sft.config.inference import InferenceConfig
+from sft.dataset.overlap import same_text
 from sft.dataset.task import LabelledRows, Task
 from sft.errors import DataError
 from sft.prompting.examples import Pool
@@ -62,10 +63,9 @@ class JudgedExamples:
             return [()] * len(judged)
         return self._chosen([judged], by_row=True)
 
-    def inputs(self, rows: LabelledRows) -> list[dict[str, object]]:
+    def inputs(self, rows: LabelledRows) -> list[dict[str, str]]:
         """The input columns of each row."""
-        inputs: list[dict[str, object]] = rows.rows.select_columns(list(self._columns)).to_list()
-        return inputs
+        return rows.inputs(self._columns)
 
     def pool(self, train: LabelledRows, rows: Sequence[int]) -> Pool:
         """Rows of the train split that examples are drawn from."""
@@ -85,9 +85,13 @@ class JudgedExamples:
         if train is None:
             raise DataError("inference.icl_examples: the data has no train split to draw examples from")
         from_shots = given == "shots" or (given is None and len(self._task.shots))
-        places = self._task.shots.indices if from_shots else range(len(train))
+        places = self._task.shots.indices if from_shots else self._left(len(train))
         return self.pool(train, places), places
+
+    def _left(self, rows: int) -> Sequence[int]:
+        dropped = self._task.dropped
+        return [row for row in range(rows) if row not in dropped] if dropped else range(rows)
 
     def texts(self, rows: LabelledRows) -> list[str]:
         """The input of each row, all its columns together: what makes two rows the same."""
-        return ["\n".join(str(row[name]) for name in self._columns) for row in self.inputs(rows)]
+        return list(map(same_text, rows.joined(self._columns)))

@@ -163,7 +163,12 @@ def _possible(pool: Pool, groups: Sequence[_Group], count: int, exclude: Collect
     sizes = {group.name: len(group.indices) - sum(group.copies[text] for text in exclude) for group in groups}
     if count and (empty := [name for name, size in sizes.items() if not size]):
         what = "" if pool.labels is None else f" of {', '.join(map(repr, empty))}"
-        raise DataError(f"icl_examples is {count}, but there is no row{what} to show as an example")
+        if any(group.indices for group in groups if group.name in empty):
+            raise DataError(
+                f"icl_examples is {count}, but every row{what} has the text of an evaluated row, so that showing it "
+                "would give the answer away; add labelled rows"
+            )
+        raise DataError(f"icl_examples is {count}, but there is no row{what} to show as an example; add labelled rows")
     return _fewer(pool, count, min(sizes.values(), default=0))
 
 

@@ -148,7 +148,7 @@ class PromptPlan:
             rows.append(ShownRow(row, replace(one.prompt, completion_ids=own), labels, question))
         return rows
 
-    def _labelled(self, row: dict[str, object], shown: Sequence[int]) -> LabelledPrompt | None:
+    def _labelled(self, row: dict[str, str], shown: Sequence[int]) -> LabelledPrompt | None:
         texts = self._task.label_texts
         if self._questions is not None:
             return self._questions.ask(self.renderer, row)
@@ -191,7 +191,7 @@ class PromptPlan:
         chosen = self._train().select(list(rows))
         return self._judged(chosen, self._own(chosen) if self._chooser.by_row else [self._fixed] * len(chosen))
 
-    def inputs(self, role: str) -> list[dict[str, object]]:
+    def inputs(self, role: str) -> list[dict[str, str]]:
         """The input columns of a judged split's rows."""
         return self._inputs(self._task.judged[role])
 
@@ -199,7 +199,7 @@ class PromptPlan:
         """Rows of the train split with other texts than those taken, shown to all judged rows, or judged."""
         texts = self._texts(self._train())
         same = () if self._chooser.by_row else self._chooser.same
-        seen = {texts[row] for row in {*taken, *same}}
+        seen = {texts[row] for row in {*taken, *same, *self._task.dropped}}
         seen.update(text for rows in self._task.judged.values() for text in self._texts(rows))
         return [row for row, text in enumerate(texts) if text not in seen]
 
@@ -283,19 +283,23 @@ class PromptPlan:
         return prompts
 
     def _examples(self, rows: Sequence[int]) -> tuple[Example, ...]:
-        return tuple(self._example(row) for row in rows)
+        if new := [row for row in dict.fromkeys(rows) if row not in self._known_examples]:
+            chosen = self._train().select(new)
+            found = map(Example, self._inputs(chosen), chosen.shown)
+            self._known_examples.update(zip(new, found, strict=True))
+        return tuple(self._known_examples[row] for row in rows)
 
-    def _example(self, row: int) -> Example:
-        train = self._train()
-        columns = self._config.prompting.input_columns
-        return Example({name: train.rows[row][name] for name in columns}, train.shown[row])
+    @cached_property
+    def _known_examples(self) -> dict[int, Example]:
+        """The examples that were looked up so far, by row of the train split: reading single rows is slow."""
+        return {}
 
     def _train(self) -> LabelledRows:
         if self._task.train is None:
             raise DataError(f"{self._config.dataset.path}: there is no train split; set dataset.train_split")
         return self._task.train
 
-    def _inputs(self, rows: LabelledRows) -> list[dict[str, object]]:
+    def _inputs(self, rows: LabelledRows) -> list[dict[str, str]]:
         return self._chooser.inputs(rows)
 
     def _texts(self, rows: LabelledRows) -> list[str]:

@@ -52,9 +52,9 @@ def domain_rows(inputs: Sequence[Row], count: int, seed: int, language: str = "e
     return [{name: texts[name][number] for name in columns} for number in range(count)]
 
 
-def _random_texts(values: Sequence[object], count: int, seed: str, language: str) -> list[str]:
+def _random_texts(values: Sequence[str], count: int, seed: str, language: str) -> list[str]:
     split, space = segmenter(language)
-    found = [split("" if value is None else str(value)) for value in values]
+    found = list(map(split, values))
     bag = [word for words in found for word in words]
     if not bag:
         return [""] * count

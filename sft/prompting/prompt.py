@@ -11,7 +11,7 @@ from typing import NamedTuple
 class Example:
     """A labelled row shown in the prompt. `answer` is the text shown, so a label already in its own words."""
 
-    row: Mapping[str, object]
+    row: Mapping[str, str]
     answer: str
 
 

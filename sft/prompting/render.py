@@ -219,8 +219,7 @@ class Renderer:
     def _column(self, row: Row, name: str) -> str:
         if name not in row:
             raise DataError(f'no column "{name}" in the data (it has: {", ".join(row)}){did_you_mean(name, list(row))}')
-        value = row[name]
-        return "" if value is None else str(value)
+        return row[name]
 
     def _answer(self, answer: str, row: Row | None) -> str:
         """An answer as it is shown: cut when it is free text."""

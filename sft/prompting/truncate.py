@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from sft.prompting.encode import Encoder
 
-Row = Mapping[str, object]
+Row = Mapping[str, str]
 Item = TypeVar("Item")
 
 _GUESSES = 4  # before halving, which never takes long

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sft.config.identity import ID_VERSION
+
 Phase = Literal["running", "done", "failed", "oom", "timeout", "interrupted"]
 
 
@@ -14,6 +16,7 @@ class RunResult(BaseModel):
 
     Args:
         schema_version: of this form; results of version 1 have no checksum.
+        id_version: of what ids are made of, and with it of how data files are read (`sft.config.identity.ID_VERSION`).
         name, id, seed: of the experiment.
         recipe_id: shared by the runs that differ only by seed.
         endpoint: the command that made it.
@@ -27,12 +30,13 @@ class RunResult(BaseModel):
         timings: seconds per phase, and `total`.
         resources: peak memory in bytes, CPU seconds, device, threads; how often the batch was halved, if it was.
         environment: package versions, Python, platform, git commit.
-        data: path, content hash, rows of each split.
+        data: path, content hash, rows of each split, rows that are the same (`sft.dataset.overlap`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1, 2] = 2
+    id_version: int = ID_VERSION
     name: str
     id: str
     recipe_id: str

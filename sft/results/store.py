@@ -212,7 +212,7 @@ class RunFolder:
         if isinstance(version, int) and version > NEWEST_VERSION:
             what = f"{self.result_file} was written by a newer version of sft ({version})"
             raise ResultAccessError(f"{what}: update, or choose another --results-path")
-        result = RunResult.model_validate(value)
+        result = RunResult.model_validate({"id_version": 1, **value})  # version 1 did not say so
         if result.id != self.id:
             raise ValueError(f"it is of another run ({result.id})")
         return result

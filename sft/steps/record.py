@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
@@ -53,9 +52,9 @@ def answer_columns(
 
 def data_columns(rows: LabelledRows, ours: Collection[str] = ()) -> dict[str, Sequence[Any]]:
     """The split's own columns; one that has the name of ours gets `_of_data` behind it."""
-    table = rows.rows.to_dict()
     taken = {"predictions", "probabilities", *ours}
-    return {f"{name}_of_data" if name in taken else name: values for name, values in table.items()}
+    names = rows.rows.column_names
+    return {f"{name}_of_data" if name in taken else name: rows.rows.texts(name) for name in names}
 
 
 def label_probabilities(setup: Setup, answers: LabelAnswers) -> list[dict[str, float]]:
@@ -121,7 +120,7 @@ def build_result(
         timings=setup.clock.seconds(),
         resources={**resources(setup.models.cpu_before), **_halvings(setup)},
         environment=environment(),
-        data=fingerprint(setup.task, Path(setup.config.dataset.path)),
+        data=fingerprint(setup.task),
     )
 
 

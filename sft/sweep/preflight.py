@@ -31,11 +31,13 @@ class Checked(NamedTuple):
     """What a check found.
 
     `problems`: id -> one line, for each experiment that cannot run. `breakdown`: the last lines of a check that itself
-    broke down, else empty; the experiments that it did not get to meet their trouble by themselves.
+    broke down, else empty; the experiments that it did not get to meet their trouble by themselves. `notes`: what is
+    worth knowing of the data, a sentence each.
     """
 
     problems: Mapping[str, str]
     breakdown: str = ""
+    notes: Sequence[str] = ()
 
 
 def never() -> bool:

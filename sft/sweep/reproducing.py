@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from sft.config.experiment import Experiment
+from sft.config.identity import ID_VERSION, data_content
 from sft.config.load import parse_config
 from sft.config.paths import PATH_FIELDS, plug_paths
 from sft.config.schema import Endpoint
 from sft.errors import UserError
-from sft.io import hash_path, shipped_root
+from sft.io import shipped_root
 from sft.launchers.spawn import watched
 from sft.log import plain
 from sft.report.read.find import results_folder
@@ -203,10 +204,11 @@ def _changes(experiment: Experiment, result: RunResult) -> Iterator[str]:
     """What shows that it is not the same work any more."""
     if experiment.id == result.id:
         return
-    path = Path(experiment.config.dataset.path)
-    before = result.data.get("sha256")
-    if before and path.exists() and hash_path(path) != before:
-        yield f"the data has changed since: {path}"
+    before, now = result.data.get("sha256"), data_content(experiment.config.dataset)
+    if result.id_version < ID_VERSION:
+        yield "it was made by an earlier version of sft, which read data files differently"
+    elif before and now and now != before:
+        yield f"the data has changed since: {experiment.config.dataset.path}"
     else:
         what = "a model, an adapter or a plug that it names, or what this version takes for the same work"
         yield f"it is not the same work any more (id {result.id}, now {experiment.id}): {what} has changed"

@@ -142,6 +142,8 @@ class Sweep:
         checked = check_data(self.to_run, self._options, self._launcher, lambda: stop.asked)
         if checked.breakdown:
             log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
+        for note in checked.notes:
+            log.info("%s", note)
         for experiment in self.to_run:
             problem = checked.problems.get(experiment.id)
             # what another sweep has claimed stays waiting: it may have got beyond what was wrong here

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from sft.dataset.label_sets import label_sets, set_names
-from sft.dataset.labels import class_names
+from sft.dataset.label_sets import label_sets
+from sft.dataset.rows import Rows
 from sft.errors import DataError
 
 
 def rows_of(values: list[Any], feature: Any = None) -> Any:
     from datasets import Dataset, Features
 
-    return Dataset.from_dict({"labels": values}, features=None if feature is None else Features({"labels": feature}))
+    features = None if feature is None else Features({"labels": feature})
+    return Rows(Dataset.from_dict({"labels": values}, features=features))
 
 
 @pytest.mark.parametrize(
@@ -36,8 +37,8 @@ def test_lists_of_class_labels() -> None:
 
     rows = rows_of([[0, 2], []], List(ClassLabel(names=["joy", "fear", "anger"])))
     assert label_sets(rows, "labels", ",", "here") == [["joy", "anger"], []]
-    assert set_names(rows, "labels") == class_names(rows, "labels") == ["joy", "fear", "anger"]
-    assert class_names(rows_of([["a"]]), "labels") is None
+    assert rows.names("labels") == ["joy", "fear", "anger"]
+    assert rows_of([["a"]]).names("labels") is None
 
 
 @pytest.mark.parametrize("values", [[[], []], ["", ""], [None, None]])

@@ -10,6 +10,7 @@ import pytest
 from sft.config.schema import ExperimentConfig
 from sft.dataset.labels import answers, discover_labels, label_texts
 from sft.dataset.load import Splits
+from sft.dataset.rows import Rows
 from sft.errors import DataError
 
 
@@ -27,7 +28,7 @@ def table(values: list[Any], names: list[str] | None = None) -> Any:
     from datasets import ClassLabel, Dataset, Features, Value
 
     features = Features({"text": Value("string"), "label": ClassLabel(names=names)}) if names else None
-    return Dataset.from_dict({"text": ["x"] * len(values), "label": values}, features=features)
+    return Rows(Dataset.from_dict({"text": ["x"] * len(values), "label": values}, features=features))
 
 
 def splits(train: Any = None, test: Any = None) -> Splits:
@@ -43,6 +44,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_sorted_labels_of_the_train_split() -> None:
     assert discover_labels(config(), splits(table(["b", "a", "c"]), table(["a"]))) == ("a", "b", "c")
+
+
+def test_words_that_python_takes_for_numbers_are_words() -> None:
+    assert discover_labels(config(), splits(table(["nan", "10", "inf", "9", "a"]))) == ("9", "10", "a", "inf", "nan")
 
 
 def test_class_label_names_keep_their_order() -> None:

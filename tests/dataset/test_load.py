@@ -12,6 +12,7 @@ import pytest
 
 from sft.config.dataset import DatasetConfig
 from sft.dataset.load import check_columns, load_splits, sample_rows
+from sft.dataset.rows import Rows
 from sft.errors import DataError
 
 ROWS = [
@@ -52,13 +53,19 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "parquet": write_parquet,
     "arrow": write_arrow,
 }
+ARGS = {"tsv": {"quoting": csv.QUOTE_MINIMAL}}  # the writer quotes; without that, a quote in TSV is a character
 
 
-def opened(path: Path, **settings: Any) -> list[dict[str, str]]:
+def listed(rows: Rows) -> list[dict[str, str | None]]:
+    columns = {name: rows.texts(name) for name in rows.column_names}
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def opened(path: Path, **settings: Any) -> list[dict[str, str | None]]:
     config = DatasetConfig(path=str(path), task_type="classification", **settings)
     rows = load_splits(config, ["train"]).train
     assert rows is not None
-    return [dict(row) for row in rows]
+    return listed(rows)
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +79,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_file_form_gives_the_same_rows(form: str, tmp_path: Path) -> None:
     path = tmp_path / f"data.{form}"
     WRITERS[form](path)
-    assert opened(path) == ROWS
+    assert opened(path, args=ARGS.get(form, {})) == ROWS
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
@@ -81,10 +88,11 @@ def test_a_folder_with_train_and_test_files(form: str, tmp_path: Path) -> None:
     folder.mkdir()
     for split in ("train", "test"):
         WRITERS[form](folder / f"{split}.{form}")
-    splits = load_splits(DatasetConfig(path=str(folder), task_type="classification"), ["train", "test"])
+    config = DatasetConfig(path=str(folder), task_type="classification", args=ARGS.get(form, {}))
+    splits = load_splits(config, ["train", "test"])
     assert splits.train is not None
     assert splits.test is not None
-    assert [dict(row) for row in splits.test] == ROWS
+    assert listed(splits.test) == ROWS
     assert splits.validation is None
 
 
@@ -108,6 +116,12 @@ def test_slices_and_sums_of_splits(tmp_path: Path) -> None:
     assert opened(tmp_path / "data.csv", train_split="train[:1]") == ROWS[:1]
     assert opened(tmp_path / "data.csv", train_split="train[50%:]") == ROWS[2:]
     assert opened(tmp_path / "data.csv", train_split="train[:1]+train[3:]") == [ROWS[0], ROWS[3]]
+
+
+def test_a_split_in_args(tmp_path: Path) -> None:
+    for form in ("csv", "parquet"):
+        WRITERS[form](tmp_path / f"data.{form}")
+        assert opened(tmp_path / f"data.{form}", args={"split": "train[1:3]"}) == ROWS[1:3]
 
 
 def test_other_encodings_by_args(tmp_path: Path) -> None:
@@ -185,7 +199,7 @@ def test_a_missing_column_names_those_there(tmp_path: Path) -> None:
 def test_broken_files_have_one_line(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a"}\n{"text": \n', encoding="utf-8")
-    with pytest.raises(DataError, match="cannot be opened") as caught:
+    with pytest.raises(DataError, match=r"data\.jsonl line 2: not JSON") as caught:
         opened(path)
     assert "\n" not in str(caught.value)
 

@@ -36,7 +36,14 @@ def test_a_zero_shot_run_has_the_train_split_to_look_at(make_config: MakeConfig,
     assert task.train is not None
     assert len(task.train) == 12
     assert not len(task.shots)
-    assert fingerprint(task, Path("nowhere"))["rows"] == {"test": 9, "train": 12}
+    assert fingerprint(task)["rows"] == {"test": 9, "train": 12}
+
+
+def test_an_absent_cell_is_an_empty_input(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": null, "label": "a"}\n{"label": "b"}\n{"text": "", "label": "a"}\n')
+    dataset = {"path": str(tmp_path / "train.jsonl"), "task_type": "classification", "test_split": "train"}
+    task = opened(make_config(dataset=dataset), "evaluate")
+    assert task.judged["test"].inputs(["text"]) == [{"text": ""}] * 3
 
 
 @pytest.mark.parametrize("task_type", ["classification", "generation"])

@@ -13,7 +13,7 @@ from sft.prompting.render import Example, Renderer
 ROWS = [
     {"title": "a b", "text": "one two three"},
     {"title": "c", "text": "four five six seven"},
-    {"title": None, "text": "eight"},
+    {"title": "", "text": "eight"},
 ]
 
 
@@ -40,7 +40,7 @@ def test_they_are_seeded_and_fewer_are_the_first_of_more() -> None:
 
 
 def test_texts_without_words_give_empty_probes() -> None:
-    assert domain_rows([{"text": " "}, {"text": None}], 2, seed=1) == [{"text": ""}, {"text": ""}]
+    assert domain_rows([{"text": " "}, {"text": ""}], 2, seed=1) == [{"text": ""}, {"text": ""}]
     assert domain_rows([], 2, seed=1) == [{}, {}]
 
 

@@ -455,6 +455,34 @@ def test_runs_of_earlier_content_are_named(tmp_path: Path) -> None:
     assert not compare(store, Choices(everything=True)).earlier
 
 
+def test_runs_of_an_earlier_version_are_named_as_such(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    experiment = make_plan(Grid(Path("grid.jsonnet"), {"a": config(4)}, None), None).experiments[0]
+    write_plan(make_plan(Grid(Path("grid.jsonnet"), {"a": config(4)}, None), None), store)
+    folder = store.folder("0123456789ab", experiment.slug)
+    folder.write_config(config_of(experiment))
+    result = result_of(experiment, {"accuracy": 0.5}, 12)
+    folder.write_result(result.model_copy(update={"id": "0123456789ab", "id_version": 1}))
+    said = "1 finished run of an earlier version of sft, which read data files differently, is in the folder and not in"
+    assert f"{said} this table: a; report --all shows it." in render_text(compare(store))
+
+
+def test_rows_that_are_in_train_and_test_are_in_the_notes(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    plan = make_plan(Grid(Path("grid.jsonnet"), {"a": config(4), "b": config(8)}, None), None)
+    write_plan(plan, store)
+    overlap = {"rows": 500, "in_train": 11, "in_train_with_other_answer": 1}
+    for experiment in plan.experiments:
+        folder = store.folder(experiment.id, experiment.slug)
+        folder.write_config(config_of(experiment))
+        result = result_of(experiment, {"accuracy": 0.5}, 12)
+        data = {**result.data, "path": "/data/trec", "overlap": {"with_train": {"test": overlap}}}
+        folder.write_result(result.model_copy(update={"data": data}))
+    said = "trec: 11 of 500 test rows have the same text as a train row, 1 of them with another answer."
+    assert render_text(compare(store)).count(said) == 1
+    assert said in render_markdown(compare(store))
+
+
 def test_the_users_own_functions_are_among_what_may_have_been_edited() -> None:
     own = {"icl_selection": "mine:pick", "calibration_args": {"calibration_fn": "theirs:calibrate"}}
     assert list(_sources({"inference": own, "training": {"method": "sft"}})) == ["mine.py", "theirs.py"]

@@ -11,9 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sft.config.lm_eval import LM_EVAL, LmEvalConfig
+from sft.config.task_files import TaskFile
+from sft.dataset.reading.sources import cache_of
 from sft.errors import UserError
 from sft.inference.harness.calm import calm
 from sft.inference.harness.find import Found, find_tasks
+from sft.io import digest, hash_path, hash_pattern
 from sft.model.source import one_line
 
 SEED = 1234  # the harness's own, for examples and whatever is drawn: all runs, and published figures, are asked alike
@@ -73,11 +76,21 @@ def _load(found: Found) -> Mapping[str, Mapping[str, Any]]:
 
     with TemporaryDirectory(prefix="sft-lm-eval-") as folder:
         for number, task in enumerate(found.files.values()):
-            value = {"include": str(task.path.resolve()), **task.local_data}
+            value = {"include": str(task.path.resolve()), **_local_data(task)}
             (Path(folder) / f"{number}.yaml").write_text(json.dumps(value, default=str), encoding="utf-8")
         manager = TaskManager(include_path=folder, include_defaults=found.whole)
         loaded: Mapping[str, Mapping[str, Any]] = manager.load(list(found.names))
     return loaded
+
+
+def _local_data(task: TaskFile) -> dict[str, Any]:
+    """Where the task's local rows are, with a cache for their content alone: see `sft.dataset.reading.sources`."""
+    changed = task.local_data
+    contents = [hash_path(Path(place)) if Path(place).exists() else hash_pattern(place) for place in task.data]
+    if not contents or "custom_dataset" in task.values:
+        return changed
+    arguments = changed.get("dataset_kwargs") or task.values.get("dataset_kwargs") or {}
+    return {**changed, "dataset_kwargs": {"cache_dir": cache_of(digest(json.dumps(contents))), **arguments}}
 
 
 def _refuse_unusual(task: Any) -> None:

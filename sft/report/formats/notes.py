@@ -5,11 +5,12 @@ The same for the terminal and for Markdown: plain text, which whoever shows it e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sft.log import plain, some
 from sft.report.comparison import Comparison
 from sft.report.metrics import has_direction, title
+from sft.report.read.earlier import Earlier
 
 
 def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
@@ -35,7 +36,7 @@ def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
         names = ", ".join(plain(title(key)) for key in unknown)
         found.append(f"Not marked, since it is not known whether more is better: {names}.")
     found += [*_unread(comparison), *_grouped(comparison)]
-    return [*found, *_after_memory_ran_out(comparison), *_earlier(comparison)]
+    return [*found, *_on_data(comparison), *_after_memory_ran_out(comparison), *_earlier(comparison)]
 
 
 def _marks(comparison: Comparison, mark: str, tie: str) -> str:
@@ -120,14 +121,24 @@ def _after_memory_ran_out(comparison: Comparison) -> Iterator[str]:
 
 
 def _earlier(comparison: Comparison) -> Iterator[str]:
-    earlier = comparison.earlier
-    if not earlier:
-        return
-    sources = list(dict.fromkeys(source for one in earlier for source in one.sources))
-    of = f"of earlier content of {some(sources).replace(', ', ' or ')}" if sources else "under an earlier id"
-    one = len(earlier) == 1
-    runs, are, table = ("run", "is", "it") if one else ("runs", "are", "them")
-    yield (
-        f"{len(earlier)} finished {runs} {of} {are} in the folder and not in this table: "
-        f"{some([run.name for run in earlier])}; report --all shows {table}."
-    )
+    outdated = [run for run in comparison.earlier if run.outdated]
+    if outdated:
+        yield _not_in_table(outdated, "of an earlier version of sft, which read data files differently,")
+    edited = [run for run in comparison.earlier if not run.outdated]
+    if edited:
+        sources = list(dict.fromkeys(source for one in edited for source in one.sources))
+        of = f"of earlier content of {some(sources).replace(', ', ' or ')}" if sources else "under an earlier id"
+        yield _not_in_table(edited, of)
+
+
+def _not_in_table(runs: Sequence[Earlier], of: str) -> str:
+    noun, are, table = ("run", "is", "it") if len(runs) == 1 else ("runs", "are", "them")
+    names = some([run.name for run in runs])
+    where = f"{are} in the folder and not in this table"
+    return f"{len(runs)} finished {noun} {of} {where}: {names}; report --all shows {table}."
+
+
+def _on_data(comparison: Comparison) -> Iterator[str]:
+    """Rows that are the same, where that makes figures look better than they are."""
+    sentences = [note for run in comparison.runs if run.result is not None for note in run.result.data_notes]
+    yield from (f"{sentence}." for sentence in dict.fromkeys(sentences))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sft.config.identity import ID_VERSION
 from sft.config.paths import PATH_FIELDS
 from sft.errors import UserError
 from sft.io import parse_json
@@ -23,11 +24,15 @@ _PLUGS = (
 
 
 class Earlier(NamedTuple):
-    """A finished run that is not in the plan: its name and id, and what in its config lies in files of the user's."""
+    """A finished run that is not in the plan: its name and id, and what in its config lies in files of the user's.
+
+    `outdated`: it was made by an earlier version, whose ids meant something else.
+    """
 
     name: str
     id: str
     sources: tuple[str, ...]
+    outdated: bool = False
 
 
 def earlier_runs(store: ResultStore, runs: Sequence[Run]) -> tuple[Earlier, ...]:
@@ -60,7 +65,7 @@ def _matching(folders: Sequence[RunFolder], known: Mapping[str, str]) -> Iterato
             except UserError:  # it cannot be read now
                 continue
             if result is not None and result.endpoint == endpoint:
-                yield Earlier(result.name, result.id, tuple(_sources(data)))
+                yield Earlier(result.name, result.id, tuple(_sources(data)), result.id_version < ID_VERSION)
 
 
 def _config_of(folder: RunFolder) -> dict[str, Any] | None:

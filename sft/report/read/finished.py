@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sft.config.schema import ExperimentConfig
 from sft.config.training import halved_batch
+from sft.dataset.overlap import describe_overlap
 from sft.io import canonical_json, json_line
+from sft.log import plain
 from sft.report.metrics import HARNESS, learn_direction
 from sft.results.schema import RunResult
 
@@ -37,6 +40,7 @@ class Finished:
         training: JSON of how it was trained, `{}` where it was not: the result's `training` with at most `MOST_POINTS`
             entries of each history.
         environment: JSON of versions, Python, platform and commit; shared by the runs that have the same.
+        data_notes: sentences on rows that are the same, in the evaluated split and the train split, say.
     """
 
     labelled_examples: int
@@ -50,6 +54,7 @@ class Finished:
     labels: int = 0
     training: bytes = b"{}"
     environment: str = "{}"
+    data_notes: tuple[str, ...] = ()
 
 
 def finished(result: RunResult, config: ExperimentConfig) -> Finished:
@@ -72,7 +77,13 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
         labels=len(result.results.get("support", {})),
         training=_line(_thinned(result.training), result),
         environment=sys.intern(canonical_json(result.environment)),
+        data_notes=tuple(map(sys.intern, _data_notes(result))),
     )
+
+
+def _data_notes(result: RunResult) -> list[str]:
+    name = Path(str(result.data.get("path", ""))).name
+    return describe_overlap(result.data.get("overlap") or {}, plain(name))
 
 
 def _thinned(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,11 +123,11 @@ def _by_split(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """The plain numbers among some metrics, those of lm-eval's tasks too; their names are shared by all runs."""
-    plain = {sys.intern(key): float(value) for key, value in values.items() if _is_number(value)}
+    found = {sys.intern(key): float(value) for key, value in values.items() if _is_number(value)}
     tasks = values.get(HARNESS.rstrip("."))
     for task, figures in (tasks if isinstance(tasks, dict) else {}).items():
         metrics = {key: value for key, value in figures.items() if _is_number(value) and key not in _ABOUT_A_TASK}
-        plain |= {
+        found |= {
             sys.intern(f"{HARNESS}{task}.{key}"): float(value)
             for key, value in metrics.items()
             if not key.endswith(_STDERR)
@@ -124,7 +135,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
         for key, higher in (figures.get("higher_is_better") or {}).items():
             if isinstance(higher, bool):
                 learn_direction(f"{HARNESS}{task}.{key}", higher)
-    return plain
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,18 @@ def adapted(model: Any, **settings: Any) -> Any:
         if "modules_to_save" in name:
             parameter.data.add_(torch.randn_like(parameter))
     return trained
+
+
+def test_rows_replaced_with_their_time_stamp_kept_are_read_again(write_task: WriteTask, tmp_path: Path) -> None:
+    config = LmEvalConfig(tasks=(write_task(),))
+    rows = tmp_path / "tasks" / "rows.jsonl"
+    stat = rows.stat()
+    (before,) = open_tasks(config).loaded["tasks"].values()
+    assert before.dataset["test"][0]["q"] == "The sky is"
+    rows.write_text(rows.read_text().replace("The sky", "The sea"))
+    os.utime(rows, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (after,) = open_tasks(config).loaded["tasks"].values()
+    assert after.dataset["test"][0]["q"] == "The sea is"
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # PEFT's, of the last one

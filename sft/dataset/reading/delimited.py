@@ -1,0 +1,251 @@
+"""CSV and TSV files to rows, by Python's `csv`: every cell is the text between the delimiters.
+
+The arguments are those of `pandas.read_csv`, which `datasets` passes on; those that turn text into types have no
+effect. What `csv` does not do (comments, footers, delimiters of several characters) pandas does, with strings only.
+
+TSV has no quoting unless the arguments say so: a quote is a character like any other. In CSV a stray quote would
+silently join rows, so that files in which quotes do not pair are refused, naming the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from sft.dataset.reading.files import DataFile, open_text
+from sft.dataset.rows import RowBuilder, Rows
+from sft.errors import DataError
+from sft.log import get_logger
+
+log = get_logger(__name__)
+
+# What pandas takes for absent by default, where `keep_default_na` is true.
+_ABSENT = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+# Arguments that `csv` has no means for: where one is given, pandas reads the file.
+_ONLY_PANDAS = ("index_col", "comment", "dialect", "lineterminator", "skipfooter", "prefix", "converters")
+_QUOTES_ARE_TEXT = 'if quotes are ordinary characters in this file, set dataset.args {"quoting": 3}'
+
+
+@dataclass
+class _Oddities:
+    """What is reported of a file once it is read."""
+
+    name: str
+    gaps: dict[str, str] = field(default_factory=dict)
+    skipped: list[int] = field(default_factory=list)
+    joined: list[int] = field(default_factory=list)
+    quoted: list[int] = field(default_factory=list)
+
+    def report(self) -> None:
+        """Log one warning for each kind."""
+        for lines, what in (
+            (self.skipped, "left out (on_bad_lines)"),
+            (
+                self.joined,
+                f"with a cell that holds a line break and the delimiter; {_QUOTES_ARE_TEXT}",
+            ),
+            (
+                self.quoted,
+                'with a cell in quotes, read as it is since TSV has no quoting; set dataset.args {"quoting": 0} to '
+                "read them as in CSV",
+            ),
+        ):
+            if lines:
+                log.warning("%s: %d rows (first: line %d) %s", self.name, len(lines), lines[0], what)
+
+
+class _Arguments:
+    """The arguments of one file; those that were not given have pandas' defaults, but for absent values and TSV."""
+
+    def __init__(self, given: Mapping[str, Any], columns: Sequence[str] | None, file: DataFile) -> None:
+        self.given = given
+        self.columns = columns
+        tabs = file.form == ".tsv"
+        self.delimiter = str(given.get("delimiter") or given.get("sep") or ("\t" if tabs else ","))
+        self.quoting = int(given.get("quoting", csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL))
+        self.names: Sequence[str] | None = given.get("column_names") or given.get("names") or columns
+        header = given.get("header", "infer")
+        # pandas: names without a header argument mean that the file has none
+        self.has_header = self.names is None if header == "infer" else header is not None
+        self.bad_lines = given.get("on_bad_lines", "error")
+        self.only_pandas = (
+            len(self.delimiter) != 1
+            or any(given.get(name) for name in _ONLY_PANDAS)
+            or header not in ("infer", None, 0)
+            or not isinstance(given.get("skiprows") or 0, int)
+        )
+        self.absent = self._absent()
+
+    def _absent(self) -> frozenset[str]:
+        if self.given.get("na_filter") is False:
+            return frozenset()
+        extra = self.given.get("na_values")
+        values = [extra] if isinstance(extra, str | int | float) else extra if isinstance(extra, list) else []
+        return frozenset([*map(str, values), *(_ABSENT if self.given.get("keep_default_na") else ())])
+
+    def format(self) -> dict[str, Any]:
+        """Arguments of `csv.reader`."""
+        return {
+            "delimiter": self.delimiter,
+            "quoting": min(self.quoting, csv.QUOTE_NONE),  # the further kinds matter to writers and to types
+            "quotechar": self.given.get("quotechar") or '"',
+            "escapechar": self.given.get("escapechar"),
+            "doublequote": self.given.get("doublequote", True),
+            "skipinitialspace": self.given.get("skipinitialspace", False),
+            "strict": True,
+        }
+
+
+def read_delimited(file: DataFile, given: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows:
+    """Read a CSV or TSV file.
+
+    Args:
+        file: which.
+        given: arguments as pandas has them, as the user gave them.
+        columns: names of the columns, where the file has no header.
+
+    Raises:
+        DataError: a row that does not fit the header, quotes that do not pair, two columns of one name.
+    """
+    arguments = _Arguments(given, columns, file)
+    if arguments.only_pandas:
+        return _read_by_pandas(file, arguments)
+    csv.field_size_limit(sys.maxsize)  # a cell may be longer than the 131,072 characters that `csv` allows by default
+    builder, odd = RowBuilder(), _Oddities(file.shown)
+    with open_text(file, given.get("encoding"), given.get("encoding_errors")) as text:
+        records = _records(text, arguments, file.shown)
+        header = _header(records, arguments, file.shown)
+        for number, (line, cells) in enumerate(records):
+            if number == given.get("nrows"):
+                break
+            if (fitted := _fitted(cells, header, line, arguments, odd)) is not None:
+                builder.add(_chosen(fitted, given.get("usecols"), header))
+    odd.report()
+    if not len(builder):
+        builder.declare(_chosen(dict.fromkeys(header), given.get("usecols"), header))
+    return builder.rows(file.shown, odd.gaps)
+
+
+def _records(text: TextIO, arguments: _Arguments, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row with the line that it starts on, counted from 1; blank lines left out."""
+    skipped = int(arguments.given.get("skiprows") or 0)
+    lines: Iterable[str] = text
+    for _ in range(skipped):
+        next(iter(lines), None)
+    reader = csv.reader(lines, **arguments.format())
+    start = 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise DataError(_not_paired(name, start + skipped, str(error))) from error
+        if cells is None:
+            return
+        if cells or not arguments.given.get("skip_blank_lines", True):
+            yield start + skipped, cells or [""]
+        start = reader.line_num + 1
+
+
+def _not_paired(name: str, line: int, error: str) -> str:
+    if "unexpected end of data" in error:
+        return f"{name} line {line}: the quote that opens a cell is never closed; close it, or {_QUOTES_ARE_TEXT}"
+    if "expected after" in error:
+        what = "a cell goes on after its closing quote; double the quotes inside it"
+        return f"{name} line {line}: {what}, or {_QUOTES_ARE_TEXT}"
+    return f"{name} line {line}: {error}"
+
+
+def _header(records: Iterator[tuple[int, list[str]]], arguments: _Arguments, name: str) -> list[str]:
+    """Return the names of the columns, and take the header's line where there is one."""
+    first = next(records, None) if arguments.has_header else None
+    if arguments.names is not None:
+        header = list(map(str, arguments.names))
+    elif not arguments.has_header:
+        raise DataError(f'{name} has no header; name its columns: dataset.columns ["text", "label"]')
+    elif first is None:
+        raise DataError(f"{name} is empty: it has no rows")
+    else:
+        # pandas' names for columns without one, such as those after a delimiter at the end of every line
+        header = [cell or f"Unnamed: {place}" for place, cell in enumerate(first[1])]
+    if repeated := next((cell for cell in header if header.count(cell) > 1), None):
+        raise DataError(f'{name} has two columns "{repeated}"; rename one of them')
+    return header
+
+
+def _fitted(
+    cells: list[str], header: Sequence[str], line: int, arguments: _Arguments, odd: _Oddities
+) -> dict[str, str | None] | None:
+    """Return a row under its header; None for one that the user wants left out."""
+    if len(cells) > len(header):
+        if any(cells[len(header) :]):
+            if arguments.bad_lines in ("skip", "warn"):
+                odd.skipped.append(line)
+                return None
+            raise DataError(_wrong_width(cells, header, line, arguments, odd.name))
+        cells = cells[: len(header)]
+    if len(cells) < len(header):
+        if arguments.bad_lines in ("skip", "warn"):
+            odd.skipped.append(line)
+            return None
+        for name in header[len(cells) :]:
+            odd.gaps.setdefault(name, _wrong_width(cells, header, line, arguments, odd.name))
+    if any(arguments.delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells):
+        odd.joined.append(line)
+    if arguments.quoting == csv.QUOTE_NONE and "quoting" not in arguments.given and any(map(_looks_quoted, cells)):
+        odd.quoted.append(line)
+    values: list[str | None] = [None if cell in arguments.absent else cell for cell in cells]
+    return dict(zip(header, [*values, *([None] * (len(header) - len(values)))], strict=True))
+
+
+def _looks_quoted(cell: str) -> bool:
+    inner = cell[1:-1]
+    return len(cell) > 3 and cell[0] == cell[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
+
+
+def _wrong_width(cells: list[str], header: Sequence[str], line: int, arguments: _Arguments, name: str) -> str:
+    shown = ", ".join(f'"{cell if len(cell) <= 40 else cell[:40] + "…"}"' for cell in cells[:8])
+    quoted = arguments.quoting != csv.QUOTE_NONE
+    way_out = (
+        'put cells that hold the delimiter in quotes, or leave such rows out with dataset.args {"on_bad_lines": "skip"}'
+        if quoted and len(cells) > len(header)
+        else 'correct the row, or leave such rows out with dataset.args {"on_bad_lines": "skip"}'
+        if quoted
+        else 'correct the row, or set dataset.args {"quoting": 0} if cells are quoted as in CSV'
+    )
+    expected = f"expected {len(header)} cells ({', '.join(header[:8])})"
+    return f"{name} line {line}: {expected}, got {len(cells)}: {shown}; {way_out}"
+
+
+def _chosen(row: dict[str, str | None], wanted: Any, header: Sequence[str]) -> dict[str, str | None]:
+    """Return the columns of `usecols`: names or numbers; all without it."""
+    if not isinstance(wanted, list):
+        return row
+    names = [header[one] if isinstance(one, int) and one < len(header) else str(one) for one in wanted]
+    return {name: value for name, value in row.items() if name in names}
+
+
+def _read_by_pandas(file: DataFile, arguments: _Arguments) -> Rows:
+    import pandas as pd
+
+    types = ("dtype", "true_values", "false_values", "thousands", "decimal", "float_precision", "date_format")
+    ours = ("column_names", "delimiter", "names", "prefix", "mangle_dupe_cols", "error_bad_lines", "warn_bad_lines")
+    known = {
+        key: value
+        for key, value in arguments.given.items()
+        if key not in (*types, *ours, "chunksize", "features", "verbose", "encoding", "encoding_errors")
+    }
+    known = {"index_col": False, "keep_default_na": False, "quoting": arguments.quoting, **known}
+    with open_text(file, arguments.given.get("encoding"), arguments.given.get("encoding_errors")) as text:
+        frame = pd.read_csv(text, **{**known, "sep": arguments.delimiter, "names": arguments.names, "dtype": str})
+    builder = RowBuilder()
+    for cells in frame.itertuples(index=False, name=None):
+        builder.add(
+            dict(zip(map(str, frame.columns), (None if pd.isna(cell) else cell for cell in cells), strict=True))
+        )
+    return builder.rows(file.shown)

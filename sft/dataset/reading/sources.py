@@ -1,0 +1,253 @@
+"""A data set of any form to its splits: hub ids, `save_to_disk` folders, local files and folders, URLs.
+
+`datasets` says which files make which split and fetches remote ones; text files (csv, tsv, json, jsonl) are then read
+here, cell by cell, all other forms by `datasets`. Its cache is keyed by path and time stamp, so local files get a cache
+of their own for each content: what is hashed is what is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sft.config.dataset import DatasetConfig
+from sft.config.identity import ID_VERSION, data_content
+from sft.dataset.reading.delimited import read_delimited
+from sft.dataset.reading.files import COMPRESSED, DataFile
+from sft.dataset.reading.json_rows import read_json
+from sft.dataset.reading.kept import KeptRows
+from sft.dataset.rows import Rows, concatenated
+from sft.errors import DataError
+from sft.io import canonical_json, digest
+from sft.log import get_logger
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+log = get_logger(__name__)
+
+# The builder of `datasets` for each file form.
+_BUILDERS = {
+    ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text", ".parquet": "parquet",
+    ".arrow": "arrow",
+}  # fmt: skip
+_LARGE = 16_000_000  # bytes of text files from which on reading them again takes longer than a second
+# Arguments of `load_dataset` that its builders do not take.
+_NOT_OF_BUILDERS = ("split", "verification_mode", "keep_in_memory", "save_infos", "streaming", "num_proc")
+
+
+def open_source(config: DatasetConfig) -> Mapping[str, Rows]:
+    """Open all splits of a data set, by name.
+
+    Raises:
+        DataError: rows that cannot be read, said by our own readers.
+        Exception: whatever `datasets` raises.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    content = data_content(config)
+    splits = _opened(config)
+    if data_content(config) != content:
+        if content is not None:  # what is cached for that content may hold rows of the new one
+            shutil.rmtree(cache_of(content), ignore_errors=True)
+        raise DataError(f"{config.path} has changed while it was read; run the same command again")
+    return splits
+
+
+def _opened(config: DatasetConfig) -> Mapping[str, Rows]:
+    import datasets
+
+    if _is_saved(Path(config.path)):
+        return _named(datasets.load_from_disk(config.path))
+    if config.args.get("streaming"):
+        raise DataError("dataset.args.streaming is not supported; remove it")
+    last = KeptRows(_folder_of_source(config))
+    try:
+        builder = datasets.load_dataset_builder(**_builder_arguments(config))
+    except OSError as error:
+        no_network = datasets.config.HF_HUB_OFFLINE or isinstance(error, ConnectionError)
+        if no_network and (rows := last.read()) is not None:
+            log.warning("No network: the rows of %s are those that were last read from there", config.path)
+            return rows
+        raise
+    if builder.name in ("csv", "json"):
+        return _text_splits(builder, config, last)
+    if builder.name == "cache" and (rows := last.read()) is not None:
+        return rows  # without a network `datasets` offers what an earlier load of its own has guessed types for
+    if config.columns is not None:
+        raise DataError(f"dataset.columns names the columns of csv and json files; {config.path} has its own")
+    return _by_datasets(builder, config)
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether `path` was written by `save_to_disk`, which `load_dataset` cannot read."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def _named(loaded: Any) -> dict[str, Rows]:
+    splits = loaded if isinstance(loaded, dict) else {"train": loaded}
+    return {str(name): Rows(table) for name, table in splits.items()}
+
+
+def _builder_arguments(config: DatasetConfig) -> dict[str, Any]:
+    """Return the arguments of `load_dataset_builder`."""
+    path = Path(config.path)
+    args = {key: value for key, value in config.args.items() if key not in _NOT_OF_BUILDERS}
+    if (content := data_content(config)) is not None and "cache_dir" not in args:
+        args["cache_dir"] = cache_of(content)
+    suffix = _form(path)
+    if suffix is None or path.is_dir():  # a hub id, a folder, an URL of one, a builder's name
+        return {"path": config.path, **args}
+    return {"path": _BUILDERS[suffix], "data_files": config.path, **args}
+
+
+def cache_of(content: str) -> str:
+    """Return a cache of `datasets` for local files with this SHA-256: its own knows them by path and time stamp."""
+    import datasets
+
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "by-content" / content[:32])
+
+
+def _form(path: Path) -> str | None:
+    """The suffix that says how to read a local file, the files of a local folder, or the file behind an URL."""
+    if path.is_dir():
+        counts = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in _BUILDERS)
+        return max(counts, key=lambda suffix: counts[suffix], default=None)
+    text = urlsplit(str(path)).path if "://" in str(path) or ":/" in str(path) else str(path)
+    whole = Path(text)
+    whole = whole.with_suffix("") if whole.suffix.lower() in COMPRESSED else whole
+    suffix = whole.suffix.lower()
+    return suffix if suffix in _BUILDERS and (path.is_file() or ":/" in str(path)) else None
+
+
+def _is_remote(builder: Any) -> bool:
+    return any("://" in str(file) for files in builder.config.data_files.values() for file in files)
+
+
+def _text_splits(builder: Any, config: DatasetConfig, last: KeptRows) -> Mapping[str, Rows]:
+    """Read csv or json files; large ones once for each content, and remote ones so that they are there offline."""
+    if _is_remote(builder):
+        splits = _read_text_files(builder, config)
+        last.write(splits)
+        return splits
+    content = data_content(config)
+    size = sum(Path(str(path)).stat().st_size for paths in builder.config.data_files.values() for path in paths)
+    if content is None or size < _LARGE:
+        return _read_text_files(builder, config)
+    reading = digest(
+        canonical_json([config.args, config.columns, {k: len(v) for k, v in builder.config.data_files.items()}]), 16
+    )
+    known = KeptRows(Path(cache_of(content)) / f"rows-{ID_VERSION}-{reading}")
+    if (rows := known.read()) is not None:
+        return rows
+    splits = _read_text_files(builder, config)
+    known.write(splits)
+    return splits
+
+
+def _folder_of_source(config: DatasetConfig) -> Path:
+    import datasets
+
+    secret = ("token", "storage_options")
+    args = {key: value for key, value in config.args.items() if key not in secret}
+    name = digest(canonical_json([ID_VERSION, config.path, args, config.columns]), 32)
+    return Path(datasets.config.HF_DATASETS_CACHE) / "by-source" / name
+
+
+def _read_text_files(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
+    files = {
+        str(split): list(_data_files(builder, paths, config)) for split, paths in builder.config.data_files.items()
+    }
+    if not any(files.values()):
+        raise DataError(f"{config.path} is empty: it has no data files")
+    alone = sum(map(len, files.values())) == 1
+    splits: dict[str, Rows] = {}
+    for split, those in files.items():
+        parts: list[Rows] = []
+        for file in those:
+            read = _read(builder.name, file, config)
+            if isinstance(read, Rows):
+                parts.append(read)
+            elif alone:
+                return read
+            else:
+                raise DataError(f"{file.shown} holds several splits ({', '.join(read)}); name it alone as dataset.path")
+        splits[split] = concatenated(parts, config.path)
+    return splits
+
+
+def _read(builder: str, file: DataFile, config: DatasetConfig) -> Rows | dict[str, Rows]:
+    if builder == "csv":
+        return read_delimited(file, config.args, config.columns)
+    return read_json(file, config.args, config.columns)
+
+
+def _data_files(builder: Any, paths: Sequence[str], config: DatasetConfig) -> Iterator[DataFile]:
+    """Yield the files, each remote one with its local copy."""
+    from datasets import DownloadConfig, DownloadManager
+
+    storage = config.args.get("storage_options") or {}
+    manager = DownloadManager(
+        dataset_name=builder.dataset_name,
+        download_config=DownloadConfig(token=config.args.get("token"), storage_options=storage),
+    )
+    for path in map(str, paths):
+        yield DataFile(path, Path(manager.download(path) if "://" in path else path))
+
+
+def _by_datasets(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
+    """Read the rows as `datasets` does; where the splits of local files have different columns, each by itself."""
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        return _named(_prepared(builder, config))
+    except DatasetGenerationError:
+        files = builder.config.data_files
+        if not files or sum(map(len, files.values())) < 2 or _is_remote(builder):
+            raise
+    return {
+        str(split): concatenated([_alone(builder, str(path), config) for path in paths], config.path)
+        for split, paths in files.items()
+    }
+
+
+def _prepared(builder: Any, config: DatasetConfig) -> Any:
+    args = config.args
+    builder.download_and_prepare(
+        verification_mode=args.get("verification_mode") or "basic_checks", num_proc=args.get("num_proc")
+    )
+    return builder.as_dataset(in_memory=bool(args.get("keep_in_memory")))
+
+
+def _alone(builder: Any, path: str, config: DatasetConfig) -> Rows:
+    """Read one file of several by itself."""
+    from datasets import load_dataset_builder
+
+    arguments = {key: value for key, value in _builder_arguments(config).items() if key not in ("path", "data_dir")}
+    alone = load_dataset_builder(**{**arguments, "path": builder.name, "data_files": path})
+    return _named(_prepared(alone, config))["train"]
+
+
+def rows_sha256(splits: Mapping[str, Rows]) -> str:
+    """Return the SHA-256 of all cells of some splits: what a remote data set was."""
+    state = hashlib.sha256()
+    for name, rows in sorted(splits.items()):
+        state.update(f"{name}\0{json.dumps(rows.column_names)}\0".encode())
+        _hash_table(rows.table, state)
+    return state.hexdigest()
+
+
+def _hash_table(table: Dataset, state: Any) -> None:
+    for batch in table.with_format("arrow").iter(batch_size=10_000):  # of one size, so that files' chunks do not matter
+        for part in batch.combine_chunks().to_batches():
+            state.update(part.serialize())
+
+
+__all__ = ["open_source", "rows_sha256"]
