@@ -63,7 +63,7 @@ def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Mo
         for role, one in judged.items():
             folder.write_predictions(prediction_columns(setup, one), role)
             if one.labels is not None:
-                folder.write_scores(one.labels.scored.tensors, role)
+                folder.write_scores(one.labels.tensors, role)
         folder.write_shots(shots_record(setup, adapted, judged))
         folder.write_prompts(prompts_record(setup, adapted, judged))
         asked = ask_harness(setup, adapted.model, tasks, progress)

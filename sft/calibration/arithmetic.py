@@ -23,10 +23,21 @@ def probabilities(scores_NL: Floats) -> NDArray[np.float64]:
 
 
 def log_probabilities(scores_NL: Floats) -> NDArray[np.float64]:
-    """The logarithm of `probabilities`, exact where those would be 0."""
+    """Log-softmax over the labels: exact where `probabilities` would round to 0 or to 1."""
     scores = np.asarray(scores_NL, dtype=np.float64)
+    if scores.size == 0:
+        return scores
     shifted = scores - scores.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    weights = np.exp(shifted)
+    # without the largest, which is 1: beside it a weight below 1e-16 would be lost
+    np.put_along_axis(weights, shifted.argmax(axis=-1)[..., None], 0.0, axis=-1)
+    return np.asarray(shifted - np.log1p(weights.sum(axis=-1, keepdims=True)))
+
+
+def logarithms(probabilities_NL: Floats) -> NDArray[np.float64]:
+    """The logarithms of probabilities that are known as such: minus infinity for 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(probabilities_NL, dtype=np.float64))
 
 
 def log_mean(logs_PL: Floats) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """What a calibration is: a function from stored label scores to probabilities. Knows no model, no files, no configs.
 
 A user's own, named in a config as `"module:function"`, takes the same `Evidence` and returns the probabilities [N, L]
-alone, or `Calibrated` where it has something to tell.
+alone, or `Calibrated` where it also has fitted values to report. `Calibrated.of_scores` is the better choice: it keeps
+the logarithms of probabilities that are too small for a float.
 
 Shapes: N rows to calibrate, L labels, P content-free probes, D probes of the domain, M labelled rows.
 """
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sft.calibration.arithmetic import log_probabilities, logarithms, probabilities
 from sft.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
@@ -83,10 +85,30 @@ class Evidence:
 
 
 class Calibrated(NamedTuple):
-    """Probabilities [N, L], their rows summing to 1; and what was estimated on the way, as plain values."""
+    """What a calibration returns.
+
+    Args:
+        probabilities_NL: their rows sum to 1.
+        fitted: what was estimated on the way, as plain values.
+        log_probabilities_NL: the logarithms of the probabilities, where these are known better than from their rounded
+            values; None: not.
+    """
 
     probabilities_NL: NDArray[np.float64]
     fitted: Mapping[str, Any] = {}
+    log_probabilities_NL: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of_scores(cls, scores_NL: Floats, fitted: Mapping[str, Any] | None = None) -> Calibrated:
+        """Softmax of scores [N, L] in nats, with its logarithms."""
+        logs_NL = log_probabilities(scores_NL)
+        return cls(probabilities(logs_NL), fitted or {}, logs_NL)
+
+    @property
+    def logs_NL(self) -> NDArray[np.float64]:
+        """The logarithms of the probabilities, by the best that is known of them."""
+        known = self.log_probabilities_NL
+        return logarithms(self.probabilities_NL) if known is None else known
 
 
 class Calibration(Protocol):

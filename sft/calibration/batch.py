@@ -11,14 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.calibration.arithmetic import probabilities
 from sft.calibration.base import Calibrated, Evidence, Floats
 
 
 def batch(evidence: Evidence) -> Calibrated:
     """Softmax of s minus the mean of s over the first `num_estimations` rows (all by default)."""
     scores_NL = np.asarray(evidence.scores_NL, dtype=np.float64)
-    return Calibrated(probabilities(scores_NL - _mean(scores_NL, evidence.settings.num_estimations)))
+    return Calibrated.of_scores(scores_NL - _mean(scores_NL, evidence.settings.num_estimations))
 
 
 def adjustable_batch(evidence: Evidence) -> Calibrated:
@@ -32,7 +31,7 @@ def adjustable_batch(evidence: Evidence) -> Calibrated:
     gamma = best_gamma(*evidence.labelled, gammas(evidence.settings.gamma_range, evidence.settings.gamma_steps))
     scores_NL = np.asarray(evidence.scores_NL, dtype=np.float64)
     mean_L = _mean(scores_NL, evidence.settings.num_estimations)
-    return Calibrated(probabilities(scores_NL - gamma * mean_L), {"gamma": gamma})
+    return Calibrated.of_scores(scores_NL - gamma * mean_L, {"gamma": gamma})
 
 
 def gammas(ends: tuple[float, float], steps: int) -> NDArray[np.float64]:

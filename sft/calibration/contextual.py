@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.calibration.arithmetic import log_mean, log_probabilities, probabilities
+from sft.calibration.arithmetic import log_mean, log_probabilities
 from sft.calibration.base import Calibrated, Evidence, Floats
 
 
@@ -41,8 +41,8 @@ def divided(evidence: Evidence, probes: str) -> Calibrated:
     """
     prior = log_prior(evidence.needed(probes))
     shared = prior if prior.ndim == 1 else prior[0] if len(prior) == 1 else None
-    found_NL = probabilities(log_probabilities(evidence.scores_NL) - prior)
-    return Calibrated(found_NL, {} if shared is None else {"prior": np.exp(shared).tolist()})
+    fitted = {} if shared is None else {"prior": np.exp(shared).tolist()}
+    return Calibrated.of_scores(log_probabilities(evidence.scores_NL) - prior, fitted)
 
 
 def log_prior(scores_PL: Floats) -> NDArray[np.float64]:

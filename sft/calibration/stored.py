@@ -10,6 +10,7 @@
 | `domain.…` | [D, L] | random words of the split's texts after the same |
 | `content_free_per_row.…`, `domain_per_row.…` | [N, P, L], [N, D, L] | the same after each row's own examples |
 | `train.…`, `train.label` | [M, L], [M] | the labelled rows that a calibration learns from |
+| `calibrated_logprob` | [N, L] | the rows' calibrated log-probabilities, normalised, where the run has a calibration |
 
 For multilabel, the L columns are yes and no to each label in turn.
 
@@ -41,6 +42,11 @@ PER_ROW = "_per_row"
 TRAIN = "train"
 LABEL = "label"
 OWN_EXAMPLES = "own_examples"
+CALIBRATED = "calibrated_logprob"
+# What the rows' own label scores are made of, of any kind.
+NEEDED_OF_ROWS = (
+    "sum_logprob", "first_logprob", "token_count", f"{CONTENT_FREE}.sum_logprob", f"{CONTENT_FREE}.token_count",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

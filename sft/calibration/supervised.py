@@ -34,9 +34,13 @@ class AffineMap(NamedTuple):
     scale_L: Doubles
     shift_L: Doubles
 
+    def scores(self, scores_NL: Floats) -> Doubles:
+        """The scores of rows under the map; their softmax is the calibrated probabilities."""
+        return log_probabilities(scores_NL) * self.scale_L + self.shift_L
+
     def probabilities(self, scores_NL: Floats) -> Doubles:
         """Those of rows with these scores."""
-        return probabilities(log_probabilities(scores_NL) * self.scale_L + self.shift_L)
+        return probabilities(self.scores(scores_NL))
 
 
 def supervised(evidence: Evidence) -> Calibrated:
@@ -47,7 +51,7 @@ def supervised(evidence: Evidence) -> Calibrated:
     """
     found = fit(*evidence.labelled)
     fitted = {"scale": found.scale_L.tolist(), "shift": found.shift_L.tolist()}
-    return Calibrated(found.probabilities(evidence.scores_NL), fitted)
+    return Calibrated.of_scores(found.scores(evidence.scores_NL), fitted)
 
 
 def fit(scores_ML: Floats, labels_M: NDArray[np.int64]) -> AffineMap:

@@ -6,7 +6,7 @@ Shapes: N rows, L labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,49 +16,112 @@ from sft.log import get_logger
 
 logger = get_logger(__name__)
 
+Floats = NDArray[np.float64]
+
+_PROBABILISTIC = ("ece", "brier", "log_loss", "auroc")
+
+
+class Probabilities(NamedTuple):
+    """Probabilities [N, L] whose logarithms are known better than from their rounded values."""
+
+    values_NL: ArrayLike
+    logs_NL: ArrayLike
+
+
+def with_logarithms(values_NL: ArrayLike) -> Probabilities:
+    """Probabilities of which nothing else is known: the logarithm of 0 is minus infinity."""
+    with np.errstate(divide="ignore"):
+        return Probabilities(values_NL, np.log(np.asarray(values_NL, dtype=np.float64)))
+
 
 def classification_metrics(
     references: Sequence[str],
     predictions: Sequence[str],
     labels: Sequence[str],
-    probabilities_NL: ArrayLike | None,
+    probabilities_NL: ArrayLike | Probabilities | None,
     *,
     ece_bins: int = 15,
     ece_norm: Norm = "l1",
 ) -> dict[str, Any]:
-    """All classification metrics, by scikit-learn but for the calibration error.
+    """All classification metrics, by scikit-learn but for the calibration error and log-loss.
 
     Precision, recall and F1 are averaged over ALL `labels`; one that is neither met nor predicted counts 0
     (`zero_division=0`). A prediction outside `labels` is wrong and in no column of the confusion matrix.
     `brier` is the squared distance summed over the labels (Brier 1950; 0 best, 2 worst, twice the one-sided form for
-    two labels); `log_loss` is in nats; `auroc` the mean over one-vs-rest of the labels met in the references, which
-    for two labels is the usual one; the calibration error takes the largest probability as confidence.
+    two labels); `log_loss` is minus the mean log-probability of the rows' own labels, in nats and never clipped
+    (scikit-learn takes 2.2e-16 for any smaller probability: at most 36 nats a row); `auroc` the mean over one-vs-rest
+    of the labels met in the references, which for two labels is the usual one; the calibration error takes the largest
+    probability as confidence.
 
     Args:
         references: N labels.
         predictions: N labels.
         labels: L labels, in the order of the probabilities' columns.
-        probabilities_NL: rows sum to 1; None when there are none.
+        probabilities_NL: rows sum to 1; with their logarithms, where these are known; None when there are none.
         ece_bins: bins of the calibration error.
         ece_norm: its norm.
 
     Returns:
         accuracy, macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall, mcc, ece, brier, log_loss, auroc
-        (None where not defined, with the reason in the log), confusion_matrix (a row for each reference label, a column
+        (None where not defined: see `undefined_metrics`), confusion_matrix (a row for each reference label, a column
         for each predicted one), support (rows of each label).
 
     Raises:
         ValueError: no rows, unequal lengths, or a reference outside `labels`.
     """
     _check(references, predictions, labels)
-    return {
-        **_agreement(references, predictions, labels),
-        **_probabilistic(references, predictions, labels, probabilities_NL, (ece_bins, ece_norm)),
-        **_counts(references, predictions, labels),
-    }
+    given = (
+        probabilities_NL if isinstance(probabilities_NL, Probabilities | None) else with_logarithms(probabilities_NL)
+    )
+    results = _agreement(references, predictions, labels) | dict.fromkeys(_PROBABILISTIC)
+    reasons = undefined_metrics(references, labels, None if given is None else given.logs_NL)
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name in _PROBABILISTIC if reasons.get(name) == reason]
+        are = "is" if len(names) == 1 else "are"
+        logger.info("%s: %s %s not defined", f"{reason[0].upper()}{reason[1:]}", ", ".join(names), are)
+    if given is not None:
+        values_NL, logs_NL = (_checked(array, (len(references), len(labels))) for array in given)
+        truth_N = _columns(references, labels)
+        right_N = np.array([reference == given for reference, given in zip(references, predictions, strict=True)])
+        results["ece"] = calibration_error(values_NL.max(axis=1), right_N, ece_bins, ece_norm)
+        functions = {
+            "brier": lambda: _brier(truth_N, values_NL),
+            "log_loss": lambda: log_loss(truth_N, logs_NL),
+            "auroc": lambda: _auroc(truth_N, values_NL),
+        }
+        results |= {name: function() for name, function in functions.items() if name not in reasons}
+    return {**results, **_counts(references, predictions, labels)}
 
 
-def _agreement(references: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+def undefined_metrics(
+    references: Sequence[str], labels: Sequence[str], log_probabilities_NL: ArrayLike | None
+) -> dict[str, str]:
+    """The metrics that `classification_metrics` gives as None, and why."""
+    if log_probabilities_NL is None:
+        return dict.fromkeys(_PROBABILISTIC, "no probabilities")
+    reasons: dict[str, str] = {}
+    if len(labels) < 2:
+        reasons |= dict.fromkeys(("brier", "log_loss"), "one label only")
+    elif impossible := _impossible(references, labels, log_probabilities_NL):
+        rows = "1 row has" if impossible == 1 else f"{impossible} rows have"
+        reasons["log_loss"] = f"infinite, since {rows} probability 0 for the right label"
+    if len(set(references)) < 2:
+        reasons["auroc"] = "the references hold one label only"
+    return reasons
+
+
+def _impossible(references: Sequence[str], labels: Sequence[str], log_probabilities_NL: ArrayLike) -> int:
+    """Rows whose own label has probability 0."""
+    logs_NL = _checked(log_probabilities_NL, (len(references), len(labels)))
+    return int(np.isneginf(_own(_columns(references, labels), logs_NL)).sum())
+
+
+def log_loss(truth_N: NDArray[Any], log_probabilities_NL: Floats) -> float:
+    """Minus the mean log-probability of the rows' own labels, in nats."""
+    return max(0.0, float(-_own(truth_N, log_probabilities_NL).mean()))  # 0, not -0.0
+
+
+def _agreement(references: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
     from sklearn.metrics import accuracy_score, matthews_corrcoef, precision_recall_fscore_support
 
     def averaged(average: str) -> tuple[float, float, float]:
@@ -80,45 +143,36 @@ def _agreement(references: Sequence[str], predictions: Sequence[str], labels: Se
     }
 
 
-def _probabilistic(
-    references: Sequence[str],
-    predictions: Sequence[str],
-    labels: Sequence[str],
-    probabilities_NL: ArrayLike | None,
-    binning: tuple[int, Norm],
-) -> dict[str, float | None]:
-    results: dict[str, float | None] = dict.fromkeys(("ece", "brier", "log_loss", "auroc"))
-    if probabilities_NL is None:
-        logger.info("No probabilities: ece, brier, log_loss and auroc are not defined")
-        return results
-    probabilities = np.asarray(probabilities_NL, dtype=np.float64)
-    if probabilities.shape != (len(references), len(labels)):
-        raise ValueError(f"probabilities are {probabilities.shape}, not {(len(references), len(labels))}")
-    columns = {label: column for column, label in enumerate(labels)}
-    truth_N = np.array([columns[reference] for reference in references])
-    right_N = np.array([reference == given for reference, given in zip(references, predictions, strict=True)])
-    results["ece"] = calibration_error(probabilities.max(axis=1), right_N, *binning)
-    results["auroc"] = _auroc(truth_N, probabilities)
-    if len(labels) < 2:
-        logger.info("One label only: brier and log_loss are not defined")
-        return results
-    from sklearn.metrics import brier_score_loss, log_loss
+def _brier(truth_N: NDArray[Any], probabilities_NL: Floats) -> float:
+    from sklearn.metrics import brier_score_loss
 
-    every = list(range(len(labels)))
-    results["brier"] = float(brier_score_loss(truth_N, probabilities, labels=every, scale_by_half=False))
-    results["log_loss"] = float(log_loss(truth_N, probabilities, labels=every))
-    return results
+    every = list(range(probabilities_NL.shape[1]))
+    return float(brier_score_loss(truth_N, probabilities_NL, labels=every, scale_by_half=False))
 
 
-def _auroc(truth_N: NDArray[Any], probabilities_NL: NDArray[np.float64]) -> float | None:
+def _auroc(truth_N: NDArray[Any], probabilities_NL: Floats) -> float:
     """The mean, over the labels met in the references, of one label against the rest."""
     from sklearn.metrics import roc_auc_score
 
     met = np.unique(truth_N)
-    if len(met) < 2:
-        logger.info("The references hold one label only: auroc is not defined")
-        return None
     return float(np.mean([roc_auc_score(truth_N == label, probabilities_NL[:, label]) for label in met]))
+
+
+def _columns(references: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+    columns = {label: column for column, label in enumerate(labels)}
+    return np.array([columns[reference] for reference in references], dtype=np.int64)
+
+
+def _own(truth_N: NDArray[Any], values_NL: Floats) -> Floats:
+    """The value of each row's own label."""
+    return np.take_along_axis(values_NL, truth_N[:, None], axis=1)[:, 0]
+
+
+def _checked(given: ArrayLike, shape: tuple[int, int]) -> Floats:
+    array_NL = np.asarray(given, dtype=np.float64)
+    if array_NL.shape != shape:
+        raise ValueError(f"probabilities are {array_NL.shape}, not {shape}")
+    return array_NL
 
 
 def _counts(references: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.calibration.apply import calibrate
-from sft.calibration.arithmetic import probabilities
+from sft.calibration.arithmetic import log_probabilities, logarithms, probabilities
 from sft.calibration.base import Settings
-from sft.calibration.stored import LABEL, TRAIN, SplitScores
+from sft.calibration.stored import CALIBRATED, LABEL, TRAIN, SplitScores
 from sft.config.inference import InferenceConfig
 from sft.errors import ModelError
 from sft.evaluation.multilabel import DEFAULT_THRESHOLD, best_threshold, set_texts, yes_probabilities
@@ -38,6 +38,7 @@ class LabelAnswers:
         scored: everything that was scored, for other normalisations and calibrations.
         fitted: what the calibration estimated on the way.
         before: the same without the calibration; None where there is none.
+        log_probabilities_NL: the logarithms of the probabilities, exact where those round to 0 or 1; None for sets.
     """
 
     predictions: tuple[str, ...]
@@ -45,6 +46,20 @@ class LabelAnswers:
     scored: SplitScores
     fitted: Mapping[str, Any] = field(default_factory=dict)
     before: LabelAnswers | None = None
+    log_probabilities_NL: NDArray[np.float64] | None = None
+
+    @property
+    def logs_NL(self) -> NDArray[np.float64]:
+        """The logarithms of the probabilities, by the best that is known of them."""
+        known = self.log_probabilities_NL
+        return logarithms(self.probabilities_NL) if known is None else known
+
+    @property
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What is stored: all scores, and the calibrated log-probabilities where there is a calibration."""
+        if self.before is None or self.log_probabilities_NL is None:
+            return dict(self.scored.tensors)
+        return {**self.scored.tensors, CALIBRATED: self.log_probabilities_NL}
 
 
 def decide(scored: SplitScores, labels: Sequence[str], config: InferenceConfig) -> LabelAnswers:
@@ -59,14 +74,15 @@ def decide(scored: SplitScores, labels: Sequence[str], config: InferenceConfig) 
         UserError: a calibration that is not possible with these scores.
     """
     scores_NL = scored.scores(config.label_scoring)
-    plain = LabelAnswers(best_labels(scores_NL, labels), probabilities(scores_NL), scored)
+    logs_NL = log_probabilities(scores_NL)
+    plain = LabelAnswers(best_labels(scores_NL, labels), probabilities(scores_NL), scored, log_probabilities_NL=logs_NL)
     given = config.calibration_args
     if given is None:
         return plain
     settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
     found = calibrate(given.calibration_fn, scored.evidence(config.label_scoring, settings))
     predictions = best_labels(found.probabilities_NL, labels)
-    return LabelAnswers(predictions, found.probabilities_NL, scored, found.fitted, plain)
+    return LabelAnswers(predictions, found.probabilities_NL, scored, found.fitted, plain, found.logs_NL)
 
 
 def decide_sets(scored: SplitScores, labels: Sequence[str]) -> LabelAnswers:

@@ -23,7 +23,8 @@ class RunResult(BaseModel):
         config: the config as validated, without what equals the defaults.
         results: metrics of the test split by name; `validation` holds those of that split, `accuracy_by_scoring` the
             accuracy under each kind of label score, `calibration` how probabilities were calibrated, and `uncalibrated`
-            what they were worth before; `lm_eval` has the figures of the harness's tasks by task.
+            what they were worth before; `undefined` says why a metric is null; `lm_eval` has the figures of the
+            harness's tasks by task.
         shots: indices' counts, per label, what was asked for, held-out and dropped examples, cut tokens.
         labelled_examples: how many labelled rows the recipe used in all (trained on, shown or calibrated with).
         training: loss history, steps, and the batch as the device got it; empty when nothing was trained.

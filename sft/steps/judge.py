@@ -9,7 +9,7 @@ from typing import Any
 from sft.calibration.kinds import KINDS
 from sft.calibration.stored import SplitScores
 from sft.dataset.task import LabelledRows
-from sft.evaluation.classification import classification_metrics
+from sft.evaluation.classification import Probabilities, classification_metrics, undefined_metrics
 from sft.evaluation.further import further_metrics
 from sft.evaluation.generation import RowMetrics, Segment, generation_metrics, row_metrics
 from sft.evaluation.multilabel import membership, multilabel_metrics
@@ -134,6 +134,8 @@ def label_metrics(setup: Setup, references: Sequence[str], labels: LabelAnswers)
     if setup.task.multilabel:
         return _of_sets(setup, references, labels)
     metrics = _of_labels(setup, references, labels)
+    if reasons := undefined_metrics(references, setup.task.labels or (), labels.logs_NL):
+        metrics["undefined"] = reasons
     metrics["accuracy_by_scoring"] = _accuracy_by_scoring(setup, references, labels.scored)
     given = setup.inference.calibration_args
     if given is not None and labels.before is not None:
@@ -158,7 +160,7 @@ def _of_labels(setup: Setup, references: Sequence[str], labels: LabelAnswers) ->
         references,
         labels.predictions,
         setup.task.labels or (),
-        labels.probabilities_NL,
+        Probabilities(labels.probabilities_NL, labels.logs_NL),
         ece_bins=evaluation.ece_bins,
         ece_norm=evaluation.ece_norm,
     )

@@ -23,7 +23,6 @@ _OURS = frozenset({
     "predictions", "probabilities", "logprob", "tokens", "exact_match", "token_f1", "rouge1", "rouge2", "rougeL",
 })  # fmt: skip
 _TEXT_MEANS = ("token_f1", "rouge1", "rouge2", "rougeL")
-_SMALLEST = float(np.finfo(np.float64).eps)  # what scikit-learn's log_loss takes for 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +151,9 @@ def _classified(answers: Answers, base: Outcomes) -> Outcomes:
     right_N = reference_N == predicted_N
     hits = {"accuracy": right_N} if OUTSIDE in predicted_N else {"accuracy": right_N, "micro_f1": right_N}
     probabilities_NL, evaluation = answers.probabilities_NL, answers.config.evaluation
-    scores = {} if probabilities_NL is None or len(answers.labels) < 2 else _proper(probabilities_NL, reference_N)
+    scores = {}
+    if probabilities_NL is not None and len(answers.labels) > 1:
+        scores = _proper(probabilities_NL, answers.log_probabilities_NL, reference_N)
     usual = probabilities_NL is not None and evaluation.ece_norm == "l1"
     return Outcomes(
         base.rows,
@@ -168,14 +169,17 @@ def _classified(answers: Answers, base: Outcomes) -> Outcomes:
     )
 
 
-def _proper(probabilities_NL: NDArray[np.float64], reference_N: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+def _proper(
+    probabilities_NL: Floats, logs_NL: Floats | None, reference_N: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
     """The rows' part of the proper scores, as `sft.evaluation.classification` defines them."""
     own_N = np.take_along_axis(probabilities_NL, reference_N[:, None], axis=1)[:, 0]
-    brier_N = (probabilities_NL**2).sum(axis=1) - 2 * own_N + 1
-    return {
-        "brier": brier_N.astype(np.float32),
-        "log_loss": -np.log(np.clip(own_N, _SMALLEST, 1 - _SMALLEST)).astype(np.float32),
-    }
+    found = {"brier": ((probabilities_NL**2).sum(axis=1) - 2 * own_N + 1).astype(np.float32)}
+    if logs_NL is not None:
+        own_log_N = np.take_along_axis(logs_NL, reference_N[:, None], axis=1)[:, 0]
+        if np.isfinite(own_log_N).all():  # else the log-loss is infinite, and not among the metrics
+            found["log_loss"] = -own_log_N.astype(np.float32)
+    return found
 
 
 def _labelled(answers: Answers, base: Outcomes) -> Outcomes:

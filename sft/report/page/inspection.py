@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.calibration.arithmetic import probabilities
-from sft.calibration.stored import SplitScores
+from sft.calibration.stored import NEEDED_OF_ROWS, SplitScores
 from sft.config.inference import InferenceConfig
 from sft.errors import UserError
 from sft.evaluation.multilabel import membership
@@ -26,7 +26,6 @@ INPUT_CHARACTERS = 400
 TOP = 3  # probabilities of an error
 CELLS = 400  # of a confusion matrix
 LABELS = 200  # whose scores are listed
-_SCORES = ("sum_logprob", "first_logprob", "token_count", "content_free.sum_logprob", "content_free.token_count")
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -139,7 +138,7 @@ def probabilities_before(answers: Answers, run: Run) -> Floats | None:
     if given_NL is None or (inference.calibration_args is None and answers.changed_probabilities_NL is None):
         return None
     try:
-        scored = SplitScores(run.folder.read_scores("test", _SCORES))
+        scored = SplitScores(run.folder.read_scores("test", NEEDED_OF_ROWS))
         before_NL = np.asarray(probabilities(scored.scores(inference.label_scoring)), dtype=np.float64)
     except (UserError, KeyError):
         return None

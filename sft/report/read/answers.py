@@ -16,6 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sft.calibration import calibration_registry
+from sft.calibration.apply import calibrate
+from sft.calibration.arithmetic import log_probabilities, logarithms, probabilities
+from sft.calibration.base import Settings
+from sft.calibration.stored import CALIBRATED, NEEDED_OF_ROWS, SplitScores
+from sft.config.inference import InferenceConfig
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.read.runs import Run
@@ -37,7 +43,9 @@ class Answers:
         labels: in the order of the scores' columns; empty for generated texts.
         truth: the rows' own labels as the run stored them: columns [N], for multilabel which apply [N, L]; None for
             generated texts, or where the run has left none.
-        changed_probabilities_NL: probabilities that stand in for those of the table, under another calibration.
+        changed_probabilities_NL: probabilities that stand in for the run's own, under another calibration.
+        changed_logs_NL: their logarithms.
+        scores_NL: what the run's own probabilities are the softmax of, as stored; None where the run has left none.
     """
 
     table: Any
@@ -45,6 +53,8 @@ class Answers:
     labels: tuple[str, ...]
     truth: NDArray[Any] | None
     changed_probabilities_NL: NDArray[np.float64] | None = None
+    changed_logs_NL: NDArray[np.float64] | None = None
+    scores_NL: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -103,9 +113,14 @@ class Answers:
 
     @cached_property
     def probabilities_NL(self) -> NDArray[np.float64] | None:
-        """The probabilities of the labels [N, L]; None where the run gave none."""
+        """The probabilities of the labels [N, L]; None where the run gave none.
+
+        Those of stored scores are exact; the table has six digits of them.
+        """
         if self.changed_probabilities_NL is not None:
             return self.changed_probabilities_NL
+        if self.scores_NL is not None:
+            return probabilities(self.scores_NL)
         if "probabilities" not in self.columns or not self.labels:
             return None
         try:
@@ -113,6 +128,15 @@ class Answers:
             return np.array([[row[label] for label in self.labels] for row in rows], dtype=np.float64)
         except (KeyError, TypeError, ValueError):
             return None
+
+    @cached_property
+    def log_probabilities_NL(self) -> NDArray[np.float64] | None:
+        """The logarithms of the probabilities [N, L]: exact where scores are stored, minus infinity for a 0."""
+        if self.changed_logs_NL is not None:
+            return self.changed_logs_NL
+        if self.changed_probabilities_NL is None and self.scores_NL is not None:
+            return log_probabilities(self.scores_NL)
+        return None if self.probabilities_NL is None else logarithms(self.probabilities_NL)
 
     @property
     def _reference_column(self) -> str:
@@ -143,7 +167,33 @@ def answers_of(run: Run, split: str = "test") -> Answers | None:
         return None
     results = json.loads(run.result.record)["results"]
     labels = tuple((results if split == "test" else results[split]).get("support", {}))
-    return Answers(read_table(file), run.config, labels, _truth(run.folder, split) if labels else None)
+    table = read_table(file)
+    scores_NL = own_scores(run, split) if labels and run.config.dataset.task_type == "classification" else None
+    if scores_NL is not None and scores_NL.shape != (table.num_rows, len(labels)):
+        scores_NL = None
+    truth = _truth(run.folder, split) if labels else None
+    return Answers(table, run.config, labels, truth, scores_NL=scores_NL)
+
+
+def own_scores(run: Run, split: str) -> NDArray[Any] | None:
+    """The scores [N, L] whose softmax a run gave as probabilities; None where it has stored none.
+
+    A run of a version that did not store calibrated log-probabilities: by the stored evidence, unless the calibration
+    is a function of the user's, whose code a report does not run.
+    """
+    inference = run.config.inference or InferenceConfig()
+    kind, given = inference.label_scoring, inference.calibration_args
+    try:
+        if given is None:
+            return SplitScores(run.folder.read_scores(split, NEEDED_OF_ROWS)).scores(kind)
+        stored = run.folder.read_scores(split, (CALIBRATED,)).get(CALIBRATED)
+        if stored is not None or given.calibration_fn not in calibration_registry:
+            return stored
+        settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
+        scored = SplitScores(run.folder.read_scores(split))
+        return calibrate(given.calibration_fn, scored.evidence(kind, settings)).logs_NL
+    except (UserError, KeyError, ValueError):
+        return None
 
 
 def _places(rows: Sequence[int]) -> Any:
