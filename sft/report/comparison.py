@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sft.config.varying import Setting
+from sft.config.varying import ABSENT, Setting, settings, short_name, show
 from sft.report.judged.judgement import NO_SIGNIFICANCE, Judgement, Significance
 from sft.report.metrics import best_of
 from sft.report.read.earlier import Earlier
 from sft.report.read.runs import Run
+from sft.report.read.taken import Taken, together
 
 SIGNIFICANT = 0.05
 _NO_JUDGEMENT = Judgement()
@@ -54,6 +55,11 @@ class Row:
     def _estimates(self) -> dict[tuple[str, str], Estimate | None]:
         """Those that were asked for: every file of a report asks again."""
         return {}
+
+    @cached_property
+    def taken(self) -> Mapping[str, Taken]:
+        """How many labelled rows its runs took of those asked for, by the setting's key."""
+        return together(one for run in self.runs if run.result is not None for one in run.result.taken)
 
     def judged_rows(self, split: str = "test") -> frozenset[str]:
         """What its runs were judged on: one text per distinct set of rows."""
@@ -101,6 +107,29 @@ class Comparison:
     where: tuple[str, ...] = ()
     calibration: str | None = None
     place: Path = Path()
+
+    @cached_property
+    def shown_settings(self) -> tuple[Setting, ...]:
+        """The settings as tables show them: with the true number where fewer rows than asked for were taken.
+
+        `500 (86)`; a setting that does not vary is shown too, where that is so.
+        """
+        found = list(self.settings)
+        if not self.grouped:
+            there = {one.key for one in found}
+            short = dict.fromkeys(key for row in self.rows for key, one in row.taken.items() if one.is_short)
+            found += [Setting(key, short_name(key), tuple(self._values(key))) for key in short if key not in there]
+        return tuple(one._replace(values=tuple(self._shown(one))) for one in found)
+
+    def _values(self, key: str) -> Iterator[str]:
+        for row in self.rows:
+            yield show(key, settings(row.runs[0].config).get(key, ABSENT))
+
+    def _shown(self, setting: Setting) -> Iterator[str]:
+        for row, value in zip(self.rows, setting.values, strict=True):
+            names = (one for one in row.taken if setting.key in (one, short_name(one)))
+            taken = row.taken.get(next(names, ""))
+            yield value if taken is None or not taken.is_short else f"{taken.asked} ({taken.numbers})"
 
     @property
     def unfinished(self) -> tuple[Run, ...]:

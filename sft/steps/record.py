@@ -168,7 +168,22 @@ def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged])
         "calibrated_with": len(_lesson(judged).rows),
         "training_prompts": _prompt_counts(adapted.prompts.prompts),
         "prompts": {role: _prompt_counts(one.prompts.prompts) for role, one in judged.items()},
+        "examples_per_prompt": _examples_per_prompt(setup, adapted, judged),
         "examples_shown": {role: len({row for s in one.prompts.shown for row in s}) for role, one in judged.items()},
+    }
+
+
+def _examples_per_prompt(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, dict[str, int]]:
+    """How many in-context examples the prompts show, for all labels together; of roles whose prompts show some."""
+    inference, training = setup.config.inference, setup.config.training
+    shown = {role: one.prompts.shown for role, one in judged.items() if inference and inference.icl_examples}
+    if training is not None and training.icl_examples:
+        shown["train"] = adapted.prompts.shown
+    labels = 1 if setup.task.labels is None else len(setup.task.labels)
+    return {
+        role: {"fewest": min(map(len, rows)), "most": max(map(len, rows)), "labels": labels}
+        for role, rows in shown.items()
+        if rows
     }
 
 

@@ -162,8 +162,9 @@ def test_the_json_is_tidy(tmp_path: Path) -> None:
     assert row["settings"] == {"dataset.shots": "4"}
     assert row["metrics"]["accuracy"] == {
         "mean": 0.7, "std": statistics.stdev([0.6, 0.8]), "n": 2, "best": True,
+        "difference": pytest.approx(0.2),
         **dict.fromkeys(
-            ["ci_low", "ci_high", "ci_method", "difference", "effect_size", "p_value", "p_holm", "test",
+            ["ci_low", "ci_high", "ci_method", "effect_size", "p_value", "p_holm", "test",
              "difference_over_seeds", "tied_with_best", "to_best_over_seeds"]
         ),
     }  # fmt: skip

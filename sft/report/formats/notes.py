@@ -11,6 +11,14 @@ from sft.log import plain, some
 from sft.report.comparison import Comparison
 from sft.report.metrics import has_direction, title
 from sft.report.read.earlier import Earlier
+from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken
+
+_SHORT = {
+    SHOTS: "Fewer shots than asked for, since the train split has no more: {taken} instead of {asked}",
+    SHOWN: "Fewer in-context examples in a prompt than asked for: {taken} instead of {asked}",
+    SHOWN_IN_TRAINING: "Fewer in-context examples in a training prompt than asked for: {taken} instead of {asked}",
+    CALIBRATED_WITH: "Fewer labelled rows to calibrate with than asked for: {taken} instead of {asked}",
+}
 
 
 def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
@@ -35,7 +43,7 @@ def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
     if comparison.best and unknown:
         names = ", ".join(plain(title(key)) for key in unknown)
         found.append(f"Not marked, since it is not known whether more is better: {names}.")
-    found += [*_unread(comparison), *_grouped(comparison)]
+    found += [*_short(comparison), *_undefined(comparison), *_unread(comparison), *_grouped(comparison)]
     return [*found, *_on_data(comparison), *_after_memory_ran_out(comparison), *_earlier(comparison)]
 
 
@@ -94,6 +102,30 @@ def _unsure_over_seeds(comparison: Comparison) -> Iterator[str]:
     if against:
         names = some([comparison.rows[index].name for index in against])
         yield f"Different from the baseline by the test rows, but other seeds might turn it round: {names}."
+
+
+def _short(comparison: Comparison) -> Iterator[str]:
+    """Settings of which fewer labelled rows were there than asked for."""
+    found: dict[Taken, list[str]] = {}
+    for row in comparison.rows:
+        for one in row.taken.values():
+            if one.is_short:
+                found.setdefault(one, []).append(row.name)
+    for one, names in found.items():
+        asked, taken = one.asked * one.labels, str(one.fewest)
+        taken += "" if one.fewest == one.most else f" to {one.most}"
+        yield f"{_SHORT[one.key].format(asked=asked, taken=taken)}: {some(names)}."
+
+
+def _undefined(comparison: Comparison) -> Iterator[str]:
+    """Shown metrics that some runs do not have, and why."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run in comparison.runs:
+        for key, reason in ({} if run.result is None else run.result.undefined).items():
+            if key in comparison.metrics and key not in run.metrics():
+                found.setdefault((key, reason), []).append(run.name)
+    for (key, reason), names in found.items():
+        yield f"{plain(title(key))} is not defined for {some(names)}: {plain(reason)}."
 
 
 def _unread(comparison: Comparison) -> Iterator[str]:

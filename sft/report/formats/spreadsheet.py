@@ -16,18 +16,14 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sft.config.varying import ABSENT, Setting, settings, show
+from sft.config.varying import ABSENT, Setting, settings, short_name, show
 from sft.io import canonical_json, digest
 from sft.log import plain
 from sft.report.comparison import Comparison, Row
-from sft.report.judged.judgement import Interval
+from sft.report.formats.values import VALUES, values_of
 
-_FIGURES = (
-    "mean", "std", "best", "ci_low", "ci_high", "ci_method", "difference", "effect_size", "p_value", "p_holm", "test",
-    "difference_over_seeds_low", "difference_over_seeds_high",
-    "tied_with_best", "to_best_over_seeds_low", "to_best_over_seeds_high",
-)  # fmt: skip
 _JUDGED_ON_DIGITS = 12
+_TAKEN = ("asked", "fewest", "most")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _STARTS_FORMULA = "=+-@＝＋－＠﹢﹣﹦﹫−"  # noqa: RUF001 - the full-width and small forms are read as the plain ones
 _SPACES = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
@@ -38,23 +34,29 @@ def render_csv(comparison: Comparison) -> str:
 
     A value that is not there is an empty cell. `best` and `tied_with_best` are `true` or `false`; `baseline` names the
     row that a row is compared with; `judged_on` is equal for rows that were judged on the same data;
-    `labelled_examples_max` is a column only where the runs of some row differ in it.
+    `labelled_examples_max` is a column only where the runs of some row differ in it. Where some row took fewer labelled
+    rows than asked for, `shots.asked`, `shots.fewest` and `shots.most` (of a label) are columns; `icl.…` (of a prompt,
+    all labels together) and `num_train_samples.…` likewise.
     """
     metrics = {split: _metrics(comparison, split) for split in ("test", "validation")}
     ranges = any(len(set(row.labelled)) > 1 for row in comparison.rows)
     ours = ["name", "labelled_examples", *(["labelled_examples_max"] if ranges else []), "finished", "planned"]
     ours += ["recipe_id", "baseline", "test_rows", "judged_on"]
-    header = [ours[0], *_setting_names(comparison.settings, ours), *ours[1:]]
-    header += [f"{metric}.{figure}" for metric in metrics["test"] for figure in _FIGURES]
+    counted = list(dict.fromkeys(key for row in comparison.rows for key, one in row.taken.items() if one.is_short))
+    header = [ours[0], *_setting_names(comparison.settings, ours)]
+    header += [f"{short_name(key)}.{name}" for key in counted for name in _TAKEN]
+    header += ours[1:]
+    header += [f"{metric}.{name}" for metric in metrics["test"] for name in VALUES]
     header += [f"validation.{metric}.{figure}" for metric in metrics["validation"] for figure in ("mean", "std")]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([defused(name) for name in header])
     for index, row in enumerate(comparison.rows):
         cells: list[Any] = [row.name, *(_setting(row, one, index) for one in comparison.settings)]
+        cells += [cell for key in counted for cell in _taken(row, key)]
         cells += [*_labelled(row, ranges), row.finished, len(row.runs)]
         cells += [None if comparison.grouped else row.runs[0].recipe_id, _baseline(comparison, index), *_judged_on(row)]
-        cells += [cell for metric in metrics["test"] for cell in _test(comparison, index, metric)]
+        cells += [figure for metric in metrics["test"] for figure in _test(comparison, index, metric)]
         cells += [cell for metric in metrics["validation"] for cell in _validation(row, metric)]
         writer.writerow([_cell(cell) for cell in cells])
     return text.getvalue()
@@ -92,6 +94,12 @@ def _setting(row: Row, setting: Setting, index: int) -> Any:
     return "" if said == ABSENT else said
 
 
+def _taken(row: Row, key: str) -> list[Any]:
+    """How many rows were asked for and taken, in all of a label or a prompt; where that is known."""
+    one = row.taken.get(key)
+    return [None] * len(_TAKEN) if one is None else [one.asked * one.labels, one.fewest, one.most]
+
+
 def _labelled(row: Row, ranges: bool) -> list[Any]:
     """Labelled examples; the fewest and the most where the runs of some row differ."""
     if not row.labelled:
@@ -115,28 +123,9 @@ def _judged_on(row: Row) -> list[Any]:
 
 
 def _test(comparison: Comparison, index: int, metric: str) -> list[Any]:
-    """The cells of a metric, in the order of `_FIGURES`."""
-    found = comparison.rows[index].estimate(metric)
-    judgement = comparison.judgement(index, metric)
-    contrast = judgement.contrast
-    compared: list[Any]
-    if contrast is None:
-        compared = [comparison.difference(index, metric), None, None, None, None]
-    else:
-        compared = [contrast.difference, contrast.effect_size, contrast.p_value, contrast.p_holm, contrast.test]
-    return [
-        *((None, None, None) if found is None else (found.mean, found.std, index in comparison.best.get(metric, ()))),
-        *_bounds(judgement.interval),
-        None if judgement.interval is None else judgement.interval.method,
-        *compared,
-        *_bounds(None if contrast is None else contrast.over_seeds),
-        judgement.tied_with_best,
-        *_bounds(judgement.to_best_over_seeds),
-    ]
-
-
-def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (interval.low, interval.high)
+    """The cells of a metric, in the order of `VALUES`."""
+    found = values_of(comparison, index, metric)
+    return [found[name] for name in VALUES]
 
 
 def _validation(row: Row, metric: str) -> list[Any]:

@@ -48,7 +48,7 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
         comparison: of the runs.
         intervals: whether a column holds the leading metric's 95 % interval.
     """
-    shown = list(comparison.settings)
+    shown = list(comparison.shown_settings)
     columns = _columns(comparison)
     after = [column.header for column in columns]
     place = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
@@ -56,7 +56,7 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
         after.insert(place, "95 % interval")
     named = not shown or not all(_is_made(row.name) for row in comparison.rows)
     header = [*(["experiment"] if named else []), *(setting.name for setting in shown)]
-    contrasts = _contrast_header(comparison)
+    contrasts = contrast_header(comparison)
     header += ["labelled", *after, *contrasts, "n"]
     rows, best, tied = [], set(), set()
     for index, row in enumerate(comparison.rows):
@@ -131,7 +131,8 @@ def p_value(value: float) -> str:
     return "<.001" if value < 0.0005 else number(value)
 
 
-def _contrast_header(comparison: Comparison) -> list[str]:
+def contrast_header(comparison: Comparison) -> list[str]:
+    """The headers of the difference to the baseline and of p; empty where nothing was tested and none was named."""
     if not comparison.metrics or not comparison.has_baseline:
         return []
     leading = comparison.metrics[0]

@@ -13,10 +13,11 @@ from sft.io import json_line, write_atomic
 from sft.report.comparison import Built, Comparison, Row
 from sft.report.formats.markdown import render_markdown
 from sft.report.formats.subject import subject
-from sft.report.judged.judgement import Interval, Judgement
+from sft.report.formats.values import values_of
 from sft.report.read.failures import log_tail
 from sft.report.read.finished import Finished
 from sft.report.read.runs import Run
+from sft.report.read.taken import Taken
 
 REPORT_VERSION = 2
 NAMES = {
@@ -122,6 +123,7 @@ def _row(comparison: Comparison, index: int, row: Row) -> dict[str, Any]:
         "recipe_id": row.runs[0].recipe_id if not comparison.grouped else None,
         "settings": {setting.key: setting.values[index] for setting in comparison.settings},
         "labelled_examples": sorted(set(row.labelled)),
+        "taken": {key: _taken(one) for key, one in row.taken.items()},
         "seeds": [run.seed for run in row.runs],
         "runs": [run.id for run in row.runs],
         "finished": row.finished,
@@ -132,35 +134,18 @@ def _row(comparison: Comparison, index: int, row: Row) -> dict[str, Any]:
     }
 
 
+def _taken(one: Taken) -> dict[str, int]:
+    """Labelled rows asked for and taken: of a label, or in a prompt."""
+    return {"asked": one.asked * one.labels, "fewest": one.fewest, "most": one.most}
+
+
 def _metric(comparison: Comparison, index: int, metric: str) -> dict[str, Any]:
-    return {
-        **_estimate(comparison.rows[index], metric, "test"),
-        **_judged(comparison.judgement(index, metric)),
-        "best": index in comparison.best.get(metric, ()),
-    }
-
-
-def _judged(judgement: Judgement) -> dict[str, Any]:
-    """What statistics say; null where nothing can be said."""
-    interval, contrast = judgement.interval, judgement.contrast
-    seeds, to_best = None if contrast is None else contrast.over_seeds, judgement.to_best_over_seeds
-    return {
-        **_bounds(interval),
-        "ci_method": None if interval is None else interval.method,
-        "difference": None if contrast is None else contrast.difference,
-        "effect_size": None if contrast is None else contrast.effect_size,
-        "p_value": None if contrast is None else contrast.p_value,
-        "p_holm": None if contrast is None else contrast.p_holm,
-        "test": None if contrast is None else contrast.test,
-        "difference_over_seeds": None if seeds is None else [seeds.low, seeds.high],
-        "tied_with_best": judgement.tied_with_best,
-        "to_best_over_seeds": None if to_best is None else [to_best.low, to_best.high],
-    }
-
-
-def _bounds(interval: Interval | None) -> dict[str, float | None]:
-    low, high = (None, None) if interval is None else (interval.low, interval.high)
-    return {"ci_low": low, "ci_high": high}
+    """The values of a metric; the two bounds of a difference's interval as a list."""
+    found = values_of(comparison, index, metric)
+    for name in ("difference_over_seeds", "to_best_over_seeds"):
+        bounds = [found.pop(f"{name}_low"), found.pop(f"{name}_high")]
+        found[name] = None if None in bounds else bounds
+    return found
 
 
 def _estimate(row: Row, metric: str, split: str) -> dict[str, Any]:
@@ -182,7 +167,11 @@ def _run(comparison: Comparison, run: Run) -> bytes:
     if run.result is None:
         return json_line({**known, "log_tail": log_tail(run.folder)})
     found = {key: comparison.significance.runs.get((run.id, key)) for key in run.metrics()}
-    intervals = {key: {**_bounds(one), "ci_method": one.method} for key, one in found.items() if one is not None}
+    intervals = {
+        key: {"ci_low": one.low, "ci_high": one.high, "ci_method": one.method}
+        for key, one in found.items()
+        if one is not None
+    }
     record = json_line({**known, "intervals_over_rows": intervals})
     more = run.result.record if comparison.calibration is None else _recalibrated(run.result)
     return record.removesuffix(b"}") + b", " + more.removeprefix(b"{")
@@ -191,5 +180,5 @@ def _run(comparison: Comparison, run: Run) -> bytes:
 def _recalibrated(result: Finished) -> bytes:
     """Its record with the figures under the report's calibration, and those of the run itself beside them."""
     record = json.loads(result.record)
-    shown = {**result.metrics["test"], "validation": dict(result.metrics["validation"])}
+    shown = {**result.metrics["test"], "validation": dict(result.metrics.get("validation", {}))}
     return json.dumps({**record, "results": shown, "results_as_ran": record["results"]}, ensure_ascii=False).encode()

@@ -5,13 +5,14 @@ Plain text throughout, which the template escapes. Knows no HTML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from sft.config.varying import ABSENT
 from sft.log import plain
 from sft.report.comparison import SIGNIFICANT, Comparison, Row
-from sft.report.formats.table import estimate, p_value
+from sft.report.formats.table import contrast_header, estimate, p_value
 from sft.report.judged.judgement import Contrast, Interval
 from sft.report.metrics import best_of, number, signed, title
 from sft.report.read.failures import in_words
@@ -105,17 +106,17 @@ def view_of(comparison: Comparison) -> View:
     columns = [*_setting_columns(comparison), *_figure_columns(comparison)]
     shown = _metrics(comparison)
     lines = [_line(comparison, index, shown) for index in range(len(comparison.rows))]
-    return View(columns, lines, _choices(comparison), len(comparison.settings) if _folds(comparison) else 0)
+    return View(columns, lines, _choices(comparison), len(comparison.shown_settings) if _folds(comparison) else 0)
 
 
 def _folds(comparison: Comparison) -> bool:
-    return len(comparison.settings) > MOST_SETTINGS
+    return len(comparison.shown_settings) > MOST_SETTINGS
 
 
 def _setting_columns(comparison: Comparison) -> Iterator[Column]:
-    for setting in comparison.settings:
+    for setting in comparison.shown_settings:
         yield Column(f"setting.{setting.key}", plain(setting.name), setting.key, "setting")
-    if comparison.settings:
+    if comparison.shown_settings:
         yield Column("name", "name", "as in --baseline and --where", "setting", hidden=True)
     else:
         yield Column("name", _EXPERIMENT, "", "setting")
@@ -147,12 +148,12 @@ def _metrics(comparison: Comparison) -> list[tuple[str, str, bool]]:
 
 
 def _compared(comparison: Comparison) -> bool:
-    return bool(comparison.metrics) and comparison.has_baseline
+    return bool(contrast_header(comparison))
 
 
 def _choices(comparison: Comparison) -> list[Choice]:
     found = []
-    for setting in comparison.settings:
+    for setting in comparison.shown_settings:
         values = list(dict.fromkeys(value or "none" for value in setting.values))
         if 1 < len(values) <= MOST_CHOICES:
             found.append(Choice(f"setting.{setting.key}", plain(setting.name), [plain(one) for one in values]))
@@ -161,7 +162,7 @@ def _choices(comparison: Comparison) -> list[Choice]:
 
 def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bool]]) -> Line:
     row = comparison.rows[index]
-    cells = [Cell(plain(setting.values[index] or "none")) for setting in comparison.settings]
+    cells = [_setting(setting.values[index]) for setting in comparison.shown_settings]
     if _folds(comparison):
         cells[0] = replace(cells[0], folded=_folded(comparison, index))
     cells += [Cell(plain(row.name)), _labelled(row)]
@@ -171,13 +172,19 @@ def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bo
     total = len(row.runs)
     cells.append(Cell(str(total) if row.finished == total else f"{row.finished} of {total}", str(row.finished)))
     runs = [_run_line(comparison, row, run, shown) for run in row.runs]
-    name = plain(row.name) if comparison.settings else ""
+    name = plain(row.name) if comparison.shown_settings else ""
     return Line(index, name, cells, list(_remarks(comparison, index)), runs)
+
+
+def _setting(value: str) -> Cell:
+    """A value; one with the true number behind it is sorted by what was asked for."""
+    asked = re.fullmatch(r"(\d+) \([\d\- of]+\)", value)
+    return Cell(plain(value or "none"), "" if asked is None else asked[1])
 
 
 def _folded(comparison: Comparison, index: int) -> str:
     """The settings but the first as one text, without those that the row does not have."""
-    values = [(setting.name, setting.values[index]) for setting in comparison.settings[1:]]
+    values = [(setting.name, setting.values[index]) for setting in comparison.shown_settings[1:]]
     return plain(", ".join(f"{name}={value}" for name, value in values if value not in ("", ABSENT)))
 
 
@@ -258,8 +265,8 @@ def _in_full(contrast: Contrast, key: str) -> str:
 
 def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[str, str, bool]]) -> RunLine:
     metrics = {"test": run.metrics(), "validation": run.metrics("validation")}
-    cells = [Cell("")] * max(0, len(comparison.settings) - 1)
-    cells += [Cell(plain(run.name))] if comparison.settings else []
+    cells = [Cell("")] * max(0, len(comparison.shown_settings) - 1)
+    cells += [Cell(plain(run.name))] if comparison.shown_settings else []
     cells.append(Cell("-" if run.result is None else str(run.result.labelled_examples)))
     for key, split, _ in shown:
         interval = comparison.significance.runs.get((run.id, key)) if split == "test" else None

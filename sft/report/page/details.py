@@ -133,7 +133,8 @@ def _of_result(run: Run) -> dict[str, Any]:
     return {
         "labelled": run.result.labelled_examples,
         "metrics": [
-            [key, rounded(test.get(key)), rounded(validation.get(key))] for key in dict.fromkeys([*test, *validation])
+            [key, test.get(key), validation.get(key)]  # in full: they are rounded once, where they are shown
+            for key in dict.fromkeys([*test, *validation])
         ],
         "loss": _loss(training),
         "batch": run.result.batch,

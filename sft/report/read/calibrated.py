@@ -14,7 +14,7 @@ from typing import Any
 
 from sft.calibration import calibration_registry
 from sft.calibration.apply import calibrate
-from sft.calibration.arithmetic import probabilities
+from sft.calibration.arithmetic import log_probabilities, probabilities
 from sft.calibration.base import Calibrated, Settings
 from sft.calibration.stored import SplitScores
 from sft.config.inference import InferenceConfig
@@ -72,18 +72,20 @@ def _calibrated(run: Run, name: str) -> Run:
     if run.config.dataset.task_type != "classification":
         raise UserError(f'answers of task_type "{run.config.dataset.task_type}" have no probabilities to calibrate')
     labels = list(json.loads(run.result.record)["results"]["support"])
-    metrics = {
-        split: numbers(metrics_under(name, SplitScores(run.folder.read_scores(split)), run.config, labels))
+    made = {
+        split: metrics_under(name, SplitScores(run.folder.read_scores(split)), run.config, labels)
         for split in SPLITS
         if run.result.metrics.get(split)
     }
+    metrics = {split: numbers(values) for split, values in made.items()}
     for split, values in metrics.items():  # what other tasks gave has no calibration
         values |= {key: value for key, value in run.result.metrics[split].items() if key.startswith(HARNESS)}
-    return replace(run, result=replace(run.result, metrics=metrics))
+    undefined = made["test"]["undefined"] if "test" in made else {}
+    return replace(run, result=replace(run.result, metrics=metrics, undefined=undefined))
 
 
 def metrics_under(name: str, scored: SplitScores, config: ExperimentConfig, labels: Sequence[str]) -> dict[str, Any]:
-    """The metrics of a split's stored scores under a calibration, or `none`.
+    """The metrics of a split's stored scores under a calibration, or `none`; `undefined` says why some are None.
 
     Args:
         name: of the calibration.
@@ -94,23 +96,31 @@ def metrics_under(name: str, scored: SplitScores, config: ExperimentConfig, labe
     Raises:
         UserError: the calibration needs scores that were not made.
     """
-    from sft.evaluation.classification import classification_metrics
+    from sft.evaluation.classification import Probabilities, classification_metrics, undefined_metrics
     from sft.evaluation.further import further_metrics
 
-    found_NL = _probabilities(name, scored, config).probabilities_NL
+    calibrated = _probabilities(name, scored, config)
+    found_NL = calibrated.probabilities_NL
     references = [labels[column] for column in scored.labels.tolist()]
     predictions = [labels[column] for column in found_NL.argmax(axis=1).tolist()]
     evaluation = config.evaluation
     metrics = classification_metrics(
-        references, predictions, labels, found_NL, ece_bins=evaluation.ece_bins, ece_norm=evaluation.ece_norm
+        references,
+        predictions,
+        labels,
+        Probabilities(found_NL, calibrated.logs_NL),
+        ece_bins=evaluation.ece_bins,
+        ece_norm=evaluation.ece_norm,
     )
+    metrics["undefined"] = undefined_metrics(references, labels, calibrated.logs_NL)
     return {**metrics, **further_metrics(evaluation.metrics, references, predictions, metrics)}
 
 
 def _probabilities(name: str, scored: SplitScores, config: ExperimentConfig) -> Calibrated:
     inference = config.inference or InferenceConfig()
     if name == NONE:
-        return Calibrated(probabilities(scored.scores(inference.label_scoring)))
+        scores_NL = scored.scores(inference.label_scoring)
+        return Calibrated(probabilities(scores_NL), {}, log_probabilities(scores_NL))
     own = inference.calibration_args
     settings = Settings()
     if own is not None and own.calibration_fn == name:
@@ -158,4 +168,5 @@ def recalibrated(answers: Answers, run: Run, split: str, name: str) -> Answers:
         return answers
     name = RENAMED_CALIBRATIONS.get(name, name)
     scored = SplitScores(run.folder.read_scores(split))
-    return replace(answers, changed_probabilities_NL=_probabilities(name, scored, run.config).probabilities_NL)
+    found = _probabilities(name, scored, run.config)
+    return replace(answers, changed_probabilities_NL=found.probabilities_NL, changed_logs_NL=found.logs_NL)

@@ -15,6 +15,7 @@ from sft.dataset.overlap import describe_overlap
 from sft.io import canonical_json, json_line
 from sft.log import plain
 from sft.report.metrics import HARNESS, learn_direction
+from sft.report.read.taken import Taken, taken
 from sft.results.schema import RunResult
 
 SPLITS = ("test", "validation")
@@ -41,6 +42,8 @@ class Finished:
             entries of each history.
         environment: JSON of versions, Python, platform and commit; shared by the runs that have the same.
         data_notes: sentences on rows that are the same, in the evaluated split and the train split, say.
+        undefined: why metrics of the test split are not there, by name.
+        taken: how many labelled rows were taken of those asked for.
     """
 
     labelled_examples: int
@@ -55,6 +58,8 @@ class Finished:
     training: bytes = b"{}"
     environment: str = "{}"
     data_notes: tuple[str, ...] = ()
+    undefined: Mapping[str, str] = field(default_factory=dict)
+    taken: tuple[Taken, ...] = ()
 
 
 def finished(result: RunResult, config: ExperimentConfig) -> Finished:
@@ -78,12 +83,19 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
         training=_line(_thinned(result.training), result),
         environment=sys.intern(canonical_json(result.environment)),
         data_notes=tuple(map(sys.intern, _data_notes(result))),
+        undefined=_reasons(result.results),
+        taken=taken(result, config),
     )
 
 
 def _data_notes(result: RunResult) -> list[str]:
     name = Path(str(result.data.get("path", ""))).name
     return describe_overlap(result.data.get("overlap") or {}, plain(name))
+
+
+def _reasons(results: Mapping[str, Any]) -> dict[str, str]:
+    found = results.get("undefined")
+    return {sys.intern(str(k)): sys.intern(str(why)) for k, why in found.items()} if isinstance(found, dict) else {}
 
 
 def _thinned(training: Mapping[str, Any]) -> dict[str, Any]:

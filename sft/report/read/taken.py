@@ -1,0 +1,94 @@
+"""How many labelled rows a run was asked to take, and how many it took: shots, in-context examples, calibration rows.
+
+Data may have fewer than asked for, and long examples may not fit into a prompt. Reads no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sft.config.schema import ExperimentConfig
+from sft.results.schema import RunResult
+
+SHOTS = "dataset.shots"
+SHOWN = "inference.icl_examples"
+SHOWN_IN_TRAINING = "training.icl_examples"
+CALIBRATED_WITH = "inference.calibration_args.num_train_samples"
+
+
+class Taken(NamedTuple):
+    """Rows taken for one setting.
+
+    Args:
+        key: of the setting.
+        asked: what the config says.
+        fewest, most: what was taken: of a label, or in a prompt.
+        labels: how many labels the numbers are for, where they are counted over all of them together; else 1.
+    """
+
+    key: str
+    asked: int
+    fewest: int
+    most: int
+    labels: int = 1
+
+    @property
+    def is_short(self) -> bool:
+        """Whether fewer than asked for were taken."""
+        return self.fewest < self.asked * self.labels
+
+    @property
+    def numbers(self) -> str:
+        """`86`, `86-187`, or `20 of 24` where it is no whole number for each label."""
+        ends = (self.fewest, self.most)
+        if any(one % self.labels for one in ends):
+            return f"{_range(*ends)} of {self.asked * self.labels}"
+        return _range(*(one // self.labels for one in ends))
+
+
+def taken(result: RunResult, config: ExperimentConfig) -> tuple[Taken, ...]:
+    """What a run took, of all that it was asked to take; nothing of what its result does not say."""
+    return (*_shots(result.shots, config), *_examples(result.shots, config), *_calibrated_with(result.shots, config))
+
+
+def together(several: Iterable[Taken]) -> dict[str, Taken]:
+    """By key, over several runs; none of a key where these were asked for different numbers."""
+    found: dict[str, list[Taken]] = {}
+    for one in several:
+        found.setdefault(one.key, []).append(one)
+    return {
+        key: those[0]._replace(fewest=min(one.fewest for one in those), most=max(one.most for one in those))
+        for key, those in found.items()
+        if len({(one.asked, one.labels) for one in those}) == 1
+    }
+
+
+def _shots(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
+    asked, drawn = config.dataset.shots, recorded.get("drawn")
+    if not isinstance(asked, int) or not asked or not drawn:  # not used by its command, or all rows
+        return
+    per_label = recorded.get("per_label") or {"": drawn}
+    yield Taken(SHOTS, asked, min(per_label.values()), max(per_label.values()))
+
+
+def _examples(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
+    shown = recorded.get("examples_per_prompt", {})
+    asked = {SHOWN: 0 if config.inference is None else config.inference.icl_examples}
+    asked[SHOWN_IN_TRAINING] = 0 if config.training is None else config.training.icl_examples
+    for key, count in asked.items():
+        roles = [one for role, one in shown.items() if (role == "train") == (key == SHOWN_IN_TRAINING)]
+        if count and roles:
+            fewest, most = min(one["fewest"] for one in roles), max(one["most"] for one in roles)
+            yield Taken(key, count, fewest, most, roles[0]["labels"])
+
+
+def _calibrated_with(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
+    given = None if config.inference is None else config.inference.calibration_args
+    count = recorded.get("calibrated_with")
+    if given is not None and given.train_samples and count and config.dataset.task_type == "classification":
+        yield Taken(CALIBRATED_WITH, given.train_samples, count, count)
+
+
+def _range(fewest: int, most: int) -> str:
+    return str(fewest) if fewest == most else f"{fewest}-{most}"
