@@ -13,6 +13,7 @@ from sft.report.choices import Choices
 from sft.report.comparison import Built
 from sft.report.formats.text import render_text
 from sft.report.formats.write import formats_of, write_report
+from sft.report.read.copies import distinct
 from sft.report.rows import compare
 from sft.results.store import ResultStore
 
@@ -41,7 +42,7 @@ def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Iter
         UserError: a choice that fits nothing, a folder without runs, or one that cannot be written.
     """
     formats = formats_of(files.formats)
-    stores = [ResultStore(one) for one in results]
+    stores = distinct([ResultStore(one) for one in results])
     place = files.output or (stores[0].root if len(stores) == 1 else FOR_SEVERAL)
     comparison = compare(stores[0], choices, stores[1:], place)
     part = next((option for option, given in _partial(choices).items() if given), None)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sft.config.varying import ABSENT, Setting, settings, short_name, show
 from sft.report.judged.judgement import NO_SIGNIFICANCE, Judgement, Significance
 from sft.report.metrics import best_of
+from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
 from sft.report.read.runs import Run
 from sft.report.read.taken import Taken, together
@@ -85,6 +86,7 @@ class Comparison:
         baselines: for each row the index of the one that it is compared with (its own: it is a baseline); None: none.
         baseline_named: whether the user named the baseline.
         earlier: finished runs of earlier content of the user's files, which are not in the plan.
+        copies: other folders of the finished runs, which count once.
         significance: intervals, tests against the baselines, and ties with the best, once these were made.
         grouped: names of the settings of `--group-by`: a row then holds several configurations.
         where: the conditions that its runs meet.
@@ -102,6 +104,7 @@ class Comparison:
     baselines: tuple[int | None, ...] = ()
     baseline_named: bool = False
     earlier: tuple[Earlier, ...] = ()
+    copies: tuple[Copy, ...] = ()
     significance: Significance = NO_SIGNIFICANCE
     grouped: tuple[str, ...] = ()
     where: tuple[str, ...] = ()

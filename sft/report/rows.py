@@ -16,6 +16,7 @@ from sft.log import get_logger
 from sft.report.choices import Choices, baselines, chosen, grouped, leading, row_name
 from sft.report.comparison import Comparison, Row
 from sft.report.metrics import HEADLINE_METRICS, best_of, is_asked_for
+from sft.report.read.copies import copies, distinct, each_once
 from sft.report.read.earlier import earlier_runs
 from sft.report.read.runs import Run, all_runs, planned_runs
 from sft.results.store import RUNS, ResultStore
@@ -41,15 +42,17 @@ def compare(
     Raises:
         UserError: a choice that fits nothing, a plan that cannot be read, nothing to report, or nothing to calibrate.
     """
-    planned = [None if choices.everything else planned_runs(one) for one in (store, *others)]
-    found = [all_runs(one) if runs is None else runs for one, runs in zip((store, *others), planned, strict=True)]
-    for one, here in zip((store, *others), found, strict=True):
+    stores = distinct((store, *others))
+    planned = [None if choices.everything else planned_runs(one) for one in stores]
+    found = [all_runs(one) if runs is None else runs for one, runs in zip(stores, planned, strict=True)]
+    for one, here in zip(stores, found, strict=True):
         if not here:
             near = f"; did you mean {one.root.parent}?" if one.root.name == RUNS else ""
             raise UserError(f"{one.root}: no runs to report{near or '; run-experiments writes them'}")
     if choices.group_by and choices.baseline is not None:
         raise UserError("--baseline: groups are not compared with one; leave out --group-by")
-    runs = chosen(found[0] if not others else _once(found), choices.where, choices.baseline)
+    runs = chosen(each_once(found), choices.where, choices.baseline)
+    twice = tuple(copies(stores, runs))
     if choices.calibration is not None:
         from sft.report.read.calibrated import calibrated_runs, merged_runs
 
@@ -71,23 +74,13 @@ def compare(
         comparable=comparable,
         baselines=(None,) * len(rows) if choices.group_by else baselines(rows, choices.baseline),
         baseline_named=choices.baseline is not None,
+        copies=twice,
         earlier=() if planned[0] is None or choices.where else earlier_runs(store, runs),
         grouped=choices.group_by,
         where=choices.where,
         calibration=choices.calibration,
         place=place or store.root,
     )
-
-
-def _once(found: Sequence[Sequence[Run]]) -> list[Run]:
-    """The runs of several folders, each id once."""
-    runs: dict[str, Run] = {}
-    for run in (run for here in found for run in here):
-        if run.id not in runs or (runs[run.id].result is None and run.result is not None):
-            runs[run.id] = run
-    if (twice := sum(map(len, found)) - len(runs)) > 0:
-        log.info("%d runs lie in more than one of the folders and are shown once", twice)
-    return list(runs.values())
 
 
 def _rows(runs: Sequence[Run], group_by: Sequence[str]) -> tuple[tuple[Row, ...], tuple[Setting, ...]]:

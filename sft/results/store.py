@@ -13,7 +13,6 @@ Knows nothing of metrics or models.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from pydantic import ValidationError
 from sft.errors import BUG, UserError
 from sft.io import check_writable, parse_json, remove_leftovers, write_atomic, write_json
 from sft.results.locks import Kind, RunLock, locked_ids
+from sft.results.names import RESULT, RESULT_HEAD, id_of
 from sft.results.schema import RunResult, RunState
 from sft.results.sealed import is_whole, seal, unsealed
 from sft.results.tsv import to_tsv
@@ -42,13 +42,6 @@ LOG_TAIL_BYTES = 20_000
 SECONDS_OF_A_WRITE = 3600.0  # a temporary file older than that has no writer any more
 
 
-# How a result begins: the id of its run.
-_HEAD = re.compile(
-    rb'\A\{\s*"checksum": "sha256:[0-9a-f]{64}",\s*"schema_version": 2,\s*"name": "(?:[^"\\]|\\.)*",'
-    rb'\s*"id": "([0-9a-f]+)"'
-)
-
-
 class ResultAccessError(UserError):
     """A result that is there, may be good, and cannot be used here: left as it is. Names the file."""
 
@@ -61,8 +54,8 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """The id at the end of the folder's name."""
-        return self.path.name.rpartition("-")[2]
+        """The id at the end of the folder's name; of a renamed copy the one that is in its name, else in its result."""
+        return id_of(self.path)
 
     @property
     def config_file(self) -> Path:
@@ -72,7 +65,7 @@ class RunFolder:
     @property
     def result_file(self) -> Path:
         """What came of the run; there once it is done."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def log_file(self) -> Path:
@@ -175,7 +168,7 @@ class RunFolder:
             data = self._result_bytes()
         except FileNotFoundError:
             return False
-        head = _HEAD.match(data)
+        head = RESULT_HEAD.match(data)
         if head is None or head[1].decode() != self.id:
             return self.result() is not None
         return is_whole(data)
@@ -249,7 +242,7 @@ class ResultStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listed: tuple[int, dict[str, str]] = (-1, {})
+        self._listed: tuple[int, dict[str, list[str]]] = (-1, {})
 
     def check_writable(self) -> None:
         """Make the folder and write into it, before any work is done for it.
@@ -260,17 +253,32 @@ class ResultStore:
         check_writable(self.root, "choose another --results-path")
 
     def folder(self, run_id: str, slug: str) -> RunFolder:
-        """The folder of that id, whatever name it was made under; a new one is named `<slug>-<id>`."""
-        return RunFolder(self.root / RUNS / self._names().get(run_id, f"{slug}-{run_id}"))
+        """The folder of that id, whatever name it was made under; a new one is named `<slug>-<id>`.
 
-    def _names(self) -> dict[str, str]:
+        Of several (somebody has copied one) a finished one, if there is one, and the one of that name before others.
+        """
+        own = f"{slug}-{run_id}"
+        names = self._names().get(run_id, [own])
+        if len(names) > 1:
+            names = sorted(names, key=lambda name: (self._is_unfinished(name), name != own, name))
+        return RunFolder(self.root / RUNS / names[0])
+
+    def _is_unfinished(self, name: str) -> bool:
+        try:
+            return not RunFolder(self.root / RUNS / name).is_done()
+        except ResultAccessError:  # it may be a good one: whoever reads it says what is wrong
+            return False
+
+    def _names(self) -> dict[str, list[str]]:
         """Folder names by id; the listing is made anew when the folder has changed."""
         runs = self.root / RUNS
         try:
             changed = runs.stat().st_mtime_ns
             if changed != self._listed[0]:
-                names = sorted((one.name for one in os.scandir(runs) if not one.name.startswith(".")), reverse=True)
-                self._listed = (changed, {name.rpartition("-")[2]: name for name in names})
+                listed: dict[str, list[str]] = {}
+                for name in sorted(one.name for one in os.scandir(runs) if not one.name.startswith(".")):
+                    listed.setdefault(name.rpartition("-")[2], []).append(name)
+                self._listed = (changed, listed)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -288,8 +296,9 @@ class ResultStore:
         for run_id in locked_ids(self.root):
             claim = self.lock(run_id, "claim")
             with suppress(UserError, OSError):
-                if claim.acquire() and self.lock(run_id, "run").is_free() and (name := self._names().get(run_id)):
-                    RunFolder(self.root / RUNS / name).tidy()
+                if claim.acquire() and self.lock(run_id, "run").is_free():
+                    for name in self._names().get(run_id, []):
+                        RunFolder(self.root / RUNS / name).tidy()
             claim.release()
 
     def quarantine(self, folder: RunFolder) -> str | None:

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from sft.log import plain, some
 from sft.report.comparison import Comparison
 from sft.report.metrics import has_direction, title
+from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
+from sft.report.read.runs import seen_from
 from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken
 
+_MOST_DIFFERING = 3  # runs whose copies are told one by one
 _SHORT = {
     SHOTS: "Fewer shots than asked for, since the train split has no more: {taken} instead of {asked}",
     SHOWN: "Fewer in-context examples in a prompt than asked for: {taken} instead of {asked}",
@@ -44,7 +47,8 @@ def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
         names = ", ".join(plain(title(key)) for key in unknown)
         found.append(f"Not marked, since it is not known whether more is better: {names}.")
     found += [*_short(comparison), *_undefined(comparison), *_unread(comparison), *_grouped(comparison)]
-    return [*found, *_on_data(comparison), *_after_memory_ran_out(comparison), *_earlier(comparison)]
+    found += [*_on_data(comparison), *_after_memory_ran_out(comparison)]
+    return [*found, *_copied(comparison), *_earlier(comparison)]
 
 
 def _marks(comparison: Comparison, mark: str, tie: str) -> str:
@@ -150,6 +154,31 @@ def _after_memory_ran_out(comparison: Comparison) -> Iterator[str]:
         who = "1 experiment ran out of memory" if len(names) == 1 else f"{len(names)} experiments ran out of memory"
         part = "half of" if halvings == 1 else f"1/{2**halvings} of"
         yield f"{who} and finished with {part} the batch: {some(names)}{f' ({batch})' if batch else ''}."
+
+
+def _copied(comparison: Comparison) -> Iterator[str]:
+    """Runs that are in several folders; each whose copies differ in a sentence of its own, up to a few."""
+    if not comparison.copies:
+        return
+    entries = [f"{one.name} ({_folders(comparison, one)})" for one in comparison.copies]
+    are = "1 run is" if len(entries) == 1 else f"{len(entries)} runs are"
+    yield f"{are} in more than one folder and {'counts' if len(entries) == 1 else 'count'} once: {some(entries)}."
+    differing = [one for one in comparison.copies if not one.same]
+    for one in differing[:_MOST_DIFFERING]:
+        yield f"The results of {plain(one.name)} differ between its folders{_difference(comparison, one)}."
+    if (more := len(differing) - _MOST_DIFFERING) > 0:
+        yield f"So do those of {more} more; aggregated_results.json names them."
+
+
+def _folders(comparison: Comparison, one: Copy) -> str:
+    return f"{seen_from(comparison.place, one.counted)}, not {seen_from(comparison.place, one.left_out)}"
+
+
+def _difference(comparison: Comparison, one: Copy) -> str:
+    """The first shown metric that differs, else any."""
+    shown = [*comparison.metrics, *(key for key, _, _ in one.differences)]
+    found = sorted(one.differences, key=lambda difference: shown.index(difference[0]))
+    return f": {plain(title(found[0][0]))} {found[0][1]!r} and {found[0][2]!r}" if found else ""
 
 
 def _earlier(comparison: Comparison) -> Iterator[str]:

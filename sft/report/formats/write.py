@@ -14,9 +14,10 @@ from sft.report.comparison import Built, Comparison, Row
 from sft.report.formats.markdown import render_markdown
 from sft.report.formats.subject import subject
 from sft.report.formats.values import values_of
+from sft.report.read.copies import Copy
 from sft.report.read.failures import log_tail
 from sft.report.read.finished import Finished
-from sft.report.read.runs import Run
+from sft.report.read.runs import Run, seen_from
 from sft.report.read.taken import Taken
 
 REPORT_VERSION = 2
@@ -97,6 +98,7 @@ def _lines(comparison: Comparison) -> Iterator[bytes]:
         "chosen_on": comparison.chosen_on,
         "same_rows_judged": comparison.comparable,
         "methods": list(comparison.significance.methods),
+        "copies": [_copied(comparison, one) for one in comparison.copies],
         "earlier_content": [{"name": one.name, "id": one.id} for one in comparison.earlier],
     }
     yield json_line(head).removesuffix(b"}")
@@ -105,6 +107,17 @@ def _lines(comparison: Comparison) -> Iterator[bytes]:
     yield b',\n"runs": '
     yield from _array(_run(comparison, run) for run in comparison.runs)
     yield b"}\n"
+
+
+def _copied(comparison: Comparison, one: Copy) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "id": one.id,
+        "counted": seen_from(comparison.place, one.counted),
+        "not_counted": seen_from(comparison.place, one.left_out),
+        "same_results": one.same,
+        "differences": {key: [mine, theirs] for key, mine, theirs in one.differences},
+    }
 
 
 def _array(records: Iterator[bytes]) -> Iterator[bytes]:

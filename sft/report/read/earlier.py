@@ -47,7 +47,7 @@ def earlier_runs(store: ResultStore, runs: Sequence[Run]) -> tuple[Earlier, ...]
     if not others:
         return ()
     known = {_key(run.name, run.seed, _dumped(run)): run.endpoint for run in runs}
-    return tuple(_matching(others, known))
+    return tuple({one.id: one for one in _matching(others, known)}.values())  # of a copied run one
 
 
 def _dumped(run: Run) -> dict[str, Any]:

@@ -8,13 +8,14 @@ Reads no more than the folders' names, and configs where only the experiment's n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sft.errors import UserError, did_you_mean
 from sft.io import parse_json
 from sft.report.read.runs import Run, run_of
+from sft.results.names import is_named_by_id
 from sft.results.store import RUNS, ResultStore, RunFolder
 
 _OF_A_RUN = ("result.json", "config.json", "state.json")
@@ -36,12 +37,13 @@ def find_run(given: Path) -> RunFolder:
         raise UserError(f"{given} is no run folder; name one: RESULTS/{RUNS}/<name>-<id>")
     folders = list(ResultStore(root).folders())
     if (given / RUNS).is_dir():
-        if len(folders) == 1:
-            return RunFolder(folders[0].path.resolve())
+        runs = _each_once(folders)
+        if len(runs) == 1:
+            return RunFolder(runs[0].path.resolve())
         if not folders:
             raise UserError(f"{given} holds no run")
-        raise UserError(f"{given} holds {len(folders)} runs; name one of them: {_few(folders)}")
-    found = _matching(folders, given.name)
+        raise UserError(f"{given} holds {len(runs)} runs; name one of them: {_few(runs)}")
+    found = _each_once(_matching(folders, given.name))
     if len(found) == 1:
         return RunFolder(found[0].path.resolve())
     if found:
@@ -75,9 +77,18 @@ def _results_folder(given: Path) -> Path | None:
     return next((place for place in places if (place / RUNS).is_dir()), None)
 
 
+def _each_once(folders: Iterable[RunFolder]) -> list[RunFolder]:
+    """The folders without copies of others: of several with one id, one with a result, named by the id."""
+    kept: dict[str, RunFolder] = {}
+    for folder in sorted(folders, key=lambda one: (not one.result_file.exists(), not is_named_by_id(one.path))):
+        kept.setdefault(folder.id, folder)
+    return sorted(kept.values(), key=lambda folder: folder.path)
+
+
 def _matching(folders: Sequence[RunFolder], text: str) -> list[RunFolder]:
-    """Those that the text means: by id, else by name, else by how id or folder begin."""
+    """Those that the text means: by folder, else by id, else by name, else by how id or folder begin."""
     ways = (
+        lambda folder: folder.path.name == text,
         lambda folder: folder.id == text,
         lambda folder: _name(folder) == text,
         lambda folder: _name(folder).rpartition(" seed=")[0] == text,

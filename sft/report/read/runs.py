@@ -27,6 +27,11 @@ _WAY_OUT = "run the grid again, or give report --all"
 _NOTHING: Mapping[str, float] = {}
 
 
+def seen_from(place: Path, path: Path) -> str:
+    """A path as it is named in a folder: relative, with `/`."""
+    return Path(os.path.relpath(path, place)).as_posix()
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One experiment, finished or not.
@@ -60,9 +65,9 @@ class Run:
         """Whether nothing in it is random: its id has no seed in it."""
         return self.id == self.recipe_id
 
-    def place(self, seen_from: Path) -> str:
+    def place(self, place: Path) -> str:
         """Where its folder lies, as a relative path with `/`: `runs/<name>` from the results folder."""
-        return Path(os.path.relpath(self.folder.path, seen_from)).as_posix()
+        return seen_from(place, self.folder.path)
 
     def judged_rows(self, split: str = "test") -> str | None:
         """What it was judged on, as text that is equal for the same rows; None without a result."""
