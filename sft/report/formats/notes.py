@@ -118,7 +118,7 @@ def _short(comparison: Comparison) -> Iterator[str]:
     for one, names in found.items():
         asked, taken = one.asked * one.labels, str(one.fewest)
         taken += "" if one.fewest == one.most else f" to {one.most}"
-        yield f"{_SHORT[one.key].format(asked=asked, taken=taken)}: {some(names)}."
+        yield f"{_SHORT[one.key].format(asked=asked, taken=taken)} ({some(names)})."
 
 
 def _undefined(comparison: Comparison) -> Iterator[str]:
