@@ -22,7 +22,7 @@ Known = Mapping[tuple[str, str], frozenset[str]]  # the metrics that may be made
 
 _Plan = tuple[str, tuple[int, ...]]  # a metric, and indices of the table's rows
 _Key = tuple[str, str]
-_TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json
+_TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json; relative above 1
 _MOST_BYTES = 400 * 2**20  # of the arrays of several metrics at once
 
 
@@ -78,7 +78,11 @@ def known_metrics(comparison: Comparison, outcomes: Found) -> tuple[dict[tuple[s
             if found is None:
                 continue
             values, stored = found.values(), run.metrics(split)
-            same = {key for key, value in values.items() if abs(stored.get(key, np.inf) - value) <= _TOLERANCE}
+            same = {
+                key
+                for key, value in values.items()
+                if abs(stored.get(key, np.inf) - value) <= _TOLERANCE * max(1.0, abs(value))
+            }
             known[run.id, split] = frozenset(same)
             differing += [key for key in values if key in stored and key not in same]
     return known, list(dict.fromkeys(differing))

@@ -20,7 +20,7 @@ Values = Mapping[str, NDArray[np.float64]]
 FLIPS = 9_999
 EXACT = "McNemar, exact"
 _FEWEST_DIFFERENT = 10  # rows, for an interval of a difference: with fewer, draws of the rows say too little
-_TOLERANCE = 1e-4  # between a metric made of the rows and the one in result.json
+_TOLERANCE = 1e-4  # between a metric made of the rows and the one in result.json; relative above 1
 
 
 class Tested(NamedTuple):
@@ -86,7 +86,7 @@ def _unsure(first: Outcomes, second: Outcomes) -> frozenset[str]:
 
 def _is_made(stored: float | None, metric: Metric, values: Mapping[str, float]) -> bool:
     value = values.get(metric.name)
-    return stored is not None and value is not None and abs(stored - value) <= _TOLERANCE
+    return stored is not None and value is not None and abs(stored - value) <= _TOLERANCE * max(1.0, abs(value))
 
 
 def _drawn(first: Outcomes, second: Outcomes) -> dict[str, NDArray[np.float64]]:

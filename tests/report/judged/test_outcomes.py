@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow
 import pytest
 
+from sft.calibration.arithmetic import log_probabilities
 from sft.config.schema import ExperimentConfig
 from sft.evaluation.classification import classification_metrics
 from sft.evaluation.generation import row_metrics
@@ -173,3 +174,13 @@ def test_rows_that_are_answered_alike_do_not_differ() -> None:
     assert first["ece"].mean() == pytest.approx(both[0].values()["ece"])
     other = replace(both[1], labels=4)
     assert gradients_of([[both[0]], [other]]) is None
+
+
+def test_a_loss_of_thousands_of_nats_is_known_of_its_rows() -> None:
+    """Values are kept in single precision, which is as close as it is for small ones, but not in absolute terms."""
+    given = classified()
+    scores_NL = np.random.default_rng(1).normal(size=(ROWS, 3)) * 30_000
+    wide = replace(given, scores_NL=scores_NL)
+    known = -np.take_along_axis(log_probabilities(scores_NL), wide.reference_N[:, None], axis=1).mean()
+    assert known > 5_000
+    assert of_rows(outcomes_of(wide))["log_loss"] == pytest.approx(known, rel=1e-6)
