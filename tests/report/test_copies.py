@@ -162,3 +162,12 @@ def test_a_run_is_found_beside_its_copy(store: ResultStore) -> None:
     assert find_run(copy).result() is not None
     compared = CliRunner().invoke(app, ["compare", str(run), str(copy)])
     assert compared.exit_code == 0, compared.output
+
+
+def test_several_copies_of_a_run_are_one_entry(store: ResultStore) -> None:
+    run = a_run(store)
+    for name in ("copy", "bak"):
+        shutil.copytree(run, run.with_name(f"{run.name}.{name}"))
+    printed = " ".join(CliRunner().invoke(app, ["report", str(store.root)]).output.split())
+    assert "1 run is in more than one folder and counts once: " in printed
+    assert f"(runs/{run.name}, not runs/{run.name}.bak, runs/{run.name}.copy)" in printed

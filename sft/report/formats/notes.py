@@ -15,7 +15,8 @@ from sft.report.read.earlier import Earlier
 from sft.report.read.runs import seen_from
 from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken
 
-_MOST_DIFFERING = 3  # runs whose copies are told one by one
+_MOST_COPIED = 3  # runs whose folders are named
+_MOST_DIFFERING = 3  # runs of whose copies the results differ, one sentence each
 _SHORT = {
     SHOTS: "Fewer shots than asked for, since the train split has no more: {taken} instead of {asked}",
     SHOWN: "Fewer in-context examples in a prompt than asked for: {taken} instead of {asked}",
@@ -160,9 +161,12 @@ def _copied(comparison: Comparison) -> Iterator[str]:
     """Runs that are in several folders; each whose copies differ in a sentence of its own, up to a few."""
     if not comparison.copies:
         return
-    entries = [f"{one.name} ({_folders(comparison, one)})" for one in comparison.copies]
-    are = "1 run is" if len(entries) == 1 else f"{len(entries)} runs are"
-    yield f"{are} in more than one folder and {'counts' if len(entries) == 1 else 'count'} once: {some(entries)}."
+    folders: dict[str, list[Copy]] = {}
+    for one in comparison.copies:
+        folders.setdefault(one.id, []).append(one)
+    entries = [f"{those[0].name} ({_folders(comparison, those)})" for those in folders.values()]
+    are, count = ("1 run is", "counts") if len(entries) == 1 else (f"{len(entries)} runs are", "count")
+    yield f"{are} in more than one folder and {count} once: {some(entries, _MOST_COPIED)}."
     differing = [one for one in comparison.copies if not one.same]
     for one in differing[:_MOST_DIFFERING]:
         yield f"The results of {plain(one.name)} differ between its folders{_difference(comparison, one)}."
@@ -170,8 +174,9 @@ def _copied(comparison: Comparison) -> Iterator[str]:
         yield f"So do those of {more} more; aggregated_results.json names them."
 
 
-def _folders(comparison: Comparison, one: Copy) -> str:
-    return f"{seen_from(comparison.place, one.counted)}, not {seen_from(comparison.place, one.left_out)}"
+def _folders(comparison: Comparison, those: list[Copy]) -> str:
+    left_out = [seen_from(comparison.place, one.left_out) for one in those]
+    return f"{seen_from(comparison.place, those[0].counted)}, not {some(left_out, _MOST_COPIED)}"
 
 
 def _difference(comparison: Comparison, one: Copy) -> str:
