@@ -63,6 +63,11 @@ class Rows:
             return lambda value: None if value is None else cell_text(narrow(value))
         return cell_text
 
+    def with_texts(self, column: str, texts: Sequence[str | None]) -> Rows:
+        """Return the same rows with other texts in one column."""
+        columns = {name: texts if name == column else self.table[name][:] for name in self.column_names}
+        return Rows(_dataset(columns, column), self.nested, self.gaps)
+
     def values(self, column: str) -> list[Any]:
         """Return the cells of a column: strings, lists, objects, or what a typed file holds."""
         values = list(self.table[column][:])

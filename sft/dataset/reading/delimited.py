@@ -3,8 +3,8 @@
 The arguments are those of `pandas.read_csv`, which `datasets` passes on; those that turn text into types have no
 effect. What `csv` does not do (comments, footers, delimiters of several characters) pandas does, with strings only.
 
-TSV has no quoting unless the arguments say so: a quote is a character like any other. In CSV a stray quote would
-silently join rows, so that files in which quotes do not pair are refused, naming the line.
+What tabs delimit has no quoting unless the arguments say so: a quote is a character like any other. In CSV a stray
+quote would silently join rows, so that files in which quotes do not pair are refused, naming the line.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class _Arguments:
     def __init__(self, given: Mapping[str, Any], columns: Sequence[str] | None, file: DataFile) -> None:
         self.given = given
         self.columns = columns
-        tabs = file.form == ".tsv"
-        self.delimiter = str(given.get("delimiter") or given.get("sep") or ("\t" if tabs else ","))
+        self.delimiter = str(given.get("delimiter") or given.get("sep") or ("\t" if file.form == ".tsv" else ","))
+        tabs = self.delimiter == "\t"
         self.quoting = int(given.get("quoting", csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL))
         self.names: Sequence[str] | None = given.get("column_names") or given.get("names") or columns
         header = given.get("header", "infer")

@@ -112,12 +112,13 @@ def _of_document(value: Any, columns: Sequence[str] | None, file: DataFile) -> R
         return _rows(value, columns, file.shown)
     if not isinstance(value, dict):
         raise DataError(f"{file.shown}: {_FORMS}, got {_kind(value)}")
-    if value and all(isinstance(one, list) for one in value.values()):
-        if _are_columns(value):
-            return _rows(
-                [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)], None, ""
-            )
-        return {name: _rows(rows, columns, f'{file.shown}, split "{name}"') for name, rows in value.items()}
+    if _are_columns(value):
+        return _rows(_turned(value), None, file.shown)
+    if value and all(isinstance(one, list) or _are_columns(one) for one in value.values()):
+        return {
+            name: _rows(_turned(one) if isinstance(one, dict) else one, columns, f'{file.shown}, split "{name}"')
+            for name, one in value.items()
+        }
     if any(isinstance(one, list | dict) for one in value.values()):
         keys = ", ".join(f"{name} ({_kind(one)})" for name, one in list(value.items())[:8])
         raise DataError(
@@ -127,10 +128,17 @@ def _of_document(value: Any, columns: Sequence[str] | None, file: DataFile) -> R
     return _rows([value], columns, file.shown)
 
 
-def _are_columns(value: Mapping[str, list[Any]]) -> bool:
-    """Whether the lists of an object are its columns: equally long, and of anything but rows."""
+def _are_columns(value: Any) -> bool:
+    """Whether an object is a table by columns: equally long lists of anything but rows."""
+    if not isinstance(value, dict) or not all(isinstance(cells, list) for cells in value.values()):
+        return False
     lengths = {len(cells) for cells in value.values()}
     return len(lengths) == 1 and not any(isinstance(cell, dict | list) for cells in value.values() for cell in cells)
+
+
+def _turned(value: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a table by columns."""
+    return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
 
 
 def _rows(values: Sequence[Any], columns: Sequence[str] | None, where: str, lines: bool = False) -> Rows:

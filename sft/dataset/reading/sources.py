@@ -180,7 +180,17 @@ def _read_text_files(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
             else:
                 raise DataError(f"{file.shown} holds several splits ({', '.join(read)}); name it alone as dataset.path")
         splits[split] = concatenated(parts, config.path)
-    return splits
+    return {split: _with_label_names(rows, builder) for split, rows in splits.items()}
+
+
+def _with_label_names(rows: Rows, builder: Any) -> Rows:
+    """Replace numbers of labels by their names, where the data set's card declares them (ClassLabel)."""
+    for column, feature in (builder.config.features or builder.info.features or {}).items():
+        names = getattr(feature, "names", None)
+        if names and column in rows.column_names and not rows.is_nested(column):
+            numbers: dict[str | None, str | None] = {str(place): name for place, name in enumerate(names)}
+            rows = rows.with_texts(column, [numbers.get(text, text) for text in rows.texts(column)])
+    return rows
 
 
 def _read(builder: str, file: DataFile, config: DatasetConfig) -> Rows | dict[str, Rows]:
