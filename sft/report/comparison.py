@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.varying import ABSENT, Setting, settings, short_name, show
-from sft.report.judged.judgement import NO_SIGNIFICANCE, Judgement, Significance
+from sft.report.judged.judgement import NO_SIGNIFICANCE, SIGNIFICANT, Judgement, Significance
 from sft.report.metrics import best_of
 from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
 from sft.report.read.runs import Run
 from sft.report.read.taken import Taken, together
 
-SIGNIFICANT = 0.05
 _NO_JUDGEMENT = Judgement()
 
 
@@ -35,6 +34,11 @@ class Row:
     runs: tuple[Run, ...]
     name: str
     labelled: tuple[int, ...] = ()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing in it is random: it is one run, whatever the seed."""
+        return len(self.runs) == 1 and self.runs[0].is_fixed
 
     @property
     def finished(self) -> int:
@@ -195,19 +199,31 @@ class Comparison:
                 found.append(index)
         return found
 
-    def behind_by_rows_alone(self, metric: str) -> list[int]:
-        """The rows that test rows tell apart from the best, but seeds do not."""
-        judged = ((index, self.judgement(index, metric).to_best_over_seeds) for index in range(len(self.rows)))
-        return [index for index, interval in judged if interval is not None and interval.holds_zero]
-
     def differ_by_rows_alone(self, metric: str) -> list[int]:
-        """The rows that test rows tell apart from their baseline, but seeds do not."""
-        found = []
-        for index in range(len(self.rows)):
-            one = self.judgement(index, metric).contrast
-            if one is not None and one.p_holm <= SIGNIFICANT and one.over_seeds and one.over_seeds.holds_zero:
-                found.append(index)
-        return found
+        """The rows whose models differ from the baseline's on the test rows, while other seeds could change that."""
+        contrasts = {i: one for i in range(len(self.rows)) if (one := self.judgement(i, metric).contrast) is not None}
+        return [
+            index
+            for index, one in contrasts.items()
+            if one.models.p_holm <= SIGNIFICANT and one.p_holm is not None and not one.is_significant
+        ]
+
+    def without_seeds(self, metric: str) -> list[int]:
+        """The rows of which one seed is all there is, though training or examples are random: nothing tests them."""
+        return [
+            index
+            for index, row in enumerate(self.rows)
+            if not row.is_fixed and (found := row.estimate(metric)) is not None and found.n == 1
+        ]
+
+    def ahead_of_the_chosen(self, metric: str) -> list[int]:
+        """The rows that are better on the test rows than the best, which was chosen on the validation rows."""
+        gaps = {index: gap for index in range(len(self.rows)) if (gap := self.judgement(index, metric).to_best)}
+        return [
+            index
+            for index, gap in gaps.items()
+            if gap.p_holm <= SIGNIFICANT and best_of(metric, (gap.difference, 0.0)) == gap.difference
+        ]
 
 
 class Built(NamedTuple):

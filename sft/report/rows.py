@@ -69,7 +69,7 @@ def compare(
         rows=rows,
         settings=settings,
         metrics=metrics,
-        best={key: best for key in metrics if comparable and (best := _best(rows, key, chosen_on))},
+        best={key: best for key in metrics if comparable and (best := best_rows(rows, key, chosen_on))},
         chosen_on=chosen_on,
         comparable=comparable,
         baselines=(None,) * len(rows) if choices.group_by else baselines(rows, choices.baseline),
@@ -118,7 +118,7 @@ def _row(runs: Sequence[Run], name: str) -> Row:
     return Row(runs=tuple(runs), name=name, labelled=labelled)
 
 
-def _best(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
+def best_rows(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
     """The rows with the best mean: of the validation split where all rows have one, so as not to choose on the test.
 
     Only whole rows compete: all their runs have the metric.

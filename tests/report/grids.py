@@ -14,7 +14,7 @@ import numpy as np
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.report.comparison import Built, Comparison
-from sft.report.judged.judgement import Contrast, Interval, Judgement, Significance
+from sft.report.judged.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.page.details import detail_of
 from sft.report.read.answers import answers_of
 from sft.report.rows import compare
@@ -105,8 +105,9 @@ def _significance(comparison: Comparison) -> Significance:
 
 def _contrast(difference: float) -> Contrast:
     p = max(0.0001, 0.2 - abs(difference))
-    over_seeds = Interval(difference - 0.05, difference + 0.05, "Welch")
-    return Contrast(difference, difference * 2, p, min(1.0, 3 * p), "permutation of 9,999", over_seeds)
+    interval = Interval(difference - 0.05, difference + 0.05, "t over rows and 3 seeds")
+    models = RowsTest(p / 4, p / 2, "permutation of 9,999")
+    return Contrast(difference, difference * 2, interval, p, min(1.0, 3 * p), "t over rows and 3 seeds", models)
 
 
 def _finish(folder: RunFolder, plan: Plan, number: int, rows: int) -> None:

@@ -35,12 +35,15 @@ def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: 
     assert {path.name for path in place.iterdir()} == set(NAMES.values())
     for name in NAMES.values():
         assert str(place / name) in out
-    assert "Δ: difference to shots=0, p: paired test on the same rows, corrected by Holm." in out
+    assert "Δ: difference to shots=0; p: do the recipes differ, with test rows and seeds both sampled" in out
     data = json.loads((place / "aggregated_results.json").read_text())
-    assert data["schema_version"] == 2
+    assert data["schema_version"] == 3
     row = data["rows"][1]["metrics"]["accuracy"]
     assert row["ci_low"] < row["mean"] < row["ci_high"]
     assert 0 < row["p_value"] <= row["p_holm"] <= 1
+    assert row["difference_ci_low"] < row["difference"] < row["difference_ci_high"]
+    assert row["these_models"]["p_value"] <= row["p_value"]
+    assert row["test"] == "t over rows and 3 seeds"
     assert isinstance(row["tied_with_best"], bool)
     assert data["rows"][0]["baseline"] is None
     assert data["rows"][1]["baseline"] == "shots=0"
@@ -121,7 +124,7 @@ def test_rows_that_are_not_the_same_are_not_compared_whatever_was_recorded(
             file.write_text(file.read_text().replace("We got the thing 7.", "We got another thing."))
     out = said(capsys, store.root)
     assert "No best value is marked: the rows were not all judged on the same data." in out
-    baseline, tested, other = (line.split()[-3:-1] for line in out.splitlines()[1:4])
+    baseline, tested, other = (line.split()[-4:-1] for line in out.splitlines()[1:4])
     assert baseline[0] == "baseline"
     assert tested[0] != "-"
-    assert other == ["-", "-"]
+    assert other == ["-", "-", "-"]

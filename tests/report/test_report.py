@@ -164,8 +164,8 @@ def test_the_json_is_tidy(tmp_path: Path) -> None:
         "mean": 0.7, "std": statistics.stdev([0.6, 0.8]), "n": 2, "best": True,
         "difference": pytest.approx(0.2),
         **dict.fromkeys(
-            ["ci_low", "ci_high", "ci_method", "effect_size", "p_value", "p_holm", "test",
-             "difference_over_seeds", "tied_with_best", "to_best_over_seeds"]
+            ["ci_low", "ci_high", "ci_method", "difference_ci_low", "difference_ci_high", "effect_size",
+             "p_value", "p_holm", "test", "these_models", "tied_with_best", "to_best"]
         ),
     }  # fmt: skip
     assert not data["rows"][2]["metrics"]["accuracy"]["best"]

@@ -90,7 +90,7 @@ def _layers(metric: str, labels: Sequence[str], records: Sequence[Record]) -> li
     y = row_axis(labels)
     lines = tooltip(
         {"row": "configuration", "about": "settings", "mean": "mean", "low": "from", "high": "to", "method": "interval",
-         "runs": "runs", "group": "against the best", "p": "p against the baseline (Holm)"},
+         "runs": "runs", "group": "against the best", "p": "p against the baseline (corrected)"},
         {"mean": shown, "low": shown, "high": shown, "p": ".3g"},
     )  # fmt: skip
     groups = [group for group in _LOOKS if any(record["group"] == group for record in records)]
@@ -131,7 +131,9 @@ def _caption(comparison: Comparison, metric: str, records: Sequence[Record], dro
     if methods:
         said.append(f"Interval: {'; '.join(methods)}.")
     if some and any(record["group"] in (TIED, WORSE) for record in records):
-        said.append("What differs from the best is tested on the same test rows: intervals may overlap all the same.")
+        said.append(
+            "What differs from the best is tested in pairs, by rows and seeds: intervals may overlap all the same."
+        )
     bases = {record["base"] for record in records} - {None}
     if len(bases) == 1:
         said.append("The dashed line is the baseline.")

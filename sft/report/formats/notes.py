@@ -59,7 +59,8 @@ def _marks(comparison: Comparison, mark: str, tie: str) -> str:
     else:
         text = f"{mark} best mean of its column, chosen on the test split itself"
     if _has_ties(comparison):
-        text += f"; {tie} cannot be told apart from it"
+        where = " on the test rows" if comparison.chosen_on == "validation" else ""
+        text += f"; {tie} cannot be told apart from it{where}"
     if not comparison.partial:
         return f"{text}."
     ahead: dict[str, list[str]] = {}
@@ -90,23 +91,29 @@ def _compared(comparison: Comparison) -> Iterator[str]:
     contrasts = {i: one for i in range(len(comparison.rows)) if (one := comparison.judgement(i, leading).contrast)}
     if not contrasts and not comparison.baseline_named:
         return
-    tested = ", p: paired test on the same rows, corrected by Holm" if contrasts else ""
+    tested = (
+        "; p: do the recipes differ, with test rows and seeds both sampled; these models: do the trained models differ "
+        "on these test rows (both corrected by Holm)"
+    )
     of = names if len(places) == 1 else f"the baseline of each row, zero-shot of its model where there is one ({names})"
-    yield f"Δ: difference to {of}{tested}."
+    yield f"Δ: difference to {of}{tested if contrasts else ''}."
 
 
 def _unsure_over_seeds(comparison: Comparison) -> Iterator[str]:
-    """Differences of the leading metric that other test rows would show again, and other seeds perhaps not."""
-    if not comparison.metrics:
+    """What the leading metric's tests cannot say, for want of seeds."""
+    if not comparison.metrics or comparison.grouped:
         return
     leading = comparison.metrics[0]
-    behind, against = comparison.behind_by_rows_alone(leading), comparison.differ_by_rows_alone(leading)
-    if behind:
-        names = some([comparison.rows[index].name for index in behind])
-        yield f"Behind the best by the test rows, but other seeds might turn it round: {names}."
-    if against:
+    if against := comparison.differ_by_rows_alone(leading):
         names = some([comparison.rows[index].name for index in against])
-        yield f"Different from the baseline by the test rows, but other seeds might turn it round: {names}."
+        yield f"Different from the baseline on these test rows, but other seeds could change that: {names}."
+    single = comparison.without_seeds(leading)
+    if single and len(comparison.rows) > 1 and comparison.significance.rows:
+        names = some([comparison.rows[index].name for index in single])
+        yield f"Not tested, with one seed each (2 seeds give a p, 3 or more a better one): {names}."
+    if ahead := comparison.ahead_of_the_chosen(leading):
+        names = some([comparison.rows[index].name for index in ahead])
+        yield f"Significantly better on the test rows than the row chosen on the validation split: {names}."
 
 
 def _short(comparison: Comparison) -> Iterator[str]:

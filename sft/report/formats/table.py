@@ -12,6 +12,7 @@ from sft.report.read.failures import in_words
 from sft.report.read.runs import Run
 
 BASELINE = "baseline"
+THESE_MODELS = "these models"  # the test on rows alone
 
 
 class Table(NamedTuple):
@@ -41,22 +42,23 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
     """One row per configuration: what varies, labelled examples, metrics, and the number of finished runs.
 
     Where the best is chosen on the validation split, a column holds the leading metric on it. Where rows are compared
-    with a baseline, columns hold the difference of the leading metric to that row's, and its p value (Holm) once tests
-    were made.
+    with a baseline, columns hold the difference of the leading metric to that row's, and once tests were made its p for
+    the recipes (rows and seeds sampled) and for these models (rows alone), both corrected.
 
     Args:
         comparison: of the runs.
-        intervals: whether a column holds the leading metric's 95 % interval.
+        intervals: whether columns hold the 95 % intervals of the leading metric and of its differences.
     """
     shown = list(comparison.shown_settings)
     columns = _columns(comparison)
     after = [column.header for column in columns]
     place = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
+    wide = intervals
     if intervals := intervals and _has_intervals(comparison):
         after.insert(place, "95 % interval")
     named = not shown or not all(_is_made(row.name) for row in comparison.rows)
     header = [*(["experiment"] if named else []), *(setting.name for setting in shown)]
-    contrasts = contrast_header(comparison)
+    contrasts = contrast_header(comparison, wide)
     header += ["labelled", *after, *contrasts, "n"]
     rows, best, tied = [], set(), set()
     for index, row in enumerate(comparison.rows):
@@ -71,7 +73,7 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
             if intervals and number_ == place - 1:
                 cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
-        rows.append([*cells, *_contrast(comparison, index)[: len(contrasts)], _finished(row)])
+        rows.append([*cells, *_contrast(comparison, index, wide)[: len(contrasts)], _finished(row)])
     return Table(header, rows, best, tied)
 
 
@@ -126,31 +128,33 @@ def interval(value: Interval | None, metric: str = "") -> str:
     return "-" if value is None else f"{number(value.low, metric)} to {number(value.high, metric)}"
 
 
-def p_value(value: float) -> str:
-    """`.034`, `<.001`."""
-    return "<.001" if value < 0.0005 else number(value)
+def p_value(value: float | None) -> str:
+    """`.034`, `<.001`, `-`."""
+    return "-" if value is None else "<.001" if value < 0.0005 else number(value)
 
 
-def contrast_header(comparison: Comparison) -> list[str]:
-    """The headers of the difference to the baseline and of p; empty where nothing was tested and none was named."""
+def contrast_header(comparison: Comparison, intervals: bool = False) -> list[str]:
+    """Return the headers of the difference to the baseline and its tests; empty where nothing is compared."""
     if not comparison.metrics or not comparison.has_baseline:
         return []
     leading = comparison.metrics[0]
     tested = any(comparison.judgement(index, leading).contrast for index in range(len(comparison.rows)))
     if not tested and not comparison.baseline_named:
         return []
-    return [f"Δ {title(leading)}", *(["p"] if tested else [])]
+    tests = ["95 % interval of Δ", "p", THESE_MODELS] if intervals else ["p", THESE_MODELS]
+    return [f"Δ {title(leading)}", *(tests if tested else [])]
 
 
-def _contrast(comparison: Comparison, index: int) -> list[str]:
-    """The mean's difference to the baseline's, with its sign, and p; none between rows judged on different data."""
+def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:
+    """The mean's difference to the baseline's, with its sign, and its tests; none between rows judged on other data."""
     if not comparison.metrics:
         return []
     leading = comparison.metrics[0]
     found = comparison.judgement(index, leading).contrast
-    if found is not None:
-        return [signed(found.difference, leading), p_value(found.p_holm)]
-    return [_difference(comparison, index, leading), "-"]
+    if found is None:
+        return [_difference(comparison, index, leading), *["-"] * (3 if intervals else 2)]
+    tests = [p_value(found.p_holm), p_value(found.models.p_holm)]
+    return [signed(found.difference, leading), *([interval(found.interval, leading)] if intervals else []), *tests]
 
 
 def _difference(comparison: Comparison, index: int, metric: str) -> str:

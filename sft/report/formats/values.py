@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sft.report.comparison import Comparison
-from sft.report.judged.judgement import Interval
+from sft.report.judged.judgement import Contrast, Gap, Interval
 
 VALUES = (
-    "mean", "std", "best", "ci_low", "ci_high", "ci_method", "difference", "effect_size", "p_value", "p_holm", "test",
-    "difference_over_seeds_low", "difference_over_seeds_high",
-    "tied_with_best", "to_best_over_seeds_low", "to_best_over_seeds_high",
+    "mean", "std", "best", "ci_low", "ci_high", "ci_method", "difference", "difference_ci_low", "difference_ci_high",
+    "effect_size", "p_value", "p_holm", "test", "these_models_p_value", "these_models_p_holm", "these_models_test",
+    "tied_with_best", "to_best_difference", "to_best_ci_low", "to_best_ci_high", "to_best_p_holm",
 )  # fmt: skip
 
 
@@ -20,7 +20,6 @@ def values_of(comparison: Comparison, index: int, metric: str) -> dict[str, Any]
     `difference` is that of the means where no test was made: of AUROC, which is no mean over rows, there is no test.
     """
     found, judgement = comparison.rows[index].estimate(metric), comparison.judgement(index, metric)
-    contrast = judgement.contrast
     return {
         "mean": None if found is None else found.mean,
         "std": None if found is None else found.std,
@@ -28,14 +27,34 @@ def values_of(comparison: Comparison, index: int, metric: str) -> dict[str, Any]
         **_bounds("ci", judgement.interval),
         "ci_method": None if judgement.interval is None else judgement.interval.method,
         "difference": comparison.difference(index, metric),
-        "effect_size": None if contrast is None else contrast.effect_size,
-        "p_value": None if contrast is None else contrast.p_value,
-        "p_holm": None if contrast is None else contrast.p_holm,
-        "test": None if contrast is None else contrast.test,
-        **_bounds("difference_over_seeds", None if contrast is None else contrast.over_seeds),
+        **_contrast(judgement.contrast),
         "tied_with_best": judgement.tied_with_best,
-        **_bounds("to_best_over_seeds", judgement.to_best_over_seeds),
+        **_gap(judgement.to_best),
         "best": None if found is None else index in comparison.best.get(metric, ()),
+    }
+
+
+def _contrast(contrast: Contrast | None) -> dict[str, Any]:
+    if contrast is None:
+        return {name: None for name in VALUES if name.startswith(_OF_CONTRASTS)}
+    return {
+        **_bounds("difference_ci", contrast.interval),
+        "effect_size": contrast.effect_size,
+        "p_value": contrast.p_value,
+        "p_holm": contrast.p_holm,
+        "test": contrast.test or None,
+        **{f"these_models_{name}": value for name, value in contrast.models._asdict().items()},
+    }
+
+
+_OF_CONTRASTS = ("difference_ci", "effect_size", "p_value", "p_holm", "test", "these_models")
+
+
+def _gap(gap: Gap | None) -> dict[str, Any]:
+    return {
+        "to_best_difference": None if gap is None else gap.difference,
+        **_bounds("to_best_ci", None if gap is None else gap.interval),
+        "to_best_p_holm": None if gap is None else gap.p_holm,
     }
 
 

@@ -40,18 +40,25 @@ def _who(row: Row, others: int) -> str:
 
 
 def _on_a_par(comparison: Comparison, leading: str, best: Sequence[int]) -> str:
-    """Which others cannot be told apart from the best, by the test rows and by the seeds."""
+    """Which others cannot be told apart from the best."""
     others = [one for one in range(len(comparison.rows)) if one not in best]
     judged = [comparison.judgement(one, leading).tied_with_best for one in others]
-    if not any(one is not None for one in judged):
-        return ""
     tied, untested = sum(bool(one) for one in judged), judged.count(None)
-    rows = "validation rows" if comparison.chosen_on == "validation" else "test rows"
-    told = {0: "all others can", 1: "one other cannot"}.get(tied, f"{tied} others cannot")
-    text = f"By the {rows}, {told} be told apart from it"
-    if behind := len(comparison.behind_by_rows_alone(leading)):
-        text += f"; by the seeds, {behind} more cannot" if tied else f"; by the seeds, {behind} cannot"
-    return f"{text} ({untested} not tested)." if untested else f"{text}."
+    if untested == len(judged):
+        return _untested(comparison, leading) if untested else ""
+    if tied:
+        text = f"{_counted(tied, 'other')} cannot be told apart from it"
+    else:
+        how = "significantly worse" if comparison.chosen_on == "test" else "significantly different on the test rows"
+        text = f"All others are {how}"
+    more = f", {untested} not tested" if untested else ""
+    return f"{text} (test rows and seeds both sampled{more})."
+
+
+def _untested(comparison: Comparison, leading: str) -> str:
+    if not comparison.significance.rows or not comparison.without_seeds(leading):
+        return ""
+    return "Other seeds could change the order: with one seed each, recipes are not tested against each other."
 
 
 def _counted(number: int, what: str) -> str:

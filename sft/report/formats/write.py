@@ -20,7 +20,7 @@ from sft.report.read.finished import Finished
 from sft.report.read.runs import Run, seen_from
 from sft.report.read.taken import Taken
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 NAMES = {
     "html": "report.html",
     "md": "aggregated_results.md",
@@ -153,11 +153,12 @@ def _taken(one: Taken) -> dict[str, int]:
 
 
 def _metric(comparison: Comparison, index: int, metric: str) -> dict[str, Any]:
-    """The values of a metric; the two bounds of a difference's interval as a list."""
+    """The values of a metric; those of the test on rows alone, and of the difference to the best, as objects."""
     found = values_of(comparison, index, metric)
-    for name in ("difference_over_seeds", "to_best_over_seeds"):
-        bounds = [found.pop(f"{name}_low"), found.pop(f"{name}_high")]
-        found[name] = None if None in bounds else bounds
+    for group in ("these_models", "to_best"):
+        inside = {name: found.pop(name) for name in list(found) if name.startswith(f"{group}_")}
+        known = any(value is not None for value in inside.values())
+        found[group] = {name.removeprefix(f"{group}_"): value for name, value in inside.items()} if known else None
     return found
 
 

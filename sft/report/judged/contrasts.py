@@ -1,4 +1,4 @@
-"""A row of the table against its baseline on the same test rows: which test for which metric, and its p-value.
+"""Two rows of the table on the same test rows: whether the models as trained here differ, whatever other seeds give.
 
 With equal numbers of runs the signs of the rows' differences are flipped, exactly for shares of rows. With unequal ones
 that is not valid by itself: see `sft.report.statistics.exchange`.
@@ -7,12 +7,12 @@ Shapes: N test rows, R rows of the table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import lcm
 from typing import NamedTuple
 
 import numpy as np
 
-from sft.report.comparison import Comparison
 from sft.report.judged.pairing import Paired
 from sft.report.statistics.exchange import exchanged, exchanged_hits
 from sft.report.statistics.paired import (
@@ -36,37 +36,41 @@ _FLIPS_PER_TEST = 50  # so that Holm's smallest p-value is well below 5 %
 
 
 class Tested(NamedTuple):
-    """A row of the table against its baseline, before the correction."""
+    """Two rows of the table, before the correction.
+
+    Args:
+        effect_size: Cohen's d of the rows' differences; None where that is not defined.
+        p_value: two-sided.
+        test: in words.
+        least: the smallest p that the test can give, which says no more than "below that"; 0 for exact tests.
+    """
 
     effect_size: float | None
     p_value: float
     test: str
+    least: float = 0.0
+
+    @property
+    def lower_bound(self) -> float:
+        """What p is at least: nothing, where no random flip gave as large a difference."""
+        return self.p_value if self.p_value > self.least else 0.0
 
 
-def tests_against_baselines(comparison: Comparison, table: Paired) -> dict[int, Tested]:
-    """The rows of the table that have their baseline beside them."""
-    place = {index: position for position, index in enumerate(table.indices)}
-    pairs = {
-        index: (position, place[base])
-        for index, position in place.items()
-        if (base := comparison.baseline_of(index)) is not None and base in place
-    }
+def rows_tests(table: Paired, pairs: Sequence[tuple[int, int]]) -> list[Tested]:
+    """Tests of pairs of the table's rows, each given by two places among `table.indices`."""
     if not pairs:
-        return {}
-    sizes = {
-        index: effect_size(differences(table.values_RN[mine], table.values_RN[theirs]))
-        for index, (mine, theirs) in pairs.items()
-    }
+        return []
+    sizes = [effect_size(differences(table.values_RN[one], table.values_RN[other])) for one, other in pairs]
     if table.shares:
-        return {index: Tested(sizes[index], *_exact(table, *pair)) for index, pair in pairs.items()}
+        return [Tested(size, *_exact(table, *pair)) for size, pair in zip(sizes, pairs, strict=True)]
     flips = max(_FEWEST_FLIPS, _FLIPS_PER_TEST * len(pairs))
-    p_values = permutation(table.values_RN.T, list(pairs.values()), flips).tolist()
-    found = {}
-    for (index, (mine, theirs)), p in zip(pairs.items(), p_values, strict=True):
-        unequal = table.seeds[mine] != table.seeds[theirs]
-        larger = max(p, exchange_of_runs(table, mine, theirs)) if unequal else p
+    p_values = permutation(table.values_RN.T, pairs, flips).tolist()
+    found = []
+    for size, (one, other), p in zip(sizes, pairs, p_values, strict=True):
+        unequal = table.seeds[one] != table.seeds[other]
+        larger = max(p, exchange_of_runs(table, one, other)) if unequal else p
         name = f"permutation of {flips:,}{AND_EXCHANGE if unequal else ''}"
-        found[index] = Tested(sizes[index], larger, name)
+        found.append(Tested(size, larger, name, 1 / (1 + flips)))
     return found
 
 

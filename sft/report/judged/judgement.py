@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SIGNIFICANT = 0.05
+
 
 class Interval(NamedTuple):
     """A 95 % confidence interval, and how it was made, in words that stand under the table (`t over 3 seeds`)."""
@@ -12,10 +14,19 @@ class Interval(NamedTuple):
     high: float
     method: str
 
-    @property
-    def holds_zero(self) -> bool:
-        """Whether the interval of a difference leaves open which of the two is larger."""
-        return self.low <= 0 <= self.high
+
+class RowsTest(NamedTuple):
+    """A test on the test rows alone: whether these trained models differ, whatever other seeds would give.
+
+    Args:
+        p_value: two-sided, of the paired test.
+        p_holm: the same, corrected by Holm over the rows of the table.
+        test: in words: `McNemar, exact`, `sign flips, exact`, `permutation of 9,999`.
+    """
+
+    p_value: float
+    p_holm: float
+    test: str
 
 
 class Contrast(NamedTuple):
@@ -25,19 +36,34 @@ class Contrast(NamedTuple):
         difference: of the means, the row's minus the baseline's.
         effect_size: Cohen's d of the paired rows (difference over the standard deviation of the rows' differences);
             None where it is not defined.
-        p_value: two-sided, of the paired test.
-        p_holm: the same, corrected by Holm over the rows of the table.
-        test: in words: `McNemar, exact`, `sign flips, exact`, `permutation of 9,999`.
-        over_seeds: 95 % interval of the difference over seeds (Welch; t where one of both has nothing random), where
-            there are several: how far other seeds could move it, which the test over rows does not know.
+        interval: 95 %, of the difference, with rows and seeds both sampled; None where p is None, or nothing varies.
+        p_value: two-sided, with rows and seeds both sampled; None where one of both has a single run and something
+            random in it: one seed does not tell how far others would move it.
+        p_holm: the same, corrected over the pairs of the table.
+        test: in words: `t over rows and 3 paired seeds`; empty without p.
+        models: the test on the rows alone.
     """
 
     difference: float
     effect_size: float | None
-    p_value: float
-    p_holm: float
+    interval: Interval | None
+    p_value: float | None
+    p_holm: float | None
     test: str
-    over_seeds: Interval | None = None
+    models: RowsTest
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the recipes differ, by rows and seeds."""
+        return self.p_holm is not None and self.p_holm <= SIGNIFICANT
+
+
+class Gap(NamedTuple):
+    """A row against the best one: its mean minus the best one's, the 95 % interval of that, and the corrected p."""
+
+    difference: float
+    interval: Interval | None
+    p_holm: float
 
 
 class Judgement(NamedTuple):
@@ -48,14 +74,13 @@ class Judgement(NamedTuple):
         contrast: against the baseline; None for the baseline itself, and where rows cannot be paired.
         tied_with_best: whether it cannot be told apart from the best row (the best itself: true); None where no test
             was made.
-        to_best_over_seeds: of a row that can be told apart from the best: the same interval over seeds of its
-            difference to the best, on the split on which that was chosen.
+        to_best: of a row other than the best: its difference to the best; None where no test was made.
     """
 
     interval: Interval | None = None
     contrast: Contrast | None = None
     tied_with_best: bool | None = None
-    to_best_over_seeds: Interval | None = None
+    to_best: Gap | None = None
 
 
 class Significance(NamedTuple):

@@ -40,21 +40,9 @@ def methods(
     yield from _of_intervals([one.interval for one in rows.values() if one.interval is not None], runs)
     yield from _of_contrasts([one.contrast for one in rows.values() if one.contrast is not None])
     if any(one.tied_with_best is not None for one in rows.values()) and len(comparison.rows) > 1:
-        unequal = len({row.finished for row in comparison.rows if row.finished}) > 1
-        of_runs = (
-            "; of two with unequal numbers of runs an exchange of runs within rows has to say so too, by Bonferroni"
-            if unequal
-            else ""
-        )
-        split = "validation" if comparison.chosen_on == "validation" else "test"
         yield (
-            f"Tied with the best: no other row is better by a test of all pairs at once on the {split} rows (largest "
-            f"statistic of all pairs under random signs of the rows, 5 % over all pairs together{of_runs})."
-        )
-    if any(one.contrast is not None or one.tied_with_best is not None for one in rows.values()):
-        yield (
-            "Tests and intervals over rows hold for the models as trained here; what other seeds would change, the "
-            "spread over seeds beside them says."
+            "Tied with the best (=): the corrected p of the difference to the best row on the test rows is above .05. "
+            "For the baseline it is the p beside the best row's Δ: there is one correction for all pairs."
         )
     if differing:
         names = ", ".join(map(title, differing))
@@ -93,16 +81,28 @@ def _of_intervals(shown: Sequence[Interval], runs: Mapping[tuple[str, str], Inte
 def _of_contrasts(contrasts: Sequence[Contrast]) -> Iterable[str]:
     if not contrasts:
         return
-    tests = dict.fromkeys(one.test.removesuffix(AND_EXCHANGE) for one in contrasts)
+    if any(one.p_value is not None for one in contrasts):
+        yield (
+            "p and the interval of Δ: two-sided, with test rows and seeds both sampled. The variance of a difference "
+            "has two parts (crossed variance components): over seeds, paired where both recipes have the same seed, "
+            "and over rows. The part over seeds is estimated from few of them, which a Behrens-Fisher distribution "
+            "takes into account. p is at least that of the test on rows alone. Corrected by Holm for each metric, over "
+            "all pairs that are compared with the baseline or could have been with the best; the pairs with the "
+            "baseline share at least half of the level."
+        )
+    if any(one.p_value is None for one in contrasts):
+        yield "No p where a recipe has one run and something random in it: one seed does not show how others differ."
+    tests = dict.fromkeys(one.models.test.removesuffix(AND_EXCHANGE) for one in contrasts)
     said = [words(one) for start, words in _TESTS.items() for one in tests if one.startswith(start)]
-    if any(EXCHANGED in one.test for one in contrasts):
+    if any(EXCHANGED in one.models.test for one in contrasts):
         said.append(
             "where the two have unequal numbers of runs, the larger p of that and of an exchange of runs within rows, "
             "exact for shares, else by its first three moments"
         )
     yield (
-        "p: two-sided paired tests against the baseline on the same test rows, on outcomes averaged over seeds "
-        f"({'; '.join(said)}). p (Holm) is corrected over the rows of the table, for each metric by itself."
+        "these models: two-sided paired tests against the baseline on the same test rows, on outcomes averaged over "
+        f"seeds ({'; '.join(said)}). They hold for the models as trained here, not for other seeds. Corrected by Holm "
+        "over the rows of the table, for each metric by itself."
     )
 
 

@@ -65,13 +65,6 @@ class Outcomes:
             found = {**one.values(), **found}  # shares first: micro F1 is one where each row has one label
         return found
 
-    def pseudo_values(self) -> dict[str, NDArray[np.float64]]:
-        """For each metric one number a row [N], of which it is the mean (see `Sums.pseudo_values`)."""
-        found: dict[str, NDArray[np.float64]] = {}
-        for one in self.sums():
-            found = {**one.pseudo_values(), **found}
-        return found
-
     def row_values(self, gradients: Mapping[str, Floats]) -> dict[str, Floats]:
         """For each metric what each row adds to it [N], so that runs can be compared row by row.
 
@@ -86,6 +79,17 @@ class Outcomes:
         if labels is not None:
             found = {name: labels.along(gradient_K) for name, gradient_K in gradients.items()} | found
         return found if bins is None else {**bins.pseudo_values(), **found}
+
+    def influences(self) -> dict[str, Floats]:
+        """For each metric what each row contributes to it in this run [N], whatever the mean.
+
+        Pseudo-values where the metric is made of labels or bins, so that their variance over rows is the metric's, at
+        what this run itself comes to.
+        """
+        found: dict[str, Floats] = {}
+        for one in (self.of_labels(), self._of_bins()):
+            found |= {} if one is None else one.pseudo_values()
+        return found | {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
 
     def of_labels(self) -> Sums | None:
         """Its metrics that are made of how often each label was right, predicted and met."""

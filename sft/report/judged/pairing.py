@@ -1,4 +1,4 @@
-"""Rows of the table side by side: what each test row is worth under each recipe, the mean over its seeds.
+"""Rows of the table side by side: what each test row is worth under each recipe, in each run and as the mean.
 
 Only recipes that were judged on the very same rows stand in one array. Reads no files, tests nothing.
 Shapes: N test rows, R rows of the table.
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sft.report.comparison import Comparison, Row
 from sft.report.judged.outcomes import Outcomes, gradients_of
+from sft.report.read.runs import Run
+from sft.report.statistics.crossed import Recipe
 from sft.report.statistics.exchange import Runs, of_hits
 from sft.report.statistics.sums import Floats
 
@@ -23,7 +26,8 @@ Known = Mapping[tuple[str, str], frozenset[str]]  # the metrics that may be made
 _Plan = tuple[str, tuple[int, ...]]  # a metric, and indices of the table's rows
 _Key = tuple[str, str]
 _TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json; relative above 1
-_MOST_BYTES = 400 * 2**20  # of the arrays of several metrics at once
+_MOST_BYTES = 250 * 2**20  # of the arrays of several metrics at once
+_SPLIT = "test"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Paired:
         seeds: how many runs each of these has.
         values_RN: what each test row adds to the metric, the mean over seeds (see `Outcomes.row_values`).
         shares: whether each run has but 0 and 1.
+        recipes: the runs of each of these, one by one.
         squares_RN, cubes_RN: sums over seeds; none for shares, and where all have as many runs.
     """
 
@@ -44,6 +49,7 @@ class Paired:
     seeds: tuple[int, ...]
     values_RN: Floats
     shares: bool
+    recipes: tuple[Recipe, ...]
     squares_RN: Floats | None = None
     cubes_RN: Floats | None = None
 
@@ -88,81 +94,75 @@ def known_metrics(comparison: Comparison, outcomes: Found) -> tuple[dict[tuple[s
     return known, list(dict.fromkeys(differing))
 
 
-def paired_rows(comparison: Comparison, outcomes: Found, known: Known, split: str, whole: bool) -> Iterator[Paired]:
+def paired_rows(comparison: Comparison, outcomes: Found, known: Known) -> Iterator[Paired]:
     """Each metric in turn, once for every set of test rows that two rows of the table share.
 
     Args:
         comparison: the table.
         outcomes: of its runs.
         known: as `known_metrics` gives them.
-        split: `test` or `validation`.
-        whole: leave out rows of the table of which runs are missing.
     """
-    plans = list(_plans(comparison, outcomes, known, split, whole))
+    plans = list(_plans(comparison, outcomes, known))
     while plans:
         room, block = _MOST_BYTES, list[_Plan]()
-        while plans and (not block or _size(plans[0], outcomes, comparison, split) <= room):
-            room -= _size(plans[0], outcomes, comparison, split)
+        while plans and (not block or _size(plans[0], outcomes, comparison) <= room):
+            room -= _size(plans[0], outcomes, comparison)
             block.append(plans.pop(0))
-        yield from _filled(block, comparison, outcomes, split)
+        yield from _filled(block, comparison, outcomes)
 
 
-def _plans(comparison: Comparison, outcomes: Found, known: Known, split: str, whole: bool) -> Iterator[_Plan]:
+def _plans(comparison: Comparison, outcomes: Found, known: Known) -> Iterator[_Plan]:
     """Metric and indices of the table's rows."""
     metrics = dict.fromkeys(key for found in known.values() for key in sorted(found))
     for metric in metrics:
         groups: dict[tuple[str, int], list[int]] = {}
         for index, row in enumerate(comparison.rows):
-            if whole and not row.is_whole(metric, split):
-                continue
-            judged_on = _judged_on(row, metric, outcomes, known, split)
+            judged_on = _judged_on(row, metric, outcomes, known)
             if judged_on is not None:
                 groups.setdefault(judged_on, []).append(index)
         yield from ((metric, tuple(indices)) for indices in groups.values() if len(indices) > 1)
 
 
-def _judged_on(row: Row, metric: str, outcomes: Found, known: Known, split: str) -> tuple[str, int] | None:
+def _judged_on(row: Row, metric: str, outcomes: Found, known: Known) -> tuple[str, int] | None:
     """The rows that all of its runs with that metric were judged on; None where that cannot be told of one."""
-    keys = [(run.id, split) for run in row.runs if metric in run.metrics(split)]
+    keys = [(run.id, _SPLIT) for run in _runs(row, metric)]
     if not keys or not all(metric in known.get(key, ()) and outcomes[key].rows > 1 for key in keys):
         return None
     places = {(outcomes[key].judged_on, outcomes[key].rows) for key in keys}
     return places.pop() if len(places) == 1 else None
 
 
-def _keys(row: Row, metric: str, split: str) -> list[tuple[str, str]]:
-    return [(run.id, split) for run in row.runs if metric in run.metrics(split)]
+def _runs(row: Row, metric: str) -> list[Run]:
+    return [run for run in row.runs if metric in run.metrics(_SPLIT)]
 
 
-def _size(plan: _Plan, outcomes: Found, comparison: Comparison, split: str) -> int:
+def _size(plan: _Plan, outcomes: Found, comparison: Comparison) -> int:
     metric, indices = plan
-    keys = [_keys(comparison.rows[index], metric, split) for index in indices]
-    arrays = 1 if len({len(of_row) for of_row in keys}) == 1 else 3
-    return 8 * arrays * len(indices) * outcomes[keys[0][0]].rows
+    runs = [_runs(comparison.rows[index], metric) for index in indices]
+    arrays = 1 if len({len(of_row) for of_row in runs}) == 1 else 3
+    return (8 * arrays * len(indices) + 4 * sum(map(len, runs))) * outcomes[runs[0][0].id, _SPLIT].rows
 
 
-def _filled(plans: Sequence[_Plan], comparison: Comparison, outcomes: Found, split: str) -> Iterator[Paired]:
+def _filled(plans: Sequence[_Plan], comparison: Comparison, outcomes: Found) -> Iterator[Paired]:
     """The arrays of some metrics, each run's rows taken once for all of them."""
-    tables = [
-        _Table(metric, indices, [_keys(comparison.rows[index], metric, split) for index in indices], outcomes)
-        for metric, indices in plans
-    ]
+    tables = [_Table(metric, indices, comparison, outcomes) for metric, indices in plans]
     gradients: dict[Any, dict[str, Floats] | None] = {}
-    places: dict[_Key, list[tuple[_Table, int]]] = {}
+    places: dict[_Key, list[tuple[_Table, int, int]]] = {}
     for table in tables:
-        if table.runs not in gradients:
-            gradients[table.runs] = gradients_of([[outcomes[key] for key in of_row] for of_row in table.runs])
-        for row, of_row in enumerate(table.runs):
-            for key in of_row:
-                places.setdefault(key, []).append((table, row))
+        if table.keys not in gradients:
+            gradients[table.keys] = gradients_of([[outcomes[key] for key in of_row] for of_row in table.keys])
+        for row, of_row in enumerate(table.keys):
+            for number, key in enumerate(of_row):
+                places.setdefault(key, []).append((table, row, number))
     for key, needed in places.items():
-        values: dict[Any, dict[str, Floats]] = {}
-        for table, row in needed:
-            if table.runs not in values:
-                slopes = gradients[table.runs]
-                own = outcomes[key]
-                values[table.runs] = own.pseudo_values() if slopes is None else own.row_values(slopes)
-            table.add(row, values[table.runs][table.metric])
+        own = outcomes[key]
+        influences, values = own.influences(), dict[Any, dict[str, Floats]]()
+        for table, row, number in needed:
+            if table.keys not in values:
+                slopes = gradients[table.keys]
+                values[table.keys] = influences if slopes is None else own.row_values(slopes)
+            table.add(row, values[table.keys][table.metric])
+            table.influences[row][number] = influences[table.metric]
     yield from (table.paired() for table in tables)
 
 
@@ -172,18 +172,21 @@ class _Table:
     Args:
         metric: its name.
         indices: of the table's rows, R.
-        keys: of the runs of each of these.
+        comparison: the table.
         outcomes: of all runs.
     """
 
-    def __init__(self, metric: str, indices: tuple[int, ...], keys: Sequence[Sequence[_Key]], outcomes: Found) -> None:
+    def __init__(self, metric: str, indices: tuple[int, ...], comparison: Comparison, outcomes: Found) -> None:
         self.metric = metric
-        self.runs = tuple(tuple(of_row) for of_row in keys)
+        self._rows = [comparison.rows[index] for index in indices]
+        runs = [_runs(row, metric) for row in self._rows]
+        self.keys = tuple(tuple((run.id, _SPLIT) for run in of_row) for of_row in runs)
         self._indices = indices
-        self._shares = all(metric in outcomes[key].hits for of_row in keys for key in of_row)
-        unequal = len({len(of_row) for of_row in keys}) > 1
-        shape = (len(keys), outcomes[keys[0][0]].rows)
-        self._powers = [np.zeros(shape) for _ in range(3 if unequal and not self._shares else 1)]
+        self._shares = all(metric in outcomes[key].hits for of_row in self.keys for key in of_row)
+        unequal = len({len(of_row) for of_row in runs}) > 1
+        rows = outcomes[self.keys[0][0]].rows
+        self._powers = [np.zeros((len(runs), rows)) for _ in range(3 if unequal and not self._shares else 1)]
+        self.influences = [np.zeros((len(of_row), rows), dtype=np.float32) for of_row in runs]
 
     def add(self, row: int, values_N: Floats) -> None:
         """One run of that row of the table."""
@@ -193,8 +196,16 @@ class _Table:
             sums_RN[row] += power_N
 
     def paired(self) -> Paired:
-        """The means over runs."""
-        seeds = tuple(len(of_row) for of_row in self.runs)
+        """The means over runs, and the runs themselves."""
+        seeds = tuple(len(of_row) for of_row in self.keys)
         sums_RN, *powers = self._powers
         sums_RN /= np.array(seeds)[:, None]  # once: thirds that are added up differ in their last digit
-        return Paired(self.metric, self._indices, seeds, sums_RN, self._shares, *powers)
+        recipes = tuple(map(self._recipe, self._rows, self.influences))
+        return Paired(self.metric, self._indices, seeds, sums_RN, self._shares, recipes, *powers)
+
+    def _recipe(self, row: Row, influences_SN: NDArray[np.float32]) -> Recipe:
+        runs = _runs(row, self.metric)
+        seeds = () if row.is_fixed else tuple(run.seed for run in runs)
+        if len(set(seeds)) < len(seeds):  # runs that share a seed say nothing of other seeds
+            seeds = seeds[:1]
+        return Recipe(seeds, np.array([run.metrics(_SPLIT)[self.metric] for run in runs]), influences_SN)

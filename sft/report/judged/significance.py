@@ -1,29 +1,23 @@
 """How sure a table is: intervals, contrasts with the baseline and ties with the best, and what could not be judged.
 
-Puts together the arithmetic of `sft.report.statistics` and the rows of the table; reads no files. What test rows can
-tell concerns the models as they were trained here; how far other seeds would move a figure, only seeds can tell.
+Puts together the arithmetic of `sft.report.statistics` and the rows of the table; reads no files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
-
-import numpy as np
 
 from sft.log import get_logger, some
-from sft.report.comparison import Comparison, Row
-from sft.report.judged.contrasts import Tested, exchange_of_runs, tests_against_baselines
-from sft.report.judged.judgement import Contrast, Interval, Judgement, Significance
+from sft.report.comparison import Comparison
+from sft.report.judged.judgement import Interval, Judgement, Significance
 from sft.report.judged.methods import BCA, FEWEST_FOR_BCA, FEWEST_ROWS, WILSON, methods, withheld
 from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.pairing import Found, Known, Paired, known_metrics, paired_rows, same_rows
-from sft.report.metrics import best_of, bounds
+from sft.report.judged.pairing import Found, Known, known_metrics
+from sft.report.judged.recipes import compared
+from sft.report.metrics import bounds
 from sft.report.statistics.bootstrap import Draws, bca_bounds
-from sft.report.statistics.intervals import Bounds, difference_bounds, mean_bounds, share_bounds
-from sft.report.statistics.paired import holm
+from sft.report.statistics.intervals import Bounds, mean_bounds, share_bounds
 from sft.report.statistics.sums import Floats, Sums
-from sft.report.statistics.ties import tied_with_best
 
 log = get_logger(__name__)
 
@@ -40,12 +34,10 @@ def judge(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes]) 
     known, differing = known_metrics(comparison, outcomes)
     runs = _run_intervals(comparison, outcomes, known)
     intervals = _row_intervals(comparison, runs)
-    contrasts = _contrasts(comparison, paired_rows(comparison, outcomes, known, "test", whole=False))
-    ties = _ties(comparison, outcomes, known)
-    behind = dict(_behind_over_seeds(comparison, ties))
+    found = compared(comparison, outcomes, known)
     rows = {
-        key: Judgement(intervals.get(key), contrasts.get(key), ties.get(key), behind.get(key))
-        for key in dict.fromkeys([*intervals, *contrasts, *ties])
+        key: Judgement(intervals.get(key), found.contrasts.get(key), found.ties.get(key), found.gaps.get(key))
+        for key in dict.fromkeys([*intervals, *found.contrasts, *found.ties])
     }
     words = [*methods(comparison, rows, runs, differing), *withheld(known, runs, outcomes)]
     return Significance(rows, runs, tuple(words), tuple(_unread(comparison, outcomes)))
@@ -140,74 +132,3 @@ def _within(found: Bounds, metric: str) -> Bounds:
         return found
     least, most = limits
     return Bounds(max(found.low, least), found.high if most is None else min(found.high, most))
-
-
-def _contrasts(comparison: Comparison, tables: Iterable[Paired]) -> dict[tuple[int, str], Contrast]:
-    """Of each row of the table with its baseline, corrected over the rows for each metric."""
-    tested: dict[str, dict[int, Tested]] = {}
-    for table in tables:
-        tested.setdefault(table.metric, {}).update(tests_against_baselines(comparison, table))
-    found = {}
-    for metric, by_row in tested.items():
-        corrected = holm([one.p_value for one in by_row.values()])
-        for (index, one), p_holm in zip(by_row.items(), corrected, strict=True):
-            base = comparison.baseline_of(index)
-            if base is None:
-                continue
-            mine, theirs = _figures(comparison.rows[index], metric), _figures(comparison.rows[base], metric)
-            found[index, metric] = Contrast(
-                float(np.mean(mine) - np.mean(theirs)), one.effect_size, one.p_value, p_holm, one.test,
-                _over_seeds(comparison.rows[index], comparison.rows[base], metric, "test"),
-            )  # fmt: skip
-    return found
-
-
-def _over_seeds(mine: Row, theirs: Row, metric: str, split: str) -> Interval | None:
-    """How far other seeds could move the difference of two rows; None where seeds do not tell.
-
-    A row with nothing random (zero-shot without examples) is the same whatever the seed: a constant.
-    """
-    first, second = _figures(mine, metric, split), _figures(theirs, metric, split)
-    if not first or not second:
-        return None
-    if _is_fixed(mine) or _is_fixed(theirs):
-        several = [a - second[0] for a in first] if _is_fixed(theirs) else [first[0] - b for b in second]
-        found = mean_bounds(several)
-        return None if found is None else Interval(*found, f"t over {len(several)} seeds")
-    found = difference_bounds(first, second)
-    return None if found is None else Interval(*found, f"Welch over {len(first)} and {len(second)} seeds")
-
-
-def _is_fixed(row: Row) -> bool:
-    return len(row.runs) == 1 and row.runs[0].is_fixed
-
-
-def _figures(row: Row, metric: str, split: str = "test") -> list[float]:
-    return [run.metrics(split)[metric] for run in row.runs if metric in run.metrics(split)]
-
-
-def _behind_over_seeds(
-    comparison: Comparison, ties: Mapping[tuple[int, str], bool]
-) -> Iterable[tuple[tuple[int, str], Interval]]:
-    """For the rows that the test rows tell apart from the best: whether seeds do too."""
-    for (index, metric), tied in ties.items():
-        best = comparison.rows[comparison.best[metric][0]]
-        if not tied and (found := _over_seeds(comparison.rows[index], best, metric, comparison.chosen_on)) is not None:
-            yield (index, metric), found
-
-
-def _ties(comparison: Comparison, outcomes: Found, known: Known) -> dict[tuple[int, str], bool]:
-    """Whether a row cannot be told from the best, on the split on which the best was chosen."""
-    same = comparison.comparable and all(same_rows(comparison, outcomes, s) for s in {"test", comparison.chosen_on})
-    best = {key: rows for key, rows in comparison.best.items() if rows and same}
-    found = {(index, metric): True for metric, rows in best.items() for index in rows}
-    for table in paired_rows(comparison, outcomes, known, comparison.chosen_on, whole=True):
-        if table.metric not in best or not set(best[table.metric]) <= set(table.indices):
-            continue
-        higher = best_of(table.metric, (0.0, 1.0))
-        if higher is not None:
-            p_value = partial(exchange_of_runs, table)
-            tied_R = tied_with_best(table.values_RN.T, higher == 1.0, table.seeds, p_value).tolist()
-            new = {(index, table.metric): tied for index, tied in zip(table.indices, tied_R, strict=True)}
-            found |= new | {(index, table.metric): True for index in best[table.metric]}
-    return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from sft.config.varying import ABSENT
 from sft.log import plain
-from sft.report.comparison import SIGNIFICANT, Comparison, Row
-from sft.report.formats.table import contrast_header, estimate, p_value
+from sft.report.comparison import Comparison, Row
+from sft.report.formats.table import THESE_MODELS, contrast_header, estimate, p_value
 from sft.report.judged.judgement import Contrast, Interval
 from sft.report.metrics import best_of, number, signed, title
 from sft.report.read.failures import in_words
@@ -131,8 +131,11 @@ def _figure_columns(comparison: Comparison) -> Iterator[Column]:
         yield Column(f"{split}.{key}", plain(name), "lower is better" if low else "", "metric", first, hidden)
     if _compared(comparison):
         leading = plain(title(comparison.metrics[0]))
-        hint = f"difference of {leading} to the baseline; p of the paired test, corrected by Holm"
+        hint = f"difference of {leading} to the baseline, its 95 % interval and p: rows and seeds sampled, corrected"
         yield Column("difference", f"Δ {leading}", hint, "metric", "descending")
+        if _tested(comparison):
+            hint = "p of the difference of these trained models on these test rows, whatever other seeds give (Holm)"
+            yield Column("these_models", THESE_MODELS, hint, "metric")
     yield Column("n", "n", "finished runs (seeds)", "count", "descending")
 
 
@@ -149,6 +152,11 @@ def _metrics(comparison: Comparison) -> list[tuple[str, str, bool]]:
 
 def _compared(comparison: Comparison) -> bool:
     return bool(contrast_header(comparison))
+
+
+def _tested(comparison: Comparison) -> bool:
+    places = range(len(comparison.rows))
+    return any(comparison.judgement(index, comparison.metrics[0]).contrast is not None for index in places)
 
 
 def _choices(comparison: Comparison) -> list[Choice]:
@@ -169,6 +177,7 @@ def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bo
     cells += [_metric(comparison, index, key, split) for key, split, _ in shown]
     if _compared(comparison):
         cells.append(_difference(comparison, index))
+        cells += [_these_models(comparison, index)] if _tested(comparison) else []
     total = len(row.runs)
     cells.append(Cell(str(total) if row.finished == total else f"{row.finished} of {total}", str(row.finished)))
     runs = [_run_line(comparison, row, run, shown) for run in row.runs]
@@ -216,12 +225,19 @@ def _difference(comparison: Comparison, index: int) -> Cell:
     leading = comparison.metrics[0]
     found = comparison.judgement(index, leading).contrast
     if found is not None:
-        sure = found.p_holm <= SIGNIFICANT
-        return Cell(signed(found.difference, leading), repr(found.difference), _p(found.p_holm), sure=sure)
+        below = ["" if found.p_holm is None else _p(found.p_holm), _brackets(found.interval, leading)]
+        text = signed(found.difference, leading)
+        return Cell(text, repr(found.difference), ", ".join(filter(None, below)), sure=found.is_significant)
     if comparison.baseline_of(index) is None:
         return Cell("baseline" if comparison.is_baseline(index) else "-")
     difference = comparison.difference(index, leading)
     return Cell("-") if difference is None else Cell(signed(difference, leading), repr(difference))
+
+
+def _these_models(comparison: Comparison, index: int) -> Cell:
+    """p of the test on rows alone."""
+    found = comparison.judgement(index, comparison.metrics[0]).contrast
+    return Cell("-") if found is None else Cell(p_value(found.models.p_holm), repr(found.models.p_holm))
 
 
 def _p(value: float) -> str:
@@ -247,20 +263,25 @@ def _remarks(comparison: Comparison, index: int) -> Iterator[str]:
             parts.append(f"against {against} {_in_full(judged.contrast, key)}")
         if judged.tied_with_best and index not in comparison.best.get(key, ()):
             parts.append("cannot be told apart from the best")
-        if judged.to_best_over_seeds is not None:
-            parts.append(f"difference to the best over seeds {_brackets(judged.to_best_over_seeds, key)}")
+        if judged.to_best is not None:
+            gap = judged.to_best
+            ends = f", {_brackets(gap.interval, key)}" if gap.interval is not None else ""
+            parts.append(f"difference to the best {signed(gap.difference, key)} ({_p(gap.p_holm)}{ends})")
         if len(parts) > 1:
             yield "; ".join(parts) + "."
 
 
 def _in_full(contrast: Contrast, key: str) -> str:
-    text = f"{signed(contrast.difference, key)} ({plain(contrast.test)}: {_p(contrast.p_value)}, "
-    text += f"after Holm {_p(contrast.p_holm)}"
+    models = contrast.models
+    parts = []
+    if contrast.p_value is not None and contrast.p_holm is not None:
+        parts.append(f"{plain(contrast.test)}: {_p(contrast.p_value)}, corrected {_p(contrast.p_holm)}")
+    if contrast.interval is not None:
+        parts.append(f"95 % interval {_brackets(contrast.interval, key)}")
+    parts.append(f"{THESE_MODELS} by {plain(models.test)}: {_p(models.p_value)}, after Holm {_p(models.p_holm)}")
     if contrast.effect_size is not None:
-        text += f"; Cohen's d {number(contrast.effect_size)}"
-    if contrast.over_seeds is not None:
-        text += f"; over seeds {_brackets(contrast.over_seeds, key)}"
-    return f"{text})"
+        parts.append(f"Cohen's d {number(contrast.effect_size)}")
+    return f"{signed(contrast.difference, key)} ({'; '.join(parts)})"
 
 
 def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[str, str, bool]]) -> RunLine:
@@ -271,7 +292,7 @@ def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[
     for key, split, _ in shown:
         interval = comparison.significance.runs.get((run.id, key)) if split == "test" else None
         cells.append(Cell(number(metrics[split].get(key), key), small=_brackets(interval, key)))
-    cells += [Cell("")] if _compared(comparison) else []
+    cells += [Cell("")] * (1 + _tested(comparison)) if _compared(comparison) else []
     cells.append(Cell("" if run.state == "done" else in_words(run.state)))
     several = len({one.recipe_id for one in row.runs}) > 1
     label = plain(run.name) if several else "no seed" if run.is_fixed else f"seed {run.seed}"

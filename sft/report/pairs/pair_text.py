@@ -8,7 +8,7 @@ from typing import Any
 
 from sft.io import finite
 from sft.log import plain
-from sft.report.formats.table import p_value
+from sft.report.formats.table import THESE_MODELS, p_value
 from sft.report.metrics import number, signed, title
 from sft.report.pairs.pair import Answer, Pair, RowPair
 from sft.report.pairs.tested import EXACT, FLIPS, Metric
@@ -103,13 +103,23 @@ def _metric(one: Metric) -> dict[str, Any]:
 
 def _metrics(pair: Pair) -> Iterator[str]:
     tested = any(one.test for one in pair.metrics)
-    header = [pair.split, "A", "B", "B - A", *(("95 % interval", "p", "d") if tested else ())]
+    header = [pair.split, "A", "B", "B - A", *(("95 % interval", f"p ({THESE_MODELS})", "d") if tested else ())]
     yield from _aligned([header, *(_cells(one, tested) for one in pair.metrics)])
     if tested:
         exact = [_name(one) for one in pair.metrics if one.test and one.test.method == EXACT]
         by = f"exact test of McNemar ({', '.join(exact)}), else " if exact else ""
         yield f"p: {by}{FLIPS:,} permutations of the pairs. Interval: BCa bootstrap over rows. d: Cohen's."
-        yield "Single runs: how far other seeds would move them is not in these figures."
+        yield _of_recipes(pair)
+
+
+def _of_recipes(pair: Pair) -> str:
+    """What the tests of two runs say of their recipes."""
+    if pair.a.is_fixed and pair.b.is_fixed:
+        return "Nothing is random in either run: what holds for these models holds for their recipes."
+    return (
+        "p and interval hold for these two models on such rows. Whether one recipe is better takes several seeds of "
+        "each: p in the report's table."
+    )
 
 
 def _name(one: Metric) -> str:

@@ -61,7 +61,7 @@ def tested(metrics: Sequence[Metric], first: Outcomes, second: Outcomes) -> Iter
         yield from metrics
         return
     gradients = gradients_of([[first], [second]])
-    influence = first.pseudo_values(), second.pseudo_values()
+    influence = first.influences(), second.influences()
     values = influence if gradients is None else (first.row_values(gradients), second.row_values(gradients))
     drawn, unsure = _drawn(first, second), _unsure(first, second)
     p_values = _p_values(able, first, second, values)

@@ -138,11 +138,22 @@ def effect_size(differences_N: Floats) -> float | None:
     return float(np.mean(differences_N)) / spread if spread > none else None
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected so that the chance of any false finding among all stays below the level (Holm 1979)."""
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    stepped = np.minimum(np.maximum.accumulate(np.asarray(p_values, dtype=np.float64)[order] * factors), 1.0)
-    corrected = np.empty_like(stepped)
-    corrected[order] = stepped
-    return corrected.tolist()
+def holm(p_values: Sequence[float] | Floats, weights: Sequence[float] | Floats | None = None) -> Floats:
+    """Corrected so that the chance of any false finding among all stays below the level (Holm 1979).
+
+    Args:
+        p_values: of the tests, C.
+        weights: each test's share of the level, whatever their sum; None: all the same. What a test had that found
+            something passes on to the others.
+
+    Returns:
+        The corrected p [C].
+    """
+    p_C = np.asarray(p_values, dtype=np.float64)
+    weights_C = np.ones(len(p_C)) if weights is None else np.asarray(weights, dtype=np.float64)
+    order = np.argsort(p_C / weights_C, kind="stable")
+    left_C = np.cumsum(weights_C[order][::-1])[::-1]  # of all that are not yet found
+    stepped_C = np.minimum(np.maximum.accumulate(p_C[order] * left_C / weights_C[order]), 1.0)
+    corrected_C = np.empty_like(stepped_C)
+    corrected_C[order] = stepped_C
+    return corrected_C

@@ -41,7 +41,9 @@ def test_rows_stand_best_first_with_their_intervals(made: Make, draw: Callable[.
         ("shots=0", "differs from it"),
     ]  # fmt: skip
     assert "95 % interval" in figure.caption
-    assert "Interval: t over 3 seeds. What differs from the best is tested on the same test rows" in figure.caption
+    assert (
+        "Interval: t over 3 seeds. What differs from the best is tested in pairs, by rows and seeds" in figure.caption
+    )
     drawn = draw(figure.spec)
     assert drawn.marks("symbol") == 4
     assert drawn.marks("rule") == 4 + 1  # and the baseline

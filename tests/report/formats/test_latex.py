@@ -12,7 +12,7 @@ from sft.config.schema import ExperimentConfig
 from sft.report.comparison import Comparison
 from sft.report.formats import latex
 from sft.report.formats.latex import escape, render_latex
-from sft.report.judged.judgement import Contrast, Interval, Judgement, Significance
+from sft.report.judged.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
@@ -44,10 +44,10 @@ def comparison(tmp_path: Path) -> Comparison:
 
 
 def judged(comparison: Comparison) -> Comparison:
-    intervals = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")]
+    intervals, models = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")], RowsTest(0.01, 0.02, "x")
     rows = {
-        (1, "accuracy"): Judgement(intervals[0], Contrast(-0.05, None, 0.2, 0.4, "x"), True),
-        (2, "accuracy"): Judgement(intervals[1], Contrast(0.35, None, 1e-6, 2e-6, "x"), True),
+        (1, "accuracy"): Judgement(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
+        (2, "accuracy"): Judgement(intervals[1], Contrast(0.35, None, intervals[0], 1e-6, 2e-6, "x", models), True),
     }
     return replace(comparison, significance=Significance(rows, {}, ("Made with 9_999 draws.",)))
 
@@ -57,16 +57,17 @@ def test_the_table(comparison: Comparison) -> None:
     table = text[text.index("    \\toprule") : text.index("  \\end{tabular}")].splitlines()
     assert table == [
         r"    \toprule",
-        r"    experiment & shots & init & labelled & accuracy & 95 \% interval & $\Delta$ accuracy & p & n \\",
+        r"    experiment & shots & init & labelled & accuracy & 95 \% interval & $\Delta$ accuracy"
+        r" & 95 \% interval of $\Delta$ & p & these models & n \\",
         r"    \midrule",
-        r"    zero & 0 & - & 3 & .500 & -- & baseline & -- & 1 \\",
+        r"    zero & 0 & - & 3 & .500 & -- & baseline & -- & -- & -- & 1 \\",
         r"    plain & 4 & default & 3 & .450$^{\dagger}$ {\scriptsize$\pm$ .071} & $-$.050 to .380"
-        r" & $-$.050 & .400 & 2 \\",
+        r" & $-$.050 & -- & -- & .020 & 2 \\",
         r"    pca\_8\% & 4 & pca & 3 & \textbf{.850} {\scriptsize$\pm$ .071} & .800 to .900"
-        r" & +.350 & \textless{}.001 & 2 \\",
+        r" & +.350 & $-$.050 to .380 & \textless{}.001 & .020 & 2 \\",
         r"    \bottomrule",
     ]  # fmt: skip
-    assert r"\begin{tabular}{lllrrrrrr}" in text
+    assert r"\begin{tabular}{lllrrrrrrrr}" in text
 
 
 def test_the_caption_is_short_and_the_methods_are_comments(comparison: Comparison) -> None:
@@ -76,7 +77,8 @@ def test_the_caption_is_short_and_the_methods_are_comments(comparison: Compariso
     assert caption == (
         r"  \caption{Accuracy on model $\cdot$ data; mean $\pm$ standard deviation over up to 2 seeds. "
         r"Bold: best mean; $^{\dagger}$ cannot be told apart from it. "
-        r"$\Delta$: difference to zero, p: paired test on the same rows, corrected by Holm.}\label{tab:sft}"
+        r"$\Delta$: difference to zero; p: do the recipes differ, with test rows and seeds both sampled; these models: "
+        r"do the trained models differ on these test rows (both corrected by Holm).}\label{tab:sft}"
     )
     comments = [line for line in lines if line.startswith("%")]
     assert "% Made with 9_999 draws." in comments

@@ -14,7 +14,7 @@ from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.spreadsheet import defused, render_csv
-from sft.report.judged.judgement import Contrast, Interval, Judgement, Significance
+from sft.report.judged.judgement import Contrast, Gap, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
@@ -87,10 +87,12 @@ def test_a_setting_called_as_a_column_of_ours_is_told_by_its_key(comparison: Com
 
 
 def test_what_statistics_say(comparison: Comparison) -> None:
-    against = Contrast(0.2, 0.5, 0.01, 0.02, "McNemar, exact", Interval(-0.1, 0.5, "Welch"))
+    models = RowsTest(0.001, 0.002, "McNemar, exact")
+    against = Contrast(0.2, 0.5, Interval(-0.1, 0.5, "t"), 0.01, 0.02, "t over rows and 3 seeds", models)
+    gap = Gap(-0.1, Interval(-0.3, 0.0, "t"), 0.06)
     rows = {
         (0, "accuracy"): Judgement(Interval(0.05, 0.15, "over rows"), None, False),
-        (1, "accuracy"): Judgement(Interval(0.2, 0.3, "t over 2 seeds"), against, True, Interval(-0.3, 0.0, "Welch")),
+        (1, "accuracy"): Judgement(Interval(0.2, 0.3, "t over 2 seeds"), against, True, gap),
     }
     zero, four, _ = lines(replace(comparison, significance=Significance(rows, {})))
     assert (zero["accuracy.ci_low"], zero["accuracy.ci_high"], zero["accuracy.tied_with_best"]) == (
@@ -100,13 +102,14 @@ def test_what_statistics_say(comparison: Comparison) -> None:
     )
     assert (zero["accuracy.difference"], zero["accuracy.p_value"]) == ("", "")
     told = {
-        "difference": "0.2", "effect_size": "0.5", "p_value": "0.01", "p_holm": "0.02", "test": "McNemar, exact",
-        "tied_with_best": "true", "ci_method": "t over 2 seeds",
-        "difference_over_seeds_low": "-0.1", "difference_over_seeds_high": "0.5",
-        "to_best_over_seeds_low": "-0.3", "to_best_over_seeds_high": "0.0",
+        "difference": "0.2", "effect_size": "0.5", "p_value": "0.01", "p_holm": "0.02", "ci_method": "t over 2 seeds",
+        "test": "t over rows and 3 seeds", "difference_ci_low": "-0.1", "difference_ci_high": "0.5",
+        "these_models_p_value": "0.001", "these_models_p_holm": "0.002", "these_models_test": "McNemar, exact",
+        "tied_with_best": "true", "to_best_difference": "-0.1", "to_best_ci_low": "-0.3", "to_best_ci_high": "0.0",
+        "to_best_p_holm": "0.06",
     }  # fmt: skip
     assert {figure: four[f"accuracy.{figure}"] for figure in told} == told
-    assert (zero["accuracy.ci_method"], zero["accuracy.to_best_over_seeds_low"]) == ("over rows", "")
+    assert (zero["accuracy.ci_method"], zero["accuracy.to_best_ci_low"]) == ("over rows", "")
 
 
 def test_what_a_row_is_and_what_it_is_compared_with(comparison: Comparison) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.verdict import verdict
-from sft.report.judged.judgement import Interval, Judgement, Significance
+from sft.report.judged.judgement import Judgement, Significance
 
 
 class Made:
@@ -16,6 +16,7 @@ class Made:
 
     def __init__(self, name: str, test: float | None, validation: float | None = None) -> None:
         self.name = self.id = self.recipe_id = name
+        self.is_fixed = False
         found = {"test": test, "validation": validation}
         self.found = {split: {} if value is None else {"accuracy": value} for split, value in found.items()}
         self.result = None if test is None else self
@@ -42,13 +43,21 @@ def test_what_is_best_and_from_how_much() -> None:
     assert verdict(comparison(ZERO, EIGHT, best={})) == ""
 
 
-def test_rows_and_seeds_have_their_say() -> None:
-    behind = Judgement(tied_with_best=False, to_best_over_seeds=Interval(-0.3, 0.1, "Welch"))
-    table = comparison(ZERO, EIGHT, MORE)
-    found = verdict(judged(table, {0: behind, 1: Judgement(tied_with_best=True), 2: Judgement(tied_with_best=True)}))
-    assert found.endswith("By the test rows, one other cannot be told apart from it; by the seeds, 1 more cannot.")
-    found = verdict(judged(table, {0: Judgement(tied_with_best=False), 1: Judgement(tied_with_best=True)}))
-    assert found.endswith("By the test rows, all others can be told apart from it (1 not tested).")
+def test_how_many_are_as_good_and_how_many_were_not_tested() -> None:
+    table, worse, tied = comparison(ZERO, EIGHT, MORE), Judgement(tied_with_best=False), Judgement(tied_with_best=True)
+    found = verdict(judged(table, {0: worse, 1: tied, 2: tied}))
+    assert found.endswith("eight, from 24 labelled examples. 1 other cannot be told apart from it "
+                          "(test rows and seeds both sampled).")  # fmt: skip
+    found = verdict(judged(table, {0: worse, 1: tied}))
+    assert found.endswith("All others are significantly worse (test rows and seeds both sampled, 1 not tested).")
+    found = verdict(judged(replace(table, chosen_on="validation", best={}), {}))
+    assert found == ""
+
+
+def test_with_one_seed_each_nothing_is_said_of_the_others() -> None:
+    found = verdict(judged(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: Judgement()}))
+    assert found.endswith("Other seeds could change the order: with one seed each, recipes are not tested against "
+                          "each other.")  # fmt: skip
 
 
 def test_a_row_that_lacks_runs_and_is_ahead_leaves_it_open() -> None:

@@ -68,11 +68,17 @@ class Study:
         return SimpleNamespace(
             id=name,
             name=name,
+            seed=int(name.partition("-")[2]),
             is_fixed=False,
             metrics=lambda split="test": of_split.get(split, {}),
             set=of_split.__setitem__,
             result=True if values else None,
         )
+
+    def fix(self, index: int) -> None:
+        """Nothing is random in that row's only run."""
+        only: Any = self.rows[index].runs[0]
+        only.is_fixed = True
 
     def figures(self, index: int, metric: str) -> list[float]:
         return [run.metrics()[metric] for run in self.rows[index].runs]
@@ -141,14 +147,16 @@ def test_single_runs_are_tested_by_mcnemar_and_holm() -> None:
         a, b = one.hits["accuracy"], outcomes[0].hits["accuracy"]
         known.append(mcnemar([[0, (a & ~b).sum()], [(b & ~a).sum(), 0]], exact=True).pvalue)
     contrasts = [found.rows[index, "accuracy"].contrast for index in (1, 2, 3)]
-    assert all(one is not None and one.test == "McNemar, exact" for one in contrasts)
-    assert [one.p_value for one in contrasts if one] == pytest.approx(known)
-    assert [one.p_holm for one in contrasts if one] == pytest.approx(list(multipletests(known, method="holm")[1]))
+    assert all(one is not None and one.models.test == "McNemar, exact" for one in contrasts)
+    assert [one.models.p_value for one in contrasts if one] == pytest.approx(known)
+    assert [one.models.p_holm for one in contrasts if one] == pytest.approx(
+        list(multipletests(known, method="holm")[1])
+    )
     differences_N = outcomes[3].hits["accuracy"].astype(int) - outcomes[0].hits["accuracy"]
     assert contrasts[2] is not None
     assert contrasts[2].difference == pytest.approx(differences_N.mean())
     assert contrasts[2].effect_size == pytest.approx(differences_N.mean() / differences_N.std(ddof=1), rel=1e-5)
-    assert contrasts[2].over_seeds is None
+    assert all(one is not None and one.p_value is one.p_holm is one.interval is None for one in contrasts)
     assert found.rows[0, "accuracy"].contrast is None
 
 
@@ -157,7 +165,7 @@ def test_several_seeds_are_tested_on_their_average() -> None:
     found = study.judged()
     first = found.rows[1, "accuracy"].contrast
     assert first is not None
-    assert first.test == "sign flips, exact"
+    assert first.models.test == "sign flips, exact"
     means_RN = [
         np.mean([study.outcomes[f"{row}-{seed}", "test"].hits["accuracy"] for seed in range(3)], axis=0)
         for row in (0, 1)
@@ -165,20 +173,9 @@ def test_several_seeds_are_tested_on_their_average() -> None:
     differences_N = means_RN[1] - means_RN[0]
     signs_PN = np.random.default_rng(0).integers(0, 2, (20_000, ROWS)) * 2 - 1
     near = float((np.abs(signs_PN @ differences_N) >= abs(differences_N.sum()) - 1e-9).mean())
-    assert first.p_value == pytest.approx(near, abs=0.01)
+    assert first.models.p_value == pytest.approx(near, abs=0.01)
     assert 0.05 < near < 0.95
     assert first.difference == pytest.approx(differences_N.mean())
-
-
-def test_a_difference_over_seeds_is_welchs() -> None:
-    study = Study([seeds(0.6, 3), seeds(0.7, 4, 10)])
-    contrast = study.judged().rows[1, "brier"].contrast
-    assert contrast is not None
-    assert contrast.over_seeds is not None
-    mine, theirs = ([run.metrics()["brier"] for run in row.runs] for row in reversed(study.rows))
-    known = stats.ttest_ind(mine, theirs, equal_var=False).confidence_interval(0.95)
-    assert contrast.over_seeds[:2] == pytest.approx(tuple(known))
-    assert contrast.over_seeds.method == "Welch over 4 and 3 seeds"
 
 
 def test_other_metrics_are_tested_by_permutation() -> None:
@@ -187,23 +184,24 @@ def test_other_metrics_are_tested_by_permutation() -> None:
     near, far = (found.rows[index, "macro_f1"].contrast for index in (1, 2))
     assert near is not None
     assert far is not None
-    assert near.test == "permutation of 9,999"
-    assert near.p_value > 0.05
-    assert far.p_value == pytest.approx(1 / 10_000)
-    assert far.p_holm == pytest.approx(2 / 10_000)
+    assert near.models.test == "permutation of 9,999"
+    assert near.models.p_value > 0.05
+    assert far.models.p_value == pytest.approx(1 / 10_000)
+    assert far.models.p_holm == pytest.approx(2 / 10_000)
     figures = [np.mean([run.metrics()["macro_f1"] for run in row.runs]) for row in study.rows]
     assert far.difference == pytest.approx(figures[2] - figures[0])
 
 
 def test_unequal_numbers_of_runs_are_exchanged_too() -> None:
     study = Study([seeds(0.6, 1), seeds(0.6, 3, 40), seeds(0.8, 3, 20)], best={"macro_f1": (2,), "accuracy": (2,)})
+    study.fix(0)
     found = study.judged()
     for metric, test in (("accuracy", "sign flips, exact"), ("macro_f1", "permutation of 9,999")):
         near, far = (found.rows[index, metric].contrast for index in (1, 2))
         assert near is not None
         assert far is not None
-        assert near.test == far.test == f"{test} and exchange of runs"
-        assert near.p_value > 0.05 > far.p_value
+        assert near.models.test == far.models.test == f"{test} and exchange of runs"
+        assert near.models.p_value > 0.05 > far.models.p_value
         assert [found.rows[index, metric].tied_with_best for index in range(3)] == [False, False, True]
     assert any("unequal numbers of runs" in sentence for sentence in found.methods)
     hits_N = [study.outcomes[key, "test"].hits["accuracy"].astype(int) for key in ("0-0", "1-0", "1-1", "1-2")]
@@ -212,7 +210,7 @@ def test_unequal_numbers_of_runs_are_exchanged_too() -> None:
     observed = abs(hits_N[0].sum() - of_row_N.sum() / 4)
     near = found.rows[1, "accuracy"].contrast
     assert near is not None
-    assert near.p_value >= float((np.abs(alone_P - of_row_N.sum() / 4) >= observed - 1e-9).mean()) - 0.01
+    assert near.models.p_value >= float((np.abs(alone_P - of_row_N.sum() / 4) >= observed - 1e-9).mean()) - 0.01
 
 
 def test_one_run_without_the_few_errors_that_each_of_ten_makes_is_no_finding() -> None:
@@ -227,23 +225,29 @@ def test_one_run_without_the_few_errors_that_each_of_ten_makes_is_no_finding() -
         )
 
     ten = [wrong_on(range(3 * run, 3 * run + 3)) for run in range(10)]
-    found = Study([ten, [wrong_on(())]], best={"accuracy": (1,), "brier": (1,)}).judged()
+    study = Study([ten, [wrong_on(())]], best={"accuracy": (1,), "brier": (1,)})
+    study.fix(1)
+    found = study.judged()
     of_ten = stats.binom(30, 1 / 11)  # to how many of the 30 rows the one run would have been wrong
     for metric, near in (("accuracy", 1e-9), ("brier", 0.05)):  # sign flips alone: 2 / 2**30
         contrast = found.rows[1, metric].contrast
         assert contrast is not None
-        assert contrast.p_value == pytest.approx(of_ten.cdf(0) + of_ten.sf(5), abs=near)
+        assert contrast.models.p_value == pytest.approx(of_ten.cdf(0) + of_ten.sf(5), abs=near)
+        assert contrast.p_value is not None
+        assert contrast.p_value >= contrast.models.p_value
         assert found.rows[0, metric].tied_with_best is True
 
 
 def test_the_same_answers_of_one_run_and_of_several_are_no_difference() -> None:
     one = outcome(0.7, 1)
-    found = Study([[one], [one] * 3, [one] * 7], best={"macro_f1": (0,), "brier": (0,)}).judged()
+    study = Study([[one], [one] * 3, [one] * 7], best={"macro_f1": (0,), "brier": (0,)})
+    study.fix(0)
+    found = study.judged()
     for index in (1, 2):
         for metric in ("accuracy", "macro_f1", "mcc", "brier"):
             contrast = found.rows[index, metric].contrast
             assert contrast is not None
-            assert (contrast.p_value, contrast.effect_size) == (1, None), metric
+            assert (contrast.p_value, contrast.models.p_value, contrast.effect_size) == (1, 1, None), metric
         assert found.rows[index, "macro_f1"].tied_with_best is True
         assert found.rows[index, "brier"].tied_with_best is True
 
@@ -261,7 +265,7 @@ def test_five_rows_that_differ_say_no_more_than_five_coins() -> None:
     for metric in ("accuracy", "macro_f1", "mcc", "weighted_f1", "cohen_kappa"):
         contrast = found.rows[1, metric].contrast
         assert contrast is not None
-        assert contrast.p_value == pytest.approx(2 / 32, abs=0.01), metric
+        assert contrast.models.p_value == pytest.approx(2 / 32, abs=0.01), metric
 
 
 def test_averages_over_a_rare_label_have_no_interval_over_rows() -> None:
@@ -321,7 +325,7 @@ def test_each_row_has_its_own_baseline_or_none() -> None:
 
 
 def test_ties_are_of_whole_rows_and_the_metrics_direction() -> None:
-    rows = [seeds(0.8, 2), seeds(0.79, 2, 10), seeds(0.5, 2, 20), [outcome(0.8, 30), None]]
+    rows = [seeds(0.8, 5), seeds(0.79, 5, 10), seeds(0.5, 5, 20), [*seeds(0.8, 3, 30), None]]
     best = {"accuracy": (0,), "brier": (0,), "macro_f1": (0,)}
     found = Study(rows, best=best).judged()
     for metric in best:
@@ -329,19 +333,6 @@ def test_ties_are_of_whole_rows_and_the_metrics_direction() -> None:
     assert any(sentence.startswith("Tied with the best") for sentence in found.methods)
     apart = Study(rows, best=best, comparable=False).judged()
     assert all(one.tied_with_best is None for one in apart.rows.values())
-
-
-def test_ties_are_made_where_the_best_was_chosen() -> None:
-    study = Study([seeds(0.6, 1), seeds(0.9, 1, 5)], best={"accuracy": (0,)}, chosen_on="validation")
-    for number, rate in enumerate((0.9, 0.5)):
-        found = outcome(rate, 40 + number)
-        study.outcomes[f"{number}-0", "validation"] = found
-        study.rows[number].runs[0].set("validation", found.values())
-    found = study.judged()
-    assert [found.rows[index, "accuracy"].tied_with_best for index in (0, 1)] == [True, False]
-    contrast = found.rows[1, "accuracy"].contrast
-    assert contrast is not None
-    assert contrast.difference > 0.2  # on the test rows, as ever
 
 
 def test_figures_that_the_rows_do_not_give_have_no_statistics_over_rows() -> None:
@@ -366,33 +357,3 @@ def test_runs_without_rows_and_empty_tables_are_judged_too() -> None:
 def test_the_same_table_is_judged_the_same() -> None:
     rows = [seeds(0.6, 2), seeds(0.7, 3, 10), seeds(0.65, 1, 20)]
     assert Study(rows, best={"macro_f1": (1,)}).judged() == Study(rows, best={"macro_f1": (1,)}).judged()
-
-
-def test_the_seeds_have_their_own_say_on_what_the_rows_tell_apart() -> None:
-    rates = [[0.9, 0.6, 0.5], [0.92, 0.91, 0.93], [0.5, 0.51, 0.52]]
-    study = Study([[outcome(rate, 10 * n + k) for k, rate in enumerate(row)] for n, row in enumerate(rates)])
-    study.comparison = replace(study.comparison, best={"accuracy": (1,)}, baselines=(2, 2, 2))
-    found = judge(study.comparison, study.outcomes)
-    comparison = replace(study.comparison, significance=found)
-    assert [found.rows[index, "accuracy"].tied_with_best for index in range(3)] == [False, True, False]
-    for index in (0, 2):
-        mine, best = study.figures(index, "accuracy"), study.figures(1, "accuracy")
-        ends = stats.ttest_ind(mine, best, equal_var=False).confidence_interval()
-        over_seeds = found.rows[index, "accuracy"].to_best_over_seeds
-        assert over_seeds is not None
-        assert (over_seeds.low, over_seeds.high) == pytest.approx(tuple(ends))
-    assert comparison.behind_by_rows_alone("accuracy") == [0]
-    assert comparison.differ_by_rows_alone("accuracy") == [0]
-
-
-def test_what_has_nothing_random_is_a_constant_over_seeds() -> None:
-    study = Study([[outcome(0.4, 1)], [outcome(0.6, 2), outcome(0.7, 3), outcome(0.65, 4)]])
-    only: Any = study.rows[0].runs[0]
-    only.is_fixed = True
-    contrast = study.judged().rows[1, "accuracy"].contrast
-    assert contrast is not None
-    assert contrast.over_seeds is not None
-    theirs = study.figures(0, "accuracy")[0]
-    differences = np.array(study.figures(1, "accuracy")) - theirs
-    ends = stats.t.interval(0.95, 2, loc=differences.mean(), scale=stats.sem(differences))
-    assert (contrast.over_seeds.low, contrast.over_seeds.high) == pytest.approx(tuple(ends))

@@ -89,14 +89,14 @@ def test_the_table_stands_in_the_page(built: Built) -> None:
     assert "7 configurations" in text
     assert "18 of 19 experiments done" in text
     assert "1 without a result" in text
-    assert "others cannot be told apart from it." in text
+    assert "others cannot be told apart from it (test rows and seeds both sampled)." in text
     assert "= cannot be told apart from the best" in text
     for row in built.comparison.rows:
         found = row.estimate("accuracy")
         assert found is not None
         assert f"{found.mean:.3f}".lstrip("0") in text
     assert "t over 3 seeds" in text
-    assert "permutation of 9,999: p" in text
+    assert "these models by permutation of 9,999: p" in text
     (failed,) = built.comparison.unfinished
     assert f"out of memory {failed.name}CUDA out of memory, tried 2 GiB" in text
     assert "Student's t" in text

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.report.judged import contrasts
-from sft.report.judged.contrasts import exchange_of_runs, tests_against_baselines
+from sft.report.judged.contrasts import rows_tests
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.pairing import Paired, paired_rows
 from sft.report.judged.significance import row_intervals
 from sft.report.statistics.bootstrap import Draws
 from sft.report.statistics.paired import holm
 from sft.report.statistics.sums import Sums, confusion
-from sft.report.statistics.ties import tied_with_best
 
 EVEN = (1 / 3, 1 / 3, 1 / 3)
 UNEVEN = (0.6, 0.3, 0.1)
@@ -77,28 +76,16 @@ EQUAL = (
 )
 
 
-class Wrong(NamedTuple):
-    """In which share of all studies some recipe was found worse than the best, and other than the baseline."""
-
-    ties: float
-    contrasts: float
-
-
-def told_apart(case: Equal, studies: int) -> Wrong:
-    """How often equally good recipes are told apart, by the report's own tests."""
+def told_apart(case: Equal, studies: int) -> float:
+    """In which share of all studies equally good models are told apart from the first ones, by their rows alone."""
     rng = np.random.default_rng(case.rows + len(case.runs))
-    comparison: Any = SimpleNamespace(baseline_of=lambda index: 0 if index else None)
-    ties = marked = 0
+    pairs = [(place, 0) for place in range(1, len(case.runs))]
+    marked = 0
     with patch.object(contrasts, "_FEWEST_FLIPS", FLIPS):
         for _ in range(studies):
-            table = _table(case, rng)
-            higher = case.metric != "brier"
-            tied_R = tied_with_best(
-                table.values_RN.T, higher, table.seeds, lambda one, other, at=table: exchange_of_runs(at, one, other)
-            )
-            ties += not tied_R.all()
-            marked += min(holm([one.p_value for one in tests_against_baselines(comparison, table).values()])) <= 0.05
-    return Wrong(ties / studies, marked / studies)
+            tests = rows_tests(_table(case, rng), pairs)
+            marked += bool(holm([one.p_value for one in tests]).min() <= 0.05)
+    return marked / studies
 
 
 def _table(case: Equal, rng: np.random.Generator) -> Paired:
@@ -109,13 +96,13 @@ def _table(case: Equal, rng: np.random.Generator) -> Paired:
     for recipe, number in enumerate(case.runs):
         own_N, runs = rng.random(case.rows), []
         for seed in range(number):
-            run = SimpleNamespace(id=f"{recipe}-{seed}", metrics=lambda _split, key=case.metric: {key: 0.0})
+            run = SimpleNamespace(id=f"{recipe}-{seed}", seed=seed, metrics=lambda _split, key=case.metric: {key: 0.0})
             outcomes[run.id, "test"] = _run(case, reference_N, hard_N, own_N, rng)
             runs.append(run)
-        rows.append(SimpleNamespace(runs=runs))
+        rows.append(SimpleNamespace(runs=runs, is_fixed=False))
     comparison: Any = SimpleNamespace(rows=rows)
     known = dict.fromkeys(outcomes, frozenset({case.metric}))
-    return next(paired_rows(comparison, outcomes, known, "test", whole=False))
+    return next(paired_rows(comparison, outcomes, known))
 
 
 def _run(

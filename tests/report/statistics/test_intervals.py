@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from sft.report.statistics.intervals import difference_bounds, mean_bounds, share_bounds
+from sft.report.statistics.intervals import mean_bounds, share_bounds
 
 FIRST, SECOND = [0.71, 0.74, 0.69], [0.6, 0.66, 0.61, 0.7, 0.58]
 
@@ -17,17 +17,9 @@ def test_over_seeds_is_students_t() -> None:
         assert mean_bounds(values) == pytest.approx(known)
 
 
-def test_a_difference_over_seeds_is_welchs() -> None:
-    known = stats.ttest_ind(FIRST, SECOND, equal_var=False).confidence_interval(0.95)
-    assert difference_bounds(FIRST, SECOND) == pytest.approx(tuple(known))
-
-
 def test_without_spread_there_is_no_interval_over_seeds() -> None:
     assert mean_bounds([0.7]) is None
     assert mean_bounds([0.1 + 0.2, 0.3, 0.3]) is None
-    assert difference_bounds([0.7], SECOND) is None
-    assert difference_bounds([0.7, 0.7], [0.6, 0.6]) is None
-    assert difference_bounds([0.7, 0.7], FIRST) is not None
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 10), (10, 10), (3, 10), (190, 200), (1, 1)])

@@ -114,3 +114,10 @@ def test_effect_size_is_the_mean_over_its_spread() -> None:
 def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     known = multipletests(p_values, method="holm")[1] if p_values else []
     assert holm(p_values) == pytest.approx(list(known))
+    assert holm(p_values, [0.3] * len(p_values)) == pytest.approx(list(known))
+
+
+def test_a_test_with_twice_the_weight_needs_half_the_correction_and_passes_it_on() -> None:
+    # shares of the level: 1/2, 1/4, 1/4; once the first is found, the others share all of it
+    assert holm([0.02, 0.03, 0.2], [2, 1, 1]) == pytest.approx([0.04, 0.06, 0.2])
+    assert holm([0.2, 0.01, 0.03], [2, 1, 1]) == pytest.approx([0.2, 0.04, 0.09])

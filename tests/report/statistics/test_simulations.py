@@ -116,9 +116,7 @@ def test_intervals_with_rare_labels_cover_or_are_not_given(case: Truth) -> None:
 
 
 @pytest.mark.parametrize("case", EQUAL, ids=str)
-def test_equally_good_recipes_are_rarely_told_apart(case: Equal) -> None:
-    found = told_apart(case, STUDIES)
-    told(f"not tied though equal: {case.what}, {case.metric}, {case.rows} rows", found.ties)
-    told(f"other than the baseline though equal: {case.what}, {case.metric}, {case.rows} rows", found.contrasts)
+def test_equally_good_models_are_rarely_told_apart(case: Equal) -> None:
+    share = told_apart(case, STUDIES)
     # 1,000 studies: a share of 5 % comes out at 3.6-6.4 %
-    assert max(found) <= 0.064
+    assert told(f"other than the baseline though equal: {case.what}, {case.metric}, {case.rows} rows", share) <= 0.064
