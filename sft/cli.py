@@ -22,6 +22,7 @@ from sft.cli_report import compare, report, reproduce
 from sft.errors import BUG, UserError
 from sft.log import RedactingStream, configure_logging, plain, redact_output
 from sft.signals import install_handlers
+from sft.threads import set_wait_policy, use_threads
 
 if TYPE_CHECKING:
     from sft.config.experiment import Experiment
@@ -42,13 +43,14 @@ app = typer.Typer(
 
 
 @app.command()
-def train(config: option.Config, random_seed: option.RandomSeed = None) -> None:
+def train(config: option.Config, random_seed: option.RandomSeed = None, threads: option.ThreadsOfOne = None) -> None:
     """Train on the shots and save the adapter, or with training.full_finetuning the whole model.
 
     Needs the sections dataset (with shots), model, prompting, lora (or adapter) and training. What was trained goes to
     training.trainer_args.output_dir, by default checkpoints/<name>-<id>, and opens in plain PEFT or transformers.
     """
     experiment = _experiment(config, "train", random_seed)
+    use_threads(threads)
     from sft import pipeline
 
     typer.echo(f"{'Model' if experiment.trains_whole else 'Adapter'}: {pipeline.train(experiment)}")
@@ -59,6 +61,7 @@ def predict(
     config: option.Config,
     random_seed: option.RandomSeed = None,
     results_path: Annotated[Path, typer.Option(help="Folder of the predictions.")] = Path("predictions"),
+    threads: option.ThreadsOfOne = None,
 ) -> None:
     """Write predictions for the test split as TSV: all its columns, `predictions` and, for labels, `probabilities`.
 
@@ -68,6 +71,7 @@ def predict(
     from sft.results.store import ResultStore
 
     ResultStore(results_path).check_writable()
+    use_threads(threads)
     from sft import pipeline
 
     typer.echo(f"Predictions: {pipeline.predict(experiment, results_path)}")
@@ -75,13 +79,16 @@ def predict(
 
 @app.command()
 def evaluate(
-    config: option.Config, random_seed: option.RandomSeed = None, results_path: option.Results = Path("results")
+    config: option.Config,
+    random_seed: option.RandomSeed = None,
+    results_path: option.Results = Path("results"),
+    threads: option.ThreadsOfOne = None,
 ) -> None:
     """Predict and judge, without training: the base model, or a trained one named by model.adapter.
 
     Needs the sections dataset, model, prompting and inference. Writes a run folder.
     """
-    _run(_experiment(config, "evaluate", random_seed), results_path)
+    _run(_experiment(config, "evaluate", random_seed), results_path, threads)
 
 
 @app.command("run-experiment")
@@ -91,6 +98,7 @@ def run_experiment(
     random_seed: option.RandomSeed = None,
     do_eval: option.DoEval = True,
     results_path: option.Results = Path("results"),
+    threads: option.ThreadsOfOne = None,
     plugs: option.Plugs = None,
     halvings: Annotated[int, typer.Option(hidden=True, min=0, help="Halve the batch so often.")] = 0,
     expect: Annotated[str | None, typer.Option(hidden=True, help="Run nothing but the experiment of this id.")] = None,
@@ -102,7 +110,7 @@ def run_experiment(
     from sft.sweep.single import load_experiment
 
     experiment = load_experiment(config, "run-experiment" if do_eval else "train", random_seed, plugs, expect)
-    _run(experiment, results_path, halvings, context.obj)
+    _run(experiment, results_path, threads, halvings, context.obj)
 
 
 @app.command("run-experiments")
@@ -113,6 +121,7 @@ def run_experiments(
     jobs: option.Jobs = None,
     gpus_per_experiment: option.GpusPerExperiment = 1,
     jobs_per_gpu: option.JobsPerGpu = 1,
+    threads: option.Threads = None,
     results_path: option.Results = Path("results"),
     dry_run: option.DryRun = False,
     only: option.Only = None,
@@ -156,6 +165,7 @@ def run_experiments(
         plug_folder=grid.resolve().parent,
         do_eval=do_eval,
         slots=tuple(make_slots(jobs, visible_devices(), gpus_per_experiment, jobs_per_gpu)),
+        threads=threads,
         launcher=launcher,
         isolation=isolation,
         limits=Resources(seconds=timeout, memory=None if memory_limit is None else int(memory_limit * 2**30)),
@@ -285,15 +295,20 @@ def serve() -> None:
     raise typer.Exit(serve_requests(lambda arguments: run_command(arguments, models), models.is_fit))
 
 
-def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: Models | None = None) -> None:
+def _run(
+    experiment: Experiment, results_path: Path, threads: int | None, halvings: int = 0, models: Models | None = None
+) -> None:
     from sft.report.read.finished import numbers
     from sft.results.store import ResultStore
+    from sft.sweep.fixed_threads import planned_threads
     from sft.sweep.single import held
 
-    with held(ResultStore(results_path), experiment) as folder:
+    store = ResultStore(results_path)
+    with held(store, experiment) as folder:
         if folder.result() is not None:
             typer.echo(f"Already done: {folder.path}")
             return
+        use_threads(threads or planned_threads(store, [experiment.id]))
         from sft import pipeline
 
         result = pipeline.run(experiment, folder, halvings, models)
@@ -304,6 +319,7 @@ def _run(experiment: Experiment, results_path: Path, halvings: int = 0, models: 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
     try:
+        set_wait_policy()
         redact_output()
         configure_logging()
         install_handlers()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sft.launchers.base import Isolation
+from sft.threads import MOST_THREADS
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Config of one experiment, JSON or Jsonnet.")]
 GridFile = Annotated[Path, typer.Argument(metavar="GRID", help="Jsonnet grid, {configs: {NAME: config}}, or a config.")]
@@ -44,6 +45,30 @@ GpusPerExperiment = Annotated[
     int, typer.Option("--gpus-per-experiment", min=1, metavar="K", help="GPUs that each one sees.")
 ]
 JobsPerGpu = Annotated[int, typer.Option("--jobs-per-gpu", min=1, metavar="N", help="Experiments that share a GPU.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        show_default=False,
+        help="CPU threads of each experiment; results depend on it in their last digits. [default: those that the "
+        "sweep began with, else OMP_NUM_THREADS, else the processors divided among the experiments at a time]",
+    ),
+]
+ThreadsOfOne = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        show_default=False,
+        help="CPU threads; results depend on it in their last digits. [default: those of its sweep, else "
+        "OMP_NUM_THREADS, else all processors]",
+    ),
+]
 LauncherName = Annotated[
     str, typer.Option("--launcher", metavar="NAME", help='Where they run: local, or your own "module:factory".')
 ]

@@ -5,10 +5,13 @@ Nothing heavy is imported before a command is called.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from sft.threads import MOST_THREADS
 
 _RUN = "A run folder; or RESULTS/NAME, RESULTS/<beginning of its id>."
 Results = Annotated[
@@ -101,6 +104,10 @@ def reproduce(
         typer.Option("--results-path", metavar="DIR", help="Where it is run.  [default: RESULTS-reproduced]"),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also where it was reproduced before.")] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, max=MOST_THREADS, metavar="N", help="CPU threads. [default: as recorded]"),
+    ] = None,
 ) -> None:
     """Run a finished run again from its recorded config and seed, and say whether the figures agree.
 
@@ -122,7 +129,7 @@ def reproduce(
     else:
         if folder.path.exists() and again:
             reproducing.set_aside(folder, results)
-        reproducing.run_again(recorded, folder, results)
+        reproducing.run_again(recorded if threads is None else replace(recorded, threads=threads), folder, results)
         typer.echo(f"Run again: {folder.path}")
     found = agreement(recorded.folder, folder)
     for line in told(found):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from sft.threads import thread_variables
+
 Cause = Literal["", "timeout", "limit", "memory"]
 Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local.py
 
@@ -30,13 +32,9 @@ class Resources:
     seconds: float | None = None
 
     def environment(self) -> dict[str, str]:
-        """The variables that libraries read them from."""
-        variables = {}
-        if self.devices is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
-        if self.threads is not None:
-            variables["OMP_NUM_THREADS"] = str(self.threads)
-        return variables
+        """The variables that libraries read them from, and how threads wait."""
+        devices = {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
+        return {**devices, **thread_variables(self.threads)}
 
 
 @dataclass(frozen=True)

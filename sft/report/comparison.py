@@ -139,6 +139,15 @@ class Comparison:
             yield value if taken is None or not taken.is_short else f"{taken.asked} ({taken.numbers})"
 
     @property
+    def threads(self) -> dict[int, tuple[Run, ...]]:
+        """The finished runs by the number of threads that they computed with, where that was recorded."""
+        found: dict[int, list[Run]] = {}
+        for run in self.runs:
+            if run.result is not None and run.result.threads is not None:
+                found.setdefault(run.result.threads, []).append(run)
+        return {number: tuple(runs) for number, runs in sorted(found.items())}
+
+    @property
     def unfinished(self) -> tuple[Run, ...]:
         """The runs without a result."""
         return tuple(run for run in self.runs if run.result is None)

@@ -333,12 +333,16 @@ class ResultStore:
 
     def plan(self) -> list[dict[str, Any]] | None:
         """The experiments of the last grid, or None when no grid was run here."""
+        experiments: list[dict[str, Any]] | None = self.plan_record().get("experiments")
+        return experiments
+
+    def plan_record(self) -> dict[str, Any]:
+        """All of `plan.json`: the experiments of the last grid and its threads; empty when no grid was run here."""
         try:
             plan = parse_json(self.plan_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
-        experiments = plan.get("experiments") if isinstance(plan, dict) else None
-        return experiments if isinstance(experiments, list) else None
+            return {}
+        return plan if isinstance(plan, dict) and isinstance(plan.get("experiments"), list) else {}
 
 
 def _of_split(name: str, split: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,13 +15,15 @@ from sft.report.read.failures import in_words
 from sft.results.store import QUARANTINE, RUNS, ResultStore
 from sft.sweep.describe import counted, describe, describe_duplicates
 from sft.sweep.display import Display
-from sft.sweep.jobs import Plan, write_plan
+from sft.sweep.fixed_threads import describe_threads, settle_threads
+from sft.sweep.jobs import Plan
 from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.progress import duration
 from sft.sweep.reporting import report_of
 from sft.sweep.run import Sweep
 
+SECONDS_TO_START = 60.0  # for another sweep to plan ten thousand experiments
 _STOPPED = {
     129: "Hung up (SIGHUP)",
     130: "Interrupted (Ctrl-C)",
@@ -39,12 +43,17 @@ def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepO
     store = ResultStore(results)
     store.check_writable()
     damaged_before = _quarantined(store)
-    sweep = Sweep(plan, chosen, store, options)
+    with _starting_alone(store):
+        threads = settle_threads(plan, store, options.threads, len(options.slots))
+        options = replace(options, threads=threads.number)
+        sweep = Sweep(plan, chosen, store, options)
+        sweep.note_plan()
     if not quiet:
         for line in (describe(plan), *describe_duplicates(plan)):
             _say(console, line)
+        for line in describe_threads(threads, len(sweep.done), len(options.slots)) if sweep.to_run else ():
+            _say(console, line)
     if not sweep.to_run:
-        write_plan(plan, store)
         outcome = SweepOutcome((), sweep.failures_before, tuple(e.name for e in sweep.done))
         summary = f"{len(sweep.done)} of {len(chosen)} done, nothing to run"
     else:
@@ -66,6 +75,17 @@ def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepO
     for line in _advice(outcome):
         _say(console, line)
     return outcome.exit_code or reported
+
+
+@contextmanager
+def _starting_alone(store: ResultStore) -> Iterator[None]:
+    """Inside, no other sweep of this folder settles its threads: two that start at once use the same number."""
+    lock = store.lock("plan", "claim")
+    lock.acquire(SECONDS_TO_START)  # where another one hangs, both go on: the report names runs that differ
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _quarantined(store: ResultStore) -> set[str]:

@@ -139,10 +139,17 @@ def by_model(experiments: Sequence[Experiment]) -> list[Experiment]:
     return [experiment for group in groups.values() for experiment in group]
 
 
-def write_plan(plan: Plan, store: ResultStore) -> None:
-    """Note which experiments the grid has: the report covers these."""
+def write_plan(plan: Plan, store: ResultStore, threads: int | None = None) -> None:
+    """Note which experiments the grid has: the report covers these.
+
+    Args:
+        plan: of the grid.
+        store: its results folder.
+        threads: of each experiment, for the same command again; None: not known.
+    """
     entries = b",\n".join(map(json_line, plan_entries(plan, store)))
-    head = f'{{"schema_version": {PLAN_VERSION}, "experiments": [\n'
+    number = "" if threads is None else f'"threads": {threads}, '
+    head = f'{{"schema_version": {PLAN_VERSION}, {number}"experiments": [\n'
     write_atomic(store.plan_file, head.encode() + entries + b"\n]}\n")
 
 

@@ -18,6 +18,7 @@ class SweepOptions:
         plug_folder: the grid's folder, where `"module:function"` plugs are found.
         do_eval: judge each trained model.
         slots: one for each experiment that may run at a time.
+        threads: of each experiment; None: not settled yet (see `threads.py`).
         launcher: where experiments run: a name of the launcher registry, or the user's `"module:factory"`.
         isolation: how an experiment's process comes to be.
         limits: what each experiment may use: seconds, bytes.
@@ -30,6 +31,7 @@ class SweepOptions:
     plug_folder: Path
     do_eval: bool = True
     slots: tuple[Slot, ...] = (Slot(),)
+    threads: int | None = None
     launcher: str = "local"
     isolation: Isolation = "auto"
     limits: Resources = field(default_factory=Resources)

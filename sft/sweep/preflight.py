@@ -85,7 +85,7 @@ def _check_in(
         resources=replace(
             options.limits,
             devices=(),
-            threads=options.slots[0].threads,
+            threads=options.threads,
             seconds=min(options.limits.seconds or LONGEST_SECONDS, LONGEST_SECONDS),
         ),
     )

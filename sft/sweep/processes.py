@@ -58,7 +58,7 @@ def launcher_of(options: SweepOptions) -> Launcher:
         UserError: there is none of that name.
     """
     make = launcher_registry.resolve(options.launcher)
-    return make(isolation=options.isolation, preload=PRELOADED, threads=options.slots[0].threads)
+    return make(isolation=options.isolation, preload=PRELOADED, threads=options.threads)
 
 
 def job_of(
@@ -68,13 +68,14 @@ def job_of(
     command = (*options.program, "run-experiment", str(folder.config_file))
     evaluation = "--do-eval" if options.do_eval else "--no-do-eval"
     places = ("--results-path", str(root), "--plugs", str(options.plug_folder))
-    more = (evaluation, *places, "--halvings", str(halvings), "--expect", experiment.id)
+    threads = () if options.threads is None else ("--threads", str(options.threads))
+    more = (evaluation, *places, *threads, "--halvings", str(halvings), "--expect", experiment.id)
     secrets = split_secrets(config_of(experiment))[1]
     return Job(
         argv=(*command, *more),
         log_file=folder.log_file,
         environment={VARIABLE: json.dumps(secrets)} if secrets else {},
-        resources=replace(options.limits, devices=slot.devices, threads=slot.threads),
+        resources=replace(options.limits, devices=slot.devices, threads=options.threads),
         shares=shared_base(experiment),
         # bitsandbytes chooses its library when it is imported: the server, which sees no device, has that of the CPU
         forkable=slot.devices is None or experiment.config.model.quantization is None,

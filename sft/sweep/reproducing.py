@@ -32,6 +32,7 @@ from sft.results.store import RUNS, ResultStore, RunFolder
 from sft.secrets import PLACEHOLDER
 from sft.sweep.check import PLUGS
 from sft.sweep.child import ended_with_us
+from sft.threads import thread_variables
 
 EARLIER = "earlier"  # where reproductions go that are made once more
 # Arguments of the trainer by which the original would be overwritten, or something be told elsewhere.
@@ -48,6 +49,8 @@ class Recorded:
         config: what is run, as JSON.
         experiment: the same, checked.
         notes: what is not as it was: data or a model that has changed, files found elsewhere.
+        threads: that it is run with, those of the original: sums are rounded in another order with others. None: not
+            recorded.
     """
 
     folder: RunFolder
@@ -55,6 +58,7 @@ class Recorded:
     config: dict[str, Any]
     experiment: Experiment
     notes: tuple[str, ...]
+    threads: int | None = None
 
 
 def recorded(folder: RunFolder) -> Recorded:
@@ -82,7 +86,7 @@ def recorded(folder: RunFolder) -> Recorded:
         changed = list(_changes(experiment, result))
     except OSError as error:  # while hashing what the config names
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
-    return Recorded(folder, result, config, experiment, (*changed, *found))
+    return Recorded(folder, result, config, experiment, (*changed, *found), result.resources.get("threads"))
 
 
 def default_place(folder: RunFolder) -> Path:
@@ -131,7 +135,7 @@ def run_again(run: Recorded, folder: RunFolder, results: Path) -> None:
         watched(_command(run, folder, results)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # what it says there is said by the comparison too
-        env={**os.environ, **_threads(run.result)},
+        env={**os.environ, **thread_variables(run.threads)},
     )
     with ended_with_us(process):
         code = process.wait()
@@ -141,19 +145,14 @@ def run_again(run: Recorded, folder: RunFolder, results: Path) -> None:
 
 def _command(run: Recorded, folder: RunFolder, results: Path) -> tuple[str, ...]:
     program = (sys.executable, "-m", "sft.cli")
-    places = (str(folder.config_file), "--results-path", str(results))
+    threads = () if run.threads is None else ("--threads", str(run.threads))
+    places = (str(folder.config_file), "--results-path", str(results), *threads)
     if run.experiment.endpoint == "evaluate":
         return (*program, "evaluate", *places)
     evaluation = "--no-do-eval" if run.experiment.endpoint == "train" else "--do-eval"
     halvings = str(run.result.resources.get("batch_halvings", 0))
     more = ("--plugs", str(Path.cwd()), "--halvings", halvings, "--expect", run.experiment.id)
     return (*program, "run-experiment", *places, evaluation, *more)
-
-
-def _threads(result: RunResult) -> dict[str, str]:
-    """As many as there were, unless the user says otherwise: sums are rounded in another order with others."""
-    threads = result.resources.get("threads")
-    return {} if threads is None or "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
 
 
 def _secret(value: Any, key: str) -> Iterator[str]:

@@ -88,14 +88,17 @@ class Sweep:
         self._failed = list(self.failures_before)
         self._looked = 0.0
 
-    def run(self, display: Display) -> SweepOutcome:
-        """Run what is left to run. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1/2 end the running ones and start no more.
+    def note_plan(self) -> None:
+        """Write which experiments the sweep has, and its threads.
 
         Raises:
             UserError: the plan cannot be written.
         """
+        write_plan(self._plan, self._store, self._options.threads)
+
+    def run(self, display: Display) -> SweepOutcome:
+        """Run what is left to run. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1/2 end the running ones and start no more."""
         start = time.monotonic()
-        write_plan(self._plan, self._store)
         self._waiting.extend(self.to_run)
         with StopSignals() as stop:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +14,9 @@ class Slot:
 
     Args:
         devices: those that it sees; None: no accelerator is visible at all.
-        threads: of its parallel regions; None: as many as the libraries take.
     """
 
     devices: tuple[str, ...] | None = None
-    threads: int | None = None
 
 
 def make_slots(jobs: int | None, devices: Sequence[str], per_experiment: int = 1, per_device: int = 1) -> list[Slot]:
@@ -37,8 +34,7 @@ def make_slots(jobs: int | None, devices: Sequence[str], per_experiment: int = 1
     if not devices:
         if per_experiment > 1:
             raise UserError(f"--gpus-per-experiment {per_experiment}: no GPU is visible")
-        number = jobs or 1
-        return [Slot(None, _threads(number))] * number
+        return [Slot()] * (jobs or 1)
     groups = [tuple(devices[i : i + per_experiment]) for i in range(0, len(devices), per_experiment)]
     whole = [group for group in groups if len(group) == per_experiment]
     if not whole:
@@ -49,19 +45,4 @@ def make_slots(jobs: int | None, devices: Sequence[str], per_experiment: int = 1
             f"--jobs {jobs}: the {len(devices)} visible GPUs give {len(rounds)} at a time; "
             "let experiments share one with --jobs-per-gpu"
         )
-    number = jobs or len(rounds)
-    return [Slot(group, _threads(number)) for group in rounds[:number]]
-
-
-def _threads(slots: int) -> int | None:
-    """The processors divided among experiments that run at once: more threads than cores make all of them slower."""
-    if slots == 1 or "OMP_NUM_THREADS" in os.environ:
-        return None
-    return max(1, processors() // slots)
-
-
-def processors() -> int:
-    """Processors that this process may use: fewer than the machine has where it was bound to some."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return [Slot(group) for group in rounds[: jobs or len(rounds)]]

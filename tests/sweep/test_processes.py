@@ -18,6 +18,7 @@ from sft.sweep.options import SweepOptions
 from sft.sweep.processes import MOST_HALVINGS, PRELOADED, job_of, most_halvings, public_config, shared_base
 from sft.sweep.single import load_experiment
 from sft.sweep.slots import Slot
+from sft.threads import POLICY
 
 
 def experiment(**changes: Any) -> Experiment:
@@ -32,17 +33,19 @@ def experiment(**changes: Any) -> Experiment:
     return Experiment("one", ExperimentConfig.model_validate({**data, **changes}))
 
 
-def test_a_job_names_what_it_may_use(tmp_path: Path) -> None:
+def test_a_job_names_what_it_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in POLICY:  # a command that ran in this process may have set it
+        monkeypatch.delenv(name, raising=False)
     one = experiment()
     folder = ResultStore(tmp_path).folder(one.id, one.slug)
-    options = SweepOptions(tmp_path / "plugs", do_eval=False, limits=Resources(seconds=9, memory=2**30))
-    job = job_of(one, folder, tmp_path, options, Slot(("2", "3"), 4), 1)
+    options = SweepOptions(tmp_path / "plugs", do_eval=False, threads=4, limits=Resources(seconds=9, memory=2**30))
+    job = job_of(one, folder, tmp_path, options, Slot(("2", "3")), 1)
     assert job.argv == (
         sys.executable, "-m", "sft.cli", "run-experiment", str(folder.config_file), "--no-do-eval",
-        "--results-path", str(tmp_path), "--plugs", str(tmp_path / "plugs"), "--halvings", "1",
+        "--results-path", str(tmp_path), "--plugs", str(tmp_path / "plugs"), "--threads", "4", "--halvings", "1",
         "--expect", one.id,
     )  # fmt: skip
-    assert job.variables == {"CUDA_VISIBLE_DEVICES": "2,3", "OMP_NUM_THREADS": "4"}
+    assert job.variables == {"CUDA_VISIBLE_DEVICES": "2,3", "OMP_NUM_THREADS": "4", **POLICY}
     assert (job.resources.seconds, job.resources.memory) == (9, 2**30)
 
 

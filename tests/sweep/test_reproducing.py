@@ -225,12 +225,23 @@ def test_the_command_is_the_recorded_one(
     assert ("--expect" in found) == (endpoint != "evaluate")
 
 
-def test_as_many_threads_as_there_were(zero: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = reproducing.recorded(finished(tmp_path, zero, resources={"threads": 7}))
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert reproducing._threads(run.result) == {"OMP_NUM_THREADS": "7"}
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert reproducing._threads(run.result) == {}
+@pytest.mark.slow
+def test_it_computes_with_the_recorded_threads_unless_others_are_asked_for(
+    zero: dict[str, Any], tmp_path: Path
+) -> None:
+    run = finished(tmp_path, zero, resources={"threads": 3})  # OMP_NUM_THREADS is 1 here: see conftest.py
+    for more, threads in (((), 3), (("--again", "--threads", "2"), 2)):
+        _, said = run_cli("reproduce", run.path, *more)
+        assert "Run again" in said
+        (again,) = ResultStore(tmp_path / "results-reproduced").folders()
+        assert (result := again.result()) is not None
+        assert result.resources["threads"] == threads
+
+
+def test_a_run_without_recorded_threads_has_the_default(zero: dict[str, Any], tmp_path: Path) -> None:
+    run = reproducing.recorded(finished(tmp_path, zero, resources={}))
+    folder = reproducing.place_of(run, tmp_path / "again")
+    assert "--threads" not in reproducing._command(run, folder, tmp_path / "again")
 
 
 def test_a_run_that_fails_again_names_its_log(

@@ -1,29 +1,16 @@
-"""Slots: which devices and how many threads the experiments get that run at a time."""
+"""Slots: which devices the experiments get that run at a time."""
 
 from __future__ import annotations
 
 import pytest
 
 from sft.errors import UserError
-from sft.sweep import slots
 from sft.sweep.slots import Slot, make_slots
 
 
-@pytest.fixture(autouse=True)
-def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "processors", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-
-
-def test_without_a_device_there_is_one_slot_and_all_threads() -> None:
-    assert make_slots(None, ()) == [Slot(None, None)]
-
-
-def test_processors_are_divided_among_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert make_slots(3, ()) == [Slot(None, 2)] * 3
-    assert make_slots(20, ())[0].threads == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # the user has decided
-    assert make_slots(3, ()) == [Slot(None, None)] * 3
+def test_without_a_device_there_are_as_many_slots_as_jobs() -> None:
+    assert make_slots(None, ()) == [Slot()]
+    assert make_slots(3, ()) == [Slot()] * 3
 
 
 def test_one_slot_per_device_by_default() -> None:

@@ -48,7 +48,7 @@ def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
         names = ", ".join(plain(title(key)) for key in unknown)
         found.append(f"Not marked, since it is not known whether more is better: {names}.")
     found += [*_short(comparison), *_undefined(comparison), *_unread(comparison), *_grouped(comparison)]
-    found += [*_on_data(comparison), *_after_memory_ran_out(comparison)]
+    found += [*_on_data(comparison), *_after_memory_ran_out(comparison), *_threads(comparison)]
     return [*found, *_copied(comparison), *_earlier(comparison)]
 
 
@@ -162,6 +162,19 @@ def _after_memory_ran_out(comparison: Comparison) -> Iterator[str]:
         who = "1 experiment ran out of memory" if len(names) == 1 else f"{len(names)} experiments ran out of memory"
         part = "half of" if halvings == 1 else f"1/{2**halvings} of"
         yield f"{who} and finished with {part} the batch: {some(names)}{f' ({batch})' if batch else ''}."
+
+
+def _threads(comparison: Comparison) -> Iterator[str]:
+    """Runs that computed with different numbers of threads."""
+    if len(comparison.threads) > 1:
+        groups = [
+            f"{number} thread{'s' if number > 1 else ''}: {some([run.name for run in runs])}"
+            for number, runs in comparison.threads.items()
+        ]
+        yield (
+            "Runs used different numbers of threads, so their figures can differ in the last digits "
+            f"({'; '.join(groups)})."
+        )
 
 
 def _copied(comparison: Comparison) -> Iterator[str]:

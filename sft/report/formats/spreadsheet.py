@@ -36,12 +36,12 @@ def render_csv(comparison: Comparison) -> str:
     row that a row is compared with; `judged_on` is equal for rows that were judged on the same data;
     `labelled_examples_max` is a column only where the runs of some row differ in it. Where some row took fewer labelled
     rows than asked for, `shots.asked`, `shots.fewest` and `shots.most` (of a label) are columns; `icl.…` (of a prompt,
-    all labels together) and `num_train_samples.…` likewise.
+    all labels together) and `num_train_samples.…` likewise. `threads` is a column only where runs differ in it.
     """
     metrics = {split: _metrics(comparison, split) for split in ("test", "validation")}
     ranges = any(len(set(row.labelled)) > 1 for row in comparison.rows)
     ours = ["name", "labelled_examples", *(["labelled_examples_max"] if ranges else []), "finished", "planned"]
-    ours += ["recipe_id", "baseline", "test_rows", "judged_on"]
+    ours += ["recipe_id", "baseline", "test_rows", "judged_on", *(["threads"] if len(comparison.threads) > 1 else [])]
     counted = list(dict.fromkeys(key for row in comparison.rows for key, one in row.taken.items() if one.is_short))
     header = [ours[0], *_setting_names(comparison.settings, ours)]
     header += [f"{short_name(key)}.{name}" for key in counted for name in _TAKEN]
@@ -56,6 +56,7 @@ def render_csv(comparison: Comparison) -> str:
         cells += [cell for key in counted for cell in _taken(row, key)]
         cells += [*_labelled(row, ranges), row.finished, len(row.runs)]
         cells += [None if comparison.grouped else row.runs[0].recipe_id, _baseline(comparison, index), *_judged_on(row)]
+        cells += [_threads(row)] if "threads" in ours else []
         cells += [figure for metric in metrics["test"] for figure in _test(comparison, index, metric)]
         cells += [cell for metric in metrics["validation"] for cell in _validation(row, metric)]
         writer.writerow([_cell(cell) for cell in cells])
@@ -120,6 +121,12 @@ def _judged_on(row: Row) -> list[Any]:
     rows = None if not counts else counts[0] if len(counts) == 1 else " or ".join(map(str, counts))
     which = sorted(row.judged_rows())
     return [rows, digest(canonical_json(which), _JUDGED_ON_DIGITS) if which else None]
+
+
+def _threads(row: Row) -> str:
+    """The numbers of threads that its runs computed with: `2`, or `1 or 2`."""
+    found = {run.result.threads for run in row.runs if run.result is not None and run.result.threads is not None}
+    return " or ".join(map(str, sorted(found)))
 
 
 def _test(comparison: Comparison, index: int, metric: str) -> list[Any]:

@@ -97,6 +97,7 @@ def _lines(comparison: Comparison) -> Iterator[bytes]:
         "calibration": comparison.calibration,
         "chosen_on": comparison.chosen_on,
         "same_rows_judged": comparison.comparable,
+        "threads": list(comparison.threads),
         "methods": list(comparison.significance.methods),
         "copies": [_copied(comparison, one) for one in comparison.copies],
         "earlier_content": [{"name": one.name, "id": one.id} for one in comparison.earlier],

@@ -44,6 +44,7 @@ class Finished:
         data_notes: sentences on rows that are the same, in the evaluated split and the train split, say.
         undefined: why metrics of the test split are not there, by name.
         taken: how many labelled rows were taken of those asked for.
+        threads: that it computed with, where that was recorded: results depend on it in their last digits.
     """
 
     labelled_examples: int
@@ -60,6 +61,7 @@ class Finished:
     data_notes: tuple[str, ...] = ()
     undefined: Mapping[str, str] = field(default_factory=dict)
     taken: tuple[Taken, ...] = ()
+    threads: int | None = None
 
 
 def finished(result: RunResult, config: ExperimentConfig) -> Finished:
@@ -85,6 +87,7 @@ def finished(result: RunResult, config: ExperimentConfig) -> Finished:
         data_notes=tuple(map(sys.intern, _data_notes(result))),
         undefined=_reasons(result.results),
         taken=taken(result, config),
+        threads=result.resources.get("threads"),
     )
 
 

@@ -1,0 +1,165 @@
+"""The threads of a sweep: fixed by its plan, used again on resume, changed only where the user asks for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.config.load import Grid
+from sft.config.schema import ExperimentConfig
+from sft.results.schema import RunResult
+from sft.results.store import ResultStore
+from sft.sweep import fixed_threads
+from sft.sweep.fixed_threads import Threads, describe_threads, planned_threads, settle_threads
+from sft.sweep.jobs import Plan, config_of, make_plan, write_plan
+
+DEFAULT = 8
+
+
+@pytest.fixture(autouse=True)
+def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixed_threads, "default_threads", lambda at_a_time: DEFAULT // at_a_time)
+    monkeypatch.setattr("sft.threads.usable_processors", lambda: DEFAULT)
+
+
+def plan_of(*instructions: str) -> Plan:
+    """Zero-shot experiments."""
+    section = {"dataset": {"path": "hub/data", "task_type": "classification"}, "model": {"name": "hub/model"}}
+    prompting = {"input_columns": ["text"], "output_column": "label"}
+    configs = {
+        name: ExperimentConfig.model_validate(
+            {**section, "inference": {}, "prompting": {**prompting, "instruction": name}}
+        )
+        for name in instructions
+    }
+    return make_plan(Grid(Path("grid.jsonnet"), configs), None)
+
+
+def finish(store: ResultStore, plan: Plan, number: int, resources: dict[str, Any]) -> None:
+    """Leave the result of an experiment."""
+    one = plan.experiments[number]
+    store.folder(one.id, one.slug).write_result(
+        RunResult(
+            name=one.name, id=one.id, recipe_id=one.recipe_id, seed=one.seed, endpoint=one.endpoint,
+            config=config_of(one), results={"accuracy": 0.5}, shots={}, labelled_examples=0, training={}, timings={},
+            resources=resources, environment={}, data={},
+        )
+    )  # fmt: skip
+
+
+def test_a_new_sweep_has_the_default_for_what_runs_at_a_time(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    assert settle_threads(plan_of(*"abcd"), store, None, 4) == (2, None, 2)
+    assert settle_threads(plan_of(*"abcd"), store, 3, 4) == (3, None, 2)
+    assert settle_threads(plan_of("a"), store, None, 4) == (8, None, 8), "one experiment has all to itself"
+
+
+def test_a_sweep_keeps_the_threads_of_its_plan_whatever_runs_at_a_time_now(tmp_path: Path) -> None:
+    store, plan = ResultStore(tmp_path), plan_of(*"abcd")
+    write_plan(plan, store, 8)
+    assert json.loads(store.plan_file.read_text())["threads"] == 8
+    assert [settle_threads(plan, store, None, jobs).number for jobs in (1, 2, 4)] == [8, 8, 8]
+    assert settle_threads(plan_of(*"dxyz"), store, None, 4).number == 8, "a grid that has grown"
+    assert settle_threads(plan, store, 5, 4) == (5, 8, 2)
+
+
+def test_another_grid_in_the_same_folder_begins_anew_and_the_first_one_finds_its_own(tmp_path: Path) -> None:
+    store, first, second = ResultStore(tmp_path), plan_of(*"ab"), plan_of(*"xy")
+    finish(store, first, 1, {"threads": 6})
+    write_plan(second, store, 3)
+    assert settle_threads(second, store, None, 1).number == 3
+    assert settle_threads(plan_of("z"), store, None, 1).number == 8
+    assert settle_threads(first, store, None, 2).number == 6, "of its finished run"
+
+
+@pytest.mark.parametrize("resources", [{}, {"threads": None}, {"threads": 0}, {"threads": True}, {"threads": "two"}])
+def test_runs_of_before_that_do_not_say_bind_nobody(tmp_path: Path, resources: dict[str, Any]) -> None:
+    store, plan = ResultStore(tmp_path), plan_of(*"ab")
+    write_plan(plan, store)
+    finish(store, plan, 0, resources)
+    assert settle_threads(plan, store, None, 1) == (8, None, 8)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"threads": 4}', '{"threads": "4", "experiments": [{"id": "x"}]}',
+                                  '{"threads": -1, "experiments": [{"id": "x"}]}',
+                                  '{"threads": 4, "experiments": [7, {"id": "y"}]}'])  # fmt: skip
+def test_a_plan_that_says_nothing_binds_nobody(tmp_path: Path, text: str) -> None:
+    store = ResultStore(tmp_path)
+    store.plan_file.write_text(text)
+    assert planned_threads(store, ["x"]) is None
+
+
+@pytest.mark.parametrize(
+    ("threads", "done", "at_a_time", "said"),
+    [
+        (Threads(8, None, 8), 0, 1, None),
+        (Threads(8, 8, 8), 3, 1, None),
+        (Threads(4, 4, 8), 3, 1, "4, as when this sweep began (--threads N changes it)"),
+        (
+            Threads(8, 8, 4),
+            3,
+            2,
+            "8, as when this sweep began (--threads N changes it). 2 at a time share 8 processors",
+        ),
+        (Threads(4, 8, 8), 0, 1, None),
+        (
+            Threads(4, 8, 8),
+            1,
+            1,
+            "4, but finished runs used 8. Figures can differ in the last digits; the report names",
+        ),
+    ],
+)
+def test_what_is_said_of_it(threads: Threads, done: int, at_a_time: int, said: str | None) -> None:
+    lines = describe_threads(threads, done, at_a_time)
+    assert len(lines) == (said is not None)
+    if said is not None:
+        assert lines[0].startswith(f"Threads for each experiment: {said}")
+
+
+def sweep(grid: Path, results: Path, *arguments: str) -> str:
+    """Run a real sweep; what it printed."""
+    command = [sys.executable, "-m", "sft.cli", "run-experiments", str(grid), "--results-path", str(results)]
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    answer = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=kept)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def left_behind(results: Path) -> dict[str, Any]:
+    """What runs computed, and with how many threads."""
+    found: dict[str, Any] = {}
+    for run in sorted((results / "runs").iterdir()):
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        files = [*run.glob("*.tsv"), *run.glob("*.safetensors"), *run.glob("adapter/*.safetensors")]
+        found[run.name] = {file.name: file.read_bytes() for file in files}
+        found[run.name] |= {"results": result["results"], "losses": result["training"]["loss_history"]}
+        found[run.name] |= {"threads": result["resources"]["threads"]}
+    return found
+
+
+@pytest.mark.slow
+def test_a_sweep_resumed_with_other_jobs_gives_the_same_to_the_last_bit(tmp_path: Path, repository: Path) -> None:
+    """With a model that is large enough for the number of threads to matter."""
+    config = json.loads((repository / "etc/configs/json/demo.json").read_text(encoding="utf-8"))
+    config["dataset"] |= {"path": str(repository / "etc/demo/data/sentiment"), "max_n_test": 20}
+    config["model"]["name"] = str(repository / "etc/demo/model")
+    config["training"]["trainer_args"]["max_steps"] = 3
+    del config["$schema"], config["name"]
+    grid = tmp_path / "grid.json"
+    grid.write_text(json.dumps({"configs": {"a": config}, "seeds": [1, 2]}), encoding="utf-8")
+    resumed, at_once = tmp_path / "resumed", tmp_path / "at once"
+    sweep(grid, resumed, "--threads", "2", "--only", "*seed=1")
+    assert json.loads((resumed / "plan.json").read_text())["threads"] == 2
+    sweep(grid, resumed, "--jobs", "2", "--isolation", "spawn")
+    sweep(grid, at_once, "--jobs", "2", "--threads", "2")
+    found = left_behind(resumed)
+    assert [run["threads"] for run in found.values()] == [2, 2]
+    assert [len(run) for run in found.values()] == [6, 6]
+    assert found == left_behind(at_once)
