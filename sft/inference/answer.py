@@ -174,12 +174,14 @@ class TextAnswers:
         logprob_N: log-probability of each answer with what ended it, under the model's own distribution, in nats.
         tokens_N: how many ids that is.
         cut_short: how many answers ended before they met `inference.constrain`; None where nothing constrains them.
+        fallback: how they were made where the model's cache is not what its config promises, and why, else None.
     """
 
     predictions: tuple[str, ...]
     logprob_N: NDArray[np.float64]
     tokens_N: NDArray[np.int64]
     cut_short: int | None = None
+    fallback: str | None = None
 
 
 def complete(
@@ -206,6 +208,7 @@ def complete(
         np.array([one.logprob for one in written], dtype=np.float64),
         np.array([one.tokens for one in written], dtype=np.int64),
         None if settings.constraint is None else sum(not _is_whole(one.ids, settings) for one in written),
+        next((one.fallback for one in written), None),
     )
 
 

@@ -3,13 +3,15 @@
 Every score is log-softmax, in fp32, at the position BEFORE the scored token. What all prompts begin with is read once
 for all; prompts and the labels after them lie side by side in one sequence, the labels packed into a tree
 (`packed.py`). Where a model's attention cannot be told who sees whom, each label stands in a row of its own, and where
-its cache cannot be continued at all, prompt and label are run whole (`rows.py`): slower, and just as exact.
+its cache cannot be continued at all, prompt and label are run whole (`rows.py`): slower, and just as exact. Whether a
+model really computes what its config and signature promise is tried on rows of the run (`label_trial.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,15 +19,19 @@ import torch
 from sft.inference.batching import AnyBatchSize, Capacity
 from sft.inference.decoder import Decoder, evaluating
 from sft.inference.encoder_decoder import EncoderDecoder
-from sft.inference.packed import PackedScorer
+from sft.inference.label_trial import LabelTrial
+from sft.inference.packed import SHORTEST_PREFIX, PackedScorer, common_prefix
 from sft.inference.rows import RowScorer, WholeScorer
 from sft.inference.scores import LabelScores
 from sft.inference.table import ScoreTable
 from sft.log import Progress, get_logger, silent
+from sft.model.structure import base_of
+from sft.model.trial import FAILURES, Trials
 
 logger = get_logger(__name__)
 
 Ids = Sequence[int]
+PACKED, ROWS, WHOLE = "prompts and label tree in one sequence", "each label in a row of its own", "whole re-runs"
 _told: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # a model's fallback is told once
 
 
@@ -74,32 +80,110 @@ def score_labels(
     if not (prompts and labels):
         return table.scores(None)
     with evaluating(model):
-        decoder = open_decoder(model, max(map(len, prompts)) + max(map(len, labels)))
-        scorer, fallback = choose_scorer(decoder)
-        _tell(model, fallback)
-        scorer(decoder, prompts, labels, table, Capacity.of(decoder.device, batch_size)).run(progress)
+        fallback = _Run(model, prompts, labels, table, batch_size, progress).fill()
     return table.scores(fallback)
+
+
+class Form(NamedTuple):
+    """A way to score.
+
+    Attributes:
+        scorer: the class that does it.
+        decoder: the model as that class sees it.
+        name: for the log and the result; None: the usual way.
+        why: why a faster way is not possible; None: only a trial can show it.
+    """
+
+    scorer: Any
+    decoder: Any
+    name: str | None = None
+    why: str | None = None
+
+    def text(self, fault: str | None) -> str | None:
+        """What the log and the result say of it, where the trial of a faster way found a fault."""
+        return self.name and f"{self.name}: {self.why or fault}"
+
+
+def scoring_forms(model: Any, longest: int) -> list[Form]:
+    """The ways that a model seems to allow for texts of `longest` tokens, the fastest first; the last one is exact."""
+    decoder = open_decoder(model, longest)
+    forms = []
+    if decoder.obstacle is None and decoder.apart is None:
+        forms.append(Form(PackedScorer, decoder))
+    if decoder.obstacle is None:
+        forms.append(Form(RowScorer, decoder, ROWS, decoder.apart))
+    if decoder.slides:
+        # for a model that ignores the window of its config
+        full = Decoder(model, longest, windowed=False)
+        scorer, name = (PackedScorer, PACKED) if full.apart is None else (RowScorer, ROWS)
+        if full.obstacle is None:
+            forms.append(Form(scorer, full, f"{name}, without the sliding window of its config", decoder.obstacle))
+    return [*forms, Form(WholeScorer, decoder, WHOLE, decoder.obstacle)]
 
 
 def open_decoder(model: Any, longest: int) -> Decoder | EncoderDecoder:
     """The model as the engine sees it, for texts of up to `longest` tokens."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return EncoderDecoder(model) if getattr(base.config, "is_encoder_decoder", False) else Decoder(model, longest)
+    encodes = getattr(base_of(model).config, "is_encoder_decoder", False)
+    return EncoderDecoder(model) if encodes else Decoder(model, longest)
 
 
-def choose_scorer(decoder: Any) -> tuple[Any, str | None]:
-    """The fastest exact way that the model allows, and, if that is not the fast one, which it is and why."""
-    if decoder.obstacle is not None:
-        return WholeScorer, f"whole re-runs: {decoder.obstacle}"
-    if decoder.apart is not None:
-        return RowScorer, f"each label in a row of its own: {decoder.apart}"
-    return PackedScorer, None
+@dataclass
+class _Run:
+    """One call of `score_labels`."""
+
+    model: torch.nn.Module
+    prompts: Sequence[Ids]
+    labels: Sequence[Ids]
+    table: ScoreTable
+    batch_size: AnyBatchSize
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._longest = max(map(len, self.prompts)) + max(map(len, self.labels))
+        # what a form does with many rows, labels or a shared beginning says nothing of what it does without
+        self._shape = len(self.prompts) > 1, len(self.labels) > 1, common_prefix(self.prompts) >= SHORTEST_PREFIX
+        self._trials = Trials(self.model)
+
+    def fill(self) -> str | None:
+        """Fill the table in the first way that gives what plain forwards give; return what the result says of it."""
+        fault: str | None = None
+        for form in scoring_forms(self.model, self._longest):
+            text = form.text(fault)
+            found = self._fault_of(form, text)
+            if found is None:
+                return text
+            fault = fault or found
+        raise AssertionError("the last way needs no trial")
+
+    def _fault_of(self, form: Form, text: str | None) -> str | None:
+        """Score in one way; what is wrong with it, or None."""
+        capacity = Capacity.of(form.decoder.device, self.batch_size)
+        scorer = form.scorer(form.decoder, self.prompts, self.labels, self.table, capacity)
+        if isinstance(scorer, WholeScorer):
+            _tell(self.model, text)
+            scorer.run(self.progress)
+            return None
+        key = form.scorer.__name__, form.decoder.windowed, *self._shape
+        tried = self._trials.of(key, self._longest)
+        if tried is not None and tried.fault is not None:
+            return tried.fault
+        trial = LabelTrial(self.model, scorer, wanted=tried is None)
+        try:
+            scorer.run(self.progress, trial)
+        except FAILURES as error:
+            if (fault := trial.fault(error)) is None:
+                raise
+            return self._trials.note(key, self._longest, fault).fault
+        if tried is None:
+            self._trials.note(key, self._longest)
+        _tell(self.model, text)
+        return None
 
 
-def _tell(model: torch.nn.Module, fallback: str | None) -> None:
-    if fallback is not None and _told.get(model) != fallback:
-        _told[model] = fallback
-        logger.info("Labels are scored by %s. Slower, but exact", fallback)
+def _tell(model: torch.nn.Module, text: str | None) -> None:
+    if text is not None and _told.get(model) != text:
+        _told[model] = text
+        logger.info("Labels are scored by %s. %s", text, "Exact" if text.startswith(PACKED) else "Slower, but exact")
 
 
 def _check(prompts: Sequence[Ids], labels: Sequence[Ids], end_tokens: int) -> None:

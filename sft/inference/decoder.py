@@ -24,6 +24,7 @@ from sft.inference.attention import attending, blocks_of
 from sft.inference.caches import BufferCache, branched_cache, opened_cache
 from sft.inference.packing import Feed
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
+from sft.model.trial import plain_logits
 
 SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
@@ -42,9 +43,12 @@ class Decoder:
     Args:
         model: a transformers causal model or a PEFT model around one.
         longest: tokens of the longest sequence that will be fed.
+        windowed: whether the sliding windows of the model's config are believed; some models ignore theirs.
 
     Attributes:
         obstacle: why this model's cache cannot be shared among continuations, or None.
+        slides: whether a sliding window is shorter than the longest sequence.
+        grows: whether the position encoding of a text changes with its length.
         shares_prefix: whether tokens that all prompts begin with may be read once for all.
         apart: why prompts and labels cannot lie side by side in one sequence (`packed`), or None.
 
@@ -52,8 +56,8 @@ class Decoder:
         ModelError: an encoder-decoder model.
     """
 
-    def __init__(self, model: Any, longest: int) -> None:
-        self.base = base_of(model)
+    def __init__(self, model: Any, longest: int, windowed: bool = True) -> None:
+        self.base, self.windowed = base_of(model), windowed
         if getattr(self.base.config, "is_encoder_decoder", False):
             raise ModelError(
                 f"{type(self.base).__name__} is an encoder-decoder model; a causal language model is needed"
@@ -66,43 +70,66 @@ class Decoder:
         self._network = self.base if self._virtual else model
         self._accepts = inspect.signature(self.base.forward).parameters
         longest += self._virtual
-        slides = any(window < longest for window in windows(self.base))
-        self.obstacle = self._obstacle(longest, slides)
-        self.shares_prefix = not slides  # padding between prefix and prompt would take up places in the window
+        self.slides = windowed and any(window < longest for window in windows(self.base))
+        self.grows = rope_grows(self.base, longest)
+        self.obstacle = self._obstacle(longest)
+        self.shares_prefix = not self.slides  # padding between prefix and prompt would take up places in the window
         self._attention = getattr(self.base.config, "_attn_implementation", None)
-        self.apart = self._apart(slides)
+        self.apart = self._apart()
         # eager attention adds the mask to its scores; so does torch on a CPU, and makes such a mask in every layer anew
         plain_cpu = self.device.type == "cpu" and self.base.dtype == torch.float32
         self._adds_masks = self._attention == "eager" or plain_cpu
         self._splits = self._attention == "sdpa" and self.device.type == "cpu"
 
-    def _obstacle(self, longest: int, slides: bool) -> str | None:
+    def _obstacle(self, longest: int) -> str | None:
         missing = [name for name in ("past_key_values", "use_cache", "position_ids") if name not in self._accepts]
         if missing:
             return f"its forward takes no {missing[0]}"
         if getattr(self.base, "_is_stateful", False):
             return "it keeps a running state instead of keys and values"
-        kinds = {type(layer) for layer in DynamicCache(config=self.base.config).layers}
-        if other := sorted(kind.__name__ for kind in kinds.difference(SHAREABLE_LAYERS)):
+        if other := self._other_layers():
             return f"its cache has layers of the kind {other[0]}"
-        if slides and self._virtual:
+        if self.slides and self._virtual:
             return "its sliding window is shorter than the prompts and its adapter adds virtual tokens"
-        if slides and getattr(text_config(self.base), "attention_chunk_size", None):
+        if self.slides and getattr(text_config(self.base), "attention_chunk_size", None):
             return "its attention works in chunks shorter than the prompts"
-        if rope_grows(self.base, longest):  # cached keys go stale
+        if self.grows:  # cached keys go stale
             return "its position encoding changes with the length of the text"
         if getattr(self._adapter, "alora_invocation_tokens", None):
             return "its adapter looks for invocation tokens in the whole text"
         return None
 
-    def _apart(self, slides: bool) -> str | None:
-        if slides:
+    def _other_layers(self) -> list[str]:
+        """Kinds of layers of its cache that hold something else than keys and values."""
+        kinds = {type(layer) for layer in DynamicCache(config=self.base.config).layers}
+        return sorted(kind.__name__ for kind in kinds.difference(SHAREABLE_LAYERS))
+
+    @property
+    def takes_full_cache(self) -> bool:
+        """Whether the model can be given a cache that keeps all keys and values."""
+        stateful = getattr(self.base, "_is_stateful", False)
+        return "past_key_values" in self._accepts and not stateful and not self._other_layers()
+
+    def _apart(self) -> str | None:
+        if self.slides:
             return "its sliding window is shorter than the prompts"
         return refuses_masks(self.base)
 
+    @property
+    def has_virtual_tokens(self) -> bool:
+        """Whether its adapter puts virtual tokens before every text."""
+        return self._virtual > 0
+
+    def empty_cache(self) -> DynamicCache:
+        """A cache of the kinds of layers that the model's config asks for, or, not `windowed`, of full ones only."""
+        cache = DynamicCache(config=self.base.config)
+        if not self.windowed:
+            cache.layers = [DynamicLayer() for _ in cache.layers]
+        return cache
+
     def opening(self, prefix: Sequence[int]) -> DynamicCache:
         """The cache of one row that holds the adapter's virtual tokens and then `prefix` (either may be empty)."""
-        cache = DynamicCache(config=self.base.config)
+        cache = self.empty_cache()
         if self._virtual:
             virtual = self._model.get_prompt(batch_size=1)
             if isinstance(virtual, Tensor):
@@ -114,6 +141,19 @@ class Decoder:
             mask_1K = torch.ones(1, cache.get_seq_length() + len(prefix), dtype=torch.long, device=self.device)
             self._continue(torch.tensor([prefix], device=self.device), mask_1K, cache, keep=1)
         return cache
+
+    def opening_of(self, ids: Sequence[int], prefix: int, keep: int) -> tuple[DynamicCache, Tensor]:
+        """What `opening` gives for the first `prefix` ids, from one forward of all ids, and its last logits [keep, V].
+
+        The cache must not slide, nor the adapter have virtual tokens.
+        """
+        cache, ids_1S = self.empty_cache(), torch.tensor([ids], device=self.device)
+        mask_1S = torch.ones_like(ids_1S)
+        outputs = self._network(
+            input_ids=ids_1S, attention_mask=mask_1S, past_key_values=cache, use_cache=True, **self._keep(keep)
+        )
+        cache.crop(prefix - len(ids))
+        return cache, outputs.logits[0, -keep:]
 
     def read(self, rows: Sequence[Sequence[int]], opening: DynamicCache) -> Read:
         """Read rows of at least one token after `opening`, padded on the left."""
@@ -156,9 +196,24 @@ class Decoder:
 
     def whole(self, ids_BS: Tensor, keep: int) -> Tensor:
         """Logits [B, keep, V] at the last `keep` tokens of rows of one length, without any cache or padding."""
-        options = {"use_cache": False} if "use_cache" in self._accepts else {}
-        outputs = self._model(input_ids=ids_BS, attention_mask=torch.ones_like(ids_BS), **options, **self._keep(keep))
-        return outputs.logits[:, -keep:]
+        self.forget_lengths()
+        return plain_logits(self._model, ids_BS, keep)
+
+    def forget_lengths(self) -> None:
+        """Let a position encoding that grows begin again: transformers' keeps that of the longest text so far."""
+        if self.grows:
+            plain_logits(self._model, torch.zeros(1, 1, dtype=torch.long, device=self.device), 1)
+
+    def whole_labels(self, prompts: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> Tensor:
+        """Logits [M, T, V] that predict each label's tokens after its prompt, each pair run whole.
+
+        Args:
+            prompts: M of one length.
+            labels: M of T tokens each.
+        """
+        pairs = zip(prompts, labels, strict=True)
+        fed_MS = torch.tensor([[*prompt, *label] for prompt, label in pairs], device=self.device)
+        return self.whole(fed_MS, keep=len(labels[0]) + 1)[:, :-1]
 
     def _continue(self, ids_BS: Tensor, mask_BK: Tensor, cache: DynamicCache, keep: int) -> Tensor:
         return self._forward(ids_BS, mask_BK, positions(mask_BK, ids_BS.shape[1]), cache, keep)

@@ -34,7 +34,7 @@ class Encoded(NamedTuple):
 
 
 class EncoderDecoder:
-    """An encoder-decoder model behind `read` and `extend`.
+    """An encoder-decoder model behind `read` and `extend`, and `whole_labels`.
 
     Args:
         model: a transformers model of this kind, or a PEFT model around one.
@@ -45,6 +45,7 @@ class EncoderDecoder:
 
     obstacle: str | None = None
     apart: str | None = "its decoder counts positions by place"
+    windowed, slides, has_virtual_tokens = True, False, False
     shares_prefix = False  # an encoder reads in both directions: what a text begins with depends on its end
 
     def __init__(self, model: Any) -> None:
@@ -90,6 +91,21 @@ class EncoderDecoder:
             for tensor in (read.states_BSH, read.mask_BK)
         )
         return self._decode(ids_CT.repeat(rows, 1), states, mask, cache)
+
+    def whole_labels(self, prompts: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> Tensor:
+        """Logits [M, T, V] that predict each label's tokens after its prompt, each pair run whole, without any cache.
+
+        Args:
+            prompts: M of one length.
+            labels: M of T tokens each.
+        """
+        ids_MS = torch.tensor([list(prompt) for prompt in prompts], device=self.device)
+        fed_MT = torch.tensor([[self._start, *label[:-1]] for label in labels], device=self.device)
+        outputs = self.base(
+            input_ids=ids_MS, attention_mask=torch.ones_like(ids_MS), decoder_input_ids=fed_MT, use_cache=False
+        )
+        logits: Tensor = outputs.logits
+        return logits
 
     def _decode(self, ids_MT: Tensor, states_MSH: Tensor, mask_MS: Tensor, cache: EncoderDecoderCache) -> Tensor:
         outputs = self.base(

@@ -19,6 +19,7 @@ from torch import Tensor
 from sft.inference.batching import Capacity, Costs, run_batches
 from sft.inference.caches import BufferCache
 from sft.inference.decoder import Decoder
+from sft.inference.label_trial import LabelTrial
 from sft.inference.packing import PackedPrompts
 from sft.inference.table import ScoreTable
 from sft.inference.tree import LabelTree, label_tree, tree_chunk, tree_size
@@ -72,18 +73,33 @@ class PackedScorer:
         self._nodes = tree_size([labels[label] for label in self._label_order])
         self._chunks: dict[tuple[int, int], Chunk] = {}
 
-    def run(self, progress: Progress) -> None:
-        """Score all."""
+    @property
+    def last_label(self) -> int:
+        """The last label of the last tree: its tokens lie farthest from where their positions are."""
+        longer = [label for label in self._label_order if len(self.labels[label]) > 1]
+        return (longer or self._label_order)[-1]
+
+    def run(self, progress: Progress, trial: LabelTrial) -> None:
+        """Score all.
+
+        Raises:
+            DisagreementError: `trial` found a row to be wrong.
+        """
         shared = common_prefix(self.prompts)
         self._shared = shared if shared >= SHORTEST_PREFIX else 0
-        self._cache = self.make_cache(self.decoder.opening(self.prompts[0][: self._shared]))
-        self._before = self._cache.get_seq_length()
         order = sorted(range(len(self.prompts)), key=lambda row: -len(self.prompts[row]))
+        self._cache = self.make_cache(trial.opening(order[0], self._shared))
+        self._before = self._cache.get_seq_length()
+
+        def score(rows: Sequence[int]) -> None:
+            self._score(rows)
+            trial.check(order[:1])
+
         with self.decoder.packing():
             run_batches(
                 order,
                 self._rows_from,
-                self._score,
+                score,
                 self.capacity,
                 lambda done: progress("score", done, len(order)),
             )

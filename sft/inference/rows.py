@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from sft.inference.batching import Capacity, Costs, run_batches
+from sft.inference.batching import Capacity, Costs, padded_first, run_batches
 from sft.inference.decoder import Decoder, Read
+from sft.inference.label_trial import LabelTrial
 from sft.inference.packed import SHORTEST_PREFIX, common_prefix
 from sft.inference.table import ScoreTable
 from sft.log import Progress
@@ -47,12 +48,25 @@ class RowScorer:
         # by length, so that few are padded
         self._label_order = sorted(range(len(labels)), key=lambda label: len(labels[label]))
 
-    def run(self, progress: Progress) -> None:
-        """Score all."""
+    @property
+    def last_label(self) -> int:
+        """The longest one."""
+        return self._label_order[-1]
+
+    def run(self, progress: Progress, trial: LabelTrial) -> None:
+        """Score all.
+
+        Raises:
+            DisagreementError: `trial` found a row to be wrong.
+        """
         prefix = common_prefix(self.prompts) if self.decoder.shares_prefix else 0
         prefix = prefix if prefix >= SHORTEST_PREFIX else 0
         opening = self.decoder.opening(self.prompts[0][:prefix])
-        order = sorted(range(len(self.prompts)), key=lambda row: -len(self.prompts[row]))
+        order = padded_first([len(prompt) for prompt in self.prompts])
+
+        def score(rows: Sequence[int]) -> None:
+            self._score(rows, opening, prefix)
+            trial.check(rows[1::-1])  # the padded one first
 
         def rows_from(row: int, left: int) -> int:
             length = len(self.prompts[row])
@@ -61,7 +75,7 @@ class RowScorer:
         run_batches(
             order,
             rows_from,
-            lambda rows: self._score(rows, opening, prefix),
+            score,
             self.capacity,
             lambda done: progress("score", done, len(order)),
         )
@@ -138,10 +152,9 @@ class WholeScorer:
         )
 
     def _score(self, pairs: Sequence[tuple[int, int]]) -> None:
-        device = self.decoder.device
-        fed_MS = torch.tensor([[*self.prompts[row], *self.labels[label]] for row, label in pairs], device=device)
-        targets_MT = torch.tensor([list(self.labels[label]) for _, label in pairs], device=device)
-        logits_MTV = self.decoder.whole(fed_MS, keep=targets_MT.shape[1] + 1)[:, :-1]
+        prompts, labels = [self.prompts[row] for row, _ in pairs], [self.labels[label] for _, label in pairs]
+        logits_MTV = self.decoder.whole_labels(prompts, labels)
+        targets_MT = torch.tensor([list(label) for label in labels], device=logits_MTV.device)
         rows_M, labels_M = zip(*pairs, strict=True)
         self.table.put_pairs(rows_M, labels_M, chosen(logits_MTV, targets_MT))
 

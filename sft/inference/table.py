@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,6 +52,14 @@ class ScoreTable:
         self._sum_NL[cells] = values.sum(axis=-1)
         self._end_NL[cells] = np.where(places >= counts[..., None] - self._end_tokens, values, 0.0).sum(axis=-1)
         self._first_NL[cells] = values[..., 0]
+
+    def firsts(self, row: int) -> Tensor:
+        """log p of the first token of every label after a row's prompt [L]."""
+        return torch.from_numpy(self._first_NL[row])
+
+    def whole(self, row: int, label: int) -> Tensor:
+        """log p of all tokens of a label after a row's prompt."""
+        return torch.tensor(self._sum_NL[row, label])
 
     def scores(self, fallback: str | None) -> LabelScores:
         """All of them, and how they were made."""

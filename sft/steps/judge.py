@@ -126,7 +126,11 @@ def _text_metrics(
 ) -> dict[str, Any]:
     metrics: dict[str, Any] = generation_metrics(references, texts.predictions, segment=segment, rows=by_row)
     metrics |= further_metrics(setup.config.evaluation.metrics, references, texts.predictions, metrics)
-    return metrics if texts.cut_short is None else {**metrics, "unfinished_answers": texts.cut_short}
+    if texts.cut_short is not None:
+        metrics["unfinished_answers"] = texts.cut_short
+    if texts.fallback is not None:
+        metrics["generation_engine"] = texts.fallback
+    return metrics
 
 
 def label_metrics(setup: Setup, references: Sequence[str], labels: LabelAnswers) -> dict[str, Any]:

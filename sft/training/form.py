@@ -1,7 +1,7 @@
 """In which form batches reach a model: side by side with what rows share once, padded, or as TRL takes them.
 
-Side by side is exact where the model takes a mask of who sees whom; whether it really does is tried before training,
-with a few tokens. Knows nothing of optimisers.
+Side by side is exact where the model takes a mask of who sees whom; whether it really does is tried before training, on
+rows of the run. Knows nothing of optimisers.
 """
 
 from __future__ import annotations
@@ -19,21 +19,17 @@ from transformers import TrainingArguments
 from sft.errors import ConfigError, Problem
 from sft.initialization.modes import at_rest
 from sft.log import get_logger
-from sft.model.quantization import quantization_method
 from sft.model.source import one_line
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 from sft.model.tokenizer import padding_id
+from sft.model.trial import FAILURES, failed, largest, plain_logits, require_agreement, tolerance
 from sft.training.base import TrainRequest
 from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator, packed
-from sft.training.parts import Costs, Part, Row, Splitter
+from sft.training.parts import Costs, Part, Row, Splitter, common_prefix
 
 LARGEST_LOGITS = 2**27  # that are made at once: half a GiB, several times in the backward pass
-# Largest difference of logits between the forms, relative to the largest logit: what the order of summation makes of
-# the same numbers. In half precision, and where activations are quantised, rounding grows from layer to layer.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-QUANTISED_TOLERANCE = 5e-2
 _DROPS = re.compile(r"^(?!classifier|summary).*drop")  # in a model's config; the two are of heads that are not used
-_TRIED = 12, 6  # tokens: a beginning, and the rest of each of two rows
+_TRIED = 12  # tokens before those that are learnt, for the head's mask
 
 log = get_logger(__name__)
 Collator = CompletionCollator | PartsCollator
@@ -47,13 +43,15 @@ def choose_collator(request: TrainRequest, arguments: TrainingArguments) -> Coll
     """
     plain = CompletionCollator(padding_id(request.tokenizer))
     asked, ordinary = request.config.shared_prefix, _ordinary(request.model, arguments)
-    obstacle = ordinary or _obstacle(request, arguments)
+    masks = None
+    if (obstacle := ordinary or _obstacle(request, arguments)) is None:
+        masks, obstacle = _exact_masks(request, arguments)
     if asked is True and obstacle is not None:
         reason = f"rows cannot share what they begin with: {obstacle}"
         raise ConfigError("", [Problem("training.shared_prefix", reason)])
     if obstacle is None and asked is not False:
         log.info("What rows of a batch begin with is computed once")
-        return _parts(request, Masks(_mask_dtype(request.model, arguments), _windows(request)), plain.pad_id)
+        return _parts(request, masks, plain.pad_id)
     if asked is None:
         log.info("What rows of a batch begin with is computed for each row: %s", obstacle)
     padded = _parts(request, None, plain.pad_id)
@@ -119,7 +117,7 @@ def _obstacle(request: TrainRequest, arguments: Any) -> str | None:
         return "the adapter looks for invocation tokens in each row"
     if request.config.shared_prefix is not True and (dropout := _dropout(model)):
         return f"dropout ({dropout}) would be the same for all rows there; training.shared_prefix: true does it anyway"
-    return _disagreement(request, arguments)
+    return None
 
 
 def _no_places(base: Any) -> str | None:
@@ -169,32 +167,55 @@ def _mask_dtype(model: Any, arguments: Any) -> torch.dtype:
     return dtype
 
 
-def _disagreement(request: TrainRequest, arguments: Any) -> str | None:
-    """Try two rows side by side and one by one: what is wrong, or None.
+def _exact_masks(request: TrainRequest, arguments: Any) -> tuple[Masks | None, str | None]:
+    """The masks with which rows side by side give what each gives alone; or what is wrong with them.
 
-    An architecture that makes something of its own of masks or positions would train on something else, silently.
+    An architecture that makes something of its own of masks, windows or positions would train on something else, and
+    nothing would say so.
     """
-    model, dtype, sliding = request.model, _mask_dtype(request.model, arguments), _windows(request)
-    rows = _two_rows(request, max((window for _, window in sliding if window), default=_TRIED[0]))
-    together = packed(rows, Part((0, 1), rows[0].start - 1), Masks(dtype, sliding))
+    dtype, windows_of_config = _mask_dtype(request.model, arguments), _windows(request)
+    masks = Masks(dtype, windows_of_config)
+    fault = _fault(request, masks)
+    if fault is None or not any(window for _, window in windows_of_config):
+        return masks, fault
+    full = Masks(dtype, tuple((kind, None) for kind, _ in windows_of_config))
+    if _fault(request, full) is not None:
+        return masks, fault
+    log.info("Rows are packed without the sliding window of the model's config: with it, %s", fault)
+    return full, None
+
+
+def _fault(request: TrainRequest, masks: Masks) -> str | None:
+    """Try the longest row behind the shortest: what is wrong with its logits, or None."""
+    model = request.model
+    by_length = sorted(request.rows, key=len)
+    rows = [Row([*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)) for row in (by_length[0], by_length[-1])]
+    together = packed(rows, Part((0, 1), common_prefix(*rows)), masks)
+    learnt = len(rows[1].ids) - rows[1].start
     del together["targets"]
-    casting = dtype != model.get_input_embeddings().weight.dtype
-    with torch.no_grad(), at_rest(model), torch.autocast(model.device.type, dtype) if casting else nullcontext():
-        side_MV = _logits(model, together)[0]
-        apart_BTV = _logits(model, {"input_ids": torch.tensor([row.ids for row in rows])})
-    apart_MV = apart_BTV[:, rows[0].start - 1 : -1].flatten(0, 1)
-    difference = float((side_MV - apart_MV).abs().max() / apart_MV.abs().max().clamp_min(1.0))
-    quantised = bool(quantization_method(base_of(model)))
-    if difference <= (QUANTISED_TOLERANCE if quantised else TOLERANCE[dtype]):
-        return None
-    return f"the model computes something else then (its logits differ by {difference:.0e} of the largest)"
+    casting = masks.dtype != model.get_input_embeddings().weight.dtype
+    try:
+        with (
+            torch.no_grad(),
+            at_rest(model),
+            torch.autocast(model.device.type, masks.dtype) if casting else nullcontext(),
+        ):
+            packed_TV = _logits(model, together)[0, -learnt:]
+            fed_1S = torch.tensor([rows[1].ids[:-1]], device=model.device)
+            plain_TV = plain_logits(model, fed_1S, learnt)[0].float()
+        require_agreement(packed_TV, plain_TV, tolerance(model, masks.dtype) * largest(plain_TV), "logits")
+    except FAILURES as error:
+        if (fault := failed(error)) is None:
+            raise
+        return fault
+    return None
 
 
 def _computes_padded(request: TrainRequest, collator: PartsCollator) -> bool:
     """Whether the model's head takes a mask of the tokens to work on, which not all code beyond the library does."""
     row = request.rows[0]
     ids, start = [*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)
-    first = slice(max(0, start - _TRIED[0]), start + 1)
+    first = slice(max(0, start - _TRIED), start + 1)
     labels = [IGNORED] * (len(ids[first]) - 1) + ids[first][-1:]
     (part,) = collator([{"input_ids": ids[first], "labels": labels}])["parts"]
     targets = part.pop("targets")
@@ -204,13 +225,6 @@ def _computes_padded(request: TrainRequest, collator: PartsCollator) -> bool:
     except (IndexError, TypeError, ValueError, RuntimeError) as error:
         log.info("The model's head works on every position: it takes no mask of them (%s)", one_line(error))
         return False
-
-
-def _two_rows(request: TrainRequest, shared: int) -> list[Row]:
-    """Two short rows of ids of the first row, of which `shared` are the same and the next one predicts."""
-    source = request.rows[0].prompt_ids + request.rows[0].completion_ids
-    beginning, own = ([source[place % len(source)] for place in range(size)] for size in (shared, _TRIED[1]))
-    return [Row([*beginning, *own], shared + 1), Row([*beginning, *reversed(own)], shared + 1)]
 
 
 def _logits(model: Any, inputs: dict[str, Any]) -> Tensor:

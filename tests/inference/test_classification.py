@@ -189,9 +189,11 @@ def test_the_end_of_turn_may_be_several_tokens_or_none(
 
 def test_single_token_labels_without_end_need_no_second_forward(make_model: Any, draw: Any) -> None:
     model, calls = make_model("llama"), []
+    prompts, labels = [draw(4), draw(5)], [[1], [2], [3]]
+    score_labels(model, prompts, labels, end_tokens=0, batch_size=2)
     model.register_forward_pre_hook(lambda *_: calls.append(1))
-    score_labels(model, [draw(4), draw(5)], [[1], [2], [3]], end_tokens=0, batch_size=2)
-    assert len(calls) == 1
+    score_labels(model, prompts, labels, end_tokens=0, batch_size=2)
+    assert len(calls) == 1, "such rows have been tried"
 
 
 def siblings_in_sight(labels: Any, device: torch.device) -> Any:
@@ -277,10 +279,17 @@ def test_the_comparison_fails_when_the_engine_is_broken(
     labels = [[5, 6, 258], [5, 258], [5, 7, 258], [9, 258], [258], [8, 9, 10, 258]]
     reference = naive(make_model(family, initializer_range=0.3), alike, labels)
     # three nodes of the tree in a forward, so that there are several
+    fitting = Capacity.fitting
     monkeypatch.setattr(Capacity, "fitting", lambda *given: min(3, given[-1]))
     assert reference.gap(batch_size=3) < EXACT
-    monkeypatch.setattr(classification, "PackedScorer", type("Sabotaged", (PackedScorer,), sabotage))
+    # of this model such rows are believed
+    monkeypatch.setattr(classification, "PackedScorer", type("PackedScorer", (PackedScorer,), sabotage))
     assert reference.gap(batch_size=3) > 100 * EXACT
+    # of another they are tried first
+    reference.model = make_model(family, initializer_range=0.3)
+    if "make_tree" in sabotage:  # the label that is tried must not have a tree of its own
+        monkeypatch.setattr(Capacity, "fitting", fitting)
+    assert reference.gap(batch_size=3) < EXACT
 
 
 def broken_mask(rows: Any, device: torch.device, whole: Any = decoder.left_padded) -> tuple[Any, Any]:
@@ -324,6 +333,9 @@ def test_the_comparison_fails_when_labels_in_rows_of_their_own_are_broken(
     assert reference.gap(batch_size=3) < EXACT
     monkeypatch.setattr(*breakage)
     assert reference.gap(batch_size=3) > 100 * EXACT
+    # another model's rows are tried first
+    reference.model = make_model("mistral", sliding_window=16, initializer_range=0.3)
+    assert reference.gap(batch_size=3) < EXACT
 
 
 class SideBySide(PackedScorer):
@@ -360,9 +372,15 @@ def test_each_token_goes_through_the_model_once(make_model: Any, draw: Any) -> N
     model.lm_head.register_forward_hook(lambda _, __, output: read.append(output.shape[:2].numel()))
     beginning = draw(50)
     labels = [[1, 2, 258], [1, 3, 258], [4, 258]]
-    score_labels(model, [[*beginning, 1], [*beginning, 2, 3], [*beginning, 4, 5, 6]], labels)
-    assert fed == [50, 1 + 2 + 3 + 3 * 4], "the beginning, then all prompts with all labels at once"
-    assert read == [1, 3 + 3 * 4], "the head on what predicts"
+    prompts = [[*beginning, 1], [*beginning, 2, 3], [*beginning, 4, 5, 6]]
+    score_labels(model, prompts, labels)
+    together = 1 + 2 + 3 + 3 * 4
+    assert fed == [32, 32, 50 + 3 + 1, together], "a trial: few tokens without a cache and with one, then a whole row"
+    assert read == [1, 1, 2, 3 + 3 * 4]
+    fed.clear(), read.clear()
+    score_labels(model, prompts, labels)
+    assert fed == [50 + 3 + 1, together], "the beginning (with one row, whether tried or not), then all that is left"
+    assert read == [2, 3 + 3 * 4], "the head on what predicts"
 
 
 @pytest.mark.parametrize("family", [("llama", {}), ("mistral", {"sliding_window": 4})], ids=["tree", "rows"])

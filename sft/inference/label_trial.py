@@ -1,0 +1,122 @@
+"""The trial of label scores: a row or two of the run, computed again by plain forwards.
+
+Compared are the scores themselves: the first token of every label, and all tokens of the label that is scored last.
+What all prompts begin with is read once for the run and once more for a plain forward of a row; where an empty cache
+changes nothing, one forward serves both.
+
+Shapes: L labels, T tokens of the label, C = L + 1 numbers compared, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sft.inference.table import ScoreTable
+from sft.model.trial import (
+    DisagreementError,
+    Trials,
+    difference,
+    failed,
+    largest,
+    require_agreement,
+    tolerance,
+)
+
+Ids = Sequence[int]
+_FEW = 32  # tokens on which a forward with an empty cache is tried
+
+
+class OnTrial(Protocol):
+    """A scorer: see `PackedScorer` and `RowScorer`.
+
+    Attributes:
+        last_label: the label that is scored last.
+    """
+
+    decoder: Any
+    prompts: Sequence[Ids]
+    labels: Sequence[Ids]
+    table: ScoreTable
+    last_label: int
+
+
+class LabelTrial:
+    """Holds scores of the run against plain forwards.
+
+    Args:
+        model: of transformers or PEFT.
+        scorer: what the run scores with.
+        wanted: whether rows are to be tried; False: such rows were tried before.
+    """
+
+    def __init__(self, model: Any, scorer: OnTrial, wanted: bool) -> None:
+        self._scorer, self._decoder, self._wanted = scorer, scorer.decoder, wanted
+        self._label = scorer.labels[scorer.last_label]
+        self._tolerance, self._trials = tolerance(model), Trials(model)
+        self._plain: dict[int, Tensor] = {}
+        self._tried: list[int] = []
+
+    def fault(self, error: Exception) -> str | None:
+        """What an error says against the way that is tried; None where it is none of its faults."""
+        if not self._wanted or (self._tried and not isinstance(error, DisagreementError)):
+            return None
+        return failed(error)
+
+    def opening(self, row: int, prefix: int) -> DynamicCache:
+        """The cache of the `prefix` ids (0 or more) that all prompts begin with; `row` is run plainly for `check`."""
+        prompt = self._scorer.prompts[row]
+        # whether a trial is wanted or not, the same forwards make the cache: another way would round otherwise
+        if prefix < _FEW or self._decoder.has_virtual_tokens or not self._empty_cache_changes_nothing(prompt):
+            if self._wanted:
+                self._plain[row] = self._decoder.whole_labels([prompt], [self._label])[0]
+            return self._decoder.opening(prompt[:prefix])
+        fed = [*prompt, *self._label[:-1]]
+        cache, self._plain[row] = self._decoder.opening_of(fed, prefix, keep=len(self._label))
+        return cache
+
+    def check(self, rows: Sequence[int]) -> None:
+        """Try rows of the first batch; the second one only where the first does not answer for its length.
+
+        Args:
+            rows: of the run, whose scores are in the table.
+
+        Raises:
+            DisagreementError: the table's numbers are others.
+        """
+        if not self._wanted or self._tried:
+            return
+        for row in rows:
+            length = len(self._scorer.prompts[row])
+            if not any(self._trials.alike(length, tried) for tried in self._tried):
+                self._try(row)
+                self._tried.append(length)
+
+    def _try(self, row: int) -> None:
+        scorer, label, table = self._scorer, self._label, self._scorer.table
+        logits_TV = self._plain.pop(row, None)
+        if logits_TV is None:
+            logits_TV = self._decoder.whole_labels([scorer.prompts[row]], [label])[0]
+        logprobs_TV = logits_TV.float().log_softmax(dim=-1)
+        first_L = logprobs_TV[0, [one[0] for one in scorer.labels]]
+        whole = logprobs_TV[range(len(label)), list(label)].double().sum()
+        allowed_C = torch.full((len(first_L) + 1,), self._tolerance * largest(logits_TV), dtype=torch.double)
+        allowed_C[-1] *= len(label)
+        fast_C = torch.cat([table.firsts(row), table.whole(row, scorer.last_label)[None]])
+        require_agreement(fast_C, torch.cat([first_L.double(), whole[None]]), allowed_C, "label scores")
+
+    def _empty_cache_changes_nothing(self, prompt: Ids) -> bool:
+        """Whether a forward with an empty cache gives what one without a cache gives, on a few tokens."""
+        form = ("an empty cache", self._decoder.windowed)
+        tried = self._trials.of(form, _FEW)
+        if tried is None:
+            few = prompt[:_FEW]
+            plain_V = self._decoder.whole(torch.tensor([few], device=self._decoder.device), keep=1)[0, -1]
+            _, cached_1V = self._decoder.opening_of(few, len(few), keep=1)
+            same = (difference(cached_1V[0], plain_V) <= self._tolerance * largest(plain_V)).all()
+            tried = self._trials.note(form, _FEW, None if same else "its logits change")
+        return tried.fault is None
