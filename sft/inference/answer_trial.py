@@ -16,9 +16,21 @@ from typing import Any
 import torch
 
 from sft.inference.decoder import Decoder
-from sft.model.trial import DisagreementError, Trials, failed, largest, require_agreement, tolerance
+from sft.model.trial import (
+    DisagreementError,
+    Trials,
+    chosen_logprobs,
+    failed,
+    largest,
+    plain_logits,
+    require_agreement,
+    tolerance,
+)
 
 Ids = Sequence[int]
+
+
+_STEPS = 3  # the first needs no cache
 
 
 class AnswerTrial:
@@ -36,12 +48,12 @@ class AnswerTrial:
 
     def known_fault(self, tokens: int) -> str | None:
         """What was found wrong before with rows of up to so many tokens."""
-        tried = self._trials.of((*self._form, True), tokens)
+        tried = self._trials.of((*self._form, "any"), tokens)
         return None if tried is None else tried.fault
 
     def note_fault(self, tokens: int, fault: str) -> None:
         """Keep what is wrong with rows of up to so many tokens."""
-        self._trials.note((*self._form, True), tokens, fault)
+        self._trials.note((*self._form, "any"), tokens, fault)
 
     def fault(self, error: Exception) -> str | None:
         """What an error says against the way that is tried; None where it is none of its faults."""
@@ -50,7 +62,7 @@ class AnswerTrial:
     @property
     def is_due(self) -> bool:
         """Whether nothing was tried yet."""
-        return self._trials.of((*self._form, False), 1) is None
+        return all(self._trials.of((*self._form, crosses, False), 1) is None for crosses in (False, True))
 
     def check(self, prompts: Sequence[Ids], answers: Sequence[Ids], steps: Sequence[Sequence[float]]) -> None:
         """Try a row of a batch, or two, where those before it do not answer for it.
@@ -63,20 +75,46 @@ class AnswerTrial:
         Raises:
             DisagreementError: a plain forward gives others.
         """
+        rows = range(len(prompts))
         lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        most_padded = min(range(len(prompts)), key=lambda row: len(prompts[row]))
-        for row in (most_padded, max(range(len(prompts)), key=lengths.__getitem__)):
-            form = *self._form, len(answers[row]) > 1
-            if self._trials.of(form, lengths[row]) is None:
+        # where positions depend on the length of the text, an answer that grows beyond a limit is of another kind
+        crosses = [self._decoder.grows and not self._trials.alike(len(prompts[row]), lengths[row]) for row in rows]
+        most_padded = min(rows, key=lambda row: len(prompts[row]))
+        for row in (most_padded, max(rows, key=lengths.__getitem__), max(rows, key=crosses.__getitem__)):
+            form = *self._form, crosses[row]
+            if self._trials.of((*form, len(answers[row]) > 1), lengths[row]) is None:
                 self._try(prompts[row], answers[row], steps[row])
-                self._trials.note((*self._form, False), lengths[row])
-                self._trials.note(form, lengths[row])
+                for continued in {False, len(answers[row]) > 1}:
+                    self._trials.note((*form, continued), lengths[row])
 
     def _try(self, prompt: Ids, answer: Ids, steps: Sequence[float]) -> None:
         fed_1S = torch.tensor([[*prompt, *answer[:-1]]], device=self._decoder.device)
-        logits_TV = self._decoder.whole(fed_1S, keep=len(answer))[0].float()
-        logprobs_T = logits_TV.log_softmax(dim=-1)[range(len(answer)), list(answer)]
+        logits_TV = self._decoder.whole(fed_1S, keep=len(answer))[0]
+        logprobs_T = chosen_logprobs(logits_TV, answer)
         # where positions depend on the length of the text, this forward has the length of the last step alone
         first = len(answer) - 1 if self._decoder.grows else 0
         allowed = self._tolerance * largest(logits_TV)
         require_agreement(torch.tensor(steps)[first : len(answer)], logprobs_T[first:], allowed, "log-probabilities")
+
+
+def require_exact_steps(model: Any, ids_1S: torch.Tensor, **options: Any) -> None:
+    """Let `generate` write some ids after a text, and compare their log-probabilities with those of a plain forward.
+
+    Args:
+        model: of transformers or PEFT, in eval mode.
+        ids_1S: the text.
+        options: of `generate`, for its cache.
+
+    Raises:
+        DisagreementError: they are others.
+    """
+    written = model.generate(
+        input_ids=ids_1S, attention_mask=torch.ones_like(ids_1S), max_new_tokens=_STEPS, min_new_tokens=_STEPS,
+        do_sample=False, return_dict_in_generate=True, output_logits=True, **options,
+    )  # fmt: skip
+    new_T = written.sequences[0, -_STEPS:].tolist()
+    with torch.inference_mode():
+        plain_TV = plain_logits(model, written.sequences[:, :-1], _STEPS)[0]
+    fast_T = chosen_logprobs(torch.stack(written.logits, dim=1)[0], new_T)
+    allowed = tolerance(model) * largest(plain_TV)
+    require_agreement(fast_T, chosen_logprobs(plain_TV, new_T), allowed, "log-probabilities")

@@ -78,7 +78,8 @@ def packed_attention(
     first_THD, first_TH = _to_beginning(query, key[:, :, : blocks.before], value[:, :, : blocks.before], scale)
     own_THD, own_TH = _to_own(query, key[:, :, blocks.before :], value[:, :, blocks.before :], blocks, scale)
     share_TH1 = torch.sigmoid(first_TH - own_TH)[..., None]
-    return torch.lerp(own_THD, first_THD, share_TH1)[None], None
+    # the sums are fp32 whatever the dtype of the states
+    return torch.lerp(own_THD.float(), first_THD.float(), share_TH1).to(query.dtype)[None], None
 
 
 AttentionInterface.register(NAME, packed_attention)

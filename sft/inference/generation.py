@@ -24,9 +24,10 @@ from sft.inference.answer_trial import AnswerTrial
 from sft.inference.batching import AnyBatchSize
 from sft.inference.decoder import evaluating
 from sft.inference.generation_arguments import GenerationSettings, configured
-from sft.inference.writing import Way, Writer, Written, ways
+from sft.inference.packed import SHORTEST_PREFIX, common_prefix
+from sft.inference.writing import BARE, Way, Writer, Written, ways
 from sft.log import Progress, get_logger, silent
-from sft.model.trial import FAILURES
+from sft.model.trial import FAILURES, DisagreementError
 
 __all__ = ["GenerationSettings", "Written", "generate", "own_defaults_set_aside"]
 
@@ -94,27 +95,31 @@ class _Run(NamedTuple):
 
     def _in_one_way(self, way: Way, longest: int) -> tuple[list[Written], str | None]:
         """The answers, or what is wrong with them."""
-        writer = Writer(self.model, self.prompts, self.settings, way)
         if way.plain or way.is_approximate:
-            return writer.run(self.batch_size, self.progress, None), None
-        trial = AnswerTrial(self.model, way.decoder, writer.form)
+            return self._written(way, None), None
+        shared = common_prefix(self.prompts) >= SHORTEST_PREFIX
+        trial = AnswerTrial(self.model, way.decoder, (*way.key, len(self.prompts) > 1, shared))
         if (known := trial.known_fault(longest)) is not None:
             return [], known
         try:
-            return writer.run(self.batch_size, self.progress, trial), None
+            return self._written(way, trial), None
         except FAILURES as error:
-            if (fault := trial.fault(error)) is None:
+            # an error may be about the cache that the caller asked for
+            blames_cache = isinstance(error, DisagreementError) or way.config.cache_implementation is None
+            fault = trial.fault(error) if blames_cache else None
+            if fault is None:
                 raise
             trial.note_fault(longest, fault)
             return [], fault
+
+    def _written(self, way: Way, trial: AnswerTrial | None) -> list[Written]:
+        return Writer(self.model, self.prompts, self.settings, way).run(self.batch_size, self.progress, trial)
 
 
 def _tell(model: Any, text: str | None) -> None:
     if text is not None and _told.get(model) != text:
         _told[model] = text
-        logger.info(
-            "Answers are generated %s. Exact%s", text, ", but slower" if "cache" in text.partition(":")[0] else ""
-        )
+        logger.info("Answers are generated %s. %s", text, "Slower, but exact" if text.startswith(BARE) else "Exact")
 
 
 def _generators() -> list[Tensor]:

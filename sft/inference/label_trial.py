@@ -20,6 +20,7 @@ from sft.inference.table import ScoreTable
 from sft.model.trial import (
     DisagreementError,
     Trials,
+    chosen_logprobs,
     difference,
     failed,
     largest,
@@ -101,13 +102,12 @@ class LabelTrial:
         logits_TV = self._plain.pop(row, None)
         if logits_TV is None:
             logits_TV = self._decoder.whole_labels([scorer.prompts[row]], [label])[0]
-        logprobs_TV = logits_TV.float().log_softmax(dim=-1)
-        first_L = logprobs_TV[0, [one[0] for one in scorer.labels]]
-        whole = logprobs_TV[range(len(label)), list(label)].double().sum()
+        first_L = logits_TV[0].float().log_softmax(dim=-1)[[one[0] for one in scorer.labels]].double()
+        whole = chosen_logprobs(logits_TV, label).double().sum()
         allowed_C = torch.full((len(first_L) + 1,), self._tolerance * largest(logits_TV), dtype=torch.double)
         allowed_C[-1] *= len(label)
         fast_C = torch.cat([table.firsts(row), table.whole(row, scorer.last_label)[None]])
-        require_agreement(fast_C, torch.cat([first_L.double(), whole[None]]), allowed_C, "label scores")
+        require_agreement(fast_C, torch.cat([first_L, whole[None]]), allowed_C, "label scores")
 
     def _empty_cache_changes_nothing(self, prompt: Ids) -> bool:
         """Whether a forward with an empty cache gives what one without a cache gives, on a few tokens."""

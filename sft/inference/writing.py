@@ -73,6 +73,11 @@ class Way(NamedTuple):
     name: str | None = None
 
     @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells its cache from others."""
+        return "generate", self.decoder.windowed, self.config.use_cache, self.config.cache_implementation
+
+    @property
     def is_approximate(self) -> bool:
         """Whether the caller asked for a cache that changes the numbers."""
         return bool(self.config.cache_implementation == "quantized")
@@ -152,19 +157,6 @@ class Writer:
             report = partial(telling.done, finished)
             run_batches(order, rows_from, lambda rows: self._answer(rows, telling), capacity, report)
             finished += len(order)
-
-    @property
-    def form(self) -> tuple[Any, ...]:
-        """What tells this way from others, for the memory of trials."""
-        several, opened = len(self.prompts) > 1, bool(self.prefix)
-        return (
-            "generate",
-            self.decoder.windowed,
-            self.config.use_cache,
-            self.config.cache_implementation,
-            several,
-            opened,
-        )
 
     def _opened(self) -> _Opening | None:
         """What all prompts begin with, read; None where the whole of each has to be read from the start."""

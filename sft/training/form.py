@@ -22,7 +22,7 @@ from sft.log import get_logger
 from sft.model.source import one_line
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 from sft.model.tokenizer import padding_id
-from sft.model.trial import FAILURES, failed, largest, plain_logits, require_agreement, tolerance
+from sft.model.trial import FAILURES, chosen_logprobs, failed, largest, plain_logits, require_agreement, tolerance
 from sft.training.base import TrainRequest
 from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator, packed
 from sft.training.parts import Costs, Part, Row, Splitter, common_prefix
@@ -186,12 +186,12 @@ def _exact_masks(request: TrainRequest, arguments: Any) -> tuple[Masks | None, s
 
 
 def _fault(request: TrainRequest, masks: Masks) -> str | None:
-    """Try the longest row behind the shortest: what is wrong with its logits, or None."""
+    """Try the longest row behind the shortest: what is wrong with its learnt tokens, or None."""
     model = request.model
     by_length = sorted(request.rows, key=len)
     rows = [Row([*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)) for row in (by_length[0], by_length[-1])]
     together = packed(rows, Part((0, 1), common_prefix(*rows)), masks)
-    learnt = len(rows[1].ids) - rows[1].start
+    learnt = rows[1].ids[rows[1].start :]
     del together["targets"]
     casting = masks.dtype != model.get_input_embeddings().weight.dtype
     try:
@@ -200,10 +200,11 @@ def _fault(request: TrainRequest, masks: Masks) -> str | None:
             at_rest(model),
             torch.autocast(model.device.type, masks.dtype) if casting else nullcontext(),
         ):
-            packed_TV = _logits(model, together)[0, -learnt:]
+            packed_TV = _logits(model, together)[0, -len(learnt) :]
             fed_1S = torch.tensor([rows[1].ids[:-1]], device=model.device)
-            plain_TV = plain_logits(model, fed_1S, learnt)[0].float()
-        require_agreement(packed_TV, plain_TV, tolerance(model, masks.dtype) * largest(plain_TV), "logits")
+            plain_TV = plain_logits(model, fed_1S, len(learnt))[0]
+        fast_T, plain_T = (chosen_logprobs(logits_TV, learnt) for logits_TV in (packed_TV, plain_TV))
+        require_agreement(fast_T, plain_T, tolerance(model, masks.dtype) * largest(plain_TV), "log-probabilities")
     except FAILURES as error:
         if (fault := failed(error)) is None:
             raise

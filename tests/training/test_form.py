@@ -118,7 +118,7 @@ def test_a_model_that_makes_something_of_its_own_is_found_out(
     model.model.forward = lambda *args, **given: forward(*args, **{**given, "position_ids": None})
     caplog.set_level("INFO", logger="sft")
     assert not shares(choose(model))
-    assert "its logits differ by up to" in caplog.text
+    assert "its log-probabilities differ by up to" in caplog.text
 
 
 def test_virtual_tokens_stand_before_each_row(

@@ -11,8 +11,13 @@ from typing import Any
 
 from lm_eval.api.model import CacheHook
 from lm_eval.models.huggingface import HFLM
+from torch import Tensor
 
-from sft.log import Progress
+from sft.inference.answer_trial import require_exact_steps
+from sft.log import Progress, get_logger
+from sft.model.trial import FAILURES, Trials, failed
+
+log = get_logger(__name__)
 
 PHASE = "lm-eval"
 
@@ -25,7 +30,7 @@ class Lent:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self._model, self._trials = model, Trials(model)
         self.config, self.device = model.config, model.device
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -33,8 +38,27 @@ class Lent:
         return self._model(*args, **kwargs)
 
     def generate(self, **kwargs: Any) -> Any:
-        """The ids [B, S] of prompts and what was written after them."""
+        """The ids [B, S] of prompts and what was written after them, on a cache only where that changes nothing."""
+        if not self.config.is_encoder_decoder and kwargs.get("use_cache") and self._cache_fault(**kwargs) is not None:
+            kwargs["use_cache"] = False
         return self._model.generate(**kwargs)
+
+    def _cache_fault(self, input_ids: Tensor, attention_mask: Tensor, max_length: int, **_: Any) -> str | None:
+        """What is wrong with the model's cache, tried on a text as long as the longest prompt may become."""
+        own_S = input_ids[int(attention_mask.sum(dim=1).argmax())][-int(attention_mask.sum(dim=1).max()) :]
+        length = len(own_S) + max(0, max_length - input_ids.shape[1])
+        tried = self._trials.of(("lm-eval",), length)
+        if tried is None:
+            fault = None
+            text_S = own_S.repeat(-(-length // len(own_S)))[:length]
+            try:
+                require_exact_steps(self._model, text_S[None], use_cache=True)
+            except FAILURES as error:
+                if (fault := failed(error)) is None:
+                    raise
+                log.info("lm-eval's answers are generated without a cache: %s. Slower, but exact", fault)
+            tried = self._trials.note(("lm-eval",), length, fault)
+        return tried.fault
 
 
 class LentModel(HFLM):
