@@ -1,15 +1,18 @@
 """How often the table finds differences that are not there, how often its intervals hold the truth, and what it finds.
 
-    python scripts/bench/level.py [--json FILE] [--studies 1000] [--full] [--quick] [--jobs 2] [--record]
+    python scripts/bench/level.py [--json FILE] [--studies 400] [--again 1600] [--full | --quick] [--jobs 2] [--record]
 
 Studies are made up: recipes that are equally good, whose accuracy differs from seed to seed by a known spread, and in
 which some rows are harder than others, for all recipes and for each of them. Their runs go through the code that makes
-the table (`sft.report.judged.recipes.compared`), once with the same seeds for all recipes and once with others for each.
-Counted are studies in which anything is found: a p of at most .05 against the baseline, or a row told apart from the
-best. That must not be more than 5 % (family-wise). Of each interval of a difference it is counted whether it holds 0.
-Power: how often a recipe that is better by .05 or .1 is found.
+the table (`sft.report.judged.recipes.compared`), with the same seeds for all recipes or with others for each.
+Level: in which share of the studies anything is found, a p of at most .05 against the baseline or a row told apart from
+the best (family-wise; 5 % is the aim). Coverage: which share of the 95 % intervals of Δ hold 0. Power: in which share a
+recipe that is better by .1 is found. Contradictions: tables in which p and `=` say different things of one pair.
 
-`--json` writes `worst_level`, `worst_coverage_low`, `worst_coverage_high` over all settings, and each setting's figures.
+The worst of many settings is partly bad luck. So the setting that looks worst is run again with fresh studies, which
+alone count for it, until the worst one is one that was run again. `--json` writes `worst_level`, `worst_coverage_low`
+and `worst_coverage_high`, and the figures of each setting. `--full` takes all settings with twelve recipes too, and
+five times as many studies; `--quick` takes a part of the settings.
 """
 
 from __future__ import annotations
@@ -22,145 +25,161 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported, here and in the processes that are started
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import numpy as np
-from numpy.typing import NDArray
+from level_studies import Case, Counts, run
 from results import write_section
-from scipy.special import ndtr
-
-from sft.report.comparison import Comparison, Row
-from sft.report.judged import contrasts
-from sft.report.judged.judgement import SIGNIFICANT
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.recipes import compared
-from sft.report.rows import best_rows
 
 PACKAGES = ("numpy", "scipy")
-METRICS = ("accuracy", "macro_f1")
 SPREADS = (0.0, 0.02, 0.05, 0.08)
-FLIPS = 199  # of the test on rows alone, in place of 9,999
-_LABELS = (0.5, 0.3, 0.2)
-_SHARED = 0.5  # of a seed's variance that is the same for all recipes, where they have the same seeds
 
 
-class Case(NamedTuple):
-    """A setting.
-
-    Args:
-        spread: standard deviation of the accuracy over seeds.
-        seeds: of each recipe.
-        shared: whether all recipes have the same seeds.
-        rows: N.
-        recipes: R; the first one is the baseline.
-        fixed: whether the baseline has nothing random in it.
-        hard: share of a row's difficulty that is the same for all recipes.
-        own: share of it that is the same in all runs of a recipe.
-        better: by how much the last recipe is better than the others.
-        rate: accuracy.
-    """
-
-    spread: float
-    seeds: int
-    shared: bool
-    rows: int
-    recipes: int
-    fixed: bool = False
-    hard: float = 0.5
-    own: float = 0.2
-    better: float = 0.0
-    rate: float = 0.75
+def settings(full: bool, quick: bool) -> list[Case]:
+    """Those whose recipes are equally good."""
+    spreads = (0.0, 0.05) if quick else SPREADS
+    sizes = (200, 500) if quick else (200, 500, 3_000)
+    both, several = (True, False), (3, 5, 10)
+    two = [Case(*one, recipes=2) for one in itertools.product(spreads, several, both, sizes)]
+    fixed = [Case(spread, seeds, True, 500, 2, fixed=True) for spread, seeds in itertools.product(spreads, several)]
+    # without rows that are hard for all recipes, and with most of them so
+    alike = [Case(spread, 3, True, 500, 2, hard=hard, own=0.0) for spread in spreads for hard in (0.0, 0.8)]
+    many = [Case(*one, recipes=12) for one in itertools.product(spreads, several, both, sizes if full else (200,))]
+    more = [Case(spread, 3, True, rows, recipes) for spread in spreads for recipes, rows in ((5, 500), (12, 3_000))]
+    return [*two, *fixed, *alike, *many, *more]
 
 
-class Counts(NamedTuple):
-    """Of one metric over the studies of a setting.
+def powers() -> list[Case]:
+    """Those in which the last recipe is better."""
+    return [
+        Case(spread, seeds, True, 500, recipes, better=0.1)
+        for recipes, spread, seeds in itertools.product((2, 5), SPREADS, (3, 5, 10))
+    ]
+
+
+class Levels:
+    """The figures of all settings.
 
     Args:
-        studies: how many.
-        wrong: in how many something was found that is not there.
-        intervals: of differences whose truth is 0, how many there are.
-        held: how many of these hold it.
-        found: in how many the better recipe was found against the baseline.
+        pool: of processes.
+        studies: of each setting; with many recipes fewer, since each has many intervals.
+        again: of those that look worst, when they are run again.
     """
 
-    studies: int
-    wrong: int
-    intervals: int
-    held: int
-    found: int
+    def __init__(self, pool: Pool, studies: int, again: int) -> None:
+        self._pool, self._studies, self._again = pool, studies, again
+        self.found: dict[Case, dict[str, Counts]] = {}
+        self._fresh: set[Case] = set()
+
+    def measure(self, cases: Sequence[Case]) -> None:
+        """All settings once, the largest first, and those that look worst again."""
+        cases = sorted(cases, key=lambda case: -case.rows * case.seeds * case.recipes)
+        self._run([(case, max(20, 2 * self._studies // case.recipes), 1) for case in cases])
+        while wanted := {case for case, _ in self.worst().values()} - self._fresh:
+            parts = [(case, self._again // 4, 10 + part) for case in wanted for part in range(4)]
+            for case in wanted:
+                del self.found[case]
+            self._run(parts)
+            self._fresh |= wanted
+
+    def _run(self, parts: Sequence[tuple[Case, int, int]]) -> None:
+        for (case, _, _), counts in zip(parts, self._pool.starmap(run, parts, chunksize=1), strict=True):
+            there = self.found.setdefault(case, {})
+            for metric, one in counts.items():
+                there[metric] = one if metric not in there else Counts(*map(sum, zip(there[metric], one, strict=True)))
+
+    def worst(self) -> dict[str, tuple[Case, float]]:
+        """The largest level, the smallest and the largest coverage, each with its setting."""
+        levels = {case: max(one.level for one in found.values()) for case, found in self.found.items()}
+        lows = {case: min(one.coverage for one in found.values()) for case, found in self.found.items()}
+        highs = {case: max(one.coverage for one in found.values()) for case, found in self.found.items()}
+        return {
+            "worst_level": max(levels.items(), key=lambda item: item[1]),
+            "worst_coverage_low": min(lows.items(), key=lambda item: item[1]),
+            "worst_coverage_high": max(highs.items(), key=lambda item: item[1]),
+        }
 
 
-def run(case: Case, studies: int, seed: int) -> dict[str, Counts]:
-    """Made-up studies of a setting."""
-    rng = np.random.default_rng([seed, *(round(1000 * value) for value in case)])
-    totals = {metric: np.zeros(4, dtype=np.int64) for metric in METRICS}
-    with patch.object(contrasts, "_FEWEST_FLIPS", FLIPS):
-        for _ in range(studies):
-            for metric, counts in _study(case, rng).items():
-                totals[metric] += counts
-    return {metric: Counts(studies, *counts.tolist()) for metric, counts in totals.items()}
+def table(levels: Levels, power: dict[Case, dict[str, Counts]]) -> Iterator[str]:
+    """Markdown: each spread and number of seeds, with the range over all other settings."""
+    yield "| spread over seeds | seeds | level | coverage of Δ's interval | power, 2 recipes | power, 5 recipes |"
+    yield "|---|---|---|---|---|---|"
+    for spread, seeds in itertools.product(SPREADS, (3, 5, 10)):
+        own = [one for case, found in levels.found.items() if case[:2] == (spread, seeds) for one in found.values()]
+        cells = [_range([one.level for one in own]), _range([one.coverage for one in own])]
+        for recipes in (2, 5):
+            found = [
+                one["accuracy"] for case, one in power.items() if (case[:2], case.recipes) == ((spread, seeds), recipes)
+            ]
+            cells.append(f"{found[0].found / found[0].studies:.0%}" if found else "-")
+        yield f"| {spread:.2f} | {seeds} | {' | '.join(cells)} |"
 
 
-def _study(case: Case, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
-    rows, outcomes = _table(case, rng)
-    metrics = {metric: best_rows(rows, metric, "test") for metric in METRICS}
-    comparison = Comparison(
-        runs=(), rows=rows, settings=(), metrics=METRICS, best={key: best for key, best in metrics.items() if best},
-        chosen_on="test", comparable=True, baselines=(0,) * len(rows),
-    )  # fmt: skip
-    found = compared(comparison, outcomes, dict.fromkeys(outcomes, frozenset(METRICS)))
-    better = len(rows) - 1 if case.better else None
-    counts = {}
-    for metric in METRICS:
-        tested = {i: one for i in range(len(rows)) if (one := found.contrasts.get((i, metric))) is not None}
-        same = [one for index, one in tested.items() if index != better]
-        ends = [one.interval for one in same if one.interval is not None]
-        # with a better recipe, being told apart from it is right
-        apart = not case.better and not all(found.ties.get((index, metric), True) for index in range(len(rows)))
-        counts[metric] = np.array([
-            apart or any(one.is_significant for one in same), len(ends), sum(one.low <= 0 <= one.high for one in ends),
-            better is not None and tested[better].is_significant and tested[better].difference > 0,
-        ], dtype=np.int64)  # fmt: skip
-    return counts
+def _range(shares: Sequence[float]) -> str:
+    return f"{min(shares):.1%} to {max(shares):.1%}"
 
 
-def _table(case: Case, rng: np.random.Generator) -> tuple[tuple[Row, ...], dict[tuple[str, str], Outcomes]]:
-    """The rows of a table, and what became of each test row in each of their runs."""
-    reference_N = rng.choice(len(_LABELS), case.rows, p=_LABELS).astype(np.int16)
-    hard_N, of_seed_S = rng.standard_normal(case.rows), rng.standard_normal(case.seeds)
-    rows, outcomes = [], {}
-    for recipe in range(case.recipes):
-        fixed = case.fixed and recipe == 0
-        own_N = rng.standard_normal(case.rows)
-        runs = []
-        for seed in range(1 if fixed else case.seeds):
-            shared = _SHARED if case.shared else 0.0
-            moved = shared**0.5 * of_seed_S[seed] + (1 - shared) ** 0.5 * rng.standard_normal()
-            rate = case.rate + (case.better if recipe == case.recipes - 1 else 0.0)
-            rate += 0.0 if fixed else case.spread * moved
-            left = 1 - case.hard - case.own
-            depth_N = case.hard**0.5 * hard_N + case.own**0.5 * own_N + left**0.5 * rng.standard_normal(case.rows)
-            right_N = ndtr(depth_N) < np.clip(rate, 0.02, 0.98)
-            one = _outcomes(right_N, reference_N, rng)
-            name = f"{recipe}-{seed}"
-            outcomes[name, "test"] = one
-            runs.append(_run(name, seed if case.shared else 100 * recipe + seed, one, fixed))
-        rows.append(Row(tuple(runs), f"row {recipe}"))
-    return tuple(rows), outcomes
+def _record(case: Case, found: dict[str, Counts]) -> dict[str, Any]:
+    figures = {metric: {"level": one.level, "coverage": one.coverage, **one._asdict()} for metric, one in found.items()}
+    return {**case._asdict(), **figures}
 
 
-def _outcomes(right_N: NDArray[np.bool_], reference_N: NDArray[np.int16], rng: np.random.Generator) -> Outcomes:
-    other_N = (reference_N + rng.integers(1, len(_LABELS), len(reference_N))) % len(_LABELS)
-    predicted_N = np.where(right_N, reference_N, other_N).astype(np.int16)
-    return Outcomes(len(right_N), "these", {"accuracy": right_N}, {}, len(_LABELS), reference_N, predicted_N)
+def main() -> None:
+    """Measure, and say or write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=400, help="Of two recipes in each setting.")
+    parser.add_argument("--again", type=int, default=1_600, help="Of a setting that looks worst.")
+    parser.add_argument("--full", action="store_true", help="All settings, five times as many studies.")
+    parser.add_argument("--quick", action="store_true", help="Fewer settings, half of the studies, no power.")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--record", action="store_true", help="Write the section of RESULTS.md.")
+    given = parser.parse_args()
+    start, factor = time.perf_counter(), 5.0 if given.full else 0.5 if given.quick else 1.0
+    with get_context("fork").Pool(given.jobs) as pool:
+        levels = Levels(pool, round(factor * given.studies), round(max(1.0, factor) * given.again))
+        levels.measure(settings(given.full, given.quick))
+        cases = [] if given.quick else powers()
+        found = pool.starmap(run, [(case, round(factor * given.studies / case.recipes), 3) for case in cases], 1)
+    power = dict(zip(cases, found, strict=True))
+    counted = [one for of_case in (*levels.found.values(), *found) for one in of_case.values()]
+    worst = levels.worst()
+    figures = {
+        **{name: round(share, 5) for name, (_, share) in worst.items()},
+        "worst_settings": {name: case._asdict() for name, (case, _) in worst.items()},
+        "contradictions": sum(one.contradictions for one in counted),
+        "tables": sum(one.studies for one in counted),
+        "seconds": round(time.perf_counter() - start, 1),
+        "levels": [_record(*item) for item in levels.found.items()],
+        "power": [_record(*item) for item in power.items()],
+    }
+    lines = [*table(levels, power), "", _words(figures)]
+    print("\n".join(lines))
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if given.record:
+        write_section("Level and power of the table's tests", [*_INTRODUCTION, "", *lines], PACKAGES)
 
 
-def _run(name: str, seed: int, outcomes: Outcomes, fixed: bool) -> Any:
-    values = outcomes.values()
-    return SimpleNamespace(id=name, name=name, seed=seed, is_fixed=fixed, metrics=lambda split="test": values)
+_INTRODUCTION = (
+    "Made-up studies through the code that makes the table (`level.py`): equal recipes whose accuracy differs from "
+    "seed to seed. Level: studies in which anything is found, family-wise; coverage of 95 % intervals. Ranges are over "
+    "the same and separate seeds, 200, 500 and 3,000 rows, accuracy and macro F1, 2, 5 and 12 recipes, a baseline with "
+    "nothing random. Power: a recipe that is better by .1 is found (500 rows, the same seeds).",
+)
+
+
+def _words(figures: dict[str, Any]) -> str:
+    return (
+        f"Worst, of settings run again with fresh studies: level {figures['worst_level']:.1%}, coverage "
+        f"{figures['worst_coverage_low']:.1%} to {figures['worst_coverage_high']:.1%}. In {figures['tables']:,} tables "
+        f"{figures['contradictions']} in which two marks contradict each other. {figures['seconds']:.0f} s."
+    )
+
+
+if __name__ == "__main__":
+    main()

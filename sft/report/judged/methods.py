@@ -88,7 +88,7 @@ def _of_contrasts(contrasts: Sequence[Contrast]) -> Iterable[str]:
             "and over rows. The part over seeds is estimated from few of them, which a Behrens-Fisher distribution "
             "takes into account. p is at least that of the test on rows alone. Corrected by Holm for each metric, over "
             "all pairs that are compared with the baseline or could have been with the best; the pairs with the "
-            "baseline share at least half of the level."
+            "baseline have at least three quarters of the level."
         )
     if any(one.p_value is None for one in contrasts):
         yield "No p where a recipe has one run and something random in it: one seed does not show how others differ."

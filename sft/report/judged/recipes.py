@@ -2,7 +2,7 @@
 
 The comparisons with the baseline (Δ and p) and with the best row (`=`) read the same corrected p-values, so no two
 marks of a table contradict each other. For each metric all pairs that could have been compared with the best share the
-level of 5 %: which row is best is known only afterwards. The pairs with the baseline get at least half of it.
+level of 5 %: which row is best is known only afterwards. The pairs with the baseline get at least three quarters of it.
 Shapes: R rows of the table, C pairs.
 """
 
@@ -24,7 +24,7 @@ from sft.report.statistics.few_seeds import Variance, half_widths, p_values
 from sft.report.statistics.paired import holm
 from sft.report.statistics.sums import Floats
 
-_OF_BASELINES = 0.5  # their share of the level, where there are more other pairs
+_OF_BASELINES = 0.75  # their share of the level, or more where there are few other pairs
 _Key = tuple[int, str]  # index of a row of the table, metric
 _Pair = tuple[int, int]  # indices of two rows of the table, the smaller one first
 
@@ -157,7 +157,8 @@ class _Filling:
         """
         recipes = [tuple(self._table.recipes[self._place[one]] for one in pair) for pair in pairs]
         difference_C = np.array([mine.values_S.mean() - theirs.values_S.mean() for mine, theirs in recipes])
-        found = zip(difference_C.tolist(), p_values(difference_C, variance), half_widths(variance), strict=True)
+        p_C, half_C = p_values(difference_C, variance), half_widths(variance)
+        found = zip(difference_C.tolist(), p_C.tolist(), half_C.tolist(), strict=True)
         for pair, (mine, theirs), (difference, p, half) in zip(pairs, recipes, found, strict=True):
             if np.isnan(p):
                 continue
@@ -167,7 +168,7 @@ class _Filling:
                 self._family.said[pair] = _Said(difference, test.p_value, interval, test.test)
             else:
                 least = 0.0 if test is None else test.lower_bound
-                self._family.said[pair] = _Said(difference, max(float(p), least), interval, words)
+                self._family.said[pair] = _Said(difference, max(p, least), interval, words)
 
 
 def _pair(one: int, other: int) -> _Pair:
@@ -182,7 +183,7 @@ def _turned(said: _Said) -> _Said:
 
 def _words(mine: Recipe, theirs: Recipe) -> str:
     """`t over rows and 3 paired seeds`."""
-    numbers = [len(one.seeds) for one in (mine, theirs) if one.seeds]
+    numbers = sorted(len(one.seeds) for one in (mine, theirs) if one.seeds)
     if not numbers:
         return "t over rows"
     if len(numbers) == 1:

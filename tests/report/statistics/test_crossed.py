@@ -1,4 +1,4 @@
-"""The variance of a difference of recipes, from rows and seeds: an independent analysis of variance, and by simulation."""
+"""The variance of a difference of recipes by rows and seeds: an analysis of variance by hand, and a simulation."""
 
 from __future__ import annotations
 

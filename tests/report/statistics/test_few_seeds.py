@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -51,6 +51,7 @@ def test_far_out_it_is_behrens_fishers(freedom: float, share: float) -> None:
         assert p(difference, 1 - share, share, freedom) == pytest.approx(min(known, 0.05), rel=2e-3)
 
 
+@settings(deadline=None)
 @given(
     st.floats(1e-6, 1.0), st.floats(1e-6, 1.0), st.floats(1.0, 40.0), st.floats(0.0, 30.0), st.floats(1e-3, 1e3)
 )  # fmt: skip
