@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from sft.config.experiment import Experiment
+from sft.errors import UserError
 from sft.log import some
 from sft.report.read.failures import in_words
 from sft.results.store import QUARANTINE, RUNS, ResultStore
@@ -81,7 +82,8 @@ def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepO
 def _starting_alone(store: ResultStore) -> Iterator[None]:
     """Inside, no other sweep of this folder settles its threads: two that start at once use the same number."""
     lock = store.lock("plan", "claim")
-    lock.acquire(SECONDS_TO_START)  # where another one hangs, both go on: the report names runs that differ
+    with suppress(UserError):  # without the lock, or where another sweep hangs, both go on: the report names the runs
+        lock.acquire(SECONDS_TO_START)
     try:
         yield
     finally:
