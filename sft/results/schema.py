@@ -37,9 +37,9 @@ class RunResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1, 2] = 2
-    id_version: int = ID_VERSION
     name: str
     id: str
+    id_version: int = ID_VERSION
     recipe_id: str
     seed: int
     endpoint: str

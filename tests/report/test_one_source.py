@@ -21,7 +21,7 @@ from sft.io import finite
 from sft.report.build import build
 from sft.report.choices import Choices
 from sft.report.comparison import Estimate
-from sft.report.formats.table import estimate, interval, p_value
+from sft.report.formats.table import THESE_MODELS, estimate, interval, p_value
 from sft.report.formats.text import render_text
 from sft.report.formats.values import VALUES
 from sft.report.formats.write import NAMES, write_report
@@ -33,7 +33,7 @@ from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
 
 LABELS = ("bad", "fine", "good")
-NESTED = {"difference_over_seeds", "to_best_over_seeds"}
+NESTED = {"these_models", "to_best"}
 
 
 @st.composite
@@ -175,7 +175,8 @@ def expected(row: dict[str, Any], metrics: list[str], header: list[str]) -> dict
     difference = leading.get("difference")
     if row["baseline"] is not None:
         cells[f"Δ {title(metrics[0])}"] = "-" if difference is None else signed(difference, metrics[0])
-    cells["p"] = "-" if leading.get("p_holm") is None else p_value(leading["p_holm"])
+    cells["p"] = p_value(leading.get("p_holm"))
+    cells[THESE_MODELS] = p_value((leading.get("these_models") or {}).get("p_holm"))
     cells["labelled"] = "-" if not row["labelled_examples"] else "3"
     return {name: text for name, text in cells.items() if name in header}
 
@@ -223,7 +224,7 @@ def same_in_the_sheet(rows: list[dict[str, Any]], text: str) -> None:
             found = row["metrics"].get(metric, {})
             flat = {key: value for key, value in found.items() if key not in NESTED}
             for key in NESTED:
-                flat |= dict(zip((f"{key}_low", f"{key}_high"), found.get(key) or (None, None), strict=True))
+                flat |= {f"{key}_{name}": value for name, value in (found.get(key) or {}).items()}
             for name in VALUES:
                 value, cell = flat.get(name), line[f"{metric}.{name}"]
                 shown = "" if value is None else str(value).lower() if isinstance(value, bool) else value
