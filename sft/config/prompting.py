@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sft.config.base import Names, PositiveCount, Section
+
+# The day that the templates of Llama 3.1 and later name where there is no clock.
+DEFAULT_DATE = "2024-07-26"
+
+
+def _checked_date(text: str) -> str:
+    date.fromisoformat(text)
+    return text
 
 
 class PromptingConfig(Section):
@@ -35,4 +44,10 @@ class PromptingConfig(Section):
     )
     chat_template_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Further variables of the chat template, such as enable_thinking."
+    )
+    date: Annotated[str, AfterValidator(_checked_date)] = Field(
+        default=DEFAULT_DATE,
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        examples=[DEFAULT_DATE],
+        description="Today's date, for chat templates that show it: the same in every prompt, whenever it is made.",
     )

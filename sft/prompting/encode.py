@@ -72,6 +72,8 @@ class Encoder:
         description = json.loads(backend.to_str())
         self._backend = _private_copy(description, self.aliases, {text: backend.token_to_id(text) for text in controls})
         self.controls = re.compile("|".join(re.escape(text) for text in controls) if controls else r"(?!)")
+        self._names = {alias: text for text, alias in self.aliases.items()}
+        self._aliased = re.compile(f"[{''.join(self._names)}]" if self._names else r"(?!)")
         self._cut = re.compile(_safe_aliases(description, self.aliases))
         self._chunk = lru_cache(maxsize=_CACHED_CHUNKS)(self._encode_chunk)
         if self._lines_are_apart(description):
@@ -82,6 +84,10 @@ class Encoder:
     def control(self, template_text: str) -> str:
         """Template text with its control tokens under their private names."""
         return self._alias(template_text)
+
+    def revealed(self, text: str) -> str:
+        """Text with control tokens under their own names again."""
+        return self._aliased.sub(lambda match: self._names[match[0]], text)
 
     def _alias_now(self, template_text: str) -> str:
         return self.controls.sub(lambda match: self.aliases[match[0]], template_text)

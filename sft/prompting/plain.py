@@ -16,10 +16,12 @@ A begin-of-text token stands in front where the tokenizer itself puts one. It kn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sft.prompting.conversation import Conversation, Layout, Slot, Trim
+from sft.prompting.conversation import Content, Conversation, Layout, Slot, Trim
 from sft.prompting.template import Shape
+from sft.prompting.words import Words, clip
 
 
 class PlainTemplate:
@@ -32,14 +34,17 @@ class PlainTemplate:
         self._opening = "Input: " if single_column else ""
         self.bos_ids = _leading_ids(tokenizer)
 
+    def words(self, shape: Shape, layout: Layout, contents: Sequence[Content], answers: Sequence[str]) -> Words:
+        """The contents and answers as this form writes them: examples' answers and the answer trimmed."""
+        del shape
+        trims = {part.content: part.trim for part in layout.prompt if isinstance(part, Slot)}
+        written = [clip(content, trims[index]) for index, content in enumerate(contents)]
+        trimmed = [answer[slice(*layout.answer.bounds(answer))] for answer in answers]
+        return Words(written, trimmed, [layout.lead] * len(answers))
+
     def place(self, conversation: Conversation) -> Conversation:
         """The conversation as it is: the instruction has its own place."""
         return conversation
-
-    def render(self, conversation: Conversation, answer: str | None) -> str | None:
-        """There is no other rendering to compare with."""
-        del conversation, answer
-        return None
 
     def layout(self, shape: Shape) -> Layout:
         """The parts of a conversation of that shape."""

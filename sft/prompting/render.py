@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -28,7 +29,8 @@ from sft.prompting.plain import PlainTemplate
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
 from sft.prompting.template import ChatTemplate, Shape
 from sft.prompting.truncate import Cut, Item, Row, count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
-from sft.prompting.write import Ending, Finish, Written, finish, trimmed, write
+from sft.prompting.words import OwnWords, Words
+from sft.prompting.write import Ending, Finish, Written, finish, write
 
 __all__ = ["Example", "LabelledPrompt", "Prompt", "Renderer", "Span"]
 
@@ -82,12 +84,17 @@ class Renderer:
         self.reserve = reserve
         source = tokenizer.get_chat_template() if tokenizer.chat_template else ""
         self._encoder = Encoder(tokenizer, source)
-        self._template: ChatTemplate | PlainTemplate = (
-            ChatTemplate(tokenizer, prompting.chat_template_kwargs, self._encoder.controls)
-            if source
-            else PlainTemplate(tokenizer, single_column=len(prompting.input_columns) == 1)
-        )
-        self._checker = Checker(tokenizer, self._template, self._encoder)
+        self._template: ChatTemplate | PlainTemplate
+        own_words = None
+        if source:
+            day = date.fromisoformat(prompting.date)
+            self._template = ChatTemplate(tokenizer, prompting.chat_template_kwargs, self._encoder.controls, day)
+            own_words = OwnWords(self._template, self._encoder)
+            self._words = own_words.write
+        else:
+            self._template = PlainTemplate(tokenizer, single_column=len(prompting.input_columns) == 1)
+            self._words = self._template.words
+        self._checker = Checker(tokenizer, own_words, self._encoder)
         self._cut = lru_cache(maxsize=8192)(partial(cut_text, self._encoder))
         self._finish = lru_cache(maxsize=8192)(partial(finish, self._encoder))
         self._warned: set[str] = set()
@@ -259,26 +266,28 @@ class Renderer:
     ) -> _Tokens:
         conversation = self._conversation(inputs, examples)
         contents = conversation.contents()
-        layout = self._layout(conversation, contents)
-        written = write(contents, layout, self._encoder)
-        self._checker.check(conversation, layout, written, answers[0] if answers else None)
-        return self._encoded(written, layout, [trimmed(answer, layout.answer) for answer in answers])
-
-    def _layout(self, conversation: Conversation, contents: Sequence[Content]) -> Layout:
         texts = [text_of(content) for content in contents]
         blanks = frozenset((index, text) for index, text in enumerate(texts) if not text.strip())
-        return self._template.layout(Shape(bool(conversation.system), len(conversation.rounds), blanks))
+        shape = Shape(bool(conversation.system), len(conversation.rounds), blanks)
+        layout = self._template.layout(shape)
+        words = self._words(shape, layout, contents, answers)
+        written = write(words.contents, layout, self._encoder)
+        self._checker.check(conversation, layout, written, answers, words)
+        return self._encoded(written, layout, words)
 
-    def _encoded(self, written: Written, layout: Layout, answers: Sequence[str]) -> _Tokens:
+    def _encoded(self, written: Written, layout: Layout, words: Words) -> _Tokens:
         encoded = self._encoder.encode(written.text, shared=written.own)
         ids = [*self._template.bos_ids, *encoded.ids]
         ending, said = Finish(0, (), 0, 0), ""
-        if answers:
-            lead, end = self._encoder.control(layout.lead), self._encoder.control(layout.end)
-            endings = tuple(Ending(lead, self._encoder.data(answer), end) for answer in answers)
+        if words.answers:
+            end = self._encoder.control(layout.end)
+            endings = tuple(
+                Ending(self._encoder.control(lead), self._encoder.data(answer), end)
+                for lead, answer in zip(words.leads, words.answers, strict=True)
+            )
             ending = self._finish(written.text[encoded.last_cut :], endings)
             ids = ids[: len(ids) - ending.moved]
-            said = layout.lead + answers[0] + layout.end
+            said = words.leads[0] + words.answers[0] + layout.end
         shift = len(self._template.bos_ids)
         spans = []
         for mark in written.marks:

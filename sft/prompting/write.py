@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sft.prompting.conversation import Content, Layout, Slot, Trim, text_of
+from sft.prompting.conversation import Content, Layout, Slot, text_of
 from sft.prompting.encode import Encoder
 
 
@@ -54,7 +54,7 @@ class Finish(NamedTuple):
 
 
 def write(contents: Sequence[Content], layout: Layout, encoder: Encoder) -> Written:
-    """Put the contents into the layout's prompt."""
+    """Put the contents into the layout's prompt, as they are: what a template takes off them is off already."""
     renamed: list[str] = []
     shown: list[str] = []
     marks: list[Mark] = []
@@ -63,10 +63,9 @@ def write(contents: Sequence[Content], layout: Layout, encoder: Encoder) -> Writ
         if isinstance(part, Slot):
             text = text_of(contents[part.content])
             own = position if part.content == len(contents) - 1 else own
-            start, end = part.trim.bounds(text)
-            marks += _marks(contents[part.content], start, end, position)
-            shown.append(text[start:end])
-            renamed.append(encoder.data(text[start:end]))
+            marks += _marks(contents[part.content], position)
+            shown.append(text)
+            renamed.append(encoder.data(text))
         else:
             shown.append(part)
             renamed.append(encoder.control(part))
@@ -74,22 +73,15 @@ def write(contents: Sequence[Content], layout: Layout, encoder: Encoder) -> Writ
     return Written("".join(renamed), "".join(shown), marks, own)
 
 
-def _marks(content: Content, start: int, end: int, position: int) -> list[Mark]:
-    """Where the pieces of a content that come from data stand in the text; `start` and `end` are what is left of it."""
+def _marks(content: Content, position: int) -> list[Mark]:
+    """Where the pieces of a content that come from data stand in the text."""
     marks: list[Mark] = []
-    at = 0
+    at = position
     for piece in content:
-        first, last = max(at, start), min(at + len(piece.text), end)
+        if piece.kind and piece.text:
+            marks.append(Mark(at, at + len(piece.text), piece.kind))
         at += len(piece.text)
-        if piece.kind and last > first:
-            marks.append(Mark(position + first - start, position + last - start, piece.kind))
     return marks
-
-
-def trimmed(answer: str, trim: Trim) -> str:
-    """The answer as the template writes it."""
-    start, end = trim.bounds(answer)
-    return answer[start:end]
 
 
 def finish(encoder: Encoder, tail: str, endings: tuple[Ending, ...]) -> Finish:

@@ -53,6 +53,79 @@ OWN = {
 }
 
 
+# Small templates of kinds that real models have: each writes something that is hard to follow.
+_CLASSIC = "{% for m in messages %}<|start|>{{ m.role }}<|sep|>{{ m.content }}<|end|>"
+_COHERE = (
+    "{{ bos_token }}{% set ns = namespace(system='') %}{% if messages[0].role == 'system' %}"
+    "{% set ns.system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}"
+    "<|start|><|system|>{{ ns.system }}<|end|>{% for m in messages %}"
+    "{% if m.role == 'user' %}<|start|><|user|>{{ m.content }}<|end|>"
+    "{% else %}<|start|><|bot|><|think|>{{ m.content }}<|/think|><|end|>{% endif %}{% endfor %}"
+)
+_LAST_TURN = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
+    "{% set messages = messages[1:] %}{% endif %}{% for m in messages %}"
+    "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if m.role == 'user' %}{% if loop.last and system is defined %}[INST]{{ GAP + system + '\n\n' + TEXT }}[/INST]"
+    "{% else %}[INST]{{ GAP + TEXT }}[/INST]{% endif %}{% else %}{{ ANSWER }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+_CLOCK = (
+    "{% if strftime_now is defined %}{% set today = strftime_now(FORMAT) %}{% else %}{% set today = 'x' %}{% endif %}"
+)
+
+
+def _last_turn(gap: str, text: str, answer: str) -> str:
+    return _LAST_TURN.replace("GAP", repr(gap)).replace("TEXT", text).replace("ANSWER", answer)
+
+
+KINDS = {
+    # The header of an answer is written always, in whole or in part.
+    "always_asks": _CLASSIC + "{% endfor %}<|start|>assistant<|sep|>",
+    "always_asks_after_a_line": _CLASSIC + "\n{% endfor %}<|start|>assistant<|sep|>",
+    "always_asks_in_part": _CLASSIC + "{% endfor %}<|start|>{% if add_generation_prompt %}assistant<|sep|>{% endif %}",
+    "always_asks_up_to_the_role": _CLASSIC
+    + "{% endfor %}<|start|>assistant{% if add_generation_prompt %}<|sep|>{% endif %}",
+    "asks_twice": _CLASSIC
+    + "{% endfor %}<|start|>assistant<|sep|>{% if add_generation_prompt %}<|start|>assistant<|sep|>{% endif %}",
+    "always_asks_after_a_preamble": "A chat.\n" + _CLASSIC + "{% endfor %}<|start|>assistant<|sep|>",
+    "always_asks_and_has_a_default": "{% if messages[0].role != 'system' %}<|start|>system<|sep|>Help.<|end|>"
+    + "{% endif %}" + _CLASSIC + "{% endfor %}<|start|>assistant<|sep|>",
+    "always_asks_in_words": "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n### end\n\n{% endfor %}"
+    + "{{ '### assistant:\n' }}",
+    "always_asks_in_words_after_a_preamble": "A chat.\n\n{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n"
+    + "### end\n\n{% endfor %}{{ '### assistant:\n' }}",
+    "always_asks_without_end": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:",
+    "command_a": _COHERE + "<|start|><|bot|>",
+    "command_a_conditional": _COHERE + "{% if add_generation_prompt %}<|start|><|bot|>{% endif %}",
+    "codellama_70b": "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}Source: {{ m.role }}\n\n "
+    + "{{ m.content.strip() }} <|step|> {% endfor %}Source: assistant\nDestination: user\n\n ",
+    "llama_guard": "{% if messages | length % 2 == 0 %}{% set role = 'Agent' %}{% else %}{% set role = 'User' %}"
+    + "{% endif %}<|start|>user<|sep|>Is the last {{ role }} message safe?\n\n{% for m in messages %}"
+    + "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    + "{{ 'User' if m.role == 'user' else 'Agent' }}: {{ m.content | trim }}\n\n{% endfor %}"
+    + "Now judge the last {{ role }} message.<|end|><|start|>assistant<|sep|>",
+    "separator_only": "{% for m in messages %}<|sep|>{{ m.content }}{% endfor %}<|sep|>",
+    # The system text stands before the last user turn, so it is gone when an answer follows.
+    "mistral_v3": _last_turn(" ", "m.content", "' ' + m.content | trim"),
+    "nemo": _last_turn("", "m.content", "m.content"),
+    "pixtral": _last_turn("", "m.content[0]['text']", "m.content[0]['text']"),
+    # Texts are changed inside.
+    "falcon": "{% for m in messages %}{% if not loop.first %}\n\n{% endif %}{{ m.role | capitalize }}: "
+    + "{{ m.content.replace('\\r\\n', '\\n').replace('\\n\\n', '\\n') | trim }}{% endfor %}"
+    + "{% if add_generation_prompt %}\n\nAssistant:{% endif %}",
+    # The date is read from the clock.
+    "llama_31": "{{ bos_token }}" + _CLOCK.replace("FORMAT", "'%d %b %Y'")
+    + "{% if messages[0].role == 'system' %}{% set system = messages[0].content | trim %}"
+    + "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
+    + "<|start|>system<|sep|>\n\nToday Date: {{ today }}\n\n{{ system }}<|end|>{% for m in messages %}"
+    + "<|start|>{{ m.role }}<|sep|>\n\n{{ m.content | trim }}<|end|>{% endfor %}"
+    + "{% if add_generation_prompt %}<|start|>assistant<|sep|>\n\n{% endif %}",
+    "granite": _CLOCK.replace("FORMAT", "'%B %d, %Y'") + "{% if messages[0].role != 'system' %}<|start|>system<|sep|>"
+    + "Today's Date: {{ today }}.\nYou are Granite.<|end|>\n{% endif %}" + _CLASSIC
+    + "\n{% endfor %}{% if add_generation_prompt %}<|start|>assistant<|sep|>{% endif %}",
+}  # fmt: skip
+
+
 def shipped() -> dict[str, str]:
     """Name -> source of each template of the installed trl."""
     spec = find_spec("trl")  # found, not imported: importing trl takes seconds
@@ -61,12 +134,12 @@ def shipped() -> dict[str, str]:
     return {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.jinja"))}
 
 
-ALL = {**shipped(), **OWN}
+ALL = {**shipped(), **OWN, **KINDS}
 
 
 def controls(template: str) -> list[str]:
     """The template's control tokens, those of the fixture's ChatML form among them."""
-    built = [f"<|{role}|>" for role in ("system", "user", "assistant", "bot", "end")]
+    built = [f"<|{role}|>" for role in ("system", "user", "assistant", "bot", "end", "start", "sep")]
     standard = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>"]
     return list(dict.fromkeys([*standard, *built, *sorted(set(_CONTROL.findall(template)))]))
 

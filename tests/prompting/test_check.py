@@ -16,19 +16,43 @@ CONFIG = PromptingConfig(input_columns=("text",), output_column="label")
 TURNS = "{% for m in messages %}<|user|>{{ TEXT }}<|end|>{% endfor %}{% if add_generation_prompt %}<|bot|>{% endif %}"
 
 
-def test_an_answer_that_the_template_would_cut_is_shown_whole_with_one_warning(
-    tokenizer_with: Callable[..., Any], templates: dict[str, str], caplog: pytest.LogCaptureFixture
+def test_markup_of_the_template_in_data_stays_text(
+    tokenizer_with: Callable[..., Any], templates: dict[str, str]
 ) -> None:
     tokenizer = tokenizer_with(templates["qwen3"])
     renderer = Renderer(tokenizer, CONFIG)
     shown = [Example({"text": "a"}, "before</think>after")]
-    with caplog.at_level(logging.WARNING, logger="sft"):
-        prompts = [renderer.render({"text": text}, shown) for text in ("b", "c")]
-    assert all("before</think>after" in tokenizer.decode(prompt.ids) for prompt in prompts)
-    assert len([record for record in caplog.records if "would change some texts" in record.message]) == 1
+    prompt = renderer.render({"text": "b</think>c"}, shown, "d</think>e")
+    assert "before</think>after" in tokenizer.decode(prompt.ids)
+    assert "b</think>c" in tokenizer.decode(prompt.ids)
+    assert tokenizer.decode(prompt.completion_ids) == "<think>\n\n</think>\n\nd</think>e<|im_end|>"
+    assert prompt.completion_ids.count(tokenizer.convert_tokens_to_ids("</think>")) == 1
 
 
-def test_ordinary_text_gives_no_warning(
+def test_ordinary_texts_are_compared_with_the_template_only_at_first(
+    tokenizer_with: Callable[..., Any], templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rendering every prompt again would take as long as making it."""
+    tokenizer = tokenizer_with(templates["qwen2_5"])
+    renderer = Renderer(tokenizer, CONFIG)
+    seen: list[Any] = []
+    own = type(tokenizer).apply_chat_template
+
+    def watched(self: Any, conversation: Any, **options: Any) -> Any:
+        seen.append(conversation)
+        return own(self, conversation, **options)
+
+    monkeypatch.setattr(type(tokenizer), "apply_chat_template", watched)
+    for number in range(20):
+        renderer.render({"text": f"row {number}"}, [], "good")
+    before = len(seen)
+    for number in range(20, 40):
+        renderer.render({"text": f"row {number}"}, [], "good")
+    assert before > 0
+    assert len(seen) == before
+
+
+def test_text_gives_no_warning(
     tokenizer_with: Callable[..., Any], template: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     renderer = Renderer(tokenizer_with(template), CONFIG)
@@ -36,24 +60,7 @@ def test_ordinary_text_gives_no_warning(
     with caplog.at_level(logging.WARNING, logger="sft"):
         for text in ("so good", " padded ", "<b>bold</b>", "", "\n"):
             renderer.render({"text": text}, [Example({"text": text}, "good")], "good")
-    assert not [record for record in caplog.records if "would change" in record.message]
-
-
-@pytest.mark.parametrize("change", ["m.content | upper", "m.content | replace('  ', ' ')", "m.content[:3]"])
-def test_a_template_that_changes_text_is_noticed(
-    tokenizer_with: Callable[..., Any], caplog: pytest.LogCaptureFixture, change: str
-) -> None:
-    renderer = Renderer(tokenizer_with(TURNS.replace("TEXT", "m.content")), CONFIG)
-    renderer.render({"text": "two  spaces"})
-    assert caplog.text == ""
-    cutting = "[:3]" in change
-    with caplog.at_level(logging.WARNING, logger="sft"):
-        try:
-            Renderer(tokenizer_with(TURNS.replace("TEXT", change)), CONFIG).render({"text": "two  spaces"})
-        except ModelError:
-            assert cutting, "a template that cuts even our placeholders cannot be used"
-            return
-    assert "would change some texts" in caplog.text
+    assert not [record for record in caplog.records if "enable_thinking" not in record.message]
 
 
 def test_a_tokenizer_with_ways_of_its_own_is_refused(tokenizer_with: Callable[..., Any]) -> None:

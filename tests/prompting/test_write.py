@@ -9,16 +9,14 @@ from sft.prompting.conversation import Layout, Piece, Slot, Trim
 from sft.prompting.encode import Encoder
 from sft.prompting.write import Ending, Mark, finish, write
 
-STRIP = Trim("whitespace", "whitespace")
 
-
-def test_marks_follow_what_the_template_strips(tokenizer_with: Callable[..., Any]) -> None:
+def test_marks_say_where_data_stands(tokenizer_with: Callable[..., Any]) -> None:
     encoder = Encoder(tokenizer_with(None))
-    layout = Layout(("[", Slot(0, STRIP), "|", Slot(1), "|", Slot(1, STRIP), "]"), "", STRIP, "<|im_end|>", "")
-    first = (Piece("  "), Piece(" ab ", "instruction"), Piece("-"), Piece("cd  ", "input"), Piece(" ", "input"))
+    layout = Layout(("[", Slot(0), "|", Slot(1), "|", Slot(1), "]"), "", Trim(), "<|im_end|>", "")
+    first = (Piece("ab ", "instruction"), Piece("-"), Piece("cd", "input"), Piece("", "input"))
     written = write([first, (Piece(" e ", "input"),)], layout, encoder)
-    assert written.text == written.shown == "[ab -cd| e |e]"
-    assert [written.text[mark.start : mark.end] for mark in written.marks] == ["ab ", "cd", " e ", "e"]
+    assert written.text == written.shown == "[ab -cd| e | e ]"
+    assert [written.text[mark.start : mark.end] for mark in written.marks] == ["ab ", "cd", " e ", " e "]
     assert written.marks[0] == Mark(1, 4, "instruction")
 
 

@@ -1,0 +1,78 @@
+"""What a chat template takes from outside its messages: the date and random draws. Both are fixed here.
+
+transformers gives every template a function `strftime_now` that reads the clock. It cannot be replaced by a variable
+of that name, since variables are reduced to JSON types. So a template that names it is rendered with a macro of that
+name before its own source. The filter `random` and the function `lipsum` of Jinja draw from Python's global generator,
+which is seeded for each rendering and restored after it. Knows nothing of tokenizers or messages.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from string import ascii_letters
+
+CLOCK = "strftime_now"
+_READS_CLOCK = re.compile(rf"\b{CLOCK}\b")
+_DRAWS = re.compile(r"\b(?:random|lipsum)\b")
+# Python's repr of an object without one of its own. A template that prints such an object differs in every process.
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]{6,}>")
+_FLAGS = ("", "-", "_", "0", "^", "#", "E", "O")
+
+# `%%` is one per cent sign. A directive is a letter, or a flag and a letter; what is neither stays as it is written.
+# All on one line that ends with the macro: the line feed after it is taken off again by `trim_blocks`.
+_MACRO = (
+    f"{{%- macro {CLOCK}(format) -%}}"
+    "{%- set directives = DIRECTIVES -%}{%- set state = namespace(literal=true) -%}"
+    "{%- for part in format.split('%') -%}"
+    "{%- if state.literal -%}{{ part }}{%- set state.literal = false -%}"
+    "{%- elif not part -%}{{ '%' }}{%- set state.literal = true -%}"
+    "{%- elif part[:2] in directives -%}{{ directives[part[:2]] + part[2:] }}"
+    "{%- elif part[:1] in directives -%}{{ directives[part[:1]] + part[1:] }}"
+    "{%- else -%}{{ '%' + part }}{%- endif -%}"
+    "{%- endfor -%}{%- endmacro %}\n"
+)
+
+
+def reads_clock(source: str) -> bool:
+    """Whether a template names the function that reads the clock."""
+    return _READS_CLOCK.search(source) is not None
+
+
+def with_date(source: str, day: date) -> str:
+    """Return the template with `strftime_now` fixed at midnight of `day`; unchanged where it does not name it."""
+    if not reads_clock(source):
+        return source
+    return _MACRO.replace("DIRECTIVES", json.dumps(_directives(day), ensure_ascii=False)) + source
+
+
+def prints_address(text: str) -> bool:
+    """Whether a rendering shows the memory address of an object."""
+    return _ADDRESS.search(text) is not None
+
+
+@contextmanager
+def fixed_draws(source: str) -> Iterator[None]:
+    """Make what a template draws at random the same in every rendering."""
+    if not _DRAWS.search(source):
+        yield
+        return
+    state = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _directives(day: date) -> dict[str, str]:
+    """What every directive of strftime says of midnight of that day."""
+    moment = datetime(day.year, day.month, day.day)
+    texts = {f"{flag}{letter}": moment.strftime(f"%{flag}{letter}") for flag in _FLAGS for letter in ascii_letters}
+    known = {key: text for key, text in texts.items() if text != f"%{key}"}
+    # The platform takes the seconds since 1970 from the machine's time zone.
+    return {**known, "s": str(int(moment.replace(tzinfo=UTC).timestamp()))}

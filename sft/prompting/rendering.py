@@ -1,0 +1,66 @@
+"""Renders the chat template of a tokenizer: roles and texts in, text out. Knows nothing of layouts, tokens or rows.
+
+A template gets its date and its random draws from the config (see `outside.py`), so the same texts give the same
+rendering on every day and in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from sft.prompting.outside import fixed_draws, with_date
+
+
+class Rendering(NamedTuple):
+    """The rendered text; or None and why the template refused."""
+
+    text: str | None
+    complaint: str = ""
+
+
+class TemplateRenderer:
+    """Renders conversations with a tokenizer's chat template.
+
+    Args:
+        tokenizer: a transformers tokenizer that has a chat template.
+        variables: further variables for it (`enable_thinking`).
+        day: the date that a template reads from the clock.
+
+    Attributes:
+        source: the template as the tokenizer has it.
+        in_parts: whether contents are `[{"type": "text", …}]` instead of a string; whoever tries both sets it.
+        system_in_parts: the same for the system turn.
+    """
+
+    def __init__(self, tokenizer: Any, variables: Mapping[str, Any], day: date) -> None:
+        self._tokenizer = tokenizer
+        self._variables = dict(variables)
+        self.source: str = tokenizer.get_chat_template()
+        self._dated = with_date(self.source, day)
+        self.in_parts = self.system_in_parts = False
+
+    def render(self, system: bool, texts: Sequence[str], answer: str | None, generation_prompt: bool) -> Rendering:
+        """Render a system turn (when `system`), turns of user and assistant, and the answer as the last turn."""
+        from jinja2 import TemplateError
+
+        roles = ["system"] * system + ["user", "assistant"] * len(texts)
+        shown = [*texts, answer] if answer is not None else texts
+        turns = [{"role": role, "content": self._content(role, text)} for role, text in zip(roles, shown, strict=False)]
+        try:
+            with fixed_draws(self.source):
+                text = self._tokenizer.apply_chat_template(
+                    turns,
+                    chat_template=self._dated,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    **self._variables,
+                )
+        except (TemplateError, TypeError) as error:  # TypeError: the template expects another form of content
+            return Rendering(None, str(error))
+        return Rendering(text)
+
+    def _content(self, role: str, text: str) -> Any:
+        in_parts = self.system_in_parts if role == "system" else self.in_parts
+        return [{"type": "text", "text": text}] if in_parts else text
