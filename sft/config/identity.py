@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from sft.config.arguments import translate_trainer_args
 from sft.config.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
+from sft.config.clock import may_read_clock
 from sft.config.dataset import DatasetConfig
 from sft.config.paths import PATH_FIELDS, is_pattern
 from sft.config.plugs import plug_content
+from sft.config.prompting import DEFAULT_DATE
 from sft.config.schema import Endpoint, ExperimentConfig
 from sft.config.task_files import content_of_tasks
 from sft.io import canonical_json, digest, hash_path, hash_pattern
@@ -200,6 +202,8 @@ def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
         yield "training.keep_checkpoints"
         if config.training is not None and config.training.icl_examples == 0:
             yield "training.random_icl"
+    if config.prompting.date != DEFAULT_DATE and not may_read_clock(config):
+        yield "prompting.date"
     if not uses_shots(config, endpoint):
         yield "dataset.shots"
     if not _shows_examples(config, endpoint):

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from string import ascii_letters
 
-CLOCK = "strftime_now"
+from sft.config.clock import CLOCK
+
 _READS_CLOCK = re.compile(rf"\b{CLOCK}\b")
 _DRAWS = re.compile(r"\b(?:random|lipsum)\b")
 # Python's repr of an object without one of its own. A template that prints such an object differs in every process.

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from sft.config.clock import may_read_clock
 from sft.config.experiment import Experiment
 from sft.dataset.task import LabelledRows, fingerprint, train_key
 from sft.inference.answer import LabelAnswers, TextAnswers
@@ -25,8 +26,13 @@ log = get_logger(__name__)
 
 
 def recorded_config(experiment: Experiment) -> dict[str, Any]:
-    """The config as validated, without what equals the defaults, with name and seed: enough to run it again."""
+    """The config as validated, without what equals the defaults, with name and seed: enough to run it again.
+
+    The date of the prompts is in it wherever a chat template could show it, a default or not.
+    """
     config: dict[str, Any] = experiment.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if may_read_clock(experiment.config):
+        config["prompting"] = {**config["prompting"], "date": experiment.config.prompting.date}
     return {**config, "name": experiment.name, "seed": experiment.seed}
 
 

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
+from sft.config.clock import may_read_clock
 from sft.config.experiment import Experiment
 from sft.config.identity import ID_VERSION, data_content
 from sft.config.load import parse_config
@@ -201,6 +202,12 @@ def _elsewhere(path: Path, root: Path) -> Path | None:
 
 def _changes(experiment: Experiment, result: RunResult) -> Iterator[str]:
     """What shows that it is not the same work any more."""
+    recorded_date = result.config.get("prompting", {}).get("date")
+    if recorded_date is None and may_read_clock(experiment.config):
+        yield (
+            "the run records no prompting.date: a chat template that shows the date showed the day of the run; "
+            f"it now shows {experiment.config.prompting.date}"
+        )
     if experiment.id == result.id:
         return
     before, now = result.data.get("sha256"), data_content(experiment.config.dataset)

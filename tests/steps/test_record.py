@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,19 @@ def test_prompts_that_cannot_be_shown_cost_no_run(
     monkeypatch.setattr(type(setup.plan), "look_at", lambda *_: 1 / 0)
     assert prompts_record(setup, adapted, judged) == []
     assert "No prompts are kept to be looked at: ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_date_is_recorded_where_a_template_can_show_it(
+    make_config: MakeConfig, make_tokenizer: Callable[..., Any], model_folder: Path, tmp_path: Path, reads: bool
+) -> None:
+    from sft.config.prompting import DEFAULT_DATE
+
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    template = model / "chat_template.jinja"
+    clock = "{{ strftime_now('%Y') }}" if reads else ""
+    template.write_text(clock + template.read_text(encoding="utf-8"), encoding="utf-8")
+    config = make_config(dataset__shots=0, lora=None, training=None, model__name=str(model))
+    result, _ = result_of(experiment_of(config), tmp_path)
+    assert result.config["prompting"].get("date") == (DEFAULT_DATE if reads else None)

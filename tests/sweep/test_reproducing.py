@@ -157,6 +157,24 @@ def test_a_model_that_has_changed_is_told_first(zero: dict[str, Any], tmp_path: 
     assert "a model, an adapter or a plug" in said.splitlines()[0]
 
 
+def test_a_date_that_was_not_recorded_is_told_first(
+    zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
+) -> None:
+    shutil.copytree(zero["model"]["name"], tmp_path / "model")
+    zero["model"]["name"] = str(tmp_path / "model")
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%Y') }}" + template.read_text(encoding="utf-8"), encoding="utf-8")
+    run = finished(tmp_path, zero)
+    _, said = run_cli("reproduce", run.path)
+    assert said.startswith("warning: the run records no prompting.date: ")
+    assert "it now shows 2024-07-26" in said
+    dated = {**zero, "prompting": {**zero["prompting"], "date": "2030-01-02"}}
+    run = finished(tmp_path / "dated", dated)
+    code, said = run_cli("reproduce", run.path)
+    assert (code, "warning" in said) == (0, False)
+    assert redone["times"] == 2
+
+
 def test_a_secret_that_was_taken_out_is_missed_by_name(zero: dict[str, Any], tmp_path: Path) -> None:
     run = finished(tmp_path, {**zero, "model": {**zero["model"], "model_args": {"token": "hf_0123456789abcdef"}}})
     with pytest.raises(UserError, match=r"a secret was taken out of model\.model_args\.token; put it back"):

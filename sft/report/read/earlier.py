@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sft.config.identity import ID_VERSION
 from sft.config.paths import PATH_FIELDS
+from sft.config.prompting import DEFAULT_DATE
 from sft.errors import UserError
 from sft.io import parse_json
 from sft.report.read.runs import Run, what_it_says
@@ -77,6 +78,9 @@ def _config_of(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _key(name: Any, seed: Any, config: Mapping[str, Any]) -> str:
+    prompting = _section(config, "prompting")
+    if prompting.get("date") == DEFAULT_DATE:  # recorded by runs, left out of a plan
+        config = {**config, "prompting": {key: value for key, value in prompting.items() if key != "date"}}
     return json.dumps([name, seed, what_it_says(config)], sort_keys=True)
 
 
