@@ -21,7 +21,6 @@ from sft.errors import ModelError
 
 _FIRST_ALIAS = 0x10E000  # the far end of Unicode's last private-use plane: 8,190 names that no real text contains
 _MAX_ALIASES = 0x10FFFE - _FIRST_ALIAS
-_UNUSABLE = re.compile("[\U0010e000-\U0010ffff\ud800-\udfff]")  # our own names, and halves of surrogate pairs
 _CACHED_CHUNKS = 16384
 # A letter after a single line feed after something visible: a border for every pre-tokeniser in use for byte-level BPE.
 _NEW_LINE = r"(?<=\S\n)(?=[A-Za-z])"
@@ -74,6 +73,8 @@ class Encoder:
         self.controls = re.compile("|".join(re.escape(text) for text in controls) if controls else r"(?!)")
         self._names = {alias: text for text, alias in self.aliases.items()}
         self._aliased = re.compile(f"[{''.join(self._names)}]" if self._names else r"(?!)")
+        # the names that are in use, and halves of surrogate pairs; no other private-use character of the data is lost
+        self._unusable = re.compile(f"[{''.join(self._names)}\ud800-\udfff]")
         self._cut = re.compile(_safe_aliases(description, self.aliases))
         self._chunk = lru_cache(maxsize=_CACHED_CHUNKS)(self._encode_chunk)
         if self._lines_are_apart(description):
@@ -94,7 +95,7 @@ class Encoder:
 
     def data(self, text: str) -> str:
         """Text from data, free of our private names and of surrogate halves (both become U+FFFD)."""
-        return _UNUSABLE.sub("\ufffd", text) if not text.isascii() else text
+        return self._unusable.sub("\ufffd", text) if not text.isascii() else text
 
     def encode(self, text: str, shared: int = 0) -> Encoded:
         """Ids of text made of `control(…)` and `data(…)` parts; nothing is added at its ends.
