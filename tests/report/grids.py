@@ -105,9 +105,9 @@ def _significance(comparison: Comparison) -> Significance:
 
 def _contrast(difference: float) -> Contrast:
     p = max(0.0001, 0.2 - abs(difference))
-    interval = Interval(difference - 0.05, difference + 0.05, "t over rows and 3 seeds")
+    interval = Interval(difference - 0.05, difference + 0.05, "over rows and 3 seeds")
     models = RowsTest(p / 4, p / 2, "permutation of 9,999")
-    return Contrast(difference, difference * 2, interval, p, min(1.0, 3 * p), "t over rows and 3 seeds", models)
+    return Contrast(difference, difference * 2, interval, p, min(1.0, 3 * p), "over rows and 3 seeds", models)
 
 
 def _finish(folder: RunFolder, plan: Plan, number: int, rows: int) -> None:

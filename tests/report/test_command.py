@@ -43,7 +43,7 @@ def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: 
     assert 0 < row["p_value"] <= row["p_holm"] <= 1
     assert row["difference_ci_low"] < row["difference"] < row["difference_ci_high"]
     assert row["these_models"]["p_value"] <= row["p_value"]
-    assert row["test"] == "t over rows and 3 seeds"
+    assert row["test"] == "over rows and 3 seeds"
     assert isinstance(row["tied_with_best"], bool)
     assert data["rows"][0]["baseline"] is None
     assert data["rows"][1]["baseline"] == "shots=0"

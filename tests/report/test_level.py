@@ -1,4 +1,4 @@
-"""The level of the table's tests, and the coverage of its intervals, in made-up studies through the report's own code."""
+"""Level of the tests and coverage of the intervals of a table, in made-up studies through the report's own code."""
 
 from __future__ import annotations
 

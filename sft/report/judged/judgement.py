@@ -40,7 +40,7 @@ class Contrast(NamedTuple):
         p_value: two-sided, with rows and seeds both sampled; None where one of both has a single run and something
             random in it: one seed does not tell how far others would move it.
         p_holm: the same, corrected over the pairs of the table.
-        test: in words: `t over rows and 3 paired seeds`; empty without p.
+        test: in words: `over rows and 3 paired seeds`; empty without p.
         models: the test on the rows alone.
     """
 

@@ -1,4 +1,4 @@
-"""Which recipes differ: every pair of the table's rows that it says something of, decided by one procedure.
+"""Which recipes differ: every pair of rows whose p or mark the table shows, decided by one procedure.
 
 The comparisons with the baseline (Δ and p) and with the best row (`=`) read the same corrected p-values, so no two
 marks of a table contradict each other. For each metric all pairs that could have been compared with the best share the
@@ -18,7 +18,6 @@ from sft.report.comparison import Comparison
 from sft.report.judged.contrasts import Tested, rows_tests
 from sft.report.judged.judgement import SIGNIFICANT, Contrast, Gap, Interval, RowsTest
 from sft.report.judged.pairing import Found, Known, Paired, paired_rows, same_rows
-from sft.report.metrics import has_direction
 from sft.report.statistics.crossed import Recipe, crossed_variances
 from sft.report.statistics.few_seeds import Variance, half_widths, p_values
 from sft.report.statistics.paired import holm
@@ -30,7 +29,7 @@ _Pair = tuple[int, int]  # indices of two rows of the table, the smaller one fir
 
 
 class Compared(NamedTuple):
-    """What the rows of a table come to beside each other, by (index, metric).
+    """The tests of a table's rows against each other, by (index, metric).
 
     Args:
         contrasts: against the baselines.
@@ -43,8 +42,8 @@ class Compared(NamedTuple):
     gaps: dict[_Key, Gap]
 
 
-class _Said(NamedTuple):
-    """A pair that the table says something of: minus the second row's mean the first one's, and how sure that is."""
+class _PairTest(NamedTuple):
+    """The difference of two rows' means, first minus second, with its test before the correction."""
 
     difference: float
     p_value: float
@@ -58,13 +57,13 @@ class _Family:
 
     Args:
         contrasts: tests on rows alone, by index of the row that is compared with its baseline.
-        said: the pairs that the table says something of.
+        shown: the pairs whose p or mark the table shows.
         others: p of all other pairs among which the best was found.
         competing: the rows that could have been best.
     """
 
     contrasts: dict[int, Tested] = field(default_factory=dict)
-    said: dict[_Pair, _Said] = field(default_factory=dict)
+    shown: dict[_Pair, _PairTest] = field(default_factory=dict)
     others: list[Floats] = field(default_factory=list)
     competing: tuple[int, ...] = ()
 
@@ -75,7 +74,7 @@ def compared(comparison: Comparison, outcomes: Found, known: Known) -> Compared:
     comparable = comparison.comparable and all(same_rows(comparison, outcomes, split) for split in splits)
     families: dict[str, _Family] = {}
     for table in paired_rows(comparison, outcomes, known):
-        best = comparison.best.get(table.metric, ()) if comparable and has_direction(table.metric) else ()
+        best = comparison.best.get(table.metric, ()) if comparable else ()
         family = families.setdefault(table.metric, _Family())
         _Filling(comparison, table, family).fill(best if set(best) <= set(table.indices) else ())
     found = Compared({}, {}, {})
@@ -126,7 +125,7 @@ class _Filling:
         with_base = [(one, other) if one in bases else (other, one) for one, other in pairs]
         places = [bases.index(base) for base, _ in with_base], [self._place[row] for _, row in with_base]
         if pairs:
-            self._say(pairs, variance.at(places), by_rows)
+            self._test(pairs, variance.at(places), by_rows)
 
     def _among_all(self, best: Sequence[int], by_rows: Mapping[_Pair, Tested]) -> None:
         """These, the pairs with the best, and what all others among which the best was found come to."""
@@ -135,22 +134,22 @@ class _Filling:
         self._family.competing = tuple(whole)
         with_best = {_pair(one, other): None for one in whole for other in best if one != other}
         pairs = list(by_rows) + [pair for pair in with_best if pair not in by_rows]
-        said = [self._place[one] for one, _ in pairs], [self._place[other] for _, other in pairs]
+        places = [self._place[one] for one, _ in pairs], [self._place[other] for _, other in pairs]
         variance = crossed_variances(self._table.recipes, self._table.recipes)
-        p_C = p_values(self._means_R[said[0]] - self._means_R[said[1]], variance.at(said))
+        p_C = p_values(self._means_R[places[0]] - self._means_R[places[1]], variance.at(places))
         near = [pair for pair, p in zip(pairs, p_C, strict=True) if p <= SIGNIFICANT and pair not in by_rows]
         tests = rows_tests(self._table, [(self._place[one], self._place[other]) for one, other in near])
-        self._say(pairs, variance.at(said), {**by_rows, **dict(zip(near, tests, strict=True))})
+        self._test(pairs, variance.at(places), {**by_rows, **dict(zip(near, tests, strict=True))})
         others_RR = np.zeros(variance.rows_C.shape, dtype=np.bool_)
         competing = [self._place[one] for one in whole]
         others_RR[np.ix_(competing, competing)] = True
-        others_RR[said] = others_RR[said[::-1]] = False
+        others_RR[places] = others_RR[places[::-1]] = False
         others = np.nonzero(np.triu(others_RR, 1))
-        p_C = p_values(self._means_R[others[0]] - self._means_R[others[1]], variance.at(others))
+        p_C = p_values(self._means_R[others[0]] - self._means_R[others[1]], variance.at(others), rough=True)
         self._family.others.append(p_C[~np.isnan(p_C)])
 
-    def _say(self, pairs: Sequence[_Pair], variance: Variance, by_rows: Mapping[_Pair, Tested]) -> None:
-        """Keep what pairs come to; nothing of those where seeds do not tell.
+    def _test(self, pairs: Sequence[_Pair], variance: Variance, by_rows: Mapping[_Pair, Tested]) -> None:
+        """Test the pairs that the table shows, but those with too few seeds.
 
         Recipes differ no more surely than these models do: p is at least that of the test on rows alone, which is exact
         where few rows differ.
@@ -165,47 +164,47 @@ class _Filling:
             words, test = _words(mine, theirs), by_rows.get(pair)
             interval = None if np.isnan(half) else Interval(difference - half, difference + half, words)
             if test is not None and not mine.seeds and not theirs.seeds:
-                self._family.said[pair] = _Said(difference, test.p_value, interval, test.test)
+                self._family.shown[pair] = _PairTest(difference, test.p_value, interval, test.test)
             else:
                 least = 0.0 if test is None else test.lower_bound
-                self._family.said[pair] = _Said(difference, max(p, least), interval, words)
+                self._family.shown[pair] = _PairTest(difference, max(p, least), interval, words)
 
 
 def _pair(one: int, other: int) -> _Pair:
     return (one, other) if one < other else (other, one)
 
 
-def _turned(said: _Said) -> _Said:
-    interval = said.interval
+def _turned(test: _PairTest) -> _PairTest:
+    interval = test.interval
     turned = None if interval is None else Interval(-interval.high, -interval.low, interval.method)
-    return said._replace(difference=-said.difference, interval=turned)
+    return test._replace(difference=-test.difference, interval=turned)
 
 
 def _words(mine: Recipe, theirs: Recipe) -> str:
-    """`t over rows and 3 paired seeds`."""
+    """`over rows and 3 paired seeds`."""
     numbers = sorted(len(one.seeds) for one in (mine, theirs) if one.seeds)
     if not numbers:
-        return "t over rows"
+        return "over rows"
     if len(numbers) == 1:
-        return f"t over rows and {numbers[0]} seeds"
+        return f"over rows and {numbers[0]} seeds"
     both = len(set(mine.seeds) & set(theirs.seeds))
     if both == max(numbers):
-        return f"t over rows and {both} paired seeds"
+        return f"over rows and {both} paired seeds"
     of = f", {both} of them paired" if both > 1 else ""
-    return f"t over rows, {numbers[0]} and {numbers[1]} seeds{of}"
+    return f"over rows, {numbers[0]} and {numbers[1]} seeds{of}"
 
 
 def _corrected(comparison: Comparison, family: _Family) -> dict[_Pair, float]:
-    """p of what the table says, corrected for all that was tested."""
-    said = list(family.said)
+    """The p of each pair that the table shows, corrected for all that was tested."""
+    shown = list(family.shown)
     others_C = np.concatenate([np.zeros(0), *family.others])
-    with_base = [comparison.baseline_of(one) == other or comparison.baseline_of(other) == one for one, other in said]
-    bases, rest = sum(with_base), len(said) - sum(with_base) + len(others_C)
+    with_base = [comparison.baseline_of(one) == other or comparison.baseline_of(other) == one for one, other in shown]
+    bases, rest = sum(with_base), len(shown) - sum(with_base) + len(others_C)
     of_bases = max(_OF_BASELINES, bases / max(1, bases + rest)) if bases and rest else 0.5
     weights = [of_bases / bases if one else (1 - of_bases) / rest for one in with_base]
     weights_C = np.concatenate([weights, np.full(len(others_C), (1 - of_bases) / max(1, rest))])
-    p_C = np.concatenate([[one.p_value for one in family.said.values()], others_C])
-    return dict(zip(said, holm(p_C, weights_C)[: len(said)].tolist(), strict=True))
+    p_C = np.concatenate([[one.p_value for one in family.shown.values()], others_C])
+    return dict(zip(shown, holm(p_C, weights_C)[: len(shown)].tolist(), strict=True))
 
 
 def _contrasts(
@@ -218,12 +217,14 @@ def _contrasts(
         if base is None or mine is None or theirs is None:
             continue
         pair, models = _pair(index, base), RowsTest(test.p_value, p_holm, test.test)
-        difference, said = mine.mean - theirs.mean, family.said.get(pair)
-        if said is None:
+        difference, tested = mine.mean - theirs.mean, family.shown.get(pair)
+        if tested is None:
             found = Contrast(difference, test.effect_size, None, None, None, "", models)
         else:
-            interval = (said if index < base else _turned(said)).interval
-            found = Contrast(difference, test.effect_size, interval, said.p_value, corrected[pair], said.test, models)
+            interval = (tested if index < base else _turned(tested)).interval
+            found = Contrast(
+                difference, test.effect_size, interval, tested.p_value, corrected[pair], tested.test, models
+            )
         yield (index, metric), found
 
 
@@ -240,5 +241,5 @@ def _against_best(
     if min(known) <= SIGNIFICANT or len(known) == len(pairs):
         found.ties[key] = min(known) > SIGNIFICANT
         pair = min((pair for pair in pairs if pair in corrected), key=lambda one: corrected[one])
-        said = family.said[pair] if pair[0] == index else _turned(family.said[pair])
-        found.gaps[key] = Gap(said.difference, said.interval, corrected[pair])
+        tested = family.shown[pair] if pair[0] == index else _turned(family.shown[pair])
+        found.gaps[key] = Gap(tested.difference, tested.interval, corrected[pair])

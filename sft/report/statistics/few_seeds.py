@@ -49,10 +49,13 @@ class Variance(NamedTuple):
         return Variance(*(one[places] for one in self))
 
 
-def p_values(difference_C: Floats, variance: Variance) -> Floats:
+def p_values(difference_C: Floats, variance: Variance, rough: bool = False) -> Floats:
     """Two-sided p [C]; 1 for no difference; nan where the variance is not known.
 
-    Those that are clearly above 20 % are approximate.
+    Args:
+        difference_C: the differences.
+        variance: of these.
+        rough: whether the normal distribution will do where p is well above 5 %.
     """
     from scipy.special import ndtr
 
@@ -60,10 +63,11 @@ def p_values(difference_C: Floats, variance: Variance) -> Floats:
     total_C = variance.rows_C + variance.seeds_C
     with np.errstate(divide="ignore", invalid="ignore"):
         p_C = 2 * ndtr(-size_C / np.sqrt(total_C))
-    p_C = np.where(size_C <= _ROUNDING, np.where(np.isnan(total_C), np.nan, 1.0), p_C)
-    seen_C = np.flatnonzero((p_C <= 0.2) & (variance.seeds_C > 0))
-    for start in range(0, len(seen_C), _AT_ONCE):
-        places = seen_C[start : start + _AT_ONCE]
+    none_C = size_C <= _ROUNDING
+    p_C = np.where(none_C, np.where(np.isnan(total_C), np.nan, 1.0), p_C)
+    asked_C = np.flatnonzero(~none_C & (variance.seeds_C > 0) & (p_C <= (2 * _LEVEL if rough else 1.0)))
+    for start in range(0, len(asked_C), _AT_ONCE):
+        places = asked_C[start : start + _AT_ONCE]
         points = _Points(variance.at(places))
         between, plain = (points.p_values(size_C[places], points.weights(one)) for one in (_BETWEEN, _PLAIN))
         p_C[places] = np.maximum(between, np.minimum(plain, _LEVEL * (1 - 1e-9)))

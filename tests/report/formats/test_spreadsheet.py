@@ -88,7 +88,7 @@ def test_a_setting_called_as_a_column_of_ours_is_told_by_its_key(comparison: Com
 
 def test_what_statistics_say(comparison: Comparison) -> None:
     models = RowsTest(0.001, 0.002, "McNemar, exact")
-    against = Contrast(0.2, 0.5, Interval(-0.1, 0.5, "t"), 0.01, 0.02, "t over rows and 3 seeds", models)
+    against = Contrast(0.2, 0.5, Interval(-0.1, 0.5, "t"), 0.01, 0.02, "over rows and 3 seeds", models)
     gap = Gap(-0.1, Interval(-0.3, 0.0, "t"), 0.06)
     rows = {
         (0, "accuracy"): Judgement(Interval(0.05, 0.15, "over rows"), None, False),
@@ -103,7 +103,7 @@ def test_what_statistics_say(comparison: Comparison) -> None:
     assert (zero["accuracy.difference"], zero["accuracy.p_value"]) == ("", "")
     told = {
         "difference": "0.2", "effect_size": "0.5", "p_value": "0.01", "p_holm": "0.02", "ci_method": "t over 2 seeds",
-        "test": "t over rows and 3 seeds", "difference_ci_low": "-0.1", "difference_ci_high": "0.5",
+        "test": "over rows and 3 seeds", "difference_ci_low": "-0.1", "difference_ci_high": "0.5",
         "these_models_p_value": "0.001", "these_models_p_holm": "0.002", "these_models_test": "McNemar, exact",
         "tied_with_best": "true", "to_best_difference": "-0.1", "to_best_ci_low": "-0.3", "to_best_ci_high": "0.0",
         "to_best_p_holm": "0.06",

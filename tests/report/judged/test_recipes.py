@@ -77,7 +77,7 @@ def test_seeds_that_agree_leave_no_doubt() -> None:
     assert found.p_holm < 0.001
     assert found.interval is not None
     assert 0.2 < found.interval.low < found.difference < found.interval.high < 0.45
-    assert found.test == found.interval.method == "t over rows and 5 paired seeds"
+    assert found.test == found.interval.method == "over rows and 5 paired seeds"
 
 
 def test_what_the_shared_shots_do_to_both_is_no_difference() -> None:
@@ -90,7 +90,7 @@ def test_what_the_shared_shots_do_to_both_is_no_difference() -> None:
     assert paired.p_value is not None
     assert two_samples.p_value is not None
     assert paired.p_value < 0.01 < 0.1 < two_samples.p_value
-    assert two_samples.test == "t over rows, 4 and 4 seeds"
+    assert two_samples.test == "over rows, 4 and 4 seeds"
     values = np.array(apart.figures(1, "accuracy")), np.array(apart.figures(0, "accuracy"))
     ends = stats.ttest_ind(*values, equal_var=False).confidence_interval()  # rows add little here
     assert two_samples.interval is not None
@@ -99,7 +99,7 @@ def test_what_the_shared_shots_do_to_both_is_no_difference() -> None:
 
 def test_some_of_the_seeds_are_paired() -> None:
     study = table([[0.5, 0.6, 0.7], [0.6, 0.7]])
-    assert contrast(study).test == "t over rows, 2 and 3 seeds, 2 of them paired"
+    assert contrast(study).test == "over rows, 2 and 3 seeds, 2 of them paired"
 
 
 def test_one_seed_has_no_p_and_the_note_says_how_many_give_one() -> None:
@@ -122,7 +122,7 @@ def test_where_nothing_is_random_models_are_recipes() -> None:
     found = contrast(table([[0.5], [0.6]], fixed=[0, 1]))
     assert (found.p_value, found.test) == (found.models.p_value, "McNemar, exact")
     assert found.interval is not None
-    assert found.interval.method == "t over rows"
+    assert found.interval.method == "over rows"
 
 
 def test_recipes_never_differ_more_surely_than_these_models() -> None:

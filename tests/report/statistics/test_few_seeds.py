@@ -21,7 +21,7 @@ def p(difference: float, rows: float, seeds: float, freedom: float) -> float:
 
 @pytest.mark.parametrize("freedom", [1, 2, 2.7, 4, 9, 30])
 def test_without_a_part_of_rows_it_is_students_t(freedom: float) -> None:
-    for t in (2.0, 4.0, 12.0):
+    for t in (0.1, 0.9, 2.0, 4.0, 12.0):
         assert p(t * 0.3, 0, 0.09, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), rel=1e-3)
     half = half_widths(variance(0, 0.09, freedom))[0]
     assert half == pytest.approx(0.3 * stats.t.ppf(0.975, freedom), rel=1e-6)
