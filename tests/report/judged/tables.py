@@ -12,6 +12,7 @@ from sft.report.comparison import Comparison, Row
 from sft.report.judged.judgement import Significance
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.significance import judge
+from sft.report.read.finished import Finished
 
 ROWS = 300
 
@@ -66,7 +67,7 @@ class Study:
             is_fixed=False,
             metrics=lambda split="test": of_split.get(split, {}),
             set=of_split.__setitem__,
-            result=SimpleNamespace(halvings=0, batch="") if values else None,
+            result=Finished(0, 1.0, of_split, {}, 0, "", b"{}") if values else None,
         )
 
     def fix(self, index: int) -> None:
