@@ -15,7 +15,7 @@ from sft.prompting.encode import Encoder
 from sft.prompting.words import OwnWords, Words
 from sft.prompting.write import Written
 
-_ALWAYS_CHECKED = 2
+_ALWAYS_CHECKED = 3
 
 
 class Checker:

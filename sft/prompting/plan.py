@@ -21,6 +21,7 @@ from sft.prompting.planned import JudgedPrompts, TrainingPrompts
 from sft.prompting.questions import Questions
 from sft.prompting.render import Example, LabelledPrompt, Prompt, Renderer
 from sft.prompting.room import Limit, Room, judging_limit, training_limit
+from sft.prompting.same_labels import refuse_same_tokens, warn_of_similar
 from sft.prompting.selection import Selection, find_selection
 from sft.prompting.truncate import Row
 from sft.prompting.view import ShownRow
@@ -85,6 +86,23 @@ class PromptPlan:
         """Longest generated answer, in tokens."""
         given = self._inference.generation_args.get("max_new_tokens", self._config.prompting.max_output_length)
         return NEW_TOKENS if given is None else int(given)
+
+    def check_labels(self) -> None:
+        """Check that the labels can be told apart, before anything is trained.
+
+        Raises:
+            DataError: the model would write the same tokens for two of them.
+        """
+        if self._task.labels is None:
+            return
+        if not warn_of_similar(self._task.labels):
+            warn_of_similar(self._task.label_texts or ())
+        try:
+            labelled = self._labelled(dict.fromkeys(self._config.prompting.input_columns, "x"), ())
+        except DataError:  # no prompt fits, or a label is blank: the first row says so, in its own words
+            return
+        if labelled is not None:
+            refuse_same_tokens(self._task.columns, labelled.label_ids)
 
     def training(self) -> TrainingPrompts:
         """Prompts and completions of the shots.

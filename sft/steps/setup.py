@@ -82,6 +82,7 @@ def prepare(experiment: Experiment, halvings: int = 0, models: Models | None = N
     with clock("tokenizer"):
         tokenizer = tokenizer_of(experiment.config)
         plan = PromptPlan(experiment, task, tokenizer, context_length(experiment.config.model))
+        plan.check_labels()
     return Setup(experiment, task, tokenizer, plan, clock, halvings, models or FreshModels())
 
 
