@@ -23,7 +23,7 @@ from sft.errors import ModelError
 from sft.inference.attention import attending, blocks_of
 from sft.inference.caches import BufferCache, branched_cache, opened_cache
 from sft.inference.packing import Feed
-from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
+from sft.model.structure import base_of, cache_layers, refuses_masks, rope_grows, text_config, windows
 from sft.model.trial import plain_logits
 
 SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -68,6 +68,7 @@ class Decoder:
         self._virtual: int = self._adapter.num_virtual_tokens if self._adapter and has_virtual_tokens(model) else 0
         # continuing through the PEFT model would put the virtual tokens in a second time
         self._network = self.base if self._virtual else model
+        self._layers = cache_layers(self.base)
         self._accepts = inspect.signature(self.base.forward).parameters
         longest += self._virtual
         self.slides = windowed and any(window < longest for window in windows(self.base))
@@ -87,6 +88,8 @@ class Decoder:
             return f"its forward takes no {missing[0]}"
         if getattr(self.base, "_is_stateful", False):
             return "it keeps a running state instead of keys and values"
+        if self._layers is None:
+            return "no cache can be made by its config"
         if other := self._other_layers():
             return f"its cache has layers of the kind {other[0]}"
         if self.slides and self._virtual:
@@ -101,14 +104,15 @@ class Decoder:
 
     def _other_layers(self) -> list[str]:
         """Kinds of layers of its cache that hold something else than keys and values."""
-        kinds = {type(layer) for layer in DynamicCache(config=self.base.config).layers}
+        kinds = {type(layer) for layer in self._layers or ()}
         return sorted(kind.__name__ for kind in kinds.difference(SHAREABLE_LAYERS))
 
     @property
     def takes_full_cache(self) -> bool:
         """Whether the model can be given a cache that keeps all keys and values."""
         stateful = getattr(self.base, "_is_stateful", False)
-        return "past_key_values" in self._accepts and not stateful and not self._other_layers()
+        keeps_keys = self._layers is not None and not self._other_layers()
+        return "past_key_values" in self._accepts and not stateful and keeps_keys
 
     def _apart(self) -> str | None:
         if self.slides:

@@ -23,11 +23,18 @@ def text_config(base: Any) -> Any:
     return base.config.get_text_config(decoder=True)
 
 
+def cache_layers(base: Any) -> list[Any] | None:
+    """The layers of the cache that transformers makes by the model's config; None where it cannot make one."""
+    try:
+        layers: list[Any] = DynamicCache(config=base.config).layers
+    except (AttributeError, LookupError, TypeError, ValueError):  # types of layers without what they need
+        return None
+    return layers
+
+
 def windows(base: Any) -> list[int]:
     """Sliding windows, in tokens, of the layers that have one."""
-    return [
-        layer.sliding_window for layer in DynamicCache(config=base.config).layers if hasattr(layer, "sliding_window")
-    ]
+    return [layer.sliding_window for layer in cache_layers(base) or () if hasattr(layer, "sliding_window")]
 
 
 def refuses_masks(base: Any) -> str | None:

@@ -140,6 +140,7 @@ def test_a_window_that_the_model_ignores(variant: Any, shared: int, caplog: pyte
         ("phi3", "a window"), ("gpt2", "a window"), ("gpt_neox", "a window"), ("opt", "a window"),
         ("bloom", "a window"), ("falcon", "a window"), ("mamba", "a window"), ("jamba", "a window"),
         ("gpt_oss", "types of layers"), ("cohere2", "types of layers"), ("gpt_neo", "as it is"), ("opt", "as it is"),
+        ("qwen3_moe", "types of layers"),  # of which its config lacks the window
     ],
 )  # fmt: skip
 def test_architectures_of_every_kind(architecture: str, variant: str) -> None:
