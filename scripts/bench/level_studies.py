@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtri
 
 from sft.report.comparison import Comparison, Row
 from sft.report.judged import contrasts
@@ -144,7 +144,7 @@ def _table(case: Case, rng: np.random.Generator) -> tuple[tuple[Row, ...], dict[
             rate += 0.0 if fixed else case.spread * moved
             left = 1 - case.hard - case.own
             depth_N = case.hard**0.5 * hard_N + case.own**0.5 * own_N + left**0.5 * rng.standard_normal(case.rows)
-            right_N = ndtr(depth_N) < np.clip(rate, 0.02, 0.98)
+            right_N = depth_N < ndtri(np.clip(rate, 0.02, 0.98))
             one = _outcomes(right_N, reference_N, rng)
             name = f"{recipe}-{seed}"
             outcomes[name, "test"] = one

@@ -89,15 +89,17 @@ class _Group:
         self.values_RS = np.stack([one.values_S for one in recipes])
         self._recipes = recipes
 
-    def centred_RN(self, run: int) -> NDArray[np.float32]:
-        """The rows' contributions in one run, less their mean."""
-        rows_RN = np.stack([one.rows_SN[run] for one in self._recipes]).astype(np.float64)
-        return (rows_RN - rows_RN.mean(axis=1, keepdims=True)).astype(np.float32)
+    @cached_property
+    def centred_SRN(self) -> NDArray[np.float32]:
+        """The rows' contributions in each run, less their mean."""
+        rows_SRN = np.stack([one.rows_SN for one in self._recipes], axis=1)
+        return np.asarray(rows_SRN - rows_SRN.mean(axis=2, keepdims=True, dtype=np.float64), dtype=np.float32)
 
     def mean_RN(self, runs: Sequence[int]) -> NDArray[np.float32]:
         """The means of these over some runs."""
-        total_RN = sum(self.centred_RN(run).astype(np.float64) for run in runs)
-        return np.asarray(total_RN / len(runs), dtype=np.float32)
+        if len(runs) == 1:
+            return self.centred_SRN[runs[0]]
+        return self.centred_SRN[list(runs)].mean(axis=0)
 
     @property
     def rows(self) -> int:
@@ -112,7 +114,7 @@ class _Group:
     @cached_property
     def left_R(self) -> Floats:
         """The variance within rows and seeds, over N: what single runs add to the variance of rows."""
-        single_R = sum(_variances(self.centred_RN(run)) for run in range(self.runs))
+        single_R = sum(map(_variances, self.centred_SRN))
         mean_R = self.runs * _variances(self.mean_RN(range(self.runs)))
         return np.asarray((single_R - mean_R) / (self.runs - 1) / self.rows)
 

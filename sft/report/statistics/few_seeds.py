@@ -27,7 +27,7 @@ _BETWEEN, _PLAIN = 0.5, 0.0  # exponents of 1 + r/s
 _MOST_FREEDOM = 40.0  # with more seeds than that the estimate is taken for one of so many
 _POINTS = 128
 _AT_ONCE = 4_096
-_STEPS = 40  # of a bisection
+_STEPS = 28  # of a bisection
 _ROUNDING = 1e-12
 
 
