@@ -15,38 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from functools import cache, lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from sft.config.prompting import PromptingConfig
 from sft.errors import DataError, did_you_mean
 from sft.log import get_logger
-from sft.prompting.check import Checker
-from sft.prompting.conversation import Content, Conversation, Layout, Piece, text_of
-from sft.prompting.encode import Encoder
-from sft.prompting.plain import PlainTemplate
+from sft.prompting.conversation import Content, Conversation, Piece
+from sft.prompting.long_text import WHOLE, estimate_tokens, stand_in
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
-from sft.prompting.template import ChatTemplate, Shape
+from sft.prompting.tokens import Tokeniser, Tokens
 from sft.prompting.truncate import Cut, Item, Row, count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
-from sft.prompting.words import OwnWords, Words
-from sft.prompting.write import Ending, Finish, Written, finish, write
 
 __all__ = ["Example", "LabelledPrompt", "Prompt", "Renderer", "Span"]
 
 logger = get_logger(__name__)
-
-
-class _Tokens(NamedTuple):
-    """A prompt, its possible completions, and the text of the first of them."""
-
-    prompt: Prompt
-    finish: Finish
-    said: str
-
-    @property
-    def length(self) -> int:
-        return len(self.prompt.ids) + max(map(len, self.finish.completions), default=0)
 
 
 class Renderer:
@@ -82,29 +65,17 @@ class Renderer:
         self.generation = generation
         self.round_size = max(round_size, 1)
         self.reserve = reserve
-        source = tokenizer.get_chat_template() if tokenizer.chat_template else ""
-        self._encoder = Encoder(tokenizer, source)
-        self._template: ChatTemplate | PlainTemplate
-        own_words = None
-        if source:
-            day = date.fromisoformat(prompting.date)
-            self._template = ChatTemplate(tokenizer, prompting.chat_template_kwargs, self._encoder.controls, day)
-            own_words = OwnWords(self._template, self._encoder)
-            self._words = own_words.write
-        else:
-            self._template = PlainTemplate(tokenizer, single_column=len(prompting.input_columns) == 1)
-            self._words = self._template.words
-        self._checker = Checker(tokenizer, own_words, self._encoder)
-        self._cut = lru_cache(maxsize=8192)(partial(cut_text, self._encoder))
-        self._finish = lru_cache(maxsize=8192)(partial(finish, self._encoder))
+        self._tokeniser = Tokeniser(tokenizer, prompting)
+        self.stop_ids = self._tokeniser.stop_ids
+        self._cut = lru_cache(maxsize=8192)(partial(cut_text, self._tokeniser.encoder))
+        self._stand_in = lru_cache(maxsize=1024)(partial(stand_in, self._tokeniser.encoder))
         self._warned: set[str] = set()
-        self.stop_ids = self._stop_ids(tokenizer)
-        self._notice_thinking(source)
+        self._notice_thinking()
 
     @property
     def end_of_turn(self) -> str:
         """What the model writes after its answer; where `stop_ids` lacks it (a longer text), look for this text."""
-        return self._template.layout(Shape(system=False, rounds=0)).end
+        return self._tokeniser.end_of_turn
 
     def render(
         self, row: Row, examples: Sequence[Example] = (), answer: str | None = None, among: Sequence[str] = ()
@@ -151,7 +122,7 @@ class Renderer:
 
         def length(row: Row, texts: Sequence[str], rounds: int) -> int:
             kept = self.keep(examples, rounds)
-            return self._length(self._tokens(row, self._inputs(row), kept, tuple(texts)))
+            return self._length(self._tokens(self._inputs(row), kept, tuple(texts), self.max_seq_length))
 
         lengths = (partial(length, row, texts) for row, texts in zip(rows, possible, strict=True))
         return rounds_that_fit(lengths, count_rounds(examples, self.round_size), self.max_seq_length)
@@ -166,36 +137,40 @@ class Renderer:
 
     # Limits
 
-    def _fitted(self, row: Row, examples: Sequence[Example], answers: tuple[str, ...]) -> _Tokens:
+    def _fitted(self, row: Row, examples: Sequence[Example], answers: tuple[str, ...]) -> Tokens:
         """Drop rounds, then cut the row's texts, until prompt and longest answer fit."""
         inputs = self._inputs(row)
-        rounds = count_rounds(examples, self.round_size)
+        limit, rounds = self.max_seq_length, count_rounds(examples, self.round_size)
 
         @cache
-        def with_rounds(number: int) -> _Tokens:
-            return self._tokens(row, inputs, self.keep(examples, number), answers)
+        def with_rounds(number: int) -> Tokens:
+            return self._tokens(inputs, self.keep(examples, number), answers, limit)
 
-        tokens = with_rounds(rounds)
-        limit = self.max_seq_length
-        if limit is not None and rounds and self._length(tokens) > limit:
+        if limit is not None and rounds and self._length(with_rounds(rounds)) > limit:
             rounds = largest(lambda number: self._length(with_rounds(number)), limit, below=rounds)
-            tokens = with_rounds(rounds)
-        dropped = len(examples) - len(self.keep(examples, rounds))
+        kept = self.keep(examples, rounds)
         lost = sum(cut.lost for cut in inputs)
+        tokens = with_rounds(rounds)
         if limit is not None and self._length(tokens) > limit:
             tokens, more = self._squeezed(row, inputs, answers, limit)
             lost += more
-        return tokens._replace(prompt=replace(tokens.prompt, dropped_examples=dropped, cut_tokens=lost))
+        elif self._has_stand_ins(inputs, kept, limit):  # the template left so little of them that they fit
+            tokens = self._tokens(inputs, kept, answers)
+        return tokens._replace(
+            prompt=replace(tokens.prompt, dropped_examples=len(examples) - len(kept), cut_tokens=lost)
+        )
 
-    def _squeezed(self, row: Row, inputs: Sequence[Cut], answers: tuple[str, ...], limit: int) -> tuple[_Tokens, int]:
+    def _squeezed(self, row: Row, inputs: Sequence[Cut], answers: tuple[str, ...], limit: int) -> tuple[Tokens, int]:
         """The row alone, its texts cut so far that it fits; and how many tokens they lost."""
+        encoder = self._tokeniser.encoder
         wholes = [name in self.whole for name in self.prompting.input_columns]
         sizes = [
-            0 if whole else len(self._encoder.encode(self._encoder.data(cut.text)).ids)
+            0 if whole else estimate_tokens(encoder, encoder.data(cut.text))
             for cut, whole in zip(inputs, wholes, strict=True)
         ]
-        room = sum(sizes)
-        tokens = self._tokens(row, inputs, (), answers)
+        short = [self._stand_in(cut.text, limit) for cut in inputs]
+        room = sum(len(encoder.encode(encoder.data(text)).ids) for text, size in zip(short, sizes, strict=True) if size)
+        tokens = self._tokens(inputs, (), answers, limit)
         while (excess := self._length(tokens) - limit) > 0:
             if not room:
                 raise DataError(
@@ -207,10 +182,26 @@ class Renderer:
                 cut if whole else self._cut(cut.text, keep)
                 for cut, keep, whole in zip(inputs, share(sizes, room), wholes, strict=True)
             ]
-            tokens = self._tokens(row, kept, (), answers)
+            tokens = self._tokens(kept, (), answers)
         return tokens, sum(cut.lost for cut in kept)
 
-    def _length(self, tokens: _Tokens) -> int:
+    def _has_stand_ins(self, inputs: Sequence[Cut], examples: Sequence[Example], limit: int | None) -> bool:
+        long = [
+            example
+            for example in examples
+            if any(len(self._column(example.row, name)) > WHOLE for name in self.prompting.input_columns)
+        ]
+        every = [*inputs, *(cut for example in long for cut in self._inputs(example.row))]
+        return any(self._short(cut, limit) is not cut for cut in every)
+
+    def _short(self, cut: Cut, limit: int | None) -> Cut:
+        """A text that is only measured: where it alone is too long, a shorter one that is too long too."""
+        if limit is None or len(cut.text) <= WHOLE:
+            return cut
+        text = self._stand_in(cut.text, limit)
+        return cut if text is cut.text else cut._replace(text=text)
+
+    def _length(self, tokens: Tokens) -> int:
         return tokens.length + (0 if tokens.finish.completions else self.reserve)
 
     # Texts
@@ -235,7 +226,12 @@ class Renderer:
         cut = self._cut(answer, self.prompting.max_output_length)
         if cut.lost and not self.generation:
             self._warn(f"the label {answer!r} is longer than prompting.max_output_length; labels are never cut")
-            return answer
+            cut = Cut(answer, 0)
+        if row is not None and self._short(cut, self.max_seq_length) is not cut:
+            raise DataError(
+                f"the row {_brief(row)} does not fit: its answer alone takes more than {self.max_seq_length} tokens "
+                f"({self.limit_name})"
+            )
         return cut.text
 
     def _user(self, inputs: Sequence[Cut], kind: str) -> Content:
@@ -247,66 +243,35 @@ class Renderer:
             pieces += [Piece(f"\n{name}: " if pieces else f"{name}: "), Piece(cut.text, kind)]
         return tuple(pieces)
 
-    def _conversation(self, inputs: Sequence[Cut], examples: Sequence[Example]) -> Conversation:
+    def _tokens(
+        self,
+        inputs: Sequence[Cut],
+        examples: Sequence[Example],
+        answers: tuple[str, ...],
+        measured: int | None = None,
+    ) -> Tokens:
+        """The tokens of a prompt.
+
+        Args:
+            inputs: the row's texts.
+            examples: shown before it.
+            answers: what may follow it.
+            measured: a limit, where all that matters of a longer prompt is that it is longer.
+        """
         instruction = self.prompting.instruction
         rounds = tuple(
             (
-                self._user(self._inputs(example.row), "example_input"),
-                (Piece(self._answer(example.answer, None), "example_answer"),),
+                self._user([self._short(cut, measured) for cut in self._inputs(example.row)], "example_input"),
+                (Piece(self._short(Cut(self._answer(example.answer, None), 0), measured).text, "example_answer"),),
             )
             for example in examples
         )
         system = (Piece(instruction, "instruction"),) if instruction.strip() else ()
-        return self._template.place(Conversation(system, rounds, self._user(inputs, "input")))
+        user = self._user([self._short(cut, measured) for cut in inputs], "input")
+        return self._tokeniser.tokens(Conversation(system, rounds, user), answers)
 
-    # Tokens
-
-    def _tokens(
-        self, row: Row, inputs: Sequence[Cut], examples: Sequence[Example], answers: tuple[str, ...]
-    ) -> _Tokens:
-        conversation = self._conversation(inputs, examples)
-        contents = conversation.contents()
-        texts = [text_of(content) for content in contents]
-        blanks = frozenset((index, text) for index, text in enumerate(texts) if not text.strip())
-        shape = Shape(bool(conversation.system), len(conversation.rounds), blanks)
-        layout = self._template.layout(shape)
-        words = self._words(shape, layout, contents, answers)
-        written = write(words.contents, layout, self._encoder)
-        self._checker.check(conversation, layout, written, answers, words)
-        return self._encoded(written, layout, words)
-
-    def _encoded(self, written: Written, layout: Layout, words: Words) -> _Tokens:
-        encoded = self._encoder.encode(written.text, shared=written.own)
-        ids = [*self._template.bos_ids, *encoded.ids]
-        ending, said = Finish(0, (), 0, 0), ""
-        if words.answers:
-            end = self._encoder.control(layout.end)
-            endings = tuple(
-                Ending(self._encoder.control(lead), self._encoder.data(answer), end)
-                for lead, answer in zip(words.leads, words.answers, strict=True)
-            )
-            ending = self._finish(written.text[encoded.last_cut :], endings)
-            ids = ids[: len(ids) - ending.moved]
-            said = words.leads[0] + words.answers[0] + layout.end
-        shift = len(self._template.bos_ids)
-        spans = []
-        for mark in written.marks:
-            start, stop = encoded.token_over(mark.start) + shift, encoded.token_at(mark.end) + shift
-            if min(stop, len(ids)) > start:
-                spans.append(Span(start, min(stop, len(ids)), mark.kind))
-        return _Tokens(Prompt(ids, [], tuple(spans), written.shown), ending, said)
-
-    def _stop_ids(self, tokenizer: Any) -> tuple[int, ...]:
-        """Tokens at which generation stops: the end of turn's last one, unless that is a longer text, and eos."""
-        ids = self._encoder.encode(self._encoder.control(self.end_of_turn)).ids
-        is_token = len(ids) == 1 or bool(self._encoder.controls.search(self.end_of_turn))
-        eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        return tuple(dict.fromkeys([*(ids[-1:] if is_token else []), *eos]))
-
-    def _notice_thinking(self, source: str) -> None:
-        layout = self._template.layout(Shape(system=False, rounds=0))
-        thinks = layout.lead.strip() or not layout.whole
-        if thinks and "enable_thinking" in source and "enable_thinking" not in self.prompting.chat_template_kwargs:
+    def _notice_thinking(self) -> None:
+        if self._tokeniser.may_think() and "enable_thinking" not in self.prompting.chat_template_kwargs:
             self._warn(
                 "the chat template leaves room for thinking before the answer; answers without it are asked for by "
                 'prompting.chat_template_kwargs: {"enable_thinking": false}'

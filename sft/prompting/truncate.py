@@ -13,6 +13,7 @@ from itertools import count
 from typing import NamedTuple, TypeVar
 
 from sft.prompting.encode import Encoder
+from sft.prompting.long_text import WHOLE, encode_head, estimate_tokens
 
 Row = Mapping[str, str]
 Item = TypeVar("Item")
@@ -21,27 +22,34 @@ _GUESSES = 4  # before halving, which never takes long
 
 
 class Cut(NamedTuple):
-    """A text after cutting, and how many tokens it lost."""
+    """A text after cutting, and how many tokens it lost: about how many, if it was very long."""
 
     text: str
     lost: int
 
 
-def cut_text(encoder: Encoder, text: str, limit: int | None) -> Cut:
-    """The longest beginning of `text` that takes at most `limit` tokens, never splitting a character."""
+def cut_text(encoder: Encoder, text: str, limit: int | None, whole: int = WHOLE) -> Cut:
+    """The longest beginning of `text` that takes at most `limit` tokens, never splitting a character.
+
+    Args:
+        encoder: of a tokenizer.
+        text: to be cut.
+        limit: tokens; None for no limit.
+        whole: a text of more characters is not encoded whole, and how many tokens it lost is an estimate.
+    """
     if limit is None:
         return Cut(text, 0)
     safe = encoder.data(text)
-    encoded = encoder.encode(safe)
-    if len(encoded.ids) <= limit:
+    encoded, is_all = encode_head(encoder, safe, limit, whole)
+    if is_all and len(encoded.ids) <= limit:
         return Cut(text, 0)
     for tokens in range(limit, 0, -1):
         kept = text[: encoded.ends[tokens - 1]]
         # Cutting may change how the last word is split, and a character may be several tokens: ask again.
         size = len(encoder.encode(safe[: len(kept)]).ids)
         if size <= limit:
-            return Cut(kept, len(encoded.ids) - size)
-    return Cut("", len(encoded.ids))
+            return Cut(kept, len(encoded.ids) - size if is_all else estimate_tokens(encoder, safe[len(kept) :]))
+    return Cut("", len(encoded.ids) if is_all else estimate_tokens(encoder, safe))
 
 
 def share(lengths: Sequence[int], room: int) -> list[int]:
