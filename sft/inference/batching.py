@@ -57,14 +57,11 @@ class Costs:
         """Estimate them for a transformers model (an adapted one too)."""
         config = model.config.get_text_config(decoder=True)
         size = torch.empty((), dtype=model.dtype).element_size()
-        hidden, layers = config.hidden_size, config.num_hidden_layers
-        heads = getattr(config, "num_attention_heads", None) or 1
-        head_size = getattr(config, "head_dim", None) or hidden // heads
-        layer = 2 * (getattr(config, "num_key_value_heads", None) or heads) * head_size * size
+        each = [size * _cached_numbers(layer, config.hidden_size) for layer in _layers(config)]
         return cls(
-            token=_ACTIVATIONS * hidden * size,
-            cached=layers * layer,
-            cached_layer=layer,
+            token=_ACTIVATIONS * config.hidden_size * size,
+            cached=sum(each),
+            cached_layer=max(each),
             logits=config.vocab_size * (size + 8),
         )
 
@@ -93,6 +90,19 @@ class Costs:
     def _seeing(before: int, others: int) -> int:
         """A token's row of the mask, and of its like in floating point."""
         return 8 * (before + others)
+
+
+def _layers(config: Any) -> list[Any]:
+    """The config of each layer: the model's own, unless its layers differ in shape."""
+    differ = getattr(config, "is_heterogeneous", False)
+    return list(config.per_layer_config) if differ else [config] * config.num_hidden_layers
+
+
+def _cached_numbers(layer: Any, hidden: int) -> int:
+    """How many numbers a layer keeps of one token."""
+    heads = getattr(layer, "num_attention_heads", None) or 1
+    head_size = getattr(layer, "head_dim", None) or hidden // heads
+    return 2 * (getattr(layer, "num_key_value_heads", None) or heads) * head_size
 
 
 class Grant(NamedTuple):

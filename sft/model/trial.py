@@ -44,7 +44,8 @@ FAILURES = (DisagreementError, RuntimeError, ValueError, TypeError, LookupError,
 def plain_logits(model: Any, ids_BS: Tensor, keep: int) -> Tensor:
     """Logits [B, keep, V] at the last tokens of rows of one length: no cache, no padding, no positions of ours."""
     accepts = inspect.signature(base_of(model).forward).parameters
-    options: dict[str, Any] = {"use_cache": False} if "use_cache" in accepts else {}
+    hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepts.values())
+    options: dict[str, Any] = {"use_cache": False} if "use_cache" in accepts or hands_on else {}
     if "logits_to_keep" in accepts:
         options["logits_to_keep"] = keep
     logits: Tensor = model(input_ids=ids_BS, attention_mask=torch.ones_like(ids_BS), **options).logits
