@@ -9,6 +9,7 @@ Knows nothing of rows or templates.
 from __future__ import annotations
 
 import unicodedata
+from itertools import chain
 
 from sft.prompting.encode import Encoded, Encoder
 
@@ -29,7 +30,7 @@ def encode_head(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> 
 
     Args:
         encoder: of a tokenizer.
-        text: free of private names (`Encoder.data`).
+        text: from data.
         limit: how many of the first tokens are those of the whole text, offsets included.
         whole: texts up to this many characters are encoded whole.
 
@@ -37,26 +38,28 @@ def encode_head(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> 
         The tokens of the beginning, more than `limit`, or of the whole text; and whether they are of the whole.
     """
     if len(text) <= whole:
-        return encoder.encode(text), True
-    sample = encoder.encode(text[: min(_SAMPLE, whole)])
+        return encode_data(encoder, text), True
+    sample = encode_data(encoder, text[: min(_SAMPLE, whole)])
     size = int(min(_SAMPLE, whole) * (limit + _MARGIN_TOKENS) / max(len(sample.ids), 1)) + 2 * _MARGIN_CHARACTERS
     while (end := _boundary(text, size)) is not None:
-        head = encoder.encode(text[:end])
+        head = encode_data(encoder, text[:end])
         further = [_boundary(text, end + step) for step in _STEPS]
         enough = len(head.ids) > limit + _MARGIN_TOKENS and head.ends[limit] + _MARGIN_CHARACTERS <= end
-        if enough and all(_first(head, limit) == _first(encoder.encode(text[:other]), limit) for other in further):
+        if enough and all(
+            _first(head, limit) == _first(encode_data(encoder, text[:other]), limit) for other in further
+        ):
             return head, False
         size = 2 * end
-    return encoder.encode(text), True
+    return encode_data(encoder, text), True
 
 
 def estimate_tokens(encoder: Encoder, text: str) -> int:
     """About how many tokens a text has, from pieces of it at even distances; exact up to `WHOLE` characters."""
     if len(text) <= WHOLE:
-        return len(encoder.encode(text).ids)
+        return len(encode_data(encoder, text).ids)
     size = WHOLE // _SAMPLES
     starts = [number * (len(text) - size) // (_SAMPLES - 1) for number in range(_SAMPLES)]
-    tokens = sum(len(encoder.encode(text[start : start + size]).ids) for start in starts)
+    tokens = sum(len(encode_data(encoder, text[start : start + size]).ids) for start in starts)
     return round(tokens * len(text) / (size * _SAMPLES))
 
 
@@ -64,11 +67,16 @@ def stand_in(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> str
     """A short text of more than `limit` tokens with the same beginning and end; a text that is short as it is."""
     if len(text) <= whole:
         return text
-    head, is_all = encode_head(encoder, encoder.data(text), limit + _MARGIN_TOKENS, whole)
+    head, is_all = encode_head(encoder, text, limit + _MARGIN_TOKENS, whole)
     if is_all:
         return text
     end = head.ends[limit + _MARGIN_TOKENS]
     return text[:end] + text[max(len(text) - _TAIL, end) :]
+
+
+def encode_data(encoder: Encoder, text: str) -> Encoded:
+    """Encode text from data, alone."""
+    return encoder.encode(encoder.data(text))
 
 
 def _first(encoded: Encoded, limit: int) -> tuple[list[int], list[int]]:
@@ -82,17 +90,17 @@ def _boundary(text: str, near: int) -> int | None:
     """
     if near >= len(text):
         return None
-    before = range(near, max(near - _SEARCH, 0), -1)
-    return next(
-        (place for place in (*before, *range(near + 1, len(text))) if _is_apart(*text[place - 1 : place + 1])), None
-    )
+    places = chain(range(near, max(near - _SEARCH, 0), -1), range(near + 1, len(text)))
+    return next((place for place in places if _is_apart(text[place - 1], text[place])), None)
 
 
 def _is_apart(left: str, right: str) -> bool:
     """Whether no normaliser joins two characters: the second one opens a character as people see it."""
-    if left.isascii() and right.isascii():
-        return right > " "
-    if left == "\u200d" or unicodedata.category(left)[0] in "MC":
+    if (
+        right.isascii()
+    ):  # joins nothing but a carriage return; what is before it may be a mark that goes with what follows
+        return left + right != "\r\n" and (left.isascii() or unicodedata.category(left)[0] != "C")
+    if unicodedata.category(left)[0] in "MC":
         return False
     code = ord(right)
     joins = (

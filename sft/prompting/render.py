@@ -22,7 +22,7 @@ from sft.config.prompting import PromptingConfig
 from sft.errors import DataError, did_you_mean
 from sft.log import get_logger
 from sft.prompting.conversation import Content, Conversation, Piece
-from sft.prompting.long_text import WHOLE, estimate_tokens, stand_in
+from sft.prompting.long_text import WHOLE, encode_data, estimate_tokens, stand_in
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
 from sft.prompting.tokens import Tokeniser, Tokens
 from sft.prompting.truncate import Cut, Item, Row, count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
@@ -164,12 +164,9 @@ class Renderer:
         """The row alone, its texts cut so far that it fits; and how many tokens they lost."""
         encoder = self._tokeniser.encoder
         wholes = [name in self.whole for name in self.prompting.input_columns]
-        sizes = [
-            0 if whole else estimate_tokens(encoder, encoder.data(cut.text))
-            for cut, whole in zip(inputs, wholes, strict=True)
-        ]
+        sizes = [0 if whole else estimate_tokens(encoder, cut.text) for cut, whole in zip(inputs, wholes, strict=True)]
         short = [self._stand_in(cut.text, limit) for cut in inputs]
-        room = sum(len(encoder.encode(encoder.data(text)).ids) for text, size in zip(short, sizes, strict=True) if size)
+        room = sum(len(encode_data(encoder, text).ids) for text, size in zip(short, sizes, strict=True) if size)
         tokens = self._tokens(inputs, (), answers, limit)
         while (excess := self._length(tokens) - limit) > 0:
             if not room:

@@ -13,7 +13,7 @@ from itertools import count
 from typing import NamedTuple, TypeVar
 
 from sft.prompting.encode import Encoder
-from sft.prompting.long_text import WHOLE, encode_head, estimate_tokens
+from sft.prompting.long_text import WHOLE, encode_data, encode_head, estimate_tokens
 
 Row = Mapping[str, str]
 Item = TypeVar("Item")
@@ -39,17 +39,16 @@ def cut_text(encoder: Encoder, text: str, limit: int | None, whole: int = WHOLE)
     """
     if limit is None:
         return Cut(text, 0)
-    safe = encoder.data(text)
-    encoded, is_all = encode_head(encoder, safe, limit, whole)
+    encoded, is_all = encode_head(encoder, text, limit, whole)
     if is_all and len(encoded.ids) <= limit:
         return Cut(text, 0)
     for tokens in range(limit, 0, -1):
         kept = text[: encoded.ends[tokens - 1]]
         # Cutting may change how the last word is split, and a character may be several tokens: ask again.
-        size = len(encoder.encode(safe[: len(kept)]).ids)
+        size = len(encode_data(encoder, kept).ids)
         if size <= limit:
-            return Cut(kept, len(encoded.ids) - size if is_all else estimate_tokens(encoder, safe[len(kept) :]))
-    return Cut("", len(encoded.ids) if is_all else estimate_tokens(encoder, safe))
+            return Cut(kept, len(encoded.ids) - size if is_all else estimate_tokens(encoder, text[len(kept) :]))
+    return Cut("", len(encoded.ids) if is_all else estimate_tokens(encoder, text))
 
 
 def share(lengths: Sequence[int], room: int) -> list[int]:
