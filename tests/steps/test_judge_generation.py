@@ -115,7 +115,7 @@ def test_an_end_of_turn_that_is_a_longer_text(generating: Any, make_tokenizer: A
     texts = _settings(prepare(generating(stop_strings=["\n\n", "\n\n", "x"]))).stop_texts
     assert texts is not None and texts.texts == ("\n\n", "x")
     setup = prepare(generating(stop_strings=["x"]))
-    setup.plan.renderer._template = _other_renderer(setup, make_tokenizer)._template
+    setup.plan.renderer._tokeniser = _other_renderer(setup, make_tokenizer)._tokeniser
     texts = _settings(setup).stop_texts
     assert texts is not None and texts.texts == ("x", "\n### end")
 
