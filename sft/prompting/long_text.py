@@ -41,15 +41,15 @@ def encode_head(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> 
         return encode_data(encoder, text), True
     sample = encode_data(encoder, text[: min(_SAMPLE, whole)])
     size = int(min(_SAMPLE, whole) * (limit + _MARGIN_TOKENS) / max(len(sample.ids), 1)) + 2 * _MARGIN_CHARACTERS
-    while (end := _boundary(text, size)) is not None:
+    while (end := _boundary(text, size, size // 2)) is not None:
         head = encode_data(encoder, text[:end])
-        further = [_boundary(text, end + step) for step in _STEPS]
+        further = [_boundary(text, end + step, end) for step in _STEPS]
         enough = len(head.ids) > limit + _MARGIN_TOKENS and head.ends[limit] + _MARGIN_CHARACTERS <= end
         if enough and all(
             _first(head, limit) == _first(encode_data(encoder, text[:other]), limit) for other in further
         ):
             return head, False
-        size = 2 * end
+        size = 2 * max(size, end)
     return encode_data(encoder, text), True
 
 
@@ -83,22 +83,21 @@ def _first(encoded: Encoded, limit: int) -> tuple[list[int], list[int]]:
     return encoded.ids[: limit + 1], encoded.ends[: limit + 1]
 
 
-def _boundary(text: str, near: int) -> int | None:
-    """A place near `near` where the text can be split without changing how either side is normalised; None at the end.
+def _boundary(text: str, near: int, after: int) -> int | None:
+    """An index near `near` at which the text can be split without changing how either side is normalised.
 
-    The last one before it, else the first one after it.
+    The last one before it, but beyond `after`; else the first one after it. None: there is none before the end.
     """
     if near >= len(text):
         return None
-    places = chain(range(near, max(near - _SEARCH, 0), -1), range(near + 1, len(text)))
+    places = chain(range(near, max(near - _SEARCH, after), -1), range(near + 1, len(text)))
     return next((place for place in places if _is_apart(text[place - 1], text[place])), None)
 
 
 def _is_apart(left: str, right: str) -> bool:
     """Whether no normaliser joins two characters: the second one opens a character as people see it."""
-    if (
-        right.isascii()
-    ):  # joins nothing but a carriage return; what is before it may be a mark that goes with what follows
+    if right.isascii():
+        # It joins nothing but a carriage return. What is before it may be a sign that joins what follows.
         return left + right != "\r\n" and (left.isascii() or unicodedata.category(left)[0] != "C")
     if unicodedata.category(left)[0] in "MC":
         return False
