@@ -1,6 +1,6 @@
 """How often the table finds differences that are not there, how often its intervals hold the truth, and what it finds.
 
-    python scripts/bench/level.py [--json FILE] [--studies 400] [--again 1600] [--full | --quick] [--jobs 2] [--record]
+    python scripts/bench/level.py [--json FILE] [--studies 300] [--again 1200] [--full | --quick] [--jobs 2] [--record]
 
 Studies are made up: recipes that are equally good, whose accuracy differs from seed to seed by a known spread, and in
 which some rows are harder than others, for all recipes and for each of them. Their runs go through the code that makes
@@ -80,6 +80,7 @@ class Levels:
         cases = sorted(cases, key=lambda case: -case.rows * case.seeds * case.recipes)
         self._run([(case, max(20, 2 * self._studies // case.recipes), 1) for case in cases])
         while wanted := {case for case, _ in self.worst().values()} - self._fresh:
+            print(f"{len(self.found)} settings; run again: {', '.join(map(str, wanted))}", file=sys.stderr, flush=True)
             parts = [(case, self._again // 4, 10 + part) for case in wanted for part in range(4)]
             for case in wanted:
                 del self.found[case]
@@ -131,8 +132,8 @@ def _record(case: Case, found: dict[str, Counts]) -> dict[str, Any]:
 def main() -> None:
     """Measure, and say or write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=400, help="Of two recipes in each setting.")
-    parser.add_argument("--again", type=int, default=1_600, help="Of a setting that looks worst.")
+    parser.add_argument("--studies", type=int, default=300, help="Of two recipes in each setting.")
+    parser.add_argument("--again", type=int, default=1_200, help="Of a setting that looks worst.")
     parser.add_argument("--full", action="store_true", help="All settings, five times as many studies.")
     parser.add_argument("--quick", action="store_true", help="Fewer settings, half of the studies, no power.")
     parser.add_argument("--jobs", type=int, default=2)
