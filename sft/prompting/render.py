@@ -183,6 +183,8 @@ class Renderer:
         return tokens, sum(cut.lost for cut in kept)
 
     def _has_stand_ins(self, inputs: Sequence[Cut], examples: Sequence[Example], limit: int | None) -> bool:
+        if limit is None:
+            return False
         long = [
             example
             for example in examples

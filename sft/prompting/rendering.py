@@ -7,10 +7,11 @@ rendering on every day and in every process.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 from typing import Any, NamedTuple
 
-from sft.prompting.outside import fixed_draws, with_date
+from sft.prompting.outside import draws, fixed_draws, with_date
 
 
 class Rendering(NamedTuple):
@@ -39,6 +40,7 @@ class TemplateRenderer:
         self._variables = dict(variables)
         self.source: str = tokenizer.get_chat_template()
         self._dated = with_date(self.source, day)
+        self._draws = draws(self.source)
         self.in_parts = self.system_in_parts = False
 
     def render(self, system: bool, texts: Sequence[str], answer: str | None, generation_prompt: bool) -> Rendering:
@@ -49,7 +51,7 @@ class TemplateRenderer:
         shown = [*texts, answer] if answer is not None else texts
         turns = [{"role": role, "content": self._content(role, text)} for role, text in zip(roles, shown, strict=False)]
         try:
-            with fixed_draws(self.source):
+            with fixed_draws() if self._draws else nullcontext():
                 text = self._tokenizer.apply_chat_template(
                     turns,
                     chat_template=self._dated,

@@ -5,9 +5,9 @@ Knows nothing of tokenizers or rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -15,10 +15,25 @@ if TYPE_CHECKING:
 _STRIPS = ("strip", "lstrip", "rstrip", "trim")
 
 
+class Treated(NamedTuple):
+    """Strings that a template looks for in texts, and those that it compares whole texts with."""
+
+    within: tuple[str, ...]
+    whole: tuple[str, ...]
+
+
 @lru_cache(maxsize=32)
-def treated_strings(source: str) -> tuple[str, ...]:
+def treated_strings(source: str) -> Treated:
     """Strings that a template compares, splits or replaces with, as opposed to those that it only writes."""
-    return tuple(sorted({text for text in _strings(_parsed(source), used=False) if text}))
+    from jinja2 import nodes
+
+    tree = _parsed(source)
+    computed = {node.name for node in tree.find_all(nodes.NSRef)}  # what is kept there may be a part of a text
+    compared = [node for node in tree.find_all(nodes.Compare) if _compares_whole(node, computed)]
+    within = {text for text in _strings(tree, compared, used=False) if text}
+    operands = (operand for node in compared for operand in [node.expr, *(one.expr for one in node.ops)])
+    whole = {operand.value for operand in operands if isinstance(operand, nodes.Const) and operand.value}
+    return Treated(tuple(sorted(within)), tuple(sorted(text for text in whole if isinstance(text, str))))
 
 
 @lru_cache(maxsize=32)
@@ -48,26 +63,28 @@ def _parsed(source: str) -> nodes.Template:
     return Environment(extensions=[Generation, loopcontrols]).parse(source)  # noqa: S701 - never rendered
 
 
-def _strings(node: nodes.Node, used: bool) -> Iterator[str]:
-    """String constants below `node`; `used`: an operation that looks at texts holds it."""
+def _strings(node: nodes.Node, without: Sequence[nodes.Node], used: bool) -> Iterator[str]:
+    """String constants below `node`, but not below `without`; `used`: an operation that looks at texts holds it."""
     from jinja2 import nodes
 
+    if any(node is other for other in without):
+        return
     if isinstance(node, nodes.Const):
         if used and isinstance(node.value, str):
             yield node.value
         return
     if isinstance(node, nodes.Getitem):  # message["role"]: a key is no text that is looked for
-        yield from _strings(node.node, used)
-        yield from _strings(node.arg, used=False)
+        yield from _strings(node.node, without, used)
+        yield from _strings(node.arg, without, used=False)
         return
     if isinstance(node, nodes.Call | nodes.Filter) and _strips(node):
-        yield from _strings(node.node, used) if node.node is not None else ()
+        yield from _strings(node.node, without, used) if node.node is not None else ()
         # Single characters are taken off. White space at the ends of a text is looked at in any case.
-        given = (text for argument in node.args for text in _strings(argument, used=True))
+        given = (text for argument in node.args for text in _strings(argument, without, used=True))
         yield from (character for text in given for character in text if not character.isspace())
         return
     for child in node.iter_child_nodes():
-        yield from _strings(child, used or _looks_at_texts(node))
+        yield from _strings(child, without, used or _looks_at_texts(node))
 
 
 def _looks_at_texts(node: nodes.Node) -> bool:
@@ -86,6 +103,32 @@ def _strips(node: nodes.Call | nodes.Filter) -> bool:
     if isinstance(node, nodes.Filter):
         return node.name in _STRIPS
     return isinstance(node.node, nodes.Getattr) and node.node.attr in _STRIPS
+
+
+def _compares_whole(node: nodes.Compare, computed: Collection[str]) -> bool:
+    """Whether a comparison is of strings with attributes that are what they were when the template got them."""
+    from jinja2 import nodes
+
+    operands = [node.expr, *(operand.expr for operand in node.ops)]
+    attributes = [operand for operand in operands if not isinstance(operand, nodes.Const)]
+    return all(operand.op in ("eq", "ne") for operand in node.ops) and all(
+        _is_attribute(operand) and _is_variable(operand) and _root(operand) not in computed for operand in attributes
+    )
+
+
+def _is_attribute(node: nodes.Node) -> bool:
+    """`m.role` or `m["role"]`, as opposed to a name, or to a part of a text (`m.content[0]`)."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Getitem):
+        return isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
+    return isinstance(node, nodes.Getattr)
+
+
+def _root(node: nodes.Node) -> str:
+    while not hasattr(node, "name"):
+        node = node.node  # type: ignore[attr-defined]
+    return str(node.name)
 
 
 def _is_variable(node: nodes.Node) -> bool:

@@ -82,6 +82,7 @@ class ChatTemplate:
         self.layout = lru_cache(maxsize=256)(self._learn)
         self.shows_system = lru_cache(maxsize=256)(self._shows_system)
         self.rewritten = lru_cache(maxsize=8192)(self._rewritten)
+        self._unwritten = lru_cache(maxsize=256)(self._placeholder_parts)
         self._find_content_form()
 
     def place(self, conversation: Conversation) -> Conversation:
@@ -199,7 +200,7 @@ class ChatTemplate:
         """
         answered = index == shape.size
         texts = _placeholders(shape)
-        parts = self._split(shape, texts, answered, not answered)
+        parts = self._unwritten(shape, answered)
         if parts is None or index not in parts[1::2]:
             return None
         own, places = _joined(parts), parts[1::2].count(index)
@@ -212,6 +213,9 @@ class ChatTemplate:
         length = (len(rendered) - len(own)) // places + len(mark)
         written = rendered[start : start + max(length, 0)]
         return written if rendered == own.replace(mark, written) else None
+
+    def _placeholder_parts(self, shape: Shape, answered: bool) -> Parts | None:
+        return self._parts_of(shape, answered, generation_prompt=not answered)
 
     def continued(self, shape: Shape, answer: str) -> str | None:
         """What the template writes between the prompt and the end of turn of a conversation with that answer.
@@ -231,8 +235,9 @@ class ChatTemplate:
 
 
 def _placeholders(shape: Shape) -> list[str]:
-    """A text of its own for each content and the answer."""
-    return [_joined([index]) for index in range(shape.size + 1)]
+    """A text of its own for each content that is not blank, and for the answer."""
+    blanks = dict(shape.blanks)
+    return [blanks.get(index) or _joined([index]) for index in range(shape.size + 1)]
 
 
 def _joined(parts: Parts) -> str:

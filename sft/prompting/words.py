@@ -48,10 +48,13 @@ class OwnWords:
     def __init__(self, template: ChatTemplate, encoder: Encoder) -> None:
         self._template = template
         self._encoder = encoder
-        treated = [_OFTEN_TREATED, *map(re.escape, treated_strings(template.source))]
-        self._treated = re.compile("|".join(treated), re.IGNORECASE)
+        treated = treated_strings(template.source)
+        whole = f"\\A\\s*(?:{'|'.join(map(re.escape, treated.whole))})\\s*\\Z"
+        found = [_OFTEN_TREATED, whole, *map(re.escape, treated.within)]
+        self._treated = re.compile("|".join(found), re.IGNORECASE)
         self._compares = compares_messages(template.source)
         self._text = lru_cache(maxsize=8192)(self._text_now)
+        self._content = lru_cache(maxsize=16384)(self._content_now)
         self._rewrites = lru_cache(maxsize=64)(self._rewrites_now)
 
     def is_ordinary(self, conversation: Conversation, answers: Sequence[str]) -> bool:
@@ -83,7 +86,7 @@ class OwnWords:
         text = self._template.render(bool(conversation.system), texts, shown)
         return None if text is None else self._encoder.revealed(text)
 
-    def _content(self, shape: Shape, index: int, content: Content, trim: Trim) -> Content:
+    def _content_now(self, shape: Shape, index: int, content: Content, trim: Trim) -> Content:
         text = text_of(content)
         clipped = clip(content, trim)
         if not text.strip() or not self._is_treated(shape, index, text):

@@ -17,7 +17,10 @@ from sft.prompting.syntax import compares_messages, treated_strings
         ("{{ m.content | replace('ab', 'c') }}", ("ab", "c")),
         ("{{ m.content.strip('ab ') }}", ("a", "b")),
         ("{{ m.content | trim('.') }}", (".",)),
-        ("{% if m['role'] == 'user' %}{% endif %}", ("user",)),
+        ("{% if m['role'] == 'user' or m.content != 'x' %}{% endif %}", ()),
+        ("{% set kind = m.content.split()[0] %}{% if kind == 'x' %}{% endif %}", ("x",)),
+        ("{% set ns.kind = m.content.split()[0] %}{% if ns.kind == 'x' %}{% endif %}", ("x",)),
+        ("{% if m.content[:2] == 'xy' or (m.content | lower) == 'yx' %}{% endif %}", ("xy", "yx")),
         ("{% set mark = '##' %}{{ m.content.replace(mark, '') }}", ("##",)),
         ("{% for mark in ['#', '*'] %}{% endfor %}", ("#", "*")),
         ("{% if m.content is in ('yes', 'no') %}{% endif %}", ("no", "yes")),
@@ -25,8 +28,15 @@ from sft.prompting.syntax import compares_messages, treated_strings
     ],
 )
 def test_strings_that_texts_are_compared_with(source: str, strings: tuple[str, ...]) -> None:
-    looped = "{% for m in messages %}" + source + "{% endfor %}"
-    assert treated_strings(looped) == strings
+    looped = "{% set ns = namespace() %}{% for m in messages %}" + source + "{% endfor %}"
+    assert treated_strings(looped).within == strings
+
+
+def test_strings_that_whole_texts_are_compared_with() -> None:
+    source = (
+        "{% for m in messages %}{% if m['role'] == 'user' and 'x' != m.content and n == 'y' %}{% endif %}{% endfor %}"
+    )
+    assert treated_strings(source) == (("y",), ("user", "x"))
 
 
 def test_comparisons_of_messages() -> None:

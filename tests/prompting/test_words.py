@@ -29,7 +29,8 @@ CHANGES = [
     "m.content + '!' if m.content.endswith('good') else m.content",
     "(m.content if m.role == 'user' else m.content | upper) | trim",
     "m.content.split('</thought>')[-1]", "m.content.expandtabs()",
-    "'NO' if 'bad' in m.content else m.content",
+    "'NO' if 'bad' in m.content else m.content", "'Yes.' if m.content == 'so good' else m.content",
+    "'No.' if m.content.split() | first == 'very' else m.content",
 ]  # fmt: skip
 TEXTS = (
     "so good", "two  spaces", "a\n\nb\r\n\r\nc", "  x \n  y  \n", "<b>bold</b> & 'q'", "It's. A Title.", "a|b|c",
