@@ -17,17 +17,22 @@ from datetime import UTC, date, datetime
 from string import ascii_letters
 
 from sft.config.clock import CLOCK
+from sft.prompting.syntax import constant_strings
 
 _READS_CLOCK = re.compile(rf"\b{CLOCK}\b")
 _DRAWS = re.compile(r"\b(?:random|lipsum)\b")
 # Python's repr of an object without one of its own. A template that prints such an object differs in every process.
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]{6,}>")
+# The platform takes the seconds since 1970 from the machine's time zone; `_directives` takes them from UTC.
+_SECONDS = re.compile(r"%[-_0^#EO\d]*s").search
 _FLAGS = ("", "-", "_", "0", "^", "#", "E", "O")
 
-# `%%` is one per cent sign. A directive is a letter, or a flag and a letter; what is neither stays as it is written.
+# A format that the template has as a string is looked up whole. One that it computes is taken apart: `%%` is one per
+# cent sign, a directive is a letter, or a flag and a letter; what is neither stays as it is written.
 # All on one line that ends with the macro: the line feed after it is taken off again by `trim_blocks`.
 _MACRO = (
     f"{{%- macro {CLOCK}(format) -%}}"
+    "{%- set formats = FORMATS -%}{%- if format in formats -%}{{ formats[format] }}{%- else -%}"
     "{%- set directives = DIRECTIVES -%}{%- set state = namespace(literal=true) -%}"
     "{%- for part in format.split('%') -%}"
     "{%- if state.literal -%}{{ part }}{%- set state.literal = false -%}"
@@ -35,7 +40,7 @@ _MACRO = (
     "{%- elif part[:2] in directives -%}{{ directives[part[:2]] + part[2:] }}"
     "{%- elif part[:1] in directives -%}{{ directives[part[:1]] + part[1:] }}"
     "{%- else -%}{{ '%' + part }}{%- endif -%}"
-    "{%- endfor -%}{%- endmacro %}\n"
+    "{%- endfor -%}{%- endif -%}{%- endmacro %}\n"
 )
 
 
@@ -48,7 +53,8 @@ def with_date(source: str, day: date) -> str:
     """Return the template with `strftime_now` fixed at midnight of `day`; unchanged where it does not name it."""
     if not reads_clock(source):
         return source
-    return _MACRO.replace("DIRECTIVES", json.dumps(_directives(day), ensure_ascii=False)) + source
+    macro = _MACRO.replace("DIRECTIVES", _literal(_directives(day)))
+    return macro.replace("FORMATS", _literal(_formats(source, day))) + source
 
 
 def prints_address(text: str) -> bool:
@@ -72,10 +78,25 @@ def fixed_draws() -> Iterator[None]:
         random.setstate(state)
 
 
+def _formats(source: str, day: date) -> dict[str, str]:
+    """What strftime makes of each string in the template that could be a format."""
+    from jinja2 import TemplateSyntaxError
+
+    try:
+        formats = [text for text in constant_strings(source) if "%" in text and not _SECONDS(text)]
+    except TemplateSyntaxError:  # whoever renders it says so
+        return {}
+    moment = datetime(day.year, day.month, day.day)
+    return {text: moment.strftime(text) for text in formats}
+
+
+def _literal(texts: dict[str, str]) -> str:
+    return json.dumps(texts, ensure_ascii=False)
+
+
 def _directives(day: date) -> dict[str, str]:
     """What every directive of strftime says of midnight of that day."""
     moment = datetime(day.year, day.month, day.day)
     texts = {f"{flag}{letter}": moment.strftime(f"%{flag}{letter}") for flag in _FLAGS for letter in ascii_letters}
     known = {key: text for key, text in texts.items() if text != f"%{key}"}
-    # The platform takes the seconds since 1970 from the machine's time zone.
     return {**known, "s": str(int(moment.replace(tzinfo=UTC).timestamp()))}

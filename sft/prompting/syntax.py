@@ -47,6 +47,13 @@ def compares_messages(source: str) -> bool:
     )
 
 
+def constant_strings(source: str) -> set[str]:
+    """All strings that a template's expressions are written with."""
+    from jinja2 import nodes
+
+    return {node.value for node in _parsed(source).find_all(nodes.Const) if isinstance(node.value, str)}
+
+
 def _parsed(source: str) -> nodes.Template:
     """The syntax tree, with the tags that transformers adds to Jinja's."""
     from jinja2 import Environment, nodes

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sft.config.prompting import PromptingConfig
@@ -44,13 +44,28 @@ def _render(tokenizer: Any, template: str) -> str:
     day=st.dates(date(1900, 1, 1), date(2199, 12, 31)),
     asking=st.sampled_from(ASKING),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(form="%^-A", day=date(2000, 1, 1), asking=ASKING[0])
+@example(form="%}{# %05d", day=date(2000, 1, 1), asking=ASKING[1])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_template_reads_the_fixed_date(tokenizer_with: Callable[..., Any], form: str, day: date, asking: str) -> None:
     tokenizer = tokenizer_with(None)
     said = datetime(day.year, day.month, day.day).strftime(form)
     dated = with_date(asking.replace("FORMAT", repr(form)), day)
     plain = asking.replace("strftime_now(FORMAT)", repr(said)).replace("strftime_now(format=FORMAT)", repr(said))
     assert _render(tokenizer, dated) == _render(tokenizer, plain)
+
+
+@pytest.mark.parametrize("form", ["%d %B %Y", "%-d.%-m.%y, %H:%M", "100%% on %A", "%^a %", "%s"])
+def test_a_format_that_is_computed(tokenizer_with: Callable[..., Any], form: str) -> None:
+    half = len(form) // 2
+    source = f"{{{{ strftime_now({form[:half]!r} + {form[half:]!r}) }}}}"
+    said = datetime(2024, 2, 29).strftime(form) if form != "%s" else "1709164800"
+    assert _render(tokenizer_with(None), with_date(source, date(2024, 2, 29))) == said
+
+
+def test_a_template_that_cannot_be_read_is_refused_when_it_is_rendered(tokenizer_with: Callable[..., Any]) -> None:
+    with pytest.raises(ModelError, match="unexpected 'end of template'"):
+        Renderer(tokenizer_with("{{ strftime_now('%d') }}{% if messages %"), _config())
 
 
 def test_a_template_without_a_clock_stays_as_it_is() -> None:
