@@ -1,6 +1,6 @@
 """How often the table finds differences that are not there, how often its intervals hold the truth, and what it finds.
 
-    python scripts/bench/level.py [--json FILE] [--studies 300] [--again 1200] [--full | --quick] [--jobs 2] [--record]
+    python scripts/bench/level.py [--json FILE] [--studies 200] [--again 3000] [--full | --quick] [--jobs 2] [--record]
 
 Studies are made up: recipes that are equally good, whose accuracy differs from seed to seed by a known spread, and in
 which some rows are harder than others, for all recipes and for each of them. Their runs go through the code that makes
@@ -9,10 +9,10 @@ Level: in which share of the studies anything is found, a p of at most .05 again
 the best (family-wise; 5 % is the aim). Coverage: which share of the 95 % intervals of Δ hold 0. Power: in which share a
 recipe that is better by .1 is found. Contradictions: tables in which p and `=` say different things of one pair.
 
-The worst of many settings is partly bad luck. So the setting that looks worst is run again with fresh studies, which
-alone count for it, until the worst one is one that was run again. `--json` writes `worst_level`, `worst_coverage_low`
-and `worst_coverage_high`, and the figures of each setting. `--full` takes all settings with twelve recipes too, and
-five times as many studies; `--quick` takes a part of the settings.
+The worst of many settings is partly bad luck. So the settings that look worst (`WORST` by each of the three figures)
+are run again with fresh studies, which alone count: the worst of these is what is written. `--json` writes
+`worst_level`, `worst_coverage_low` and `worst_coverage_high`, and the figures of each setting. `--full` takes all
+settings with twelve recipes too, and five times as many studies; `--quick` takes a part of the settings.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from level_studies import Case, Counts, run
 from results import write_section
 
 PACKAGES = ("numpy", "scipy")
+WORST = 3
 SPREADS = (0.0, 0.02, 0.05, 0.08)
 
 
@@ -67,7 +68,7 @@ class Levels:
     Args:
         pool: of processes.
         studies: of each setting; with many recipes fewer, since each has many intervals.
-        again: of those that look worst, when they are run again.
+        again: of those that look worst, when they are run again; a quarter of it with many recipes.
     """
 
     def __init__(self, pool: Pool, studies: int, again: int) -> None:
@@ -79,13 +80,15 @@ class Levels:
         """All settings once, the largest first, and those that look worst again."""
         cases = sorted(cases, key=lambda case: -case.rows * case.seeds * case.recipes)
         self._run([(case, max(20, 2 * self._studies // case.recipes), 1) for case in cases])
-        while wanted := {case for case, _ in self.worst().values()} - self._fresh:
-            print(f"{len(self.found)} settings; run again: {', '.join(map(str, wanted))}", file=sys.stderr, flush=True)
-            parts = [(case, self._again // 4, 10 + part) for case in wanted for part in range(4)]
-            for case in wanted:
-                del self.found[case]
-            self._run(parts)
-            self._fresh |= wanted
+        wanted = {case for those in self._ranked().values() for case, _ in those[:WORST]}
+        print(f"{len(self.found)} settings; {len(wanted)} look worst and run again", file=sys.stderr, flush=True)
+        for case in wanted:
+            del self.found[case]
+        parts = [
+            (case, self._again // (4 if case.recipes == 2 else 16), 10 + part) for case in wanted for part in range(4)
+        ]
+        self._run(parts)
+        self._fresh = wanted
 
     def _run(self, parts: Sequence[tuple[Case, int, int]]) -> None:
         for (case, _, _), counts in zip(parts, self._pool.starmap(run, parts, chunksize=1), strict=True):
@@ -94,14 +97,20 @@ class Levels:
                 there[metric] = one if metric not in there else Counts(*map(sum, zip(there[metric], one, strict=True)))
 
     def worst(self) -> dict[str, tuple[Case, float]]:
-        """The largest level, the smallest and the largest coverage, each with its setting."""
-        levels = {case: max(one.level for one in found.values()) for case, found in self.found.items()}
-        lows = {case: min(one.coverage for one in found.values()) for case, found in self.found.items()}
-        highs = {case: max(one.coverage for one in found.values()) for case, found in self.found.items()}
+        """The largest level, the smallest and the largest coverage of those run again, each with its setting."""
         return {
-            "worst_level": max(levels.items(), key=lambda item: item[1]),
-            "worst_coverage_low": min(lows.items(), key=lambda item: item[1]),
-            "worst_coverage_high": max(highs.items(), key=lambda item: item[1]),
+            name: next(item for item in ranked if item[0] in self._fresh) for name, ranked in self._ranked().items()
+        }
+
+    def _ranked(self) -> dict[str, list[tuple[Case, float]]]:
+        """The settings by level and by coverage, the worst first."""
+        levels = [(case, max(one.level for one in found.values())) for case, found in self.found.items()]
+        lows = [(case, min(one.coverage for one in found.values())) for case, found in self.found.items()]
+        highs = [(case, max(one.coverage for one in found.values())) for case, found in self.found.items()]
+        return {
+            "worst_level": sorted(levels, key=lambda item: -item[1]),
+            "worst_coverage_low": sorted(lows, key=lambda item: item[1]),
+            "worst_coverage_high": sorted(highs, key=lambda item: -item[1]),
         }
 
 
@@ -125,15 +134,18 @@ def _range(shares: Sequence[float]) -> str:
 
 
 def _record(case: Case, found: dict[str, Counts]) -> dict[str, Any]:
-    figures = {metric: {"level": one.level, "coverage": one.coverage, **one._asdict()} for metric, one in found.items()}
+    figures = {
+        metric: {"level": one.level, "coverage": one.coverage if one.intervals else None, **one._asdict()}
+        for metric, one in found.items()
+    }
     return {**case._asdict(), **figures}
 
 
 def main() -> None:
     """Measure, and say or write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=300, help="Of two recipes in each setting.")
-    parser.add_argument("--again", type=int, default=1_200, help="Of a setting that looks worst.")
+    parser.add_argument("--studies", type=int, default=200, help="Of two recipes in each setting.")
+    parser.add_argument("--again", type=int, default=3_000, help="Of a setting that looks worst.")
     parser.add_argument("--full", action="store_true", help="All settings, five times as many studies.")
     parser.add_argument("--quick", action="store_true", help="Fewer settings, half of the studies, no power.")
     parser.add_argument("--jobs", type=int, default=2)

@@ -82,7 +82,7 @@ class Counts(NamedTuple):
     @property
     def coverage(self) -> float:
         """The share of intervals that hold the truth."""
-        return self.held / self.intervals
+        return self.held / self.intervals if self.intervals else float("nan")
 
 
 def run(case: Case, studies: int, seed: int) -> dict[str, Counts]:

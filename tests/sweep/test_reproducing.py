@@ -245,15 +245,19 @@ def test_the_command_is_the_recorded_one(
 
 @pytest.mark.slow
 def test_it_computes_with_the_recorded_threads_unless_others_are_asked_for(
-    zero: dict[str, Any], tmp_path: Path
+    zero: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = finished(tmp_path, zero, resources={"threads": 3})  # OMP_NUM_THREADS is 1 here: see conftest.py
-    for more, threads in (((), 3), (("--again", "--threads", "2"), 2)):
-        _, said = run_cli("reproduce", run.path, *more)
-        assert "Run again" in said
-        (again,) = ResultStore(tmp_path / "results-reproduced").folders()
-        assert (result := again.result()) is not None
-        assert result.resources["threads"] == threads
+    _, said = run_cli("reproduce", run.path)
+    assert "Run again" in said
+    (again,) = ResultStore(tmp_path / "results-reproduced").folders()
+    assert (result := again.result()) is not None
+    assert result.resources["threads"] == 3
+    asked: list[int | None] = []
+    monkeypatch.setattr(reproducing, "run_again", lambda run, *places: asked.append(run.threads))
+    with pytest.raises(UserError):  # there is nothing to compare
+        run_cli("reproduce", run.path, "--again", "--threads", "2")
+    assert asked == [2]
 
 
 def test_a_run_without_recorded_threads_has_the_default(zero: dict[str, Any], tmp_path: Path) -> None:

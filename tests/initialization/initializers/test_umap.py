@@ -24,7 +24,7 @@ def clustered(clusters: int = 3, members: int = 12, outputs: int = 20) -> nn.Lin
     return layer
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_groups_stay_together_rows_are_scaled_and_it_is_deterministic() -> None:
     pytest.importorskip("umap")
     layer = clustered()
