@@ -33,6 +33,10 @@ _TEMPORARY = re.compile(r"\..+\.sft-[a-z0-9_]{8}\.tmp", re.DOTALL)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 
+# In folders that others may write in: no links are followed, and nobody is waited for at the other end of a FIFO.
+_NO_DETOURS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
 class WriteError(UserError, OSError):
     """A file that cannot be written: a full, absent or broken disk, a quota, missing rights. Names the path.
 
@@ -64,6 +68,19 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except OSError as error:
         what = f"{path} was written, but may not outlast a loss of power: {error.strerror or error}"
         raise WriteError(what, error.errno) from error
+
+
+def open_to_append(path: Path) -> int:
+    """A file descriptor at the end of a file, with its folder made; never of what a link there leads to.
+
+    Raises:
+        WriteError: it cannot be opened.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_DETOURS, 0o644)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror or error}", error.errno) from error
 
 
 def _write_and_rename(path: Path, data: bytes) -> None:

@@ -49,6 +49,7 @@ SECRET_NAMES = (
     "credentials", "aws_access_key_id", "access_key", "secret_access_key", "private_key", "account_key", "sas_token",
     "connection_string", "authorization", "Authorization", "bearer", "cookie", "Set-Cookie", "X-Auth-Token",
     "X-Api-Key", "access_token", "accessToken", "refresh_token", "id_token", "auth", "api_keys", "accessKey",
+    "openai_key", "kaggleKey", "HF_KEY", "db_pass", "rootPw", "github_pat", "slack_webhook_url", "sentry-dsn",
 )  # fmt: skip
 OTHER_NAMES = (
     "tokenizer", "tokenizer_name", "max_new_tokens", "min_new_tokens", "eos_token", "pad_token", "bos_token",
@@ -57,6 +58,7 @@ OTHER_NAMES = (
     "additional_special_tokens", "word_delimiter_token", "flops_per_token", "key", "keys", "key_proj", "primary_key",
     "sort_key", "author", "authors", "passage", "bypass", "secretary", "tokens", "token_f1", "token_dim",
     "trainable_token_indices", "keyboard", "monkey_patch", "projection_prng_key", "string", "label_string",
+    "forward_pass", "first_pass", "pattern", "passes", "patience", "path",
 )  # fmt: skip
 
 
@@ -94,6 +96,14 @@ def test_labels_and_columns_may_be_called_as_they_like() -> None:
     assert redacted(data) == masked(data) == data
 
 
+def test_a_key_that_a_template_gets_is_one_and_part_of_the_work() -> None:
+    data = {"prompting": {"chat_template_kwargs": {"api_key": "tok-12345678", "tools": [{"password": "open sesame"}]}}}
+    assert redacted(data) == {
+        "prompting": {"chat_template_kwargs": {"api_key": PLACEHOLDER, "tools": [{"password": PLACEHOLDER}]}}
+    }
+    assert masked(data) == data
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -109,6 +119,7 @@ def test_labels_and_columns_may_be_called_as_they_like() -> None:
         ),
         ("https://h/x?sv=2024&se=2025&sp=r&sig=abc%3D", "https://h/x?sv=2024&se=2025&sp=r&sig=<redacted>"),
         ("https://h/x?api_key=1&key=2&password=3&auth=4&access_key=5#access_token=6", None),
+        ("https://h/api?code=AbC123_-x&sid=2", "https://h/api?code=<redacted>&sid=<redacted>"),
         ("zip://a.csv::https://user:pass@host/x.zip", "zip://a.csv::https://<redacted>@host/x.zip"),
     ],
 )
@@ -165,6 +176,12 @@ def test_lines_of_a_private_key_are_found_alone(monkeypatch: pytest.MonkeyPatch)
     [
         "login with hf_" + "aB3" * 12, "remote: ghp_" + "x9" * 18, "Authorization: Bearer abc.def.0123456789",
         "Authorization: Basic dXNlcjpwYXNzd29yZA==", "-----BEGIN PRIVATE KEY-----\nMIIE",
+        "sk-proj-" + "Ab3_" * 9, "sk-ant-api03-" + "x9Y-" * 8, "AKIA" + "A2" * 8, "xoxb-123456789012-" + "aB3" * 8,
+        "hooks: https://hooks.slack.com/services/T01ABCDEF/B02ABCDEF/" + "a1B2" * 6, "gsk_" + "a1B2" * 10,
+        "wandb: api key " + "0123456789abcdef" * 2 + "01234567", "nvapi-" + "a1B2" * 10, "AIza" + "Sy1" * 12,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P", "glpat-" + "a1B2" * 5,
+        "npm_" + "a1B2" * 9, "dckr_pat_" + "a1B2" * 6, "SG." + "a1B2c3D4e5F6g7H8i9J0k1" + "." + "a" * 43,
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\n-----END OPENSSH PRIVATE KEY-----",
     ],
 )  # fmt: skip
 def test_some_secrets_show_by_their_form(text: str) -> None:
@@ -172,9 +189,24 @@ def test_some_secrets_show_by_their_form(text: str) -> None:
     assert redact_text("Basic classification of a bearer instrument") == "Basic classification of a bearer instrument"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0123456789abcdef" * 2 + "01234567", "sha256:" + "0a" * 32, "task-classification-of-long-names-2024",
+        "meta-llama/Llama-3.2-1B-Instruct-very-long-name-0123456789", "/data/some/folder/with-many-parts-2024/x.csv",
+        "sk-learn", "hf_hub_download", "a" * 500 + "1", "550e8400-e29b-41d4-a716-446655440000", "xoxo-love",
+    ],
+)  # fmt: skip
+def test_hashes_paths_and_long_names_are_none(text: str) -> None:
+    assert redact_text(text) == text
+
+
 def test_names_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "WANDB_API_KEY", "MY_CREDENTIALS", "MYSQL_PWD"]
+    secret += ["KAGGLE_KEY", "OPENAI_KEY", "DB_PASS", "GITHUB_PAT", "ROOT_PW", "SLACK_WEBHOOK_URL", "SENTRY_DSN"]
+    secret += ["kaggle_key", "githubPat", "BASIC_AUTH", "SESSION_COOKIE", "SSH_PASSPHRASE", "OPENAI_APIKEY", "KEY"]
     other = ["PWD", "OLDPWD", "HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM", "PATH", "HOME", "SSH_AUTH_SOCK", "LS_COLORS"]
+    other += ["KEYBOARD", "COMPASS", "BYPASS_CACHE", "PATIENCE", "AUTHOR", "TOKENIZER", "XPWDX", "GOOGLE_CREDENTIALS_FILE"]
     assert [name for name in secret + other if is_secret_variable(name)] == secret
 
 

@@ -21,11 +21,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.reduction import DupFd
+from typing import Any
 
 from sft.launchers.base import Job, Resources
 from sft.launchers.bind import watch
 from sft.launchers.spawn import FreshProcess, Spawning
-from sft.launchers.streams import redirect
+from sft.launchers.streams import Log, redirect
 from sft.log import get_logger
 
 log = get_logger(__name__)
@@ -54,13 +56,12 @@ class ForkedProcess:
 
     def __init__(self, job: Job, server_gone: Callable[[], None]) -> None:
         self._server_gone = server_gone
-        job.log_file.parent.mkdir(parents=True, exist_ok=True)
-        job.log_file.touch()
         context = multiprocessing.get_context("forkserver")
         outside = {name: os.environ.get(name) for name in _SERVER_SEES}
-        arguments = (job.argv[2:], str(job.log_file), {**outside, **job.variables})
-        self._process: ForkServerProcess = context.Process(target=run_module, args=arguments)
-        self._process.start()
+        with Log(job.log_file) as self._log:
+            arguments = (job.argv[2:], Output(self._log.writer), {**outside, **job.variables})
+            self._process: ForkServerProcess = context.Process(target=run_module, args=arguments)
+            self._process.start()
         self.pid = self._process.pid or 0
 
     def exit_code(self) -> int | None:
@@ -74,6 +75,10 @@ class ForkedProcess:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, signal.SIGKILL)
         return code
+
+    def close(self) -> None:
+        """It has ended: have all that it printed in its log."""
+        self._log.close()
 
 
 class Forking:
@@ -178,16 +183,31 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def run_module(argv: tuple[str, ...], log_file: str, variables: Mapping[str, str | None]) -> None:
+class Output:
+    """A file descriptor on its way to a forked child, by way of the server."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[Callable[[Any], Output], tuple[Any]]:
+        return _output, (DupFd(self.number),)
+
+
+def _output(handed_on: Any) -> Output:
+    return Output(handed_on.detach())
+
+
+def run_module(argv: tuple[str, ...], output: Output, variables: Mapping[str, str | None]) -> None:
     """In the forked child: become a process of its own, then do what `python -m` would.
 
     Args:
         argv: the module and its arguments.
-        log_file: receives the output.
+        output: receives what it prints.
         variables: of the environment; None: not set.
     """
     os.setsid()
-    redirect(log_file)
+    redirect(output.number)
+    os.close(output.number)
     _set(variables)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT_FROM_SERVER)
     if (parent := multiprocessing.parent_process()) is not None:  # the sweep; the kernel's would be the server

@@ -33,6 +33,7 @@ class Process(Protocol):
         """Whether it goes on when the job has ended."""
 
     def exit_code(self) -> int | None: ...
+    def close(self) -> None: ...
 
 
 class Starter(Protocol):
@@ -68,6 +69,7 @@ class LocalJob:
             return None
         if not self._process.lives_on:
             self._group.sweep_up()  # grandchildren may outlive a leader
+        self._process.close()
         if not self._cause and code in _KILLED and kills_for_lack_of_memory() > self._kills_before:
             self._cause = "memory"
         return Status(code, now - self._started, self._cause)

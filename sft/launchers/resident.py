@@ -15,6 +15,7 @@ from typing import Any
 
 from sft.launchers.base import Job
 from sft.launchers.spawn import FreshProcess, Spawning, watched
+from sft.launchers.streams import Log
 
 SECONDS_TO_CLOSE = 5.0
 
@@ -24,12 +25,12 @@ class _Server:
 
     def __init__(self, job: Job) -> None:
         self.shares = (job.shares, job.resources.devices)
-        with job.log_file.open("ab") as log:
+        with Log(job.log_file) as self._log:
             self.process = subprocess.Popen(  # noqa: S603 - argv list, no shell
                 watched((*job.argv[:3], "serve")),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=self._log.writer,
                 env={**os.environ, **job.resources.environment()},
                 start_new_session=True,
             )
@@ -41,7 +42,8 @@ class _Server:
 
     def ask(self, job: Job) -> None:
         """Have it do another job."""
-        request = {"argv": list(job.argv[3:]), "log_file": str(job.log_file), "environment": dict(job.environment)}
+        self._log.turn_to(job.log_file)
+        request = {"argv": list(job.argv[3:]), "environment": dict(job.environment)}
         with suppress(BrokenPipeError):  # it has ended: its exit code tells
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
@@ -53,6 +55,7 @@ class _Server:
         if not self._read.endswith(b"\n"):
             return None
         answer, self._read = json.loads(self._read), b""
+        self._log.settle()
         return dict(answer)
 
     def close(self) -> None:
@@ -65,6 +68,10 @@ class _Server:
             self.process.kill()
             self.process.wait()
         self._answers.close()
+
+    def close_log(self) -> None:
+        """It has ended: have all that it printed in the log of its last job."""
+        self._log.close()
 
 
 class ServedJob:
@@ -81,6 +88,11 @@ class ServedJob:
         if self._code is None:
             self._look()
         return self._code
+
+    def close(self) -> None:
+        """Have all that it printed in its log."""
+        if not self.lives_on:
+            self._server.close_log()
 
     def _look(self) -> None:
         ended = self._server.process.poll()  # before the answer is read: it may have been the last thing it did
@@ -111,7 +123,6 @@ class Keeping:
         """Hand it to an idle process that fits, else to a new one, for which others on the same devices make room."""
         if job.shares is None or not job.is_module:
             return self._fresh.start(job)
-        job.log_file.parent.mkdir(parents=True, exist_ok=True)
         shares = (job.shares, job.resources.devices)
         fitting = [server for server in self.idle if server.shares == shares and server.process.poll() is None]
         if fitting:
@@ -121,6 +132,7 @@ class Keeping:
             for other in [one for one in self.idle if one.shares[1] == job.resources.devices]:
                 self.idle.remove(other)
                 other.close()
+                other.close_log()
             server = _Server(job)
         server.ask(job)
         return ServedJob(server, self)
@@ -129,4 +141,5 @@ class Keeping:
         """End the processes that wait for more."""
         for server in self.idle:
             server.close()
+            server.close_log()
         self.idle.clear()

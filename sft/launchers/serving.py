@@ -11,7 +11,7 @@ from sft.launchers.streams import redirect
 
 
 def serve(run: Callable[[Sequence[str]], int], is_fit: Callable[[], bool]) -> int:
-    """Run each request, `{"argv", "log_file", "environment"}` on a line, and answer `{"exit_code", "fit"}`.
+    """Run each request, `{"argv", "environment"}` on a line, and answer `{"exit_code", "fit"}`.
 
     Ends when no more can come, and after a job that failed or that `is_fit` has doubts about: a fresh process is
     cheaper than a wrong figure. Returns the last job's exit code.
@@ -22,9 +22,9 @@ def serve(run: Callable[[Sequence[str]], int], is_fit: Callable[[], bool]) -> in
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     requests = os.fdopen(os.dup(0), encoding="utf-8")  # a job that reads its standard input must not eat them
+    redirect(2)
     for line in iter(requests.readline, ""):
         request = json.loads(line)
-        redirect(request["log_file"])
         os.environ.update(request["environment"])
         code = run(request["argv"])
         for name in request["environment"]:

@@ -8,6 +8,7 @@ import sys
 
 from sft.launchers.base import Job
 from sft.launchers.bind import bound_to_this_process
+from sft.launchers.streams import Log
 
 
 class FreshProcess:
@@ -16,12 +17,11 @@ class FreshProcess:
     lives_on = False
 
     def __init__(self, job: Job) -> None:
-        job.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with job.log_file.open("ab") as log:
+        with Log(job.log_file) as self._log:
             self._process = subprocess.Popen(  # noqa: S603 - argv list, no shell
                 watched(job.argv),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=self._log.writer,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **job.variables},
                 start_new_session=True,
@@ -32,6 +32,10 @@ class FreshProcess:
     def exit_code(self) -> int | None:
         """None while it runs; negative for the signal that ended it."""
         return self._process.poll()
+
+    def close(self) -> None:
+        """It has ended: have all that it printed in its log."""
+        self._log.close()
 
 
 def watched(argv: tuple[str, ...]) -> list[str]:

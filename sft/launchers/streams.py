@@ -1,15 +1,121 @@
-"""Standard streams of a process that is already running, from C as from Python."""
+"""What a process prints, by any route, on its way to its log: through a pipe, and past what keeps secrets out.
+
+Standard output and error of the process are a pipe at the level of file descriptors. So what libraries' own loggers, C
+code, `os.write` and grandchildren print goes this way too. A thread of the process that starts jobs reads the pipe.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import threading
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from sft.io import open_to_append
+from sft.secrets import redact_text
+
+SECONDS_FOR_THE_REST = 2.0  # for a pipe to become empty after its process has ended
+LONGEST_LINE = 1 << 20  # bytes; a longer line is taken as several
+LONGEST_KEY = 1 << 14  # bytes of a private key, which is hidden as a whole
+_CHUNK = 1 << 16
+# Colours, cursor movements and titles: nothing for a file, and they could stand within a secret.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
 
-def redirect(log_file: str) -> None:
-    """Send standard output and error to the end of a file, and have nothing on standard input."""
-    log = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+def redirect(output: int) -> None:
+    """Send standard output and error of this process to a file descriptor, and have nothing on standard input."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
-    os.close(log)
     os.close(nothing)
+
+
+class Log:
+    """A pipe whose text goes to the end of a file, line by line and without secrets.
+
+    Attributes:
+        writer: the end of the pipe that a process gets. It is closed here when the block that starts it ends.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = open_to_append(file)
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._held = b""  # the beginning of a line
+        self._lock = threading.Lock()  # of all that is read and written
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, name=f"log {file.parent.name}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.writer)
+
+    def settle(self) -> None:
+        """Write all that the process has printed so far."""
+        with self._lock:
+            while self._take():
+                pass
+            self._write(self._held)
+            self._held = b""
+
+    def turn_to(self, file: Path) -> None:
+        """Let what comes from now on go to another file."""
+        self.settle()
+        following = open_to_append(file)
+        with self._lock:
+            os.close(self._file)
+            self._file = following
+
+    def close(self) -> None:
+        """The process has ended: write what is left in the pipe. Others that still hold the pipe are not waited for."""
+        self._thread.join(SECONDS_FOR_THE_REST)
+        self._ended = True
+        self._thread.join()
+
+    def _read(self) -> None:
+        try:
+            while not self._ended:
+                if wait([self._reader], SECONDS_FOR_THE_REST / 4):
+                    with self._lock:
+                        self._ended |= self._take() == b""
+        finally:
+            self.settle()
+            os.close(self._reader)
+            os.close(self._file)
+
+    def _take(self) -> bytes | None:
+        """Read what is there, and write its whole lines; empty at the end, None where nothing is there yet."""
+        try:
+            data = os.read(self._reader, _CHUNK)
+        except BlockingIOError:
+            return None
+        self._held += data
+        whole = _whole(self._held)
+        self._write(self._held[:whole])
+        self._held = self._held[whole:]
+        return data
+
+    def _write(self, data: bytes) -> None:
+        text = _ESCAPES.sub("", data.decode("utf-8", "backslashreplace"))
+        if not text:
+            return
+        with suppress(OSError):  # a full disk: lines are worth less than the work that they tell of
+            shown = memoryview(redact_text(text).encode("utf-8", "backslashreplace"))
+            while shown:
+                shown = shown[os.write(self._file, shown) :]
+
+
+def _whole(data: bytes) -> int:
+    """How many bytes of it can be looked at by themselves: whole lines, but not the beginning of a private key."""
+    end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    if not end and len(data) > LONGEST_LINE:
+        end = data.rfind(b" ") + 1 or len(data)
+    begin = data.rfind(b"-----BEGIN ", 0, end)
+    if begin >= 0 and b"-----END " not in data[begin:] and len(data) - begin < LONGEST_KEY:
+        return begin
+    return end

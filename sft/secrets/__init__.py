@@ -1,11 +1,12 @@
 """Secrets - tokens, passwords, keys - taken out of all that is written or shown. Knows nothing of files or configs.
 
-What is a secret is told in three ways:
+What is a secret is told in four ways:
 
 - by name: what stands under a key such as `hf_token`, `api_key` or `password`, but not `eos_token` (`names.py`);
 - by place: user and password in an URL, and those of its parameters that are credentials (`urls.py`);
 - by value: what environment variables with such names hold, and every secret met so far, wherever it occurs in a
-  text (`known.py`).
+  text (`known.py`);
+- by form: tokens with the prefix of a service, such as `hf_…` or `sk-…`, private keys, signed tokens (`forms.py`).
 
 Values of fewer than eight characters are known by name and place only: in a text they could be any word. So are those
 of fewer than sixteen letters and nothing else that an environment variable holds, or a key that may name other things
@@ -21,6 +22,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sft.secrets.forms import without_forms
 from sft.secrets.known import VARIABLE, known
 from sft.secrets.names import Place, place_of, sure_place_of, surely_names_secret
 from sft.secrets.urls import PLACEHOLDER, is_url
@@ -31,14 +33,6 @@ __all__ = [
 ]  # fmt: skip
 
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,30}")
-# Secrets that show by their form: those of hubs, and what a failed request prints.
-_FORMS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\b(?:hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{20,}"
-    r"|sk-[\w-]{32,}|A[KS]IA[0-9A-Z]{16})\b"
-    r"|(?<=[Bb]earer )(?=\S*\d)[\w.~+/=-]{16,}|(?<=[Bb]asic )(?=\S*[\d=])[A-Za-z0-9+/=]{16,}",
-    re.DOTALL,
-)
 
 
 def redacted(value: Any) -> Any:
@@ -159,7 +153,7 @@ class _Walk:
 
 
 def _redact(text: str) -> str:
-    return _FORMS.sub(PLACEHOLDER, known.replaced(known.without_credentials(text)))
+    return without_forms(known.replaced(known.without_credentials(text)))
 
 
 def _mask(text: str) -> str:

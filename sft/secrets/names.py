@@ -7,15 +7,24 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-Place = Literal["plain", "storage", "data"]
+Place = Literal["plain", "storage", "template", "data"]
 
 # Words that make a name a secret's wherever in it they stand.
 _WORDS = {
     "password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials",
     "authorization", "bearer", "cookie", "cookies", "jwt", "apikey", "accesskey", "secretkey", "privatekey",
-    "authtoken", "accesstoken", "apitoken", "hftoken", "hubtoken", "sastoken", "connectionstring",
+    "authtoken", "accesstoken", "apitoken", "hftoken", "hubtoken", "sastoken", "connectionstring", "webhook",
+    "webhooks", "dsn",
 }  # fmt: skip
-_LAST_WORDS = {"token", "auth", "authentication", "sas"}
+_LAST_WORDS = {"token", "auth", "authentication", "sas", "pw", "pass", "pat"}
+# Words that are no secret after these: `forward_pass`, `token_pass`.
+_PASSES = {"forward", "backward", "first", "second", "third", "single", "one", "two", "multi", "per", "last", "each"}
+# Services whose keys are credentials: `openai_key`, `kaggle_key`.
+_BEFORE_KEY_OF_SERVICE = {
+    "openai", "anthropic", "kaggle", "wandb", "hf", "huggingface", "mistral", "cohere", "groq", "gemini", "google",
+    "azure", "aws", "gcp", "s3", "minio", "github", "gitlab", "slack", "comet", "neptune", "clearml", "mlflow",
+    "replicate", "together", "fireworks", "deepseek", "openrouter", "perplexity", "cerebras", "nvidia", "ngc", "db",
+}
 _BEFORE_KEY = {
     "api", "access", "private", "account", "secret", "storage", "signing", "encryption", "shared", "master", "service",
     "subscription", "ssh", "auth", "security", "deploy", "license",
@@ -31,8 +40,10 @@ _OF_VOCABULARY = {
     "augmentation",
 }  # fmt: skip
 _IN_STORAGE = {"key", "secret", "token", "password", "passphrase", "pkey", "auth"}  # of fsspec's storage_options
-# The names inside are labels, columns, or a chat template's own variables.
-_NAMES_ARE_DATA = {"verbalizers", "features", "dtype", "converters", "chat_template_kwargs"}
+# The names inside are labels or columns.
+_NAMES_ARE_DATA = {"verbalizers", "features", "dtype", "converters"}
+# The names inside are a chat template's own variables: `answer_token`, `secret_word`. Only sure names are secrets.
+_NAMES_ARE_VARIABLES = "chat_template_kwargs"
 # Names, as `_joined` spells them, that nothing but a credential goes by: not `label_token`, not `secret_word`.
 _CERTAIN = {
     "token", "hftoken", "hubtoken", "pushtohubtoken", "useauthtoken", "authtoken", "accesstoken", "refreshtoken",
@@ -41,7 +52,7 @@ _CERTAIN = {
     "awssecretaccesskey", "accountkey", "privatekey", "clientsecret", "password", "passwd", "authorization",
     "connectionstring",
 }  # fmt: skip
-_NO_SECRET_ITSELF = ("_PATH", "_FILE", "_DIR", "_DIRECTORY", "_FOLDER")
+_NO_SECRET_ITSELF = ("_PATH", "_FILE", "_DIR", "_DIRECTORY", "_FOLDER", "_SOCK")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -54,11 +65,13 @@ def names_secret(name: str) -> bool:
     if not _WORDS.isdisjoint(words):
         return True
     if words[-1] in _LAST_WORDS:
+        if words[-1] in ("pass", "pw", "pat"):
+            return len(words) == 1 or words[-2] not in _PASSES
         return words[-1] != "token" or len(words) == 1 or words[-2] not in _OF_VOCABULARY
     if words[-1] == "tokens" and len(words) > 1:
         return words[-2] in _BEFORE_TOKENS
     return any(
-        (second in ("key", "keys") and first in _BEFORE_KEY)
+        (second in ("key", "keys") and first in _BEFORE_KEY | _BEFORE_KEY_OF_SERVICE)
         or (second in ("string", "str") and first in ("connection", "conn"))
         for first, second in pairwise(words)
     )
@@ -72,9 +85,11 @@ def surely_names_secret(name: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def sure_place_of(key: str, place: Place) -> Place | None:
-    """As `place_of`, where None means: it is a credential beyond doubt."""
+    """As `place_of`, where None means: it is a credential beyond doubt, on which no work depends."""
     inside = place_of(key, place)
-    return place if inside is None and place == "plain" and not surely_names_secret(key) else inside
+    if inside is not None or (place != "template" and (place != "plain" or surely_names_secret(key))):
+        return inside
+    return place
 
 
 @lru_cache(maxsize=8192)
@@ -82,18 +97,32 @@ def place_of(key: str, place: Place) -> Place | None:
     """Where the value of a key stands, told from where the key stands; None: it is a secret."""
     if place == "data":
         return "data"
+    if place == "template":
+        return None if surely_names_secret(key) else "template"
     if names_secret(key) or (place == "storage" and key.lower() in _IN_STORAGE):
         return None
     if key in _NAMES_ARE_DATA:
         return "data"
+    if key == _NAMES_ARE_VARIABLES:
+        return "template"
     return "storage" if key == "storage_options" else place
 
 
+# Words that make a variable of the environment a secret's: there no name means a column, a label or a token of a text.
+_IN_ENVIRONMENT = {
+    "KEY", "KEYS", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASS", "PASSWD", "PASSWORD", "PASSWORDS", "PASSPHRASE",
+    "PWD", "PW", "PAT", "CREDENTIAL", "CREDENTIALS", "CREDS", "AUTH", "AUTHORIZATION", "COOKIE", "COOKIES", "WEBHOOK",
+    "WEBHOOKS", "DSN", "JWT", "BEARER",
+}  # fmt: skip
+_WITHIN_WORDS = (
+    "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "APIKEY", "APITOKEN", "ACCESSKEY", "PRIVATEKEY", "AUTHTOKEN",
+)  # fmt: skip
+_NO_SECRETS = {"PWD", "OLDPWD"}  # the shell's working directories
+
+
 def is_secret_variable(name: str) -> bool:
-    """Whether an environment variable of that name holds a secret."""
-    name = name.upper()
-    if name == "PWD" or name.endswith(_NO_SECRET_ITSELF):
+    """Whether an environment variable of that name holds a secret: by a word of it, in any spelling."""
+    if name.upper() in _NO_SECRETS or name.upper().endswith(_NO_SECRET_ITSELF):
         return False
-    if any(part in name for part in ("SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY")):
-        return True
-    return names_secret(name) or name.endswith(("APITOKEN", "API_KEY", "APIKEY"))
+    words = {part.upper() for part in _PARTS.findall(name)}
+    return not words.isdisjoint(_IN_ENVIRONMENT) or any(part in name.upper() for part in _WITHIN_WORDS)

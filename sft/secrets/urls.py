@@ -26,6 +26,8 @@ _SURELY_USERS = {
     "rediss", "mssql", "oracle", "snowflake", "clickhouse", "cockroachdb", "redshift", "smb", "webdav", "webdavs",
 }  # fmt: skip
 _SURE_SIGNATURES = ("sig", "x-amz-signature", "x-amz-credential", "x-goog-signature", "x-goog-credential")
+# Parameters that are a credential in an URL, and by themselves a name of many things.
+_IN_URLS = {"key", "code", "ticket", "otp", "nonce", "sid", "sessionid", "session_id", "session", "hmac", "hash_key"}
 _SIGNATURE = re.compile(r"(?:.*[-_.])?sig(?:nature)?", re.IGNORECASE)
 
 
@@ -70,4 +72,4 @@ def without_credentials(text: str, for_identity: bool, met: Callable[[str], None
 def _is_credential(parameter: str, surely: bool) -> bool:
     if surely:
         return surely_names_secret(parameter) or parameter.lower() in _SURE_SIGNATURES
-    return parameter.lower() == "key" or names_secret(parameter) or _SIGNATURE.fullmatch(parameter) is not None
+    return parameter.lower() in _IN_URLS or names_secret(parameter) or _SIGNATURE.fullmatch(parameter) is not None
