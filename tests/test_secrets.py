@@ -206,7 +206,7 @@ def test_names_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     secret += ["KAGGLE_KEY", "OPENAI_KEY", "DB_PASS", "GITHUB_PAT", "ROOT_PW", "SLACK_WEBHOOK_URL", "SENTRY_DSN"]
     secret += ["kaggle_key", "githubPat", "BASIC_AUTH", "SESSION_COOKIE", "SSH_PASSPHRASE", "OPENAI_APIKEY", "KEY"]
     other = ["PWD", "OLDPWD", "HF_TOKEN_PATH", "TOKENIZERS_PARALLELISM", "PATH", "HOME", "SSH_AUTH_SOCK", "LS_COLORS"]
-    other += ["KEYBOARD", "COMPASS", "BYPASS_CACHE", "PATIENCE", "AUTHOR", "TOKENIZER", "XPWDX", "GOOGLE_CREDENTIALS_FILE"]
+    other += ["KEYBOARD", "COMPASS", "BYPASS_CACHE", "PATIENCE", "AUTHOR", "TOKENIZER", "XPWDX", "GOOGLE_AUTH_FILE"]
     assert [name for name in secret + other if is_secret_variable(name)] == secret
 
 

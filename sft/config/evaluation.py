@@ -9,6 +9,15 @@ from pydantic import Field
 from sft.config.base import Names, PositiveCount, Section
 from sft.config.lm_eval import LmEvalConfig
 
+EVALUATE = "evaluate:"
+
+
+def metric_script(metric: str) -> str | None:
+    """The path in `evaluate:PATH`; None for `evaluate:NAME`, which is the hub's, whatever lies here by that name."""
+    name = metric.removeprefix(EVALUATE)
+    is_path = name.startswith((".", "/", "~")) or "\\" in name or name.endswith(".py")
+    return name if metric.startswith(EVALUATE) and is_path else None
+
 
 class EvaluationConfig(Section):
     """Choices of the metrics."""
@@ -19,7 +28,10 @@ class EvaluationConfig(Section):
     ece_bins: PositiveCount = Field(default=15, description="Bins of the expected calibration error.")
     ece_norm: Literal["l1", "l2", "max"] = Field(default="l1", description="Norm of the expected calibration error.")
     metrics: Names = Field(
-        default=(), description='Further metrics: names of our registry, "module:function", or "evaluate:NAME".'
+        default=(),
+        description='Further metrics: names of our registry, "module:function", or of the package evaluate: '
+        '"evaluate:NAME" from the hub, "evaluate:./PATH" a script or its folder here. '
+        "They run code: name what you trust.",
     )
     lm_eval: LmEvalConfig | None = Field(
         default=None, description="Tasks of lm-eval that the model is asked after the run's own evaluation."

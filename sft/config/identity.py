@@ -18,6 +18,7 @@ from sft.config.arguments import translate_trainer_args
 from sft.config.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
 from sft.config.clock import may_read_clock
 from sft.config.dataset import DatasetConfig
+from sft.config.evaluation import EVALUATE, metric_script
 from sft.config.paths import PATH_FIELDS, is_pattern
 from sft.config.plugs import plug_content
 from sft.config.prompting import DEFAULT_DATE
@@ -59,7 +60,6 @@ _PLUGS = (
 # Ways to choose examples that say what would be so without them, and the one that draws nothing.
 _USUAL_SELECTIONS = {"classification": ("balanced",), "generation": ("random", "balanced"), "multilabel": ()}
 _NEAREST = "nearest"
-_EVALUATE = "evaluate:"
 
 
 def trains(config: ExperimentConfig, endpoint: Endpoint) -> bool:
@@ -297,8 +297,10 @@ def _plugs(sections: dict[str, Any]) -> Iterator[str]:
 
 def _plug_content(plug: str) -> str | None:
     """The hash of a user's own module, or of a local script of the package `evaluate`."""
-    if not plug.startswith(_EVALUATE):
+    if not plug.startswith(EVALUATE):
         return plug_content(plug)
-    place = Path(plug.removeprefix(_EVALUATE))
+    if (path := metric_script(plug)) is None:
+        return None
+    place = Path(path)
     script = place / f"{place.name}.py" if place.is_dir() else place
     return f"sha256:{hash_path(script)}" if script.is_file() else None

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sft.config.evaluation import EVALUATE, metric_script
 from sft.config.lm_eval import is_task_path
 from sft.config.phrases import LONGEST_KEY, shown
 from sft.errors import Problem
@@ -85,8 +86,20 @@ def resolve_paths(data: Mapping[str, Any], folder: Path, lookup: Lookup | None =
     dataset = copy.get("dataset")
     if isinstance(dataset, dict) and isinstance(dataset.get("args"), dict):
         copy["dataset"] = {**dataset, "args": _resolve_arguments(dataset, search)}
+    _resolve_metrics(copy, search)
     _resolve_tasks(copy, search)
     return Resolved(copy, search.problems)
+
+
+def _resolve_metrics(copy: dict[str, Any], search: _Search) -> None:
+    """Replace, in place, the scripts of `evaluation.metrics`; names are registries'."""
+    evaluation = copy.get("evaluation")
+    if isinstance(evaluation, dict) and isinstance(evaluation.get("metrics"), list):
+        metrics = list(evaluation["metrics"])
+        for place, metric in enumerate(metrics):
+            if isinstance(metric, str) and (path := metric_script(metric)) is not None:
+                metrics[place] = EVALUATE + search.resolve_file(path, f"evaluation.metrics[{place}]")
+        copy["evaluation"] = {**evaluation, "metrics": metrics}
 
 
 def _resolve_tasks(copy: dict[str, Any], search: _Search) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from sft.config.evaluation import EVALUATE, metric_script
 from sft.errors import MissingPackageError, UserError
 from sft.evaluation import metric_registry
 from sft.evaluation.base import Metric
-
-_EVALUATE = "evaluate:"
 
 
 def further_metrics(
@@ -43,12 +43,13 @@ def resolve_metric(name: str) -> Metric:
         UserError: no such metric.
         MissingPackageError: `evaluate:NAME` without the package.
     """
-    if name.startswith(_EVALUATE):
+    if name.startswith(EVALUATE):
         return _from_evaluate(name)
     return metric_registry.resolve(name)
 
 
 def _from_evaluate(name: str) -> Metric:
+    _refuse_what_lies_here(name)
     try:
         import evaluate
     except ModuleNotFoundError as error:
@@ -56,7 +57,7 @@ def _from_evaluate(name: str) -> Metric:
             raise
         raise MissingPackageError(f'evaluation.metrics "{name}"', "evaluate") from None
     try:
-        loaded = evaluate.load(name.removeprefix(_EVALUATE))
+        loaded = evaluate.load(name.removeprefix(EVALUATE))
     except (FileNotFoundError, ConnectionError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
@@ -68,6 +69,17 @@ def _from_evaluate(name: str) -> Metric:
         return {key: value for key, value in found.items() if isinstance(value, int | float)}
 
     return metric
+
+
+def _refuse_what_lies_here(name: str) -> None:
+    """The package takes a script of the working directory for a name of the hub, and would run it."""
+    place = Path(name.removeprefix(EVALUATE))
+    scripts = (place, place / f"{place.name}.py")
+    if metric_script(name) is None and (script := next((one for one in scripts if one.is_file()), None)) is not None:
+        raise UserError(
+            f'evaluation.metrics "{name}" is a name of the hub, but {script} is here too: '
+            f'to run that file, write "{EVALUATE}./{script.as_posix()}"; else rename it'
+        )
 
 
 def _named(name: str, short: str, value: Any) -> dict[str, float]:

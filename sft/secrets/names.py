@@ -19,15 +19,13 @@ _WORDS = {
 _LAST_WORDS = {"token", "auth", "authentication", "sas", "pw", "pass", "pat"}
 # Words that are no secret after these: `forward_pass`, `token_pass`.
 _PASSES = {"forward", "backward", "first", "second", "third", "single", "one", "two", "multi", "per", "last", "each"}
-# Services whose keys are credentials: `openai_key`, `kaggle_key`.
-_BEFORE_KEY_OF_SERVICE = {
-    "openai", "anthropic", "kaggle", "wandb", "hf", "huggingface", "mistral", "cohere", "groq", "gemini", "google",
-    "azure", "aws", "gcp", "s3", "minio", "github", "gitlab", "slack", "comet", "neptune", "clearml", "mlflow",
-    "replicate", "together", "fireworks", "deepseek", "openrouter", "perplexity", "cerebras", "nvidia", "ngc", "db",
-}
 _BEFORE_KEY = {
     "api", "access", "private", "account", "secret", "storage", "signing", "encryption", "shared", "master", "service",
-    "subscription", "ssh", "auth", "security", "deploy", "license",
+    "subscription", "ssh", "auth", "security", "deploy", "license", "db",
+    # services
+    "openai", "anthropic", "kaggle", "wandb", "hf", "huggingface", "mistral", "cohere", "groq", "gemini", "google",
+    "azure", "aws", "gcp", "s3", "minio", "github", "gitlab", "slack", "comet", "neptune", "clearml", "mlflow",
+    "replicate", "together", "fireworks", "deepseek", "openrouter", "perplexity", "cerebras", "nvidia", "ngc",
 }  # fmt: skip
 _BEFORE_TOKENS = {"api", "access", "auth", "oauth", "bearer", "refresh", "session", "security", "hf", "hub", "sas"}
 # Right before `token` they make it one of a vocabulary: `eos_token`, `vision_start_token`, `flops_per_token`.
@@ -71,7 +69,7 @@ def names_secret(name: str) -> bool:
     if words[-1] == "tokens" and len(words) > 1:
         return words[-2] in _BEFORE_TOKENS
     return any(
-        (second in ("key", "keys") and first in _BEFORE_KEY | _BEFORE_KEY_OF_SERVICE)
+        (second in ("key", "keys") and first in _BEFORE_KEY)
         or (second in ("string", "str") and first in ("connection", "conn"))
         for first, second in pairwise(words)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sft.config import identity
 from sft.config.load import parse_config
 from sft.config.paths import plug_paths, resolve_paths
 from sft.errors import ConfigError
@@ -161,7 +163,14 @@ def test_a_strange_path_is_not_found(value: str, places: tuple[Path, Path]) -> N
     assert len(problem) < 1000
 
 
-def test_what_cannot_be_read_for_the_id_is_told(places: tuple[Path, Path], write: Any, data: dict[str, Any]) -> None:
-    data["evaluation"] = {"metrics": ["evaluate:" + "x" * 300]}  # no file system takes such a name
-    with pytest.raises(ConfigError, match=r"evaluation\.metrics: .* cannot be read: File name too long"):
+def test_what_cannot_be_read_for_the_id_is_told(
+    places: tuple[Path, Path], write: Any, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    (places[0] / "mine.py").touch()
+    monkeypatch.setattr(identity, "hash_path", unreadable)
+    data["evaluation"] = {"metrics": ["evaluate:./mine.py"]}
+    with pytest.raises(ConfigError, match=r"evaluation\.metrics: .* cannot be read: Input/output error"):
         load_plan(write(data), None, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sft.config.paths import resolve_paths
 from sft.errors import MissingPackageError, UserError
 from sft.evaluation import metric_registry
 from sft.evaluation.further import further_metrics, resolve_metric
@@ -75,6 +76,29 @@ def test_evaluate_runs_a_metric_on_disk(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert further_metrics([f"evaluate:{script}"], REFERENCES, PREDICTIONS) == {"longest": 3.0}
+
+
+@pytest.mark.parametrize("name", ["longest", "metrics/longest"])
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_evaluate_runs_nothing_that_only_has_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_folder: bool
+) -> None:
+    script = tmp_path / name / "longest.py" if in_folder else tmp_path / name
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"is a name of the hub, but {name}.* is here too: .*evaluate:\./{name}"):
+        further_metrics([f"evaluate:{name}"], REFERENCES, PREDICTIONS)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_script_is_looked_for_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").touch()
+    metrics = ["evaluate:./mine.py", "evaluate:wer", "token_f1"]
+    resolved = resolve_paths({"evaluation": {"metrics": metrics}}, tmp_path)
+    assert resolved.data["evaluation"]["metrics"] == [f"evaluate:{tmp_path / 'mine.py'}", *metrics[1:]]
+    (problem,) = resolve_paths({"evaluation": {"metrics": ["evaluate:./yours"]}}, tmp_path).problems
+    assert problem.where == "evaluation.metrics[0]"
 
 
 def test_evaluate_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
