@@ -241,6 +241,7 @@ def _by_content(sections: dict[str, Any]) -> None:
         if key in arguments:
             arguments[key] = _map_strings(arguments[key], _content)
     if tasks := sections.get("evaluation", {}).get("lm_eval"):
+        tasks.pop("allow_code", None)  # it says whether the work is done, not what it is
         tasks["tasks"] = [content_of_tasks(one) if Path(one).is_absolute() else one for one in tasks["tasks"]]
 
 

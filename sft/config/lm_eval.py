@@ -35,6 +35,11 @@ class LmEvalConfig(Section):
     limit: Limit | None = Field(
         default=None, description="The first rows of each task: how many, or a share below 1. Default: all."
     )
+    allow_code: bool = Field(
+        default=False,
+        description="Let local task files run code: Python functions (`!function`), and templates that go beyond the "
+        "values of their rows. Only for files that you have read.",
+    )
     batch_size: PositiveCount = Field(default=8, description="Rows at once; halved where memory runs out.")
 
 

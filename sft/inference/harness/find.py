@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sft.config.lm_eval import LM_EVAL, LmEvalConfig, is_task_path, require_lm_eval
 from sft.config.paths import is_pattern
+from sft.config.task_code import code_in_task
 from sft.config.task_files import TaskFile, read_task_file, task_files
 from sft.errors import UserError, did_you_mean
 
@@ -40,8 +41,8 @@ def find_tasks(config: LmEvalConfig) -> Found:
 
     Raises:
         MissingPackageError: the harness is not installed.
-        UserError: a task that there is not, a file that cannot be read, rows that are not there, or a task that runs
-            code that a model wrote.
+        UserError: a task that there is not, a file that cannot be read, rows that are not there, a local task that
+            runs code without `allow_code`, or a task that runs code that a model wrote.
     """
     require_lm_eval()
     names: dict[str, None] = {}
@@ -49,6 +50,8 @@ def find_tasks(config: LmEvalConfig) -> Found:
     for entry in config.tasks:
         if is_task_path(entry):
             found = list(_local(entry))
+            if not config.allow_code:
+                _refuse_code(found)
             _take(files, found)
             names |= dict.fromkeys(_asked(entry, found))
         else:
@@ -147,6 +150,18 @@ def _index() -> frozenset[str]:
     from sft.inference.harness.opened import all_names
 
     return all_names()
+
+
+def _refuse_code(tasks: list[TaskFile]) -> None:
+    """Refuse tasks that run code; of the files beside a group's those that it does not name do not matter."""
+    members = _members(tasks[0]) if tasks and tasks[0].is_group else {""}
+    for task in tasks:
+        if task is not tasks[0] and members.isdisjoint((task.name, "")):
+            continue
+        if code := code_in_task(task.values):
+            raise UserError(
+                f"{task.path} runs code ({code}); if you have read it and trust it, set {LM_EVAL}.allow_code to true"
+            )
 
 
 def _check(task: TaskFile) -> None:
