@@ -57,6 +57,10 @@ _NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
 }
 
 
+# Arguments of transformers that fetch code, beside those that end in `_implementation`.
+_FETCH_CODE = ("use_kernels", "kernel_config", "custom_generate")
+
+
 def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """The object at a key path; empty where there is none."""
     for key in keys:
@@ -199,6 +203,21 @@ def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     trust = section(data, "model", "model_args").get("trust_remote_code")
     if not isinstance(trust, bool | None):
         yield Problem("model.model_args.trust_remote_code", not_allowed(trust, "true or false"))
+    if trust is not True:
+        yield from _fetched_code(data)
+
+
+def _fetched_code(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Arguments for which transformers fetches code from the hub and runs it, whatever `trust_remote_code` says."""
+    for where in ("model.model_args", "inference.generation_args"):
+        for name, value in section(data, *where.split(".")).items():
+            given = list(value.values()) if isinstance(value, dict) else [value]
+            is_repository = name.endswith("_implementation") and any("/" in str(one) for one in given)
+            if is_repository or (name in _FETCH_CODE and value not in (None, False)):
+                what = f"{quoted(value)} fetches code from the hub and runs it"
+                yield Problem(
+                    f"{where}.{name}", f"{what}: if you trust it, set model.model_args.trust_remote_code to true"
+                )
 
 
 def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -123,6 +123,11 @@ def _kind(config: ModelConfig, arguments: dict[str, Any]) -> tuple[Any, Any]:
 
     hub = {key: arguments[key] for key in ("revision", "token", "cache_dir") if key in arguments}
     shape = AutoConfig.from_pretrained(config.name, trust_remote_code=arguments["trust_remote_code"], **hub)
+    if not arguments["trust_remote_code"] and "/" in (kernel := str(getattr(shape, "_attn_implementation", ""))):
+        raise ModelError(
+            f'model.name: the config of "{config.name}" names the kernel "{kernel}", which is code from the hub; '
+            "if you trust it, set model.model_args.trust_remote_code to true"
+        )
     return (AutoModelForSeq2SeqLM if shape.is_encoder_decoder else AutoModelForCausalLM), shape
 
 

@@ -61,6 +61,30 @@ def test_remote_code_is_trusted_by_true_only(data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("attn_implementation", "org/kernel"), ("attn_implementation", "org/kernel@main:function"),
+        ("attn_implementation", {"text_config": "sdpa", "vision_config": "org/kernel"}),
+        ("experts_implementation", "org/kernel"), ("use_kernels", True), ("kernel_config", {"layer": "org/kernel"}),
+    ],
+)  # fmt: skip
+def test_arguments_that_fetch_code_need_trust(key: str, value: Any, data: dict[str, Any]) -> None:
+    for trust in (None, False):
+        data["model"]["model_args"] = {key: value, "trust_remote_code": trust}
+        (problem,) = problems(data).items()
+        assert problem[0] == f"model.model_args.{key}"
+        assert "fetches code from the hub and runs it: if you trust it" in problem[1]
+    data["model"]["model_args"] = {key: value, "trust_remote_code": True}
+    assert not problems(data)
+
+
+@pytest.mark.parametrize("value", ["eager", "sdpa", "flash_attention_2", None, {"": "sdpa"}])
+def test_attention_of_the_library_needs_none(value: Any, data: dict[str, Any]) -> None:
+    data["model"]["model_args"] = {"attn_implementation": value, "use_kernels": False}
+    assert not problems(data)
+
+
+@pytest.mark.parametrize(
     ("section", "key", "value"),
     [
         ("inference", "icl_examples", 1), ("training", "icl_examples", 1), ("inference", "label_scoring", "mean"),
