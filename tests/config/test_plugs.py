@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,3 +173,28 @@ def test_the_commands_see_an_edited_plug(tmp_path: Path, data: dict[str, Any], w
     before = folder()
     edited(plug, "def plug(): return 1000\n")
     assert folder() != before
+
+
+TAKEN = ("typer", "pydantic", "datasets", "safetensors", "yaml")
+
+
+@pytest.mark.parametrize("where", ["working directory", "folder of the config"])
+def test_no_file_of_the_user_s_takes_the_place_of_a_library(tmp_path: Path, where: str) -> None:
+    place = tmp_path if where == "working directory" else tmp_path / "grids"
+    place.mkdir(exist_ok=True)
+    for name in TAKEN:
+        (place / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nraise ImportError('taken')\n")
+    (place / "mine.py").write_text("def metric(references, predictions): return 1.0\n")
+    (tmp_path / "starts.py").write_text(
+        "import sft\nfrom pathlib import Path\nfrom sft.config.paths import plug_paths\n"
+        f"plug_paths(Path({str(place)!r}))\nimport {', '.join(TAKEN)}, mine\nprint('fine')\n"
+    )
+    (tmp_path / "own.json").write_text("{}")
+    commands = (["sft.launchers.fresh", str(os.getpid()), "starts"], 0), (["sft.cli", "validate", "own.json"], 2)
+    for command, code in commands:
+        answer = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert answer.returncode == code, answer.stderr
+        assert "taken" not in answer.stderr
+    assert not (tmp_path / "executed").exists()
