@@ -108,6 +108,7 @@ def reproduce(
         int | None,
         typer.Option("--threads", min=1, max=MOST_THREADS, metavar="N", help="CPU threads. [default: as recorded]"),
     ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Also where its record names code: run that too.")] = False,
 ) -> None:
     """Run a finished run again from its recorded config and seed, and say whether the figures agree.
 
@@ -120,6 +121,7 @@ def reproduce(
     from sft.sweep import reproducing
 
     recorded = reproducing.recorded(find_run(run))
+    reproducing.check_trust(recorded, trust)
     results = results_path or reproducing.default_place(recorded.folder)
     folder = reproducing.place_of(recorded, results)
     for note in recorded.notes:

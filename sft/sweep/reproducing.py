@@ -16,9 +16,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
+from sft.config.checks import section, value_at
 from sft.config.clock import may_read_clock
 from sft.config.experiment import Experiment
 from sft.config.identity import ID_VERSION, data_content
+from sft.config.lm_eval import LM_EVAL
 from sft.config.load import parse_config
 from sft.config.paths import PATH_FIELDS, plug_paths
 from sft.config.schema import Endpoint
@@ -26,6 +28,7 @@ from sft.errors import UserError
 from sft.io import shipped_root
 from sft.launchers.spawn import watched
 from sft.log import plain
+from sft.model.source import trusts_remote_code
 from sft.report.read.find import results_folder
 from sft.results.locks import RunBusyError
 from sft.results.schema import RunResult
@@ -88,6 +91,35 @@ def recorded(folder: RunFolder) -> Recorded:
     except OSError as error:  # while hashing what the config names
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
     return Recorded(folder, result, config, experiment, (*changed, *found), result.resources.get("threads"))
+
+
+def code_of(run: Recorded) -> list[str]:
+    """What a record names that would run code of its own: the folder may come from somebody else."""
+    found = []
+    if trusts_remote_code(section(run.config, "model", "model_args")):
+        found.append(f"model.model_args.trust_remote_code (the code of {run.experiment.config.model.name})")
+    for where in PLUGS:
+        given = value_at(run.config, where)
+        names = given if isinstance(given, list) else [given]
+        found += [f"{where} ({name})" for name in names if isinstance(name, str) and ":" in name]
+    if value_at(run.config, "evaluation.lm_eval.allow_code") is True:
+        found.append(
+            f"{LM_EVAL}.allow_code (the tasks {', '.join(section(run.config, 'evaluation', 'lm_eval')['tasks'])})"
+        )
+    return found
+
+
+def check_trust(run: Recorded, trusted: bool) -> None:
+    """Refuse to run code that only the record of a run asks for.
+
+    Raises:
+        UserError: there is some, and the user has not said that it is trusted.
+    """
+    if not trusted and (code := code_of(run)):
+        raise UserError(
+            f"{run.folder.path} would run code that its record names: {plain('; '.join(code))}. "
+            "If you have read it and trust it, give --trust"
+        )
 
 
 def default_place(folder: RunFolder) -> Path:
@@ -181,12 +213,12 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 def _relocated(config: dict[str, Any], root: Path) -> tuple[dict[str, Any], list[str]]:
     """A config whose paths lead to where the results folder, or what is shipped with this package, now lies."""
     notes = []
-    for section, key in PATH_FIELDS:
-        inside = config.get(section)
+    for place, key in PATH_FIELDS:
+        inside = config.get(place)
         value = inside.get(key) if isinstance(inside, dict) else None
         if isinstance(inside, dict) and isinstance(value, str) and (now := _elsewhere(Path(value), root)):
-            notes.append(f"{section}.{key} was {plain(value)}, and is read from {now}")
-            config = {**config, section: {**inside, key: str(now)}}
+            notes.append(f"{place}.{key} was {plain(value)}, and is read from {now}")
+            config = {**config, place: {**inside, key: str(now)}}
     return config, notes
 
 

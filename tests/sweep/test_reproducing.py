@@ -181,6 +181,34 @@ def test_a_secret_that_was_taken_out_is_missed_by_name(zero: dict[str, Any], tmp
         run_cli("reproduce", run.path)
 
 
+@pytest.mark.parametrize(
+    ("section", "changes", "named"),
+    [
+        ("model", {"model_args": {"trust_remote_code": True}}, r"trust_remote_code \(the code of "),
+        ("evaluation", {"metrics": ["token_f1", "mine:metric"]}, r"evaluation\.metrics \(mine:metric\)"),
+        ("evaluation", {"metrics": ["evaluate:wer"]}, r"evaluation\.metrics \(evaluate:wer\)"),
+        ("inference", {"calibration_args": {"calibration_fn": "mine:calibrate"}}, r"calibration_fn \(mine:calibrate\)"),
+        ("inference", {"icl_selection": "mine:select"}, r"icl_selection \(mine:select\)"),
+        (
+            "evaluation",
+            {"lm_eval": {"tasks": ["./mine.yaml"], "allow_code": True}},
+            r"lm_eval\.allow_code \(the tasks .*mine\.yaml\)",
+        ),
+    ],
+)
+def test_code_that_a_record_names_runs_only_with_trust(
+    section: str, changes: dict[str, Any], named: str, zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("task: mine\n")
+    run = finished(tmp_path, {**zero, section: {**zero.get(section, {}), **changes}})
+    with pytest.raises(UserError, match=f"would run code that its record names: .*{named}.*give --trust"):
+        run_cli("reproduce", run.path)
+    assert redone["times"] == 0
+    assert not (tmp_path / "results-reproduced").exists()
+    run_cli("reproduce", run.path, "--trust")
+    assert redone["times"] == 1
+
+
 def test_files_that_are_gone_are_named(zero: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(zero["dataset"]["path"], tmp_path / "data")
     zero["dataset"]["path"] = str(tmp_path / "data")
