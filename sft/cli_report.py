@@ -71,8 +71,12 @@ def report(
     take_over()
     names = tuple(name.strip() for name in (group_by or "").split(",") if name.strip())
     choices = Choices(everything, baseline, calibration, metric, tuple(where or ()), names)
-    for line in make_report(results, choices, Files(formats, figures, output)):
-        typer.echo(line)
+    making = make_report(results, choices, Files(formats, figures, output))
+    while True:
+        try:
+            typer.echo(next(making))
+        except StopIteration as end:
+            raise typer.Exit(0 if end.value else 1) from None
 
 
 def compare(

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,9 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, 
 
 # In folders that others may write in: no links are followed, and nobody is waited for at the other end of a FIFO.
 _NO_DETOURS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+LARGEST_FILE = 1 << 30  # bytes of a file that is read as a whole
 
 
 class WriteError(UserError, OSError):
@@ -81,6 +85,35 @@ def open_to_append(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_DETOURS, 0o644)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}", error.errno) from error
+
+
+def read_regular(path: Path, most: int = LARGEST_FILE, last: bool = False) -> bytes:
+    """The bytes of a regular file: not of what a link leads to, nor of a FIFO, a device or a socket.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+        last: give the last `most` bytes of a larger one, instead of refusing it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read, is not a regular file, or is too large.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | _NO_DETOURS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, and links are not followed here", str(path)) from None
+        raise
+    with os.fdopen(handle, "rb") as file:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if state.st_size > most:
+            if not last:
+                raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, and {most:,} is the most", str(path))
+            file.seek(-most, os.SEEK_END)
+        return file.read(most)
 
 
 def _write_and_rename(path: Path, data: bytes) -> None:
@@ -201,7 +234,10 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: with the reason, and the line and column for a syntax error.
     """
-    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -248,9 +284,9 @@ def hash_path(path: Path) -> str:
     if path.is_dir():
         result = _hash_files(path, _visible_files(path))
     else:
-        stat = path.stat()
+        state = path.stat()
         # a file replaced with its size and time stamp kept (rsync -t, tar) still has another time of change or number
-        result = _hash_file(str(path), (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+        result = _hash_file(str(path), (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     if known is not None:
         known[path] = result
     return result

@@ -18,7 +18,7 @@ from sft.report.judged.significance import judge
 from sft.report.page.details import Shared, detail_of
 from sft.report.read.answers import Answers, answers_of
 from sft.report.read.finished import SPLITS
-from sft.report.read.runs import Run
+from sft.report.read.runs import ODD, Run
 
 log = get_logger(__name__)
 
@@ -36,16 +36,23 @@ def build(comparison: Comparison, with_details: bool = True, progress: Progress 
     """
     outcomes: dict[tuple[str, str], Outcomes] = {}
     details: dict[str, dict[str, Any]] = {}
+    odd = dict(comparison.odd)
     bases, shared = _baseline_runs(comparison), Shared(comparison.place)
     for number, run in enumerate(comparison.runs):
         if number % _STEP == 0:
             progress(PHASE, number, len(comparison.runs))
-        found = dict(_answers(run, comparison.calibration))
-        if not comparison.grouped:
-            outcomes |= {(run.id, split): outcomes_of(answers) for split, answers in found.items()}
-        if with_details:
-            details[run.id] = detail_of(run, found.get("test"), bases.get(run.id), shared)
+        try:
+            found = dict(_answers(run, comparison.calibration, odd))
+            if not comparison.grouped:
+                outcomes |= {(run.id, split): outcomes_of(answers) for split, answers in found.items()}
+            if with_details:
+                details[run.id] = detail_of(run, found.get("test"), bases.get(run.id), shared)
+        except ODD as error:  # of a file that was changed, and was not sealed: the other runs are shown
+            odd[run.name] = f"its files cannot be used ({type(error).__name__}: {error})"
+            outcomes = {key: one for key, one in outcomes.items() if key[0] != run.id}
+            details.pop(run.id, None)
     progress(PHASE, len(comparison.runs), len(comparison.runs))
+    comparison = replace(comparison, odd=odd)
     if comparison.grouped:
         return Built(comparison, details)
     if not all(same_rows(comparison, outcomes, split) for split in {"test", comparison.chosen_on}):
@@ -55,10 +62,10 @@ def build(comparison: Comparison, with_details: bool = True, progress: Progress 
 
 def answers_under(comparison: Comparison, run: Run, split: str = "test") -> Answers | None:
     """What a run answered, under the comparison's calibration; None where it cannot be told, which the log says."""
-    return dict(_answers(run, comparison.calibration)).get(split)
+    return dict(_answers(run, comparison.calibration, {})).get(split)
 
 
-def _answers(run: Run, calibration: str | None) -> Iterator[tuple[str, Answers]]:
+def _answers(run: Run, calibration: str | None, odd: dict[str, str]) -> Iterator[tuple[str, Answers]]:
     for split in SPLITS:
         try:
             found = answers_of(run, split)
@@ -68,6 +75,7 @@ def _answers(run: Run, calibration: str | None) -> Iterator[tuple[str, Answers]]
                 found = recalibrated(found, run, split, calibration)
         except UserError as error:
             log.warning("%s: no statistics over rows (%s)", run.name, error)
+            odd[run.name] = str(error)
             continue
         if found is not None:
             yield split, found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from sft.report.rows import compare
 from sft.results.store import ResultStore
 
 FOR_SEVERAL = Path("report")  # where the report of several folders goes
+_UNUSABLE = ("damaged", "unreadable")
 WORTH_A_BAR = 100  # runs
 
 
@@ -29,8 +30,8 @@ class Files(NamedTuple):
     output: Path | None = None
 
 
-def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Iterator[str]:
-    """The table and where the files are, each said once it is so.
+def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Generator[str, None, bool]:
+    """The table and where the files are, each said once it is so; returns whether all files of all runs could be used.
 
     Args:
         results: folders given as `--results-path`.
@@ -64,6 +65,7 @@ def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Iter
         yield f"Report: {' · '.join(map(str, written[:2]))}"
         if more := written[2:]:
             yield f"For programs and papers: {', '.join(map(str, more))}"
+    return not built.comparison.odd and all(run.state not in _UNUSABLE for run in built.comparison.runs)
 
 
 def _partial(choices: Choices) -> dict[str, bool]:

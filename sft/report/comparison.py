@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +91,7 @@ class Comparison:
         baseline_named: whether the user named the baseline.
         earlier: finished runs of earlier content of the user's files, which are not in the plan.
         copies: other folders of the finished runs, which count once.
+        odd: why files of a run cannot be used, by its name: what depends on them is not shown.
         significance: intervals, tests against the baselines, and ties with the best, once these were made.
         grouped: names of the settings of `--group-by`: a row then holds several configurations.
         where: the conditions that its runs meet.
@@ -109,6 +110,7 @@ class Comparison:
     baseline_named: bool = False
     earlier: tuple[Earlier, ...] = ()
     copies: tuple[Copy, ...] = ()
+    odd: Mapping[str, str] = field(default_factory=dict)
     significance: Significance = NO_SIGNIFICANCE
     grouped: tuple[str, ...] = ()
     where: tuple[str, ...] = ()

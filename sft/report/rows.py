@@ -53,10 +53,11 @@ def compare(
         raise UserError("--baseline: groups are not compared with one; leave out --group-by")
     runs = chosen(each_once(found), choices.where, choices.baseline)
     twice = tuple(copies(stores, runs))
+    odd: dict[str, str] = {}
     if choices.calibration is not None:
         from sft.report.read.calibrated import calibrated_runs, merged_runs
 
-        runs = merged_runs(calibrated_runs(runs, choices.calibration))
+        runs = merged_runs(calibrated_runs(runs, choices.calibration, odd))
     rows, settings = _rows(runs, choices.group_by)
     if choices.calibration is not None:
         settings = tuple(one for one in settings if not one.key.startswith("inference.calibration_args."))
@@ -75,6 +76,7 @@ def compare(
         baselines=(None,) * len(rows) if choices.group_by else baselines(rows, choices.baseline),
         baseline_named=choices.baseline is not None,
         copies=twice,
+        odd=odd,
         earlier=() if planned[0] is None or choices.where else earlier_runs(store, runs),
         grouped=choices.group_by,
         where=choices.where,

@@ -31,6 +31,7 @@ class RunResult(BaseModel):
         timings: seconds per phase, and `total`.
         resources: peak memory in bytes, CPU seconds, device, threads; how often the batch was halved, if it was.
         environment: package versions, Python, platform, git commit.
+        files: SHA-256 of each file of the run that reports compute from, by name; empty in results of before.
         data: path, content hash, rows of each split, rows that are the same (`sft.dataset.overlap`).
     """
 
@@ -52,6 +53,7 @@ class RunResult(BaseModel):
     resources: dict[str, Any]
     environment: dict[str, Any]
     data: dict[str, Any]
+    files: dict[str, str] = {}
 
 
 class RunState(BaseModel):

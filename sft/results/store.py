@@ -13,10 +13,12 @@ Knows nothing of metrics or models.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sft.errors import BUG, UserError
-from sft.io import check_writable, parse_json, remove_leftovers, write_atomic, write_json
+from sft.io import check_writable, hash_path, parse_json, read_regular, remove_leftovers, write_atomic, write_json
 from sft.results.locks import Kind, RunLock, locked_ids
 from sft.results.names import RESULT, RESULT_HEAD, id_of
 from sft.results.schema import RunResult, RunState
@@ -39,11 +41,17 @@ RUNS = "runs"
 QUARANTINE = "quarantine"
 NEWEST_VERSION = 2  # of results, that this version can read
 LOG_TAIL_BYTES = 20_000
+# The files that reports compute from.
+_SEALED = re.compile(r"(?:predictions(?:\.\w+)?\.tsv|label_scores(?:\.\w+)?\.safetensors|shots\.json|prompts\.json)")
 SECONDS_OF_A_WRITE = 3600.0  # a temporary file older than that has no writer any more
 
 
 class ResultAccessError(UserError):
     """A result that is there, may be good, and cannot be used here: left as it is. Names the file."""
+
+
+class OddFileError(UserError):
+    """A file of a run that is not the one that the run has written, or cannot be read as what it should be."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,14 @@ class RunFolder:
         write_json(self.path / "prompts.json", [dict(one) for one in prompts])
 
     def write_scores(self, tensors: Mapping[str, np.ndarray], split: str = "test") -> None:
-        """Keep the label scores: `label_scores.safetensors` of the test split, `label_scores.<split>…` of others."""
+        """Keep the label scores of a split."""
         from safetensors.numpy import save
 
-        write_atomic(self.path / _of_split("label_scores.safetensors", split), save(dict(tensors)))
+        write_atomic(self.scores_file(split), save(dict(tensors)))
+
+    def scores_file(self, split: str = "test") -> Path:
+        """The label scores: `label_scores.safetensors` of the test split, `label_scores.<split>…` of others."""
+        return self.path / _of_split("label_scores.safetensors", split)
 
     def read_scores(self, split: str = "test", names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """The label scores of a split, by name; only those of `names`, where it is given and they are there.
@@ -113,7 +125,8 @@ class RunFolder:
         """
         from safetensors import SafetensorError, safe_open
 
-        file = self.path / _of_split("label_scores.safetensors", split)
+        file = self.scores_file(split)
+        self.check_file(file)
         try:
             with safe_open(file, framework="numpy") as scores:
                 there = scores.keys()
@@ -132,8 +145,24 @@ class RunFolder:
         write_atomic(self.predictions_file(split), to_tsv(columns))
 
     def write_result(self, result: RunResult) -> None:
-        """Written once, last: from now on the run is done."""
-        write_atomic(self.result_file, seal(result.model_dump(mode="json")))
+        """Written once, last, with the hashes of the files that it stands on: from now on the run is done."""
+        files = {file.name: hash_path(file) for file in sorted(self.path.glob("*")) if _SEALED.fullmatch(file.name)}
+        write_atomic(self.result_file, seal(result.model_copy(update={"files": files}).model_dump(mode="json")))
+
+    def check_file(self, file: Path) -> None:
+        """Refuse a file of this run that is not the one that the run has written; where that was not recorded, none.
+
+        Raises:
+            OddFileError: it is not, or cannot be read.
+        """
+        try:
+            expected = _sealed_files(self.result_file, self.result_file.stat().st_mtime_ns).get(file.name)
+            if file.is_symlink() or not file.is_file():
+                raise OddFileError(f"{file.name} is {'missing' if not file.exists() else 'not a regular file'}")
+            if expected is not None and hash_path(file) != expected:
+                raise OddFileError(f"{file.name} is not the file that the run has written (its hash is another one)")
+        except OSError as error:
+            raise OddFileError(f"{file.name} cannot be read: {error.strerror or error}") from None
 
     def write_state(self, state: RunState) -> None:
         """Say where the run stands."""
@@ -143,7 +172,7 @@ class RunFolder:
     def state(self) -> RunState | None:
         """Where the run stands, or None when it never started (or the file is unreadable)."""
         try:
-            return RunState.model_validate(parse_json((self.path / "state.json").read_text(encoding="utf-8")))
+            return RunState.model_validate(parse_json(read_regular(self.path / "state.json").decode("utf-8")))
         except (OSError, ValueError):
             return None
 
@@ -193,7 +222,7 @@ class RunFolder:
     def _result_bytes(self) -> bytes:
         """The result's file; FileNotFoundError only where there is none: a network may fail for a moment."""
         try:
-            return self.result_file.read_bytes()
+            return read_regular(self.result_file)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(*error.args) from None
         except OSError as error:
@@ -220,9 +249,7 @@ class RunFolder:
     def log_tail(self, lines: int = 20) -> list[str]:
         """The last lines that the run's process printed, without empty ones."""
         try:
-            with self.log_file.open("rb") as file:
-                file.seek(max(0, self.log_file.stat().st_size - LOG_TAIL_BYTES))
-                text = file.read().decode("utf-8", errors="replace")
+            text = read_regular(self.log_file, LOG_TAIL_BYTES, last=True).decode("utf-8", errors="replace")
         except OSError:
             return []
         return [line for line in text.replace("\r", "\n").split("\n") if line.strip()][-lines:]
@@ -339,10 +366,21 @@ class ResultStore:
     def plan_record(self) -> dict[str, Any]:
         """All of `plan.json`: the experiments of the last grid and its threads; empty when no grid was run here."""
         try:
-            plan = parse_json(self.plan_file.read_text(encoding="utf-8"))
+            plan = parse_json(read_regular(self.plan_file).decode("utf-8"))
         except (OSError, ValueError):
             return {}
         return plan if isinstance(plan, dict) and isinstance(plan.get("experiments"), list) else {}
+
+
+@lru_cache(maxsize=1024)
+def _sealed_files(result_file: Path, changed: int) -> Mapping[str, str]:
+    """The hashes that a result holds; none where it is of before, or cannot be used."""
+    del changed  # part of the cache's key only
+    try:
+        files = unsealed(read_regular(result_file)).get("files")
+    except (OSError, ValueError):
+        return {}
+    return files if isinstance(files, dict) else {}
 
 
 def _of_split(name: str, split: str) -> str:

@@ -38,5 +38,5 @@ def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
             say(line.rstrip("\n"))
         code = process.wait()
     if code:
-        log.warning("The report was not finished; `report %s` tries it again", store.root)
+        log.warning("The report is not whole; `report %s` makes it again", store.root)
     return code if code >= 0 else 1

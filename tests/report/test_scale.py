@@ -14,6 +14,7 @@ import pytest
 
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
+from sft.io import read_regular
 from sft.report.comparison import Built
 from sft.report.formats.text import render_text
 from sft.report.formats.write import write_report
@@ -72,6 +73,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(os, "scandir", counted(scandir, "listings"))
     monkeypatch.setattr(os, "listdir", counted(listdir, "listings"))
     monkeypatch.setattr(Path, "read_bytes", counted(read_bytes, None))
+    monkeypatch.setattr("sft.results.store.read_regular", counted(read_regular, None))
     monkeypatch.setattr(Path, "read_text", counted(read_text, None))
     return counts
 

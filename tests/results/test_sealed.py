@@ -133,11 +133,11 @@ def test_a_result_of_a_newer_version_is_neither_used_nor_moved(store: ResultStor
 def test_a_result_that_cannot_be_read_for_a_moment_stays(
     store: ResultStore, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def fails(path: Path) -> bytes:
+    def fails(path: Path, *_: object, **__: object) -> bytes:
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fails)
+        patch.setattr("sft.results.store.read_regular", fails)
         for use in (folder.result, folder.is_done, folder.damage, lambda: store.quarantine(folder)):
             with pytest.raises(UserError, match=rf"result\.json cannot be read: {os.strerror(number)}$"):
                 use()

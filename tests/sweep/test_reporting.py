@@ -35,7 +35,7 @@ def test_its_lines_are_said_and_its_code_returned(
     assert not caplog.text
     stand_in(monkeypatch, "sys.exit(2)")
     assert reporting.report_of(ResultStore(tmp_path), said.append) == 2
-    assert "The report was not finished" in caplog.text
+    assert "The report is not whole" in caplog.text
     stand_in(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
     assert reporting.report_of(ResultStore(tmp_path), said.append) == 1
 

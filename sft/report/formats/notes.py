@@ -16,6 +16,7 @@ from sft.report.read.runs import seen_from
 from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken
 
 _MOST_COPIED = 3  # runs whose folders are named
+_MOST_ODD = 10  # runs whose files cannot be used, one sentence each
 _MOST_DIFFERING = 3  # runs of whose copies the results differ, one sentence each
 _SHORT = {
     SHOTS: "Fewer shots than asked for, since the train split has no more: {taken} instead of {asked}",
@@ -49,7 +50,7 @@ def notes(comparison: Comparison, mark: str, tie: str) -> list[str]:
         found.append(f"Not marked, since it is not known whether more is better: {names}.")
     found += [*_short(comparison), *_undefined(comparison), *_unread(comparison), *_grouped(comparison)]
     found += [*_on_data(comparison), *_after_memory_ran_out(comparison), *_threads(comparison)]
-    return [*found, *_copied(comparison), *_earlier(comparison)]
+    return [*found, *_odd(comparison), *_copied(comparison), *_earlier(comparison)]
 
 
 def _marks(comparison: Comparison, mark: str, tie: str) -> str:
@@ -144,6 +145,14 @@ def _unread(comparison: Comparison) -> Iterator[str]:
     """Runs that could not be tested."""
     if unread := comparison.significance.unread:
         yield f"No intervals and tests over rows where the predictions cannot be read: {some(unread)}."
+
+
+def _odd(comparison: Comparison) -> Iterator[str]:
+    """Runs some of whose files cannot be used, each with its reason, up to a few."""
+    for name, reason in list(comparison.odd.items())[:_MOST_ODD]:
+        yield f"{plain(name)}: {plain(reason)}. What depends on it is not shown."
+    if more := list(comparison.odd)[_MOST_ODD:]:
+        yield f"Files of {len(more)} more runs cannot be used: {some(more)}."
 
 
 def _grouped(comparison: Comparison) -> Iterator[str]:

@@ -195,5 +195,5 @@ def _run(comparison: Comparison, run: Run) -> bytes:
 def _recalibrated(result: Finished) -> bytes:
     """Its record with the figures under the report's calibration, and those of the run itself beside them."""
     record = json.loads(result.record)
-    shown = {**result.metrics["test"], "validation": dict(result.metrics.get("validation", {}))}
+    shown = {**result.metrics.get("test", {}), "validation": dict(result.metrics.get("validation", {}))}
     return json.dumps({**record, "results": shown, "results_as_ran": record["results"]}, ensure_ascii=False).encode()

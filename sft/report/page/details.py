@@ -14,7 +14,8 @@ from typing import Any
 
 from sft.config.schema import ExperimentConfig
 from sft.config.varying import ABSENT, settings, show
-from sft.io import finite, parse_json
+from sft.errors import UserError
+from sft.io import finite, parse_json, read_regular
 from sft.log import plain
 from sft.report.figures.loss import HELD_OUT, TRAINING
 from sft.report.page.inspection import cut, inspect, rounded
@@ -187,9 +188,10 @@ def _without_error(lines: list[str], error: str) -> list[str]:
 def _prompts(folder: RunFolder) -> list[dict[str, Any]]:
     """Of each prompt its role, row, tokens and pieces `[kind, trained, text]`; none for runs that left no prompts."""
     try:
-        found = parse_json((folder.path / "prompts.json").read_text(encoding="utf-8"))
+        folder.check_file(folder.path / "prompts.json")
+        found = parse_json(read_regular(folder.path / "prompts.json").decode("utf-8"))
         return [_prompt(one) for one in found[:2]]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return []
 
 

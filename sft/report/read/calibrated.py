@@ -28,13 +28,14 @@ from sft.report.metrics import HARNESS
 from sft.report.read.answers import Answers
 from sft.report.read.finished import SPLITS, numbers
 from sft.report.read.runs import Run
+from sft.results.store import OddFileError
 
 log = get_logger(__name__)
 
 NONE = "none"
 
 
-def calibrated_runs(runs: Sequence[Run], name: str) -> list[Run]:
+def calibrated_runs(runs: Sequence[Run], name: str, odd: dict[str, str] | None = None) -> list[Run]:
     """The runs, those with stored label scores with other metrics; the others, named in the log, without any.
 
     A user's own calibration is looked for in the working directory.
@@ -42,6 +43,7 @@ def calibrated_runs(runs: Sequence[Run], name: str) -> list[Run]:
     Args:
         runs: of a report.
         name: of a calibration, or `none`.
+        odd: gets the reason, by the run's name, where a run's scores are not those that it has written.
 
     Raises:
         UserError: no such calibration, or no run that it can be applied to.
@@ -57,6 +59,8 @@ def calibrated_runs(runs: Sequence[Run], name: str) -> list[Run]:
             found.append(run if run.result is None else _calibrated(run, name))
         except UserError as error:
             reasons.setdefault(str(error), []).append(run.name)
+            if odd is not None and isinstance(error, OddFileError):
+                odd[run.name] = str(error)
             found.append(replace(run, result=None if run.result is None else replace(run.result, metrics={})))
     if not any(run.metrics() for run in found):
         raise UserError(f"--calibration {name}: {next(iter(reasons), 'no run has finished')}")

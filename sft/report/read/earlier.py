@@ -14,7 +14,7 @@ from sft.config.identity import ID_VERSION
 from sft.config.paths import PATH_FIELDS
 from sft.config.prompting import DEFAULT_DATE
 from sft.errors import UserError
-from sft.io import parse_json
+from sft.io import parse_json, read_regular
 from sft.report.read.runs import Run, what_it_says
 from sft.results.store import ResultStore, RunFolder
 
@@ -71,7 +71,7 @@ def _matching(folders: Sequence[RunFolder], known: Mapping[str, str]) -> Iterato
 
 def _config_of(folder: RunFolder) -> dict[str, Any] | None:
     try:
-        data = parse_json(folder.config_file.read_text(encoding="utf-8"))
+        data = parse_json(read_regular(folder.config_file).decode("utf-8"))
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None

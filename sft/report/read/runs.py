@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sft.config.experiment import Experiment
 from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.errors import UserError
-from sft.io import digest, parse_json
+from sft.io import digest, parse_json, read_regular
 from sft.log import get_logger
 from sft.report.read.failures import GONE, is_gone
 from sft.report.read.finished import Finished, finished
@@ -23,6 +23,8 @@ from sft.results.store import ResultStore, RunFolder
 
 log = get_logger(__name__)
 
+# What comes of numbers, names and tables that no run writes, in files that somebody has changed.
+ODD = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _WAY_OUT = "run the grid again, or give report --all"
 _NOTHING: Mapping[str, float] = {}
 
@@ -186,8 +188,18 @@ def _planned(store: ResultStore, entry: Any, number: int, configs: _Configs) -> 
     except (AttributeError, TypeError, ValueError):
         raise UserError(f"{store.plan_file}: experiment {number} is none; {_WAY_OUT}") from None
     state, why, result = _standing(store, folder)
-    kept = None if result is None else finished(result, config)
+    state, why, kept = _kept(state, why, result, config)
     return Run(name, folder.id, recipe_id, seed, folder, config, state, why, kept, str(entry.get("endpoint", "")))
+
+
+def _kept(state: str, why: str, result: RunResult | None, config: ExperimentConfig) -> tuple[str, str, Finished | None]:
+    """What is kept of a result; where it does not say what results say, the run is damaged."""
+    if result is None:
+        return state, why, None
+    try:
+        return state, why, finished(result, config)
+    except ODD as error:
+        return "damaged", f"its result cannot be used ({type(error).__name__}: {error})", None
 
 
 def _of_folder(store: ResultStore, folder: RunFolder, configs: _Configs) -> Run | None:
@@ -197,12 +209,13 @@ def _of_folder(store: ResultStore, folder: RunFolder, configs: _Configs) -> Run 
         config = _config_of(folder, result.config, configs)
         if config is None:
             return None
-        kept, by = finished(result, config), result.endpoint
+        by = result.endpoint
+        state, why, kept = _kept(state, why, result, config)
         return Run(result.name, result.id, result.recipe_id, result.seed, folder, config, state, why, kept, by)
     if state == "missing" and not why:
         return None
     try:
-        data = parse_json(folder.config_file.read_text(encoding="utf-8"))
+        data = parse_json(read_regular(folder.config_file).decode("utf-8"))
     except (OSError, ValueError) as error:
         log.warning("%s is left out: its config cannot be read (%s)", folder.path, error)
         return None

@@ -113,6 +113,9 @@ def test_very_long_prompts_are_cut(comparison: Comparison) -> None:
     run = comparison.rows[1].runs[1]
     pieces = [{"text": f"{place} " + "x" * 5000, "kind": "input", "trained": False} for place in range(300)]
     (run.folder.path / "prompts.json").write_text(json.dumps([{"role": "test", "pieces": pieces}] * 9))
+    result = run.folder.result()
+    assert result is not None
+    run.folder.write_result(result)
     found = detail_of(run, None, None)["prompts"]
     assert len(found) == 2
     assert [piece[2][:3] for piece in found[0]["pieces"]][::24] == ["0 x", "299"]

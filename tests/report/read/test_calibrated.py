@@ -123,6 +123,12 @@ def test_runs_without_scores_have_no_figures(results: Path, tmp_path: Path) -> N
         compare(store, Choices(calibration="batch"))
     for folder in store.folders():
         (folder.path / "label_scores.safetensors").write_bytes(json.dumps({}).encode())
+    with pytest.raises(UserError, match=r"label_scores\.safetensors is not the file that the run has written"):
+        compare(store, Choices(calibration="batch"))
+    for folder in store.folders():
+        result = folder.result()
+        assert result is not None
+        folder.write_result(result)
     with pytest.raises(UserError, match=r"label_scores\.safetensors cannot be read"):
         compare(store, Choices(calibration="batch"))
 
