@@ -62,6 +62,9 @@ def report(
     output: Output = None,
     everything: Annotated[bool, typer.Option("--all", help="Every run in the folder.")] = False,
     calibration: Calibration = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Under --calibration: run metrics too that are code named by runs.")
+    ] = False,
 ) -> None:
     """Rebuild the comparison from the run folders, print it, and write report.html and the aggregated files."""
     from sft.report.choices import Choices
@@ -70,7 +73,7 @@ def report(
 
     take_over()
     names = tuple(name.strip() for name in (group_by or "").split(",") if name.strip())
-    choices = Choices(everything, baseline, calibration, metric, tuple(where or ()), names)
+    choices = Choices(everything, baseline, calibration, metric, tuple(where or ()), names, trust)
     making = make_report(results, choices, Files(formats, figures, output))
     while True:
         try:

@@ -25,6 +25,7 @@ class Choices:
         calibration: name of the one under which all runs are shown; None: as they ran.
         metric: the one that leads.
         where: `shots=8` or `init=pca,pissa`: only runs whose setting has (one of) the values.
+        trust: under a calibration, run metrics too that are code which only records of runs name.
         group_by: settings; runs that share their values are one row.
     """
 
@@ -34,6 +35,7 @@ class Choices:
     metric: str | None = None
     where: tuple[str, ...] = ()
     group_by: tuple[str, ...] = ()
+    trust: bool = False
 
 
 def chosen(runs: Sequence[Run], where: Sequence[str], baseline: str | None = None) -> list[Run]:

@@ -57,7 +57,7 @@ def compare(
     if choices.calibration is not None:
         from sft.report.read.calibrated import calibrated_runs, merged_runs
 
-        runs = merged_runs(calibrated_runs(runs, choices.calibration, odd))
+        runs = merged_runs(calibrated_runs(runs, choices.calibration, odd, choices.trust))
     rows, settings = _rows(runs, choices.group_by)
     if choices.calibration is not None:
         settings = tuple(one for one in settings if not one.key.startswith("inference.calibration_args."))

@@ -23,7 +23,7 @@ from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.io import canonical_json, digest
-from sft.log import get_logger
+from sft.log import get_logger, some
 from sft.report.metrics import HARNESS
 from sft.report.read.answers import Answers
 from sft.report.read.finished import SPLITS, numbers
@@ -35,7 +35,9 @@ log = get_logger(__name__)
 NONE = "none"
 
 
-def calibrated_runs(runs: Sequence[Run], name: str, odd: dict[str, str] | None = None) -> list[Run]:
+def calibrated_runs(
+    runs: Sequence[Run], name: str, odd: dict[str, str] | None = None, trust: bool = False
+) -> list[Run]:
     """The runs, those with stored label scores with other metrics; the others, named in the log, without any.
 
     A user's own calibration is looked for in the working directory.
@@ -43,6 +45,7 @@ def calibrated_runs(runs: Sequence[Run], name: str, odd: dict[str, str] | None =
     Args:
         runs: of a report.
         name: of a calibration, or `none`.
+        trust: run metrics that are code and named by nothing but the records of runs, too.
         odd: gets the reason, by the run's name, where a run's scores are not those that it has written.
 
     Raises:
@@ -56,12 +59,15 @@ def calibrated_runs(runs: Sequence[Run], name: str, odd: dict[str, str] | None =
     found = []
     for run in runs:
         try:
-            found.append(run if run.result is None else _calibrated(run, name))
+            found.append(run if run.result is None else _calibrated(run, name, trust))
         except UserError as error:
             reasons.setdefault(str(error), []).append(run.name)
             if odd is not None and isinstance(error, OddFileError):
                 odd[run.name] = str(error)
             found.append(replace(run, result=None if run.result is None else replace(run.result, metrics={})))
+    code = dict.fromkeys(one for run in runs if not trust for one in run.config.evaluation.metrics if ":" in one)
+    if code:
+        log.warning("Left out under --calibration: %s. Runs name this code; --trust runs it", some(list(code)))
     if not any(run.metrics() for run in found):
         raise UserError(f"--calibration {name}: {next(iter(reasons), 'no run has finished')}")
     for reason, names in reasons.items():
@@ -70,14 +76,21 @@ def calibrated_runs(runs: Sequence[Run], name: str, odd: dict[str, str] | None =
     return found
 
 
-def _calibrated(run: Run, name: str) -> Run:
+def _without_code(config: ExperimentConfig) -> ExperimentConfig:
+    """A config without metrics that are code: the folder of its run may come from somebody else."""
+    kept = tuple(one for one in config.evaluation.metrics if ":" not in one)
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"metrics": kept})})
+
+
+def _calibrated(run: Run, name: str, trust: bool) -> Run:
     if run.result is None:
         return run
     if run.config.dataset.task_type != "classification":
         raise UserError(f'answers of task_type "{run.config.dataset.task_type}" have no probabilities to calibrate')
     labels = list(json.loads(run.result.record)["results"]["support"])
+    config = run.config if trust else _without_code(run.config)
     made = {
-        split: metrics_under(name, SplitScores(run.folder.read_scores(split)), run.config, labels)
+        split: metrics_under(name, SplitScores(run.folder.read_scores(split)), config, labels)
         for split in SPLITS
         if run.result.metrics.get(split)
     }

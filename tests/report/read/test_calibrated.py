@@ -133,6 +133,28 @@ def test_runs_without_scores_have_no_figures(results: Path, tmp_path: Path) -> N
         compare(store, Choices(calibration="batch"))
 
 
+def test_code_that_only_runs_name_is_left_out_without_trust(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "foreign_metric.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'executed')!r}).touch()\n"
+        "def always(references, predictions): return 0.25\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    store = ResultStore(Path(shutil.copytree(results, tmp_path / "copy")))
+    for folder in store.folders():
+        result = folder.result()
+        assert result is not None
+        config = {**result.config, "evaluation": {"metrics": ["cohen_kappa", "foreign_metric:always"]}}
+        folder.write_result(result.model_copy(update={"config": config}))
+    comparison = compare(store, Choices(calibration="none"))
+    assert not (tmp_path / "executed").exists()
+    assert "Runs name this code; --trust runs it" in caplog.text
+    assert {"always", "cohen_kappa"} & {*comparison.runs[0].metrics()} == {"cohen_kappa"}
+    trusted = compare(store, Choices(calibration="none", trust=True))
+    assert trusted.runs[0].metrics()["always"] == 0.25
+
+
 def test_what_tasks_of_lm_eval_gave_stays(results: Path, tmp_path: Path) -> None:
     store = ResultStore(Path(shutil.copytree(results, tmp_path / "copy")))
     for folder in store.folders():
