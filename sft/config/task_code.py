@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 FUNCTION = "!function"
-_NAMES_CODE = ("class", "custom_dataset", "use_prompt", "unsafe_code", "hf_evaluate", "trust_remote_code")
+_NAMES_CODE = ("class", "custom_dataset", "use_prompt", "hf_evaluate", "trust_remote_code")
 _FORMATTING = ("format", "format_map")
 _LOOKS_UP = ("attr", "map", "selectattr", "rejectattr", "groupby", "sort", "sum", "min", "max", "unique", "join")
 

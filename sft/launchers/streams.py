@@ -67,9 +67,9 @@ class Log:
         """Let what comes from now on go to another file."""
         self.settle()
         following = open_to_append(file)
-        with self._lock:
-            os.close(self._file)
-            self._file = following
+        with self._lock, suppress(OSError):
+            before, self._file = self._file, following
+            os.close(before)
 
     def close(self) -> None:
         """The process has ended: write what is left in the pipe. Others that still hold the pipe are not waited for."""
@@ -85,8 +85,9 @@ class Log:
                         self._ended |= self._take() == b""
         finally:
             self.settle()
-            os.close(self._reader)
-            os.close(self._file)
+            for number in (self._reader, self._file):
+                with suppress(OSError):  # what a full network disk says only now
+                    os.close(number)
 
     def _take(self) -> bytes | None:
         """Read what is there, and write its whole lines; empty at the end, None where nothing is there yet."""

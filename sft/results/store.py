@@ -149,8 +149,8 @@ class RunFolder:
         files = {file.name: hash_path(file) for file in sorted(self.path.glob("*")) if _SEALED.fullmatch(file.name)}
         write_atomic(self.result_file, seal(result.model_copy(update={"files": files}).model_dump(mode="json")))
 
-    def check_file(self, file: Path) -> None:
-        """Refuse a file of this run that is not the one that the run has written; where that was not recorded, none.
+    def check_file(self, file: Path) -> bool:
+        """Refuse a file of this run that is not the one that the run has written; whether that was recorded.
 
         Raises:
             OddFileError: it is not, or cannot be read.
@@ -161,6 +161,7 @@ class RunFolder:
                 raise OddFileError(f"{file.name} is {'missing' if not file.exists() else 'not a regular file'}")
             if expected is not None and hash_path(file) != expected:
                 raise OddFileError(f"{file.name} is not the file that the run has written (its hash is another one)")
+            return expected is not None
         except OSError as error:
             raise OddFileError(f"{file.name} cannot be read: {error.strerror or error}") from None
 

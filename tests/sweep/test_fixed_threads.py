@@ -144,7 +144,7 @@ def left_behind(results: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_resumed_with_other_jobs_gives_the_same_to_the_last_bit(tmp_path: Path, repository: Path) -> None:
     """With a model that is large enough for the number of threads to matter."""
     config = json.loads((repository / "etc/configs/json/demo.json").read_text(encoding="utf-8"))

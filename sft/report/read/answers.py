@@ -165,14 +165,14 @@ def answers_of(run: Run, split: str = "test") -> Answers | None:
     file = run.folder.predictions_file(split)
     if not file.exists():
         return None
-    for one in (file, run.folder.scores_file(split)):
-        if one.is_symlink() or one.exists():  # runs of generated texts have no scores
-            run.folder.check_file(one)
+    if (scores := run.folder.scores_file(split)).is_symlink() or scores.exists():  # generated texts have none
+        run.folder.check_file(scores)
+    is_sealed = run.folder.check_file(file)
     results = json.loads(run.result.record)["results"]
     labels = tuple((results if split == "test" else results[split]).get("support", {}))
     table = read_table(file)
-    judged = run.result.rows.get(split)
-    if judged is not None and judged != table.num_rows:
+    judged = run.result.rows.get(split, table.num_rows)
+    if not is_sealed and judged != table.num_rows:
         raise UserError(f"{file.name} has {table.num_rows} rows, and {judged} were judged")
     scores_NL = own_scores(run, split) if labels and run.config.dataset.task_type == "classification" else None
     if scores_NL is not None and scores_NL.shape != (table.num_rows, len(labels)):
