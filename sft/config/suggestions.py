@@ -16,18 +16,43 @@ from sft.config.phrases import LONGEST_KEY, near
 from sft.config.schema import ExperimentConfig
 
 MANY_KEYS = 20
+_TRAINER = "training.trainer_args"
+# What TRL, PEFT, axolotl, LLaMA-Factory and lm-eval call the same things.
+OTHER_NAMES = {
+    "rank": "lora.r", "lora_rank": "lora.r", "lora_r": "lora.r", "alpha": "lora.lora_alpha",
+    "dropout": "lora.lora_dropout", "lora_target": "lora.target_modules", "lora_target_modules": "lora.target_modules",
+    "batch_size": f"{_TRAINER}.per_device_train_batch_size", "lr": f"{_TRAINER}.learning_rate",
+    "micro_batch_size": f"{_TRAINER}.per_device_train_batch_size",
+    "train_batch_size": f"{_TRAINER}.per_device_train_batch_size",
+    "epochs": f"{_TRAINER}.num_train_epochs", "num_epochs": f"{_TRAINER}.num_train_epochs",
+    "gradient_accumulation": f"{_TRAINER}.gradient_accumulation_steps",
+    "cutoff_len": "inference.max_seq_length", "sequence_len": "inference.max_seq_length",
+    "max_seq_len": "inference.max_seq_length", "model_max_length": "inference.max_seq_length",
+    "model_name_or_path": "model.name", "base_model": "model.name", "pretrained": "model.name",
+    "adapter_name_or_path": "model.adapter", "peft_model": "model.adapter", "load_in_4bit": "model.quantization",
+    "load_in_8bit": "model.quantization", "quantization_bit": "model.quantization",
+    "dataset_name": "dataset.path", "datasets": "dataset.path", "num_shots": "dataset.shots",
+    "n_shots": "dataset.shots", "num_fewshot": "inference.icl_examples", "fewshot": "inference.icl_examples",
+    "val_set_size": "training.validation_size", "val_size": "training.validation_size",
+    "system_prompt": "prompting.instruction", "system": "prompting.instruction",
+}  # fmt: skip
 
 
 def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
     """What to say of the unknown last key of `path`, where `known` keys are possible.
 
-    In this order: the section that has exactly this key; the near key here; the near key elsewhere; what is possible.
+    In this order: a longer key here; what other tools call so; the section that has exactly this key; the near key
+    here; the near key elsewhere; what is possible.
     """
     *place, key = path
     names = sorted(known)
     here = ".".join(place)
     if longer := [name for name in names if name.endswith(f"_{key}")]:
         return f'unknown key; did you mean "{longer[-1]}"?'  # batch_size: per_device_train_batch_size
+    other = OTHER_NAMES.get(key, "")
+    if other and (key not in _places() or other.startswith(f"{(place or [''])[0]}.")):
+        section, _, name = other.rpartition(".")
+        return f'unknown key; did you mean "{name}"?' if section == here else f"unknown key; here that is {other}"
     if elsewhere := [other for other in _places().get(key, ()) if other != here]:
         return f"unknown key; it belongs {_location(elsewhere)}"
     if meant := near(key, names):

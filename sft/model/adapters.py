@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft.config.lora import REFUSED_TYPES, AdapterSection, LoraSection
@@ -19,7 +20,7 @@ from sft.model.quantization import quantization_method
 from sft.model.quantized import packed_linear_names, require_trainable
 from sft.model.saving import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from sft.model.sealed import check_whole
-from sft.model.source import check_folder, import_peft, one_line, quiet
+from sft.model.source import check_folder, import_peft, one_line, pickled, quiet
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -155,6 +156,11 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
         with quiet(), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             loaded = peft.PeftModel.from_pretrained(model, str(path))
+    except UnpicklingError as error:
+        raise pickled("model.adapter", str(path)) from error
+    except KeyError as error:
+        what = f"{ADAPTER_CONFIG} names something that PEFT does not know: {error}"
+        raise ModelError(f'model.adapter: "{path}": {what}') from error
     except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
             raise  # out of memory, or a bug

@@ -16,6 +16,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
@@ -81,6 +82,8 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
         if unknown is None or unknown.group(1) not in arguments:
             raise
         raise ModelError(f'model.model_args.{unknown.group(1)}: "{name}" knows no such argument') from error
+    except UnpicklingError as error:
+        raise pickled(key, name) from error
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
             raise ModelError(
@@ -88,6 +91,14 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
                 "set model.model_args.trust_remote_code to true"
             ) from error
         raise ModelError(f'{key} "{name}" cannot be loaded: {one_line(error)}') from error
+
+
+def pickled(key: str, name: str) -> ModelError:
+    """What is said of weights that are no plain tensors; the libraries read nothing else."""
+    return ModelError(
+        f'{key}: "{name}" holds pickled weights that are damaged or not plain tensors, and reading them could run '
+        "code: where you trust them, load them elsewhere and write safetensors (save_pretrained does)"
+    )
 
 
 def one_line(error: BaseException) -> str:

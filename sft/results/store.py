@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 RUNS = "runs"
 QUARANTINE = "quarantine"
+CHECKS = ".sft-check-"  # begins the name of a folder for questions about data and their answers
 NEWEST_VERSION = 2  # of results, that this version can read
 LOG_TAIL_BYTES = 20_000
 # The files that reports compute from.
@@ -319,8 +321,12 @@ class ResultStore:
         return RunLock(self.root, run_id, kind)
 
     def tidy(self) -> None:
-        """Put in order what processes have left that were killed: locks, files half written, a state that is old."""
+        """Put in order what killed processes have left: locks, half written files, checks of data, old states."""
         remove_leftovers(self.root, SECONDS_OF_A_WRITE)
+        for folder in self.root.glob(f"{CHECKS}*"):
+            with suppress(OSError):  # a sweep of now may be about to remove it
+                if not folder.is_symlink() and folder.stat().st_mtime < time.time() - SECONDS_OF_A_WRITE:
+                    shutil.rmtree(folder, ignore_errors=True)
         for run_id in locked_ids(self.root):
             claim = self.lock(run_id, "claim")
             with suppress(UserError, OSError):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from sft.config.experiment import Experiment
 from sft.io import parse_json, write_json
 from sft.launchers.base import Job, Launcher, Status
-from sft.results.store import RunFolder
+from sft.results.store import CHECKS, RunFolder
 from sft.secrets import VARIABLE, join_secrets, split_secrets
 from sft.sweep.jobs import config_of
 from sft.sweep.options import SweepOptions
@@ -50,6 +50,7 @@ def check_data(
     options: SweepOptions,
     launcher: Launcher | None = None,
     stopped: Callable[[], bool] = never,
+    place: Path | None = None,
 ) -> Checked:
     """What is wrong with the data or tokenizer of each experiment that cannot run.
 
@@ -58,11 +59,12 @@ def check_data(
         options: of the sweep that they are checked for.
         launcher: starts the child.
         stopped: asked again and again; once true the child is ended, and nothing is said to be wrong.
+        place: a folder for the questions and answers, the results folder of a sweep; None: that of the system.
     """
     if not experiments:
         return Checked({})
     try:
-        with tempfile.TemporaryDirectory(prefix="sft-check-") as folder:
+        with tempfile.TemporaryDirectory(prefix=CHECKS, dir=place) as folder:
             return _check_in(Path(folder), experiments, options, launcher or launcher_of(options), stopped)
     except (OSError, ValueError) as error:  # no room for the questions, or no answer
         return Checked({}, str(error))

@@ -142,7 +142,7 @@ class Sweep:
     def _pass_preflight(self, display: Display, stop: StopSignals) -> None:
         """Leave waiting the experiments whose data and tokenizer open; record the others as failed."""
         display.says("Loading the libraries and checking the data")
-        checked = check_data(self.to_run, self._options, self._launcher, lambda: stop.asked)
+        checked = check_data(self.to_run, self._options, self._launcher, lambda: stop.asked, self._store.root)
         if checked.breakdown:
             log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
         for note in checked.notes:

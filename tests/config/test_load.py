@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sft.config.load import load_config, load_grid, parse_config
+from sft.config.suggestions import OTHER_NAMES, _places, unknown_key
 from sft.errors import ConfigError
 
 Write = Callable[..., Path]
@@ -205,3 +206,21 @@ def test_loading_a_grid_imports_no_heavy_library(repository: Path) -> None:
         [sys.executable, "-c", code], cwd=repository, env=environment, capture_output=True, text=True, check=True
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize(("name", "here"), OTHER_NAMES.items())
+def test_names_of_other_tools_lead_to_keys_that_there_are(name: str, here: str) -> None:
+    section, _, key = here.rpartition(".")
+    assert section in _places()[key]
+    assert unknown_key((section, name), [key]) in (
+        f'unknown key; did you mean "{key}"?',
+        f"unknown key; here that is {here}",
+    )
+    if section != "training.trainer_args":
+        assert unknown_key(("dataset" if section != "dataset" else "model", name), []).startswith("unknown key; ")
+
+
+def test_a_batch_size_of_the_training_is_one_of_the_trainer() -> None:
+    said = unknown_key(("training", "batch_size"), ["method", "trainer_args"])
+    assert said == "unknown key; here that is training.trainer_args.per_device_train_batch_size"
+    assert unknown_key(("lora", "rank"), ["r", "lora_alpha"]) == 'unknown key; did you mean "r"?'

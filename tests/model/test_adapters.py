@@ -337,3 +337,20 @@ def test_adapters_that_do_not_fit(make_model: Callable[..., Any], tokenizer: Any
         with pytest.raises(ModelError, match="does not fit the model") as caught:
             load_adapter(other, tmp_path / "saved")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["noise in the place of weights", "unknown kind"])
+def test_adapters_that_cannot_be_read(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, what: str
+) -> None:
+    saved = tmp_path / "saved"
+    PeftModel.save_pretrained(create_adapter(make_model(), lora(), None, 5), str(saved))
+    if what == "unknown kind":
+        config = json.loads((saved / "adapter_config.json").read_text())
+        (saved / "adapter_config.json").write_text(json.dumps({**config, "peft_type": "TELEPATHY"}))
+    else:
+        (saved / "adapter_model.safetensors").unlink()
+        (saved / "adapter_model.bin").write_bytes(b"\x80\x04noise" * 50)
+    with pytest.raises(ModelError, match=r"^model\.adapter.*(pickled weights|TELEPATHY)") as caught:
+        load_adapter(make_model(), saved)
+    assert "\n" not in str(caught.value)

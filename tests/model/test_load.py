@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,29 @@ def test_quantised_loading_quantises(save_model: Callable[..., str]) -> None:
     section = QuantizationConfig(config_class="BitsAndBytesConfig", args={"load_in_8bit": True})
     model = load_model(ModelConfig(name=folder, quantization=section))
     assert type(model.model.layers[0].mlp.up_proj.weight).__name__ == "Int8Params"
+
+
+class Payload:
+    """What a pickle of it would do when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+@pytest.mark.parametrize("content", ["a payload", "a payload beside tensors", "noise"])
+def test_pickled_weights_run_nothing_and_are_one_line(model_folder: Path, tmp_path: Path, content: str) -> None:
+    copy = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    (copy / "model.safetensors").unlink()
+    payload = Payload(tmp_path / "executed")
+    weights = copy / "pytorch_model.bin"
+    if content == "noise":
+        weights.write_bytes(b"\x80\x04noise" * 50)
+    else:
+        torch.save(payload if content == "a payload" else {"a": torch.zeros(1), "b": payload}, weights)
+    with pytest.raises(ModelError, match=r"^model\.name.*(pickled weights|cannot be loaded)") as error:
+        load_model(ModelConfig(name=str(copy)))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "executed").exists()

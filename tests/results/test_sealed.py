@@ -174,7 +174,14 @@ def test_tidying_up_after_a_kill(store: ResultStore, folder: RunFolder) -> None:
     half.write_text("{")
     (store.root / ".locks").mkdir()
     (store.root / ".locks" / f"{ID}.run").touch()
+    old, running = store.root / ".sft-check-old", store.root / ".sft-check-running"
+    for check in (old, running):
+        check.mkdir()
+        (check / "request.json").write_text("{}")
+    os.utime(old, (1e9, 1e9))
     store.tidy()
+    assert running.exists()
+    assert not old.exists()
     state = folder.state()
     assert state is not None
     assert (state.state, state.phase, state.halvings) == ("done", "", 1)

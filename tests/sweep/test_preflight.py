@@ -82,5 +82,9 @@ def test_a_secret_is_told_to_the_child_once_and_stands_in_no_file(
     path = tmp_path / "grid.json"
     path.write_text(json.dumps({"configs": both}), encoding="utf-8")
     experiments = load_plan(path, None, None).experiments
-    assert check_data(experiments, SweepOptions(tmp_path), Launcher()) == Checked({})
+    results = tmp_path / "results"
+    results.mkdir()
+    assert check_data(experiments, SweepOptions(tmp_path), Launcher(), place=results) == Checked({})
+    assert Path(asked[0].argv[-4]).parent.parent == results
+    assert list(results.iterdir()) == []
     assert asked[0].environment[VARIABLE].count("canary") == 1
