@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from sft.config.experiment import Experiment
+from sft.log import plain
 from sft.results.locks import RunLock
 from sft.results.store import ResultStore, RunFolder
+
+
+def held_by(folder: RunFolder) -> str:
+    """Who has a run that another sweep has claimed, as far as its state says, and what to do should that one hang."""
+    state = folder.state()
+    if state is None or state.pid is None:
+        return "another sweep has it, and has not started it yet; this command waits for that one"
+    started = "" if state.started is None else time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(state.started))
+    host = plain(state.host) or "an unknown host"
+    return (
+        f"process {state.pid} on {host} has it{started}, and this command waits for that one. "
+        f"If it hangs, end it there (kill -9 {state.pid}): then this command goes on"
+    )
 
 
 class Claims:

@@ -22,7 +22,7 @@ from sft.results.locks import RunBusyError, RunLock
 from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.secrets import redact_text
-from sft.sweep.claims import Claims
+from sft.sweep.claims import Claims, held_by
 from sft.sweep.display import Display, Line
 from sft.sweep.endings import failure_of, headline, state_after
 from sft.sweep.jobs import Plan, by_model, standing, write_plan
@@ -39,6 +39,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 POLL_SECONDS = 0.05
 SECONDS_TO_DIE = 3.0  # for a process that was killed; one that waits for a device cannot
 SECONDS_BETWEEN_LOOKS = 1.0  # at what other sweeps run
+SECONDS_OF_SILENCE = 10.0  # while only others have work
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Sweep:
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
         self._looked = 0.0
+        self._idle_since: float | None = None  # since then others alone have work
+        self._held: set[str] = set()  # ids of experiments of which it was said who has them
 
     def note_plan(self) -> None:
         """Write which experiments the sweep has, and its threads.
@@ -236,10 +239,24 @@ class Sweep:
 
     def _look_elsewhere(self, display: Display) -> None:
         """Take up again what other sweeps had claimed: it is done by now, or theirs still, or left behind."""
-        if self._elsewhere and time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
-            self._looked = time.monotonic()
+        now = time.monotonic()
+        if self._running:
+            self._idle_since = None
+        elif self._elsewhere:
+            self._idle_since = self._idle_since or now
+            if now - self._idle_since > SECONDS_OF_SILENCE:
+                self._say_who_has_them(display)
+        if self._elsewhere and now - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._looked = now
             self._waiting.extend(self._elsewhere)
             self._elsewhere.clear()
+
+    def _say_who_has_them(self, display: Display) -> None:
+        """Once of each: a process that hangs would be waited for without a word."""
+        for experiment in self._elsewhere:
+            if experiment.id not in self._held:
+                self._held.add(experiment.id)
+                display.warns(f"{experiment.name}: {held_by(self._folder(experiment))}")
 
     def _end_running(self, display: Display, stop: StopSignals) -> None:
         """End what still runs. All are asked before any is waited for; those that do not hear are ended."""

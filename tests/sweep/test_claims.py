@@ -200,3 +200,36 @@ def test_a_child_runs_nothing_but_what_was_planned(
         file.write("one more,good\n")
     with pytest.raises(UserError, match="have changed since the sweep was planned; run the same command again"):
         load_experiment(path, "run-experiment", None, expected=planned)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "another sweep has it, and has not started it yet"),
+        (
+            RunState(state="running", pid=4711, host="node7", started=1.7e9),
+            "process 4711 on node7 has it since 2023-11-1",
+        ),
+    ],
+)
+def test_after_a_silence_it_is_said_who_has_what_is_waited_for(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: RunState | None, said: str
+) -> None:
+    monkeypatch.setattr(sweep_module, "SECONDS_OF_SILENCE", 0.3)
+    (experiment,) = plan.experiments
+    store = ResultStore(tmp_path)
+    held = store.lock(experiment.id, "claim")
+    assert held.acquire()
+    if state is not None:
+        store.folder(experiment.id, experiment.slug).write_state(state)
+    warned: list[str] = []
+
+    def warns(self: Display, text: str) -> None:
+        warned.append(text)
+        held.release()  # as when the process was ended
+
+    monkeypatch.setattr(Display, "warns", warns)
+    run(plan, tmp_path, Launcher(lambda *_: 1))
+    (line,) = warned
+    assert line.startswith(f"{experiment.name}: {said}")
+    assert "waits for that one" in line
