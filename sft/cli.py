@@ -204,7 +204,7 @@ def validate(
 
         checked = check_data(plan.experiments, SweepOptions(config.resolve().parent, isolation="spawn"))
         if checked.problems:
-            raise UserError("\n".join(dict.fromkeys(checked.problems.values())))
+            raise UserError("\n".join(describe.describe_problems(plan, checked.problems)))
         if checked.breakdown:
             typer.echo(f"The data could not be checked: the check itself broke down\n{checked.breakdown}", err=True)
             raise typer.Exit(1)
@@ -212,7 +212,8 @@ def validate(
     for line in [] if data else describe.describe_unchecked(plan):
         typer.echo(line)
     done = describe.count_done(plan, results_path)
-    typer.echo(f"All valid. {done} are already done in {results_path}/." if done else "All valid.")
+    valid = "All valid." if data else "Config valid; data and model were not opened: --data does that."
+    typer.echo(f"{valid} {done} are already done in {results_path}/." if done else valid)
 
 
 @app.command("show-prompt")

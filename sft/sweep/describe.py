@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sft.config.experiment import Experiment
 from sft.errors import UserError
-from sft.log import plain
+from sft.log import plain, some
 from sft.results.store import ResultStore
 from sft.sweep.jobs import Plan, standing
 
@@ -90,3 +90,18 @@ def describe_dry_run(plan: Plan, chosen: Sequence[Experiment], results: Path, re
         note = " (add --retry-failed to run it again)" if where == "failed before" else ""
         lines.append(f"{where:<14} {plain(experiment.name)}  {folder.path.name}{note}")
     return "\n".join(lines)
+
+
+def describe_problems(plan: Plan, problems: Mapping[str, str]) -> list[str]:
+    """Each problem once, with the experiments that have it, where there are several.
+
+    Args:
+        plan: the experiments.
+        problems: what is wrong, by the experiment's id.
+    """
+    found: dict[str, list[str]] = {}
+    for experiment in plan.experiments:
+        if (problem := problems.get(experiment.id)) is not None:
+            found.setdefault(problem, []).append(experiment.name)
+    several = len(plan.experiments) > 1
+    return [f"{problem} ({some(names)})" if several else problem for problem, names in found.items()]

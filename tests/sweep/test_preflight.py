@@ -88,3 +88,17 @@ def test_a_secret_is_told_to_the_child_once_and_stands_in_no_file(
     assert Path(asked[0].argv[-4]).parent.parent == results
     assert list(results.iterdir()) == []
     assert asked[0].environment[VARIABLE].count("canary") == 1
+
+
+def test_a_problem_names_the_experiments_that_have_it(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = json.loads(config.read_text(encoding="utf-8"))
+    names = [f"with {word}" for word in "abc"]
+    configs = {name: {**one, "prompting": {**one["prompting"], "instruction": name}} for name in names}
+    config.write_text(json.dumps({"configs": configs}), encoding="utf-8")
+    first, _, last = load_plan(config, None, None).experiments
+    problems = {first.id: "no column", last.id: "no column"}
+    monkeypatch.setattr("sft.sweep.preflight.check_data", lambda *_, **__: Checked(problems))
+    answer = CliRunner().invoke(app, ["validate", str(config), "--data"])
+    assert str(answer.exception) == "no column (with a, with c)"
+    answer = CliRunner().invoke(app, ["validate", str(config)])
+    assert answer.output.splitlines()[-1] == "Config valid; data and model were not opened: --data does that."
