@@ -43,7 +43,7 @@ class Log:
         self._file = open_to_append(file)
         self._reader, self.writer = os.pipe()
         os.set_blocking(self._reader, False)
-        self._held = b""  # the beginning of a line
+        self._held = b""  # the start of a line
         self._lock = threading.Lock()  # of all that is read and written
         self._ended = False
         self._thread = threading.Thread(target=self._read, name=f"log {file.parent.name}", daemon=True)
@@ -112,7 +112,7 @@ class Log:
 
 
 def _whole(data: bytes) -> int:
-    """How many bytes of it can be looked at by themselves: whole lines, but not the beginning of a private key."""
+    """How many bytes of it can be looked at by themselves: whole lines, but not the start of a private key."""
     end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
     if not end and len(data) > LONGEST_LINE:
         end = data.rfind(b" ") + 1 or len(data)

@@ -1,7 +1,7 @@
 """Secrets that show by their form, whoever has them: tokens with the prefix of a service, keys, signed tokens.
 
 The forms of most services are those of the package detect-secrets, which keeps them up to date; those that it lacks are
-here. It is imported only where a text holds something that could be one.
+here. It is imported only where a string holds something that could be one.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _WORDS = {
     "webhooks", "dsn",
 }  # fmt: skip
 _LAST_WORDS = {"token", "auth", "authentication", "sas", "pw", "pass", "pat"}
-# Words that are no secret after these: `forward_pass`, `token_pass`.
+# After these words, `pass`, `pw` and `pat` name no secret: `forward_pass`.
 _PASSES = {"forward", "backward", "first", "second", "third", "single", "one", "two", "multi", "per", "last", "each"}
 _BEFORE_KEY = {
     "api", "access", "private", "account", "secret", "storage", "signing", "encryption", "shared", "master", "service",
@@ -106,7 +106,7 @@ def place_of(key: str, place: Place) -> Place | None:
     return "storage" if key == "storage_options" else place
 
 
-# Words that make a variable of the environment a secret's: there no name means a column, a label or a token of a text.
+# Words that make an environment variable a secret's: there no name means a column, a label or a token of a string.
 _IN_ENVIRONMENT = {
     "KEY", "KEYS", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASS", "PASSWD", "PASSWORD", "PASSWORDS", "PASSPHRASE",
     "PWD", "PW", "PAT", "CREDENTIAL", "CREDENTIALS", "CREDS", "AUTH", "AUTHORIZATION", "COOKIE", "COOKIES", "WEBHOOK",

@@ -252,7 +252,7 @@ class Sweep:
             self._elsewhere.clear()
 
     def _say_who_has_them(self, display: Display) -> None:
-        """Once of each: a process that hangs would be waited for without a word."""
+        """Once of each: a process that hangs would be waited for silently."""
         for experiment in self._elsewhere:
             if experiment.id not in self._held:
                 self._held.add(experiment.id)

@@ -200,7 +200,10 @@ def _answered(before: RunFolder, now: RunFolder, split: str) -> Answered:
 
 def _predictions(folder: RunFolder, split: str) -> list[str]:
     file = folder.predictions_file(split)
-    return list(read_table(file).column("predictions").to_pylist()) if file.exists() else []
+    if not file.exists():
+        return []
+    folder.check_file(file)
+    return list(read_table(file).column("predictions").to_pylist())
 
 
 def _scores(folder: RunFolder, split: str) -> NDArray[np.float32] | None:

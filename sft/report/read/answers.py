@@ -173,7 +173,7 @@ def answers_of(run: Run, split: str = "test") -> Answers | None:
     table = read_table(file)
     judged = run.result.rows.get(split, table.num_rows)
     if not is_sealed and judged != table.num_rows:
-        raise UserError(f"{file.name} has {table.num_rows} rows, and {judged} were judged")
+        raise UserError(f"{file.name} has {table.num_rows} rows, and {judged} were evaluated")
     scores_NL = own_scores(run, split) if labels and run.config.dataset.task_type == "classification" else None
     if scores_NL is not None and scores_NL.shape != (table.num_rows, len(labels)):
         scores_NL = None
