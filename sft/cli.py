@@ -20,7 +20,9 @@ from sft import cli_options as option
 from sft.cli_export import export
 from sft.cli_report import compare, report, reproduce
 from sft.errors import BUG, UserError
+from sft.foreign import one_line
 from sft.log import RedactingStream, configure_logging, plain, redact_output
+from sft.memory import is_out_of_memory
 from sft.signals import install_handlers
 from sft.threads import set_wait_policy, use_threads
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 # What these print is told by their results too: where it cannot be printed, the work goes on.
 _WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments", "export", "reproduce"})
 _INTERRUPTED = 130
+_LESS_MEMORY = "; a smaller inference.batch_size or training.trainer_args.per_device_train_batch_size needs less"
 
 app = typer.Typer(
     add_completion=False,
@@ -351,7 +354,10 @@ def run_command(arguments: Sequence[str], models: Models | None = None) -> int:
     except UserError as error:
         typer.echo("error: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
         return error.exit_code
-    except Exception:  # the one place where a bug ends up
+    except Exception as error:  # the one place where a bug ends up
+        if is_out_of_memory(error):
+            typer.echo(f"error: memory ran out: {plain(one_line(error))}{_LESS_MEMORY}", err=True)
+            return 1
         traceback.print_exc()
         typer.echo(f"{BUG}: please report it with the lines above.", err=True)
         return 1

@@ -93,15 +93,39 @@ class OutputError(UserError, OSError):
 
 def redact_output() -> None:
     """Let nothing through to stdout and stderr but `RedactingStream`s, which write what these know, or its escapes."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # typer goes round a stream that says it is ASCII, and so round what keeps secrets from it
             encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
             stream.reconfigure(encoding=encoding, errors="backslashreplace")  # it may know less than the data has
-    if sys.stdout is not None:  # None: it was closed before we began
-        sys.stdout = RedactingStream(sys.stdout)
-    if sys.stderr is not None:
-        sys.stderr = RedactingStream(sys.stderr, lossy=True)
+    sys.stdout = RedactingStream(sys.stdout)
+    sys.stderr = RedactingStream(sys.stderr, lossy=True)
+
+
+def _open_closed_streams() -> None:
+    """Point the standard streams that were closed before we began (`2>&-`) at nothing.
+
+    Else the next file that is opened gets their number, and what a library prints is written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)  # else those that are started here have it closed again
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        open_streams()
+
+
+def open_streams() -> None:
+    """Make Python's standard streams anew, on the file descriptors 0, 1 and 2 as they are now."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        mode, lines = ("r", -1) if number == 0 else ("w", 1)
+        setattr(sys, name, open(number, mode, buffering=lines, errors="backslashreplace", closefd=False))  # noqa: SIM115
 
 
 class RedactingStream:

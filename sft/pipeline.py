@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
 from sft.config.load import parse_config
-from sft.dataset.task import calibration_rows
+from sft.dataset.task import Task, calibration_rows
 from sft.errors import UserError
 from sft.io import canonical_json, write_atomic
 from sft.log import ProgressBars, also_logged, both, get_logger
+from sft.model.adapters import check_adapter
 from sft.model.resident import Models
 from sft.prompting.view import ShownRow
 from sft.results.partial import PartialAnswers
@@ -129,21 +131,28 @@ def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         request: id -> `{"config": …, "endpoint": …}`.
     """
-    known: dict[str, str | None] = {}
+    opened: dict[str, Task | str | None] = {}
     problems: dict[str, str] = {}
     breakdown, notes = "", dict[str, None]()
+    adapters: dict[str, str] = {}
     for run_id, entry in request.items():
         config = parse_config(dict(entry["config"]), run_id, Path())
         experiment = Experiment(run_id, config, config.seed or 0, entry["endpoint"])
         key = canonical_json(_what_preparing_reads(experiment))
-        if key not in known:
-            try:
-                known[key] = _trouble(experiment, notes)
-            except Exception as error:  # not the user's to mend, so said apart from what is
-                known[key] = None
-                breakdown = f"{config.name or run_id}: {type(error).__name__}: {error}"
-        if (trouble := known[key]) is not None:
-            problems[run_id] = trouble
+        try:
+            if key not in opened:
+                opened[key] = None  # unless it is opened; a bug is reported once
+                opened[key] = _opened(experiment, notes)
+            if isinstance(task := opened[key], str):
+                raise UserError(task)
+            if task is not None:
+                _check_shots(replace(task, experiment=experiment), notes)
+                if trouble := _adapter_trouble(experiment, adapters):
+                    raise UserError(trouble)
+        except UserError as error:
+            problems[run_id] = str(error)
+        except Exception as error:  # not the user's to mend, so said apart from what is
+            breakdown = f"{config.name or run_id}: {type(error).__name__}: {error}"
     return {"problems": problems, "breakdown": breakdown, "notes": list(notes)}
 
 
@@ -156,8 +165,8 @@ def _what_preparing_reads(experiment: Experiment) -> list[Any]:
     return [experiment.endpoint, sections]
 
 
-def _trouble(experiment: Experiment, notes: dict[str, None]) -> str | None:
-    """What keeps an experiment from starting, in one line; None when nothing does. Adds to `notes`."""
+def _opened(experiment: Experiment, notes: dict[str, None]) -> Task | str:
+    """The data of an experiment, or what keeps it from starting, in one line. Adds to `notes`."""
     try:
         setup = prepare(experiment)
         notes |= dict.fromkeys(setup.task.notes())
@@ -167,7 +176,33 @@ def _trouble(experiment: Experiment, notes: dict[str, None]) -> str | None:
         check_harness(setup)
     except UserError as error:
         return str(error)
-    return None
+    return setup.task
+
+
+def _adapter_trouble(experiment: Experiment, known: dict[str, str]) -> str:
+    """What is wrong with the adapter that an experiment trains, in one line; else empty. Remembered in `known`."""
+    if not experiment.trains or experiment.trains_whole:
+        return ""
+    config = experiment.config
+    key = canonical_json(config.model_dump(mode="json", include={"model", "lora", "adapter"}))
+    if key not in known:
+        try:
+            check_adapter(config.model, config.lora, config.adapter)
+            known[key] = ""
+        except UserError as error:
+            known[key] = str(error)
+    return known[key]
+
+
+def _check_shots(task: Task, notes: dict[str, None]) -> None:
+    """Draw the shots of an experiment whose data is open. Adds to `notes` where there are fewer than asked for.
+
+    Raises:
+        DataError: there are none, or validation_size leaves none to train on.
+    """
+    if sentence := task.shortfall():
+        notes[sentence] = None
+    _ = task.validation_shots
 
 
 def _clear(experiment: Experiment, work: Path) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from sft.errors import UserError, did_you_mean
+from sft.foreign import guarded, users_code
 
 T = TypeVar("T")
+_NO_PLUGS = (int, float, complex, str, bytes, list, tuple, dict, set, ModuleType, type(None))
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -44,7 +47,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self._entries:
             return None
         module, colon, attribute = name.partition(":")
-        if colon and module and attribute:
+        if colon and all(part.isidentifier() for part in (*module.split("."), attribute)):
             return None
         known = ", ".join(self._entries)
         return f'unknown {self.kind} "{name}"{did_you_mean(name, list(self))} (known: {known}; or "module:function")'
@@ -66,16 +69,19 @@ class Registry(Mapping[str, T], Generic[T]):
         return cast(T, getattr(importlib.import_module(module), attribute))
 
     def _load_plug(self, target: str) -> T:
+        """Load the user's own; what it raises when it is called later is one line too."""
         module, _, attribute = target.partition(":")
-        try:
-            return self._load(target)
-        except ModuleNotFoundError as error:
-            if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
-                raise  # the user's module was found; something that it imports was not
-            raise UserError(
-                f'{self.kind} "{target}": no module "{module}" beside the config or in the working directory'
-            ) from None
-        except AttributeError as error:
-            if not hasattr(importlib.import_module(module), attribute):
-                raise UserError(f'{self.kind} "{target}": module "{module}" has no "{attribute}"') from None
-            raise error
+        what = f'{self.kind} "{target}"'
+        with users_code(what):
+            try:
+                imported = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
+                    raise  # the user's module was found; something that it imports was not
+                raise UserError(f'{what}: no module "{module}" beside the config or in the working directory') from None
+        if not hasattr(imported, attribute):
+            raise UserError(f'{what}: module "{module}" has no "{attribute}"')
+        plug = getattr(imported, attribute)
+        if isinstance(plug, _NO_PLUGS):
+            raise UserError(f"{what}: expected a function, got {type(plug).__name__}")
+        return cast(T, guarded(plug, what) if callable(plug) and not isinstance(plug, type) else plug)

@@ -5,6 +5,7 @@ Nothing of the libraries is imported: `sft.config.library` has the table. Knows 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,18 +23,22 @@ from sft.config.lora import NEEDED_ARGUMENTS, REFUSED_TYPES
 from sft.config.phrases import choices_phrase, either, fits, near, not_allowed, quoted, shown, types_phrase
 from sft.config.renamed import ELSEWHERE, REMOVED, RENAMED, RENAMED_VALUES, RESHAPED
 from sft.config.suggestions import unknown_key
+from sft.config.trainer_rules import NO_EFFECT, unsupported
 from sft.errors import Problem
 
 TRAINER_ARGS = "training.trainer_args"
+HEAD = "lm_head"
 MOST_UNKNOWN = 20  # keys of one section that are told one by one
 _COUNTS = (
     "r", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length",
     "max_new_tokens", "num_beams", "num_virtual_tokens", "max_rank", "target_r", "init_r",
 )  # fmt: skip
 _NOT_NEGATIVE = (
-    "learning_rate", "num_train_epochs", "weight_decay", "max_grad_norm", "warmup_steps", "lora_dropout",
+    "learning_rate", "num_train_epochs", "dataloader_num_workers", "weight_decay", "max_grad_norm", "warmup_steps",
+    "lora_dropout",
     "min_new_tokens", "temperature", "top_k", "neftune_noise_alpha",
 )  # fmt: skip
+_MOST: Mapping[str, int] = {"learning_rate": 1000, "r": 65536}
 _LEAST: Mapping[str, int] = {**dict.fromkeys(_COUNTS, 1), **dict.fromkeys(_NOT_NEGATIVE, 0)}
 _FRACTIONS = ("lora_dropout", "top_p", "min_p", "typical_p", "label_smoothing_factor")  # from 0 to 1
 # "lora_ga" is PEFT's too, though its annotation does not list it.
@@ -80,6 +85,8 @@ def translate_trainer_args(args: Mapping[str, Any]) -> Translated:
         else:
             new[name] = value
     problems += argument_problems(new, trainer_arguments(), TRAINER_ARGS)
+    problems += [Problem(f"{TRAINER_ARGS}.{name}", what) for name, what in unsupported(new)]
+    notices += [f"{TRAINER_ARGS}.{name} has no effect" for name in new if name in NO_EFFECT]
     return Translated(new, tuple(notices), tuple(problems))
 
 
@@ -135,12 +142,17 @@ def _range_problem(name: str, value: Any, argument: Argument) -> str | None:
         return not_allowed(value, "a number from 0 to 1")
     if value < (least := _LEAST.get(name, value)):
         return not_allowed(value, f"{number} from {least}")
+    if value > (most := _MOST.get(name, value)):
+        return not_allowed(value, f"{number} from {least} to {most}")
+    if name == "max_steps" and value < 1 and value != -1:
+        return not_allowed(value, "a whole number from 1, or -1 to use num_train_epochs")
     return None
 
 
 def lora_problems(lora: Mapping[str, Any]) -> list[Problem]:
     """Arguments of peft's LoraConfig. `init_lora_weights` takes more than PEFT's names: `initializer_problem`."""
-    return argument_problems(_without(lora, "init_lora_weights"), peft_arguments("LORA"), "lora")
+    problems = argument_problems(_without(lora, "init_lora_weights"), peft_arguments("LORA"), "lora")
+    return problems + _adapter_rules(lora, "lora")
 
 
 def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
@@ -159,7 +171,26 @@ def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
     given = _without(adapter, "peft_type")
     if kind == "LORA" and isinstance(given.get("init_lora_weights"), str):
         given = _without(given, "init_lora_weights")  # as in `lora_problems`
-    return argument_problems(given, peft_arguments(kind), "adapter")
+    return argument_problems(given, peft_arguments(kind), "adapter") + _adapter_rules(given, "adapter")
+
+
+def _adapter_rules(given: Mapping[str, Any], where: str) -> list[Problem]:
+    """What PEFT accepts and cannot use, or uses for another kind of model."""
+    problems = []
+    task = given.get("task_type")
+    if task not in (None, "CAUSAL_LM"):
+        problems.append(Problem(f"{where}.task_type", not_allowed(task, '"CAUSAL_LM"')))
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
+        if isinstance(pattern := given.get(name), str):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                problems.append(Problem(f"{where}.{name}", not_allowed(pattern, f"a regular expression ({error})")))
+    targets = given.get("target_modules")
+    if (targets == HEAD) or (isinstance(targets, list) and HEAD in targets):
+        what = f"{HEAD} is not supported: the loss is computed from its weights, so its adapter would not be trained"
+        problems.append(Problem(f"{where}.target_modules", what))
+    return problems
 
 
 def quantization_problems(quantization: Mapping[str, Any]) -> list[Problem]:
@@ -182,6 +213,9 @@ def generation_problems(args: Mapping[str, Any]) -> list[Problem]:
     sequences = args.get("num_return_sequences")
     if isinstance(sequences, int) and sequences > 1:
         problems.append(Problem(f"{where}.num_return_sequences", not_allowed(sequences, "each row gets one answer")))
+    least, most = args.get("min_new_tokens"), args.get("max_new_tokens")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        problems.append(Problem(f"{where}.min_new_tokens", not_allowed(least, f"at most max_new_tokens, {most}")))
     if args.get("stop_strings") is not None:
         problems.append(Problem(f"{where}.stop_strings", "is a key of its own: give inference.stop_strings, a list"))
     return problems

@@ -19,6 +19,12 @@ from sft.config.arguments import (
 )
 from sft.config.calibration import SETTINGS, USED
 from sft.config.constrain import constrain_problems
+from sft.config.data_arguments import data_argument_problems
+from sft.config.model_arguments import (
+    generation_code_problems,
+    model_argument_notices,
+    model_argument_problems,
+)
 from sft.config.phrases import fits, listed, not_allowed, quoted, shown
 from sft.config.prompting import PromptingConfig
 from sft.config.renamed import RENAMED_CALIBRATIONS
@@ -57,10 +63,6 @@ _NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
 }
 
 
-# Arguments of transformers that fetch code, beside those that end in `_implementation`.
-_FETCH_CODE = ("use_kernels", "kernel_config", "custom_generate")
-
-
 def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """The object at a key path; empty where there is none."""
     for key in keys:
@@ -84,6 +86,9 @@ def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]
         *quantization_problems(section(data, "model", "quantization")),
         *generation_problems(section(data, "inference", "generation_args")),
         *_answer_problems(section(data, "inference")),
+        *data_argument_problems(section(data, "dataset", "args")),
+        *model_argument_problems(section(data, "model", "model_args")),
+        *generation_code_problems(section(data, "inference", "generation_args"), section(data, "model", "model_args")),
         *translate_trainer_args(section(data, "training", "trainer_args")).problems,
         *_name_problems(data, names),
         *_label_problems(data),
@@ -107,6 +112,7 @@ def config_notices(data: Mapping[str, Any]) -> list[str]:
             for path, default in idle.items()
             if value_at(data, path, default) != default
         ),
+        *model_argument_notices(section(data, "model", "model_args")),
         *_calibration_notices(section(data, "inference", "calibration_args")),
         *_selection_notices(section(data, "inference")),
     ]
@@ -153,6 +159,10 @@ def _answer_problems(inference: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     labels = value_at(data, "dataset.labels", [])
+    if section(data, "dataset").get("labels") == []:
+        yield Problem(
+            "dataset.labels", "expected at least two labels, got an empty list; remove it to use those of the data"
+        )
     labels = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
     if repeated := [label for label, count in Counter(labels).items() if count > 1]:
         yield Problem("dataset.labels", f"{listed(repeated)} stand{'s' if len(repeated) == 1 else ''} twice")
@@ -200,24 +210,6 @@ def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
             "inference.icl_pool",
             '"shots" is empty when dataset.shots is 0: draw the examples from "train", or set shots',
         )
-    trust = section(data, "model", "model_args").get("trust_remote_code")
-    if not isinstance(trust, bool | None):
-        yield Problem("model.model_args.trust_remote_code", not_allowed(trust, "true or false"))
-    if trust is not True:
-        yield from _fetched_code(data)
-
-
-def _fetched_code(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Arguments for which transformers fetches code from the hub and runs it, whatever `trust_remote_code` says."""
-    for where in ("model.model_args", "inference.generation_args"):
-        for name, value in section(data, *where.split(".")).items():
-            given = list(value.values()) if isinstance(value, dict) else [value]
-            is_repository = name.endswith("_implementation") and any("/" in str(one) for one in given)
-            if is_repository or (name in _FETCH_CODE and value not in (None, False)):
-                what = f"{quoted(value)} fetches code from the hub and runs it"
-                yield Problem(
-                    f"{where}.{name}", f"{what}: if you trust it, set model.model_args.trust_remote_code to true"
-                )
 
 
 def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -7,17 +7,15 @@ A plug is named `"module:function"`. Its file counts, and so do the user's own f
 from __future__ import annotations
 
 import ast
-import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 
+from sft.foreign import is_users_file
 from sft.io import digest, hash_path
 
-_STANDARD = Path(sysconfig.get_paths()["stdlib"])
-_INSTALLED = ("site-packages", "dist-packages")
 _OWN = __name__.partition(".")[0]
 
 
@@ -73,9 +71,7 @@ def _spec(module: str) -> ModuleSpec | None:
 def _is_users(spec: ModuleSpec) -> bool:
     """Whether a module (or a folder of modules without `__init__.py`) is the user's own, not installed."""
     places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-    return bool(places) and not any(
-        Path(place).is_relative_to(_STANDARD) or set(_INSTALLED) & set(Path(place).parts) for place in places
-    )
+    return bool(places) and all(is_users_file(Path(place).absolute()) for place in places)
 
 
 @lru_cache(maxsize=256)

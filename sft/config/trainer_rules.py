@@ -5,6 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+# Accepted, since configs of other tools have them; they change nothing.
+NO_EFFECT = frozenset({
+    "dataset_text_field", "dataset_num_proc", "truncation_mode", "packing_strategy", "eval_packing",
+    "remove_unused_columns", "length_column_name", "do_train", "do_eval", "do_predict", "hub_model_id", "hub_token",
+    "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision", "include_for_metrics",
+    "greater_is_better", "eval_do_concat_batches", "batch_eval_metrics", "save_only_model",
+})  # fmt: skip
+# Values that ask for nothing.
+_NOTHING = (None, False, "", -1)
+_ONE_PROCESS = "each experiment is trained in one process"
+_UNSUPPORTED: Mapping[str, str] = {
+    "resume_from_checkpoint": "an interrupted run resumes from its own checkpoint by itself; model.adapter names an "
+    "adapter that was trained before",
+    "push_to_hub": "after the run, export --push-to-hub uploads the adapter",
+    "deepspeed": _ONE_PROCESS,
+    "fsdp": _ONE_PROCESS,
+    "parallelism_config": _ONE_PROCESS,
+    "local_rank": _ONE_PROCESS,
+    "chat_template_path": "set model.chat_template_from",
+    "model_init_kwargs": "set model.model_args",
+    "trust_remote_code": "set model.model_args.trust_remote_code",
+    "dataset_kwargs": "set dataset.args",
+    "pad_to_multiple_of": "batches are padded to their longest row only; remove it",
+    "shuffle_dataset": "rows are shuffled in every epoch, seeded by seeds.training; remove it",
+    "eos_token": "the chat template decides how an answer ends",
+    "pad_token": "padded positions are masked, whatever token they hold; remove it",
+}
+_CHECKPOINTING = frozenset({"use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop"})
+
+
+def unsupported(args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Arguments that ask for what is not possible here: their names, and what to do instead."""
+    for name, instead in _UNSUPPORTED.items():
+        if args.get(name) not in _NOTHING:
+            yield name, f"is not supported: {instead}"
+    if args.get("completion_only_loss") is False:
+        yield "completion_only_loss", "false is not supported: the loss is computed on the answers only"
+    for name in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):
+        if isinstance(given := args.get(name), dict) and (unknown := sorted(set(given) - _CHECKPOINTING)):
+            yield name, f'unknown key "{unknown[0]}" (known: {", ".join(sorted(_CHECKPOINTING))})'
+
 
 def trainer_contradictions(args: Mapping[str, Any], validates: bool) -> Iterator[str]:
     """What cannot be, one line each.

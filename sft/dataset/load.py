@@ -16,6 +16,7 @@ from sft.config.dataset import DatasetConfig
 from sft.dataset.reading.sources import open_source
 from sft.dataset.rows import Rows, concatenated
 from sft.errors import DataError, UserError, did_you_mean
+from sft.foreign import is_foreign
 
 SAMPLE_SEED = 0  # of max_n_test: constant, so that every run judges the same rows
 
@@ -102,16 +103,15 @@ def _other_delimiter(rows: Rows) -> str:
 
 def _open(config: DatasetConfig) -> Mapping[str, Rows]:
     """All splits of the data set, by name."""
-    from datasets.exceptions import DatasetsError
-    from pyarrow import ArrowException
-
     try:
         tables = open_source(config)
         # as `load_dataset` has it: the rows that `split` names are all there is
         return {"train": _slice(tables, config.args["split"], "train", config)} if config.args.get("split") else tables
     except UserError:
         raise
-    except (DatasetsError, ArrowException, OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
+    except Exception as error:
+        if not is_foreign(error) and not isinstance(error, OSError | ValueError):
+            raise
         raise DataError(_reason(config, error)) from error
 
 

@@ -16,6 +16,7 @@ from sft.errors import DataError
 from sft.log import get_logger
 
 log = get_logger(__name__)
+MOST_LISTED = 8  # labels that a sentence names
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def _chosen(
     chosen = {name: [row for row in rows if row not in left_out] for name, rows in orders.items()}
     if count == "all":
         return chosen
-    _warn_of_shortfall({name: len(rows) for name, rows in chosen.items()}, count)
+    if sentence := describe_shortfall({name: len(rows) for name, rows in chosen.items()}, count):
+        log.warning(sentence)
     return {name: rows[:count] for name, rows in chosen.items()}
 
 
@@ -141,8 +143,18 @@ def _in_rounds(columns: Sequence[Sequence[int]]) -> list[int]:
     return [column[turn] for turn in range(longest) for column in columns if turn < len(column)]
 
 
-def _warn_of_shortfall(there: dict[str, int], count: int) -> None:
-    for name, rows in there.items():
-        if rows < count:
-            of = f' of the label "{name}"' if name else ""
-            log.warning("Asked for %d shots%s, the train split has %d: taking those", count, of, rows)
+def describe_shortfall(there: Mapping[str, int], count: int) -> str | None:
+    """Say in one sentence which labels have fewer rows than the shots asked for; None where all have enough.
+
+    Args:
+        there: rows of the train split by label; under the empty name where there are no labels.
+        count: the shots asked for.
+    """
+    short = [f'{rows} of "{name}"' if name else str(rows) for name, rows in there.items() if rows < count]
+    if not short:
+        return None
+    more = f" and fewer than {count} of {len(short) - MOST_LISTED} more labels" if len(short) > MOST_LISTED else ""
+    return (
+        f"dataset.shots asks for {count}, and the train split has {', '.join(short[:MOST_LISTED])}{more}: "
+        "all of these are used"
+    )

@@ -22,7 +22,7 @@ from sft.dataset.load import Splits, check_columns, load_splits, sample_rows
 from sft.dataset.overlap import Overlap, count_overlap, describe_overlap
 from sft.dataset.reading.sources import rows_sha256
 from sft.dataset.rows import Rows
-from sft.dataset.shots import Shots, draw_shots, draw_shots_of_sets, last_shots
+from sft.dataset.shots import Shots, describe_shortfall, draw_shots, draw_shots_of_sets, last_shots
 from sft.errors import DataError
 from sft.evaluation.multilabel import membership, set_text
 from sft.io import canonical_json, digest
@@ -174,6 +174,13 @@ class Task:
             left = f" left: dataset.drop_overlap leaves out {len(self.dropped)} rows" if self.dropped else ""
             raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from{left}")
         return shots
+
+    def shortfall(self) -> str | None:
+        """Say in one sentence where the train split has fewer rows than the shots asked for."""
+        shots = self.shots
+        if not isinstance(shots.requested, int):
+            return None
+        return describe_shortfall(shots.per_label or {"": len(shots)}, shots.requested)
 
     @cached_property
     def validation_shots(self) -> tuple[int, ...]:

@@ -36,6 +36,13 @@ def further_metrics(
     return results
 
 
+def metric_problem(name: str) -> str | None:
+    """What is wrong with the name of a metric, or None."""
+    if name.startswith(EVALUATE):
+        return None if name != EVALUATE else f'expected a name after "{EVALUATE}", as in "{EVALUATE}bleu"'
+    return metric_registry.problem(name)
+
+
 def resolve_metric(name: str) -> Metric:
     """The metric of that name.
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from sft.errors import ModelError, UserError
 from sft.export.source import Trained, read_json
+from sft.foreign import one_line
 from sft.model.saving import ADAPTER_CONFIG, ADAPTER_WEIGHTS, vllm_obstacle
 from sft.model.sealed import check_whole, filled
-from sft.model.source import one_line, quiet
+from sft.model.source import quiet
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from sft.errors import UserError
-from sft.model.source import one_line
+from sft.foreign import one_line
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 

@@ -22,6 +22,7 @@ from sft.errors import ModelError, UserError
 from sft.export.agreement import EXACT, ROUNDING, Probes, difference
 from sft.export.dequantized import dequantized
 from sft.export.source import Trained
+from sft.foreign import one_line
 from sft.log import get_logger
 from sft.model.adapters import load_adapter
 from sft.model.load import load_model
@@ -29,7 +30,7 @@ from sft.model.quantization import quantization_method
 from sft.model.resident import forget_adapter
 from sft.model.saving import MODEL_CONFIG, can_merge, write_model
 from sft.model.sealed import filled
-from sft.model.source import one_line, quiet
+from sft.model.source import quiet
 
 if TYPE_CHECKING:
     from peft import PeftModel

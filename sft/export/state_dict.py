@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from sft.errors import UserError
 from sft.export.adapter import read_torch_file
 from sft.export.source import Trained
+from sft.foreign import one_line
 from sft.initialization.hold import HELD, fold_tensors
 from sft.model.saving import ADAPTER
-from sft.model.source import import_peft, one_line, quiet, reading, trusts_remote_code
+from sft.model.source import import_peft, quiet, reading, trusts_remote_code
 
 if TYPE_CHECKING:
     import torch

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from sft.errors import ModelError
+from sft.foreign import OF_ARGUMENTS, explained
 from sft.inference.answer_trial import AnswerTrial
 from sft.inference.batching import AnyBatchSize
 from sft.inference.decoder import evaluating
@@ -68,7 +70,9 @@ def generate(
         # PEFT drops the positions that transformers makes for it, and says so at every step
         warnings.filterwarnings("ignore", message="Position ids are not supported")
         run = _Run(model, prompts, settings, batch_size, progress)
-        return run.answers(config)
+        refused = explained("inference.generation_args", ModelError, OF_ARGUMENTS)
+        with refused if settings.arguments else contextlib.nullcontext():
+            return run.answers(config)
 
 
 class _Run(NamedTuple):

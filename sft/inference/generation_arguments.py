@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import GenerationConfig
 
 from sft.errors import ModelError
+from sft.foreign import explained
 from sft.inference.stopping import StopTexts
 from sft.log import get_logger
 
@@ -71,13 +72,16 @@ def configured(settings: GenerationSettings) -> Any:
         _drop(arguments, ("early_stopping", "length_penalty"), "they need num_beams above 1")
     _drop(arguments, ("max_length", "min_length"), "lengths are counted in new tokens: max_new_tokens, min_new_tokens")
     more = arguments.pop("eos_token_id", [])
+    if not all(isinstance(one, int) for one in ([more] if not isinstance(more, list) else more)):
+        raise ModelError(f"inference.generation_args.eos_token_id: expected a token id or a list of them, got {more!r}")
     stop_ids = sorted({*settings.stop_ids, *([more] if isinstance(more, int) else more)})
     arguments = {"max_new_tokens": settings.max_new_tokens, "do_sample": False, "use_cache": True, **arguments}
     for name in _REFUSED:
         arguments.pop(name, None)
     # any id may stand in the padding: it is under the mask, and answers are cut before their first stop id
     padding = {"pad_token_id": stop_ids[0] if stop_ids else 0}
-    return GenerationConfig(**{**padding, **arguments, "eos_token_id": stop_ids or None})
+    with explained("inference.generation_args", ModelError):
+        return GenerationConfig(**{**padding, **arguments, "eos_token_id": stop_ids or None})
 
 
 def _drop(arguments: dict[str, Any], names: Sequence[str], reason: str) -> None:

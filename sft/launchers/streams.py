@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from sft.io import open_to_append
+from sft.log import open_streams
 from sft.secrets import redact_text
 
 SECONDS_FOR_THE_REST = 2.0  # for a pipe to become empty after its process has ended
@@ -25,11 +26,16 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 
 def redirect(output: int) -> None:
-    """Send standard output and error of this process to a file descriptor, and have nothing on standard input."""
+    """Send standard output and error of this process to a file descriptor, and have nothing on standard input.
+
+    Python's streams are opened again: those that there are know whether the file that they were opened on can be
+    sought in, and fail where a pipe has taken its place.
+    """
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     os.close(nothing)
+    open_streams()
 
 
 class Log:

@@ -11,16 +11,20 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sft.config.lora import REFUSED_TYPES, AdapterSection, LoraSection
+from sft.config.model import ModelConfig
 from sft.config.starts import FULL_PRECISION
 from sft.errors import ModelError, did_you_mean
+from sft.foreign import explained, is_foreign, one_line
 from sft.initialization.initializers import SETTINGS, Maker, initializer_problem, maker_of
 from sft.log import get_logger
 from sft.model.full import require_decoder_only
+from sft.model.load import empty_model
 from sft.model.quantization import quantization_method
 from sft.model.quantized import packed_linear_names, require_trainable
 from sft.model.saving import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from sft.model.sealed import check_whole
-from sft.model.source import check_folder, import_peft, one_line, pickled, quiet
+from sft.model.source import check_folder, import_peft, pickled, quiet
+from sft.model.targets import ALL_LINEAR, check_targets
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -53,28 +57,51 @@ def create_adapter(
     peft = import_peft()
     from transformers import set_seed
 
-    require_decoder_only(model)
     require_trainable(model)
-    section, arguments = _chosen(lora, adapter)
-    if arguments.get("target_modules") == "all-linear" and (names := packed_linear_names(model)):
-        arguments["target_modules"] = names
-        logger.info("%s.target_modules: all-linear means %d layers here", section, len(names))
-    start = _start_of(model, section, arguments)
+    section, arguments, start = _wanted(model, lora, adapter)
     config = _peft_config(section, arguments)
     _refuse_quantized_dora(model, config, section)
     set_seed(seed)
-    try:
-        with quiet(), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            made = peft.get_peft_model(model, config)
-    except (TypeError, ValueError, ImportError) as error:
-        raise ModelError(f"{section}: PEFT says: {one_line(error)}") from error
+    with explained(f"{section}: PEFT says", ModelError), quiet(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = peft.get_peft_model(model, config)
     for warning in said:
         if "were ignored" in str(warning.message):  # keys of rank_pattern or alpha_pattern that name no layer
             logger.warning("%s: %s", section, str(warning.message))
     if start.init is not True:
         _initialize(made, start, examples)
     return made.eval()
+
+
+def check_adapter(config: ModelConfig, lora: LoraSection | None, adapter: AdapterSection | None) -> None:
+    """Make an adapter on the base without its weights, so that what cannot work is found before anything is loaded.
+
+    Raises:
+        ModelError: what `create_adapter` would raise because of the sections and the shape of the model.
+    """
+    model = empty_model(config)
+    section, arguments, _ = _wanted(model, lora, adapter)
+    made = _peft_config(section, arguments)
+    if getattr(made, "target_modules", None) is not None:  # other kinds read weights while they are made
+        with explained(f"{section}: PEFT says", ModelError), quiet():
+            import_peft().get_peft_model(model, made)
+
+
+def _wanted(
+    model: PreTrainedModel, lora: LoraSection | None, adapter: AdapterSection | None
+) -> tuple[str, dict[str, Any], _Start]:
+    """The section, the PEFT arguments that it stands for, and the start.
+
+    Raises:
+        ModelError: an encoder-decoder model, layers that the model lacks, an unknown start.
+    """
+    require_decoder_only(model)
+    section, arguments = _chosen(lora, adapter)
+    check_targets(model, section, arguments)
+    if arguments.get("target_modules") == ALL_LINEAR and (names := packed_linear_names(model)):
+        arguments["target_modules"] = names
+        logger.info("%s.target_modules: all-linear means %d layers here", section, len(names))
+    return section, arguments, _start_of(model, section, arguments)
 
 
 class _Start(NamedTuple):
@@ -147,8 +174,6 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
         ModelError: no adapter there, one that was trained on another architecture, or one of ours whose files are not
             as they were written.
     """
-    from safetensors import SafetensorError
-
     peft = import_peft()
     check_folder("model.adapter", str(path), ADAPTER_CONFIG)
     check_whole("model.adapter", path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
@@ -158,12 +183,12 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
             loaded = peft.PeftModel.from_pretrained(model, str(path))
     except UnpicklingError as error:
         raise pickled("model.adapter", str(path)) from error
-    except KeyError as error:
-        what = f"{ADAPTER_CONFIG} names something that PEFT does not know: {error}"
-        raise ModelError(f'model.adapter: "{path}": {what}') from error
-    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
-            raise  # out of memory, or a bug
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        if isinstance(error, KeyError):
+            what = f"{ADAPTER_CONFIG} names something that PEFT does not know: {error}"
+            raise ModelError(f'model.adapter: "{path}": {what}') from error
         raise ModelError(f'model.adapter: "{path}" does not fit the model: {one_line(error)}') from error
     if any("missing adapter keys" in str(warning.message) for warning in said):
         raise ModelError(f'model.adapter: "{path}" does not fit the model: it lacks weights that its config speaks of')
@@ -212,8 +237,5 @@ def _peft_config(section: str, arguments: dict[str, Any]) -> PeftConfig:
         )
     if kind in REFUSED_TYPES:
         raise ModelError(f"{section}.peft_type: {kind} is not supported: {REFUSED_TYPES[kind]}")
-    try:
-        with quiet():
-            return known[kind](**arguments)
-    except (TypeError, ValueError, ImportError) as error:
-        raise ModelError(f"{section}: PEFT says: {one_line(error)}") from error
+    with explained(f"{section}: PEFT says", ModelError), quiet():
+        return known[kind](**arguments)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft.config.model import ModelConfig
 from sft.errors import ModelError
+from sft.foreign import one_line
+from sft.io import parse_json
 from sft.model.quantization import loading_config
 from sft.model.quantized import settle
 from sft.model.sealed import check_whole
-from sft.model.source import check_folder, one_line, reading, trusts_remote_code
+from sft.model.source import check_folder, reading, trusts_remote_code
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +40,9 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """
     check_folder("model.name", config.name, "config.json")
     check_whole("model.name", config.name)
+    _check_generation_config(config.name)
     arguments = _arguments(config)
-    with _converting(config), reading("model.name", config.name, config.model_args):
+    with reading("model.name", config.name, config.model_args), _converting(config):
         kind, shape = _kind(config, arguments)
         if arguments.get("device_map") == "auto" and "no_split_module_classes" in config.model_args:
             arguments["device_map"] = _device_map(config, arguments, kind, shape)
@@ -46,6 +50,22 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     _refuse_missing_weights(config.name, report["missing_keys"])
     settle(model)
     return model.eval()
+
+
+def empty_model(config: ModelConfig) -> PreTrainedModel:
+    """Return the base model of a config without weights, on the meta device: its layers, their names and shapes.
+
+    Raises:
+        ModelError: no such model, or not a language model.
+    """
+    import torch
+
+    check_folder("model.name", config.name, "config.json")
+    arguments = _arguments(config)
+    with reading("model.name", config.name, config.model_args), torch.device("meta"):
+        kind, shape = _kind(config, arguments)
+        shape.__dict__.pop("quantization_config", None)  # its layers would need the quantiser's own package
+        return kind.from_config(shape, trust_remote_code=arguments["trust_remote_code"])
 
 
 def best_device() -> torch.device:
@@ -128,7 +148,33 @@ def _kind(config: ModelConfig, arguments: dict[str, Any]) -> tuple[Any, Any]:
             f'model.name: the config of "{config.name}" names the kernel "{kernel}", which is code from the hub; '
             "if you trust it, set model.model_args.trust_remote_code to true"
         )
+    _check_quantizer(config.name, getattr(shape, "quantization_config", None))
     return (AutoModelForSeq2SeqLM if shape.is_encoder_decoder else AutoModelForCausalLM), shape
+
+
+def _check_quantizer(name: str, stored: Any) -> None:
+    """Refuse a method that transformers does not know: it would read the packed weights as they are."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    method = stored.get("quant_method") if isinstance(stored, dict) else None
+    known = sorted(AUTO_QUANTIZATION_CONFIG_MAPPING)
+    if method is not None and str(method) not in known and not {"load_in_4bit", "load_in_8bit"} & set(stored):
+        raise ModelError(
+            f'model.name: the config.json of "{name}" names the quantisation method "{method}", which transformers '
+            f"does not know (it knows: {', '.join(known)})"
+        )
+
+
+def _check_generation_config(name: str) -> None:
+    """Refuse a damaged file, which transformers would replace by its defaults in silence."""
+    file = Path(name) / "generation_config.json"
+    if file.is_file():
+        try:
+            is_object = isinstance(parse_json(file.read_text(encoding="utf-8")), dict)
+        except (OSError, ValueError):
+            is_object = False
+        if not is_object:
+            raise ModelError(f"model.name: {file} is not a JSON object; repair it, or delete it to use the defaults")
 
 
 def _device_map(config: ModelConfig, arguments: dict[str, Any], kind: Any, shape: Any) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sft.config.model import ModelConfig, QuantizationConfig
 from sft.errors import MissingPackageError, ModelError, did_you_mean
+from sft.foreign import explained
 from sft.log import get_logger
-from sft.model.source import one_line, quiet
+from sft.model.source import quiet
 from sft.model.torchao import torchao_type
 
 if TYPE_CHECKING:
@@ -158,11 +159,8 @@ def _make(kind: Any, section: QuantizationConfig) -> Any:
     for name, value in arguments.items():  # Jsonnet writes 0.0 as 0
         if isinstance(value, int) and not isinstance(value, bool) and name in _FRACTIONS:
             arguments[name] = float(value)
-    try:
-        with quiet():
-            made = kind(**arguments)
-    except (TypeError, ValueError, ImportError) as error:
-        raise ModelError(f"model.quantization.args: {section.config_class} says: {one_line(error)}") from error
+    with explained(f"model.quantization.args: {section.config_class} says", ModelError), quiet():
+        made = kind(**arguments)
     # BitsAndBytesConfig takes any keyword and only logs the unknown ones.
     if unknown := [key for key in section.args if not hasattr(made, key) and not hasattr(kind, key)]:
         known = sorted(key.lstrip("_") for key in vars(made))

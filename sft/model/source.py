@@ -20,12 +20,12 @@ from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
-from sft.errors import ModelError
+from sft.errors import ModelError, UserError
+from sft.foreign import is_foreign, one_line
 from sft.log import HEARD_ON_IMPORT
-from sft.secrets import redact_text
 
 CHATTY = ("bitsandbytes", "accelerate", "trl", "peft", "torch.distributed", *HEARD_ON_IMPORT)  # and transformers
-LONGEST_REASON = 400
+_OTHER_SHAPES = "its weights have other shapes than its config.json (with model.model_args) says"
 UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
@@ -72,25 +72,26 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
     Raises:
         ModelError: the thing is absent, broken or of another kind, or an argument is unknown.
     """
-    from safetensors import SafetensorError
-
     try:
         with quiet():
             yield
-    except TypeError as error:
-        unknown = UNEXPECTED_ARGUMENT.search(str(error))
-        if unknown is None or unknown.group(1) not in arguments:
-            raise
-        raise ModelError(f'model.model_args.{unknown.group(1)}: "{name}" knows no such argument') from error
+    except UserError:
+        raise
     except UnpicklingError as error:
         raise pickled(key, name) from error
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        unknown = UNEXPECTED_ARGUMENT.search(str(error)) if isinstance(error, TypeError) else None
+        if unknown is not None and unknown.group(1) in arguments:
+            raise ModelError(f'model.model_args.{unknown.group(1)}: "{name}" does not accept this argument') from error
         if "trust_remote_code" in str(error):
             raise ModelError(
                 f'{key}: "{name}" wants to run code of its own; if you trust it, '
                 "set model.model_args.trust_remote_code to true"
             ) from error
-        raise ModelError(f'{key} "{name}" cannot be loaded: {one_line(error)}') from error
+        reason = _OTHER_SHAPES if "ignore_mismatched_sizes" in str(error) else one_line(error)
+        raise ModelError(f'{key} "{name}" cannot be loaded: {reason}') from error
 
 
 def pickled(key: str, name: str) -> ModelError:
@@ -99,12 +100,6 @@ def pickled(key: str, name: str) -> ModelError:
         f'{key}: "{name}" holds pickled weights that are damaged or not plain tensors, and reading them could run '
         "code: where you trust them, load them elsewhere and write safetensors (save_pretrained does)"
     )
-
-
-def one_line(error: BaseException) -> str:
-    """What an exception says, on one line of reasonable length."""
-    text = " ".join(redact_text(str(error)).split()) or type(error).__name__  # before it is cut
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def import_peft() -> ModuleType:

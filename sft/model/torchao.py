@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from sft.errors import ModelError, did_you_mean
-from sft.model.source import one_line, quiet
+from sft.foreign import one_line
+from sft.model.source import quiet
 
 KEY = "model.quantization.args.quant_type"
 _OBJECTS = re.compile(r"\w+Config|Per[A-Z]\w+")  # the kinds of quantisation, and granularities

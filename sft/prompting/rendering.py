@@ -11,7 +11,15 @@ from contextlib import nullcontext
 from datetime import date
 from typing import Any, NamedTuple
 
+from jinja2 import TemplateError
+
+from sft.foreign import one_line
+from sft.prompting.bounds import bounded
 from sft.prompting.outside import draws, fixed_draws, with_date
+from sft.prompting.syntax import refuse_unbounded
+
+# What a template raises on a conversation that it is not made for. TypeError: it expects another form of content.
+_REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Rendering(NamedTuple):
@@ -39,19 +47,18 @@ class TemplateRenderer:
         self._tokenizer = tokenizer
         self._variables = dict(variables)
         self.source: str = tokenizer.get_chat_template()
+        refuse_unbounded(self.source)
         self._dated = with_date(self.source, day)
         self._draws = draws(self.source)
         self.in_parts = self.system_in_parts = False
 
     def render(self, system: bool, texts: Sequence[str], answer: str | None, generation_prompt: bool) -> Rendering:
         """Render a system turn (when `system`), turns of user and assistant, and the answer as the last turn."""
-        from jinja2 import TemplateError
-
         roles = ["system"] * system + ["user", "assistant"] * len(texts)
         shown = [*texts, answer] if answer is not None else texts
         turns = [{"role": role, "content": self._content(role, text)} for role, text in zip(roles, shown, strict=False)]
         try:
-            with fixed_draws() if self._draws else nullcontext():
+            with bounded(), fixed_draws() if self._draws else nullcontext():
                 text = self._tokenizer.apply_chat_template(
                     turns,
                     chat_template=self._dated,
@@ -59,8 +66,8 @@ class TemplateRenderer:
                     add_generation_prompt=generation_prompt,
                     **self._variables,
                 )
-        except (TemplateError, TypeError) as error:  # TypeError: the template expects another form of content
-            return Rendering(None, str(error))
+        except _REFUSALS as error:
+            return Rendering(None, str(error) if isinstance(error, TemplateError) else one_line(error))
         return Rendering(text)
 
     def _content(self, role: str, text: str) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from sft.errors import ModelError
+
 if TYPE_CHECKING:
     from jinja2 import nodes
 
@@ -52,6 +54,24 @@ def constant_strings(source: str) -> set[str]:
     from jinja2 import nodes
 
     return {node.value for node in _parsed(source).find_all(nodes.Const) if isinstance(node.value, str)}
+
+
+def refuse_unbounded(source: str) -> None:
+    """Refuse templates whose work nothing can interrupt: powers (of powers) of numbers, and expressions without end.
+
+    Raises:
+        ModelError: the template has such an expression.
+    """
+    from jinja2 import TemplateSyntaxError, nodes
+
+    try:
+        has_power = any(True for _ in _parsed(source).find_all(nodes.Pow))
+    except TemplateSyntaxError:  # whoever renders it says so
+        return
+    except RecursionError:
+        raise ModelError("the chat template is nested too deeply; use another with model.chat_template_from") from None
+    if has_power:
+        raise ModelError("the chat template computes a power (**); use another with model.chat_template_from")
 
 
 def _parsed(source: str) -> nodes.Template:

@@ -17,7 +17,7 @@ from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import Endpoint
 from sft.config.varying import settings
 from sft.errors import ConfigError, Problem
-from sft.evaluation import metric_registry
+from sft.evaluation.further import metric_problem
 from sft.initialization.initializers import initializer_problem
 from sft.io import hashed_once
 from sft.prompting.selection import selection_registry
@@ -32,7 +32,7 @@ PLUGS: NameChecks = {
     "inference.calibration_args.calibration_fn": lambda name: calibration_registry.problem(
         RENAMED_CALIBRATIONS.get(name, name)
     ),
-    "evaluation.metrics": metric_registry.problem,
+    "evaluation.metrics": metric_problem,
 }
 
 

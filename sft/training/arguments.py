@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from trl import SFTConfig
 
-from sft.config.arguments import translate_trainer_args
+from sft.config.arguments import TRAINER_ARGS, translate_trainer_args
 from sft.config.trainer_defaults import FULL_LEARNING_RATE, trainer_defaults
 from sft.config.trainer_rules import trainer_contradictions
 from sft.config.training import halved_batch
 from sft.errors import ConfigError, Problem
-from sft.model.source import one_line, quiet
+from sft.foreign import explained
+from sft.model.source import quiet
 from sft.training.base import TrainRequest
 
 KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few steps
@@ -33,6 +34,8 @@ def sft_config(request: TrainRequest) -> SFTConfig:
     """
     device, dtype = request.model.device.type, _compute_dtype(request)
     user = user_arguments(request.config.trainer_args)
+    if user.get("fp16") and device == "cpu":
+        raise refused("fp16 needs a GPU; remove it, or set bf16")
     split = halved_batch(user, request.halvings)
     values: dict[str, Any] = {
         **trainer_defaults(),
@@ -55,14 +58,11 @@ def sft_config(request: TrainRequest) -> SFTConfig:
     _check_rows_whole(request, values)
     for contradiction in trainer_contradictions(user, bool(request.validation)):
         raise refused(contradiction)
-    try:
-        with quiet():
-            if "logging_steps" not in user:
-                values["logging_steps"] = 1
-                values["logging_steps"] = _logging_steps(SFTConfig(**values), len(request.rows))
-            return SFTConfig(**values)
-    except (TypeError, ValueError) as error:
-        raise refused(one_line(error)) from error
+    with explained(TRAINER_ARGS), quiet():
+        if "logging_steps" not in user:
+            values["logging_steps"] = 1
+            values["logging_steps"] = _logging_steps(SFTConfig(**values), len(request.rows))
+        return SFTConfig(**values)
 
 
 def user_arguments(given: dict[str, Any]) -> dict[str, Any]:
@@ -109,4 +109,4 @@ def _logging_steps(config: SFTConfig, rows: int) -> int:
 
 
 def refused(reason: str) -> ConfigError:
-    return ConfigError("", [Problem("training.trainer_args", reason)])
+    return ConfigError("", [Problem(TRAINER_ARGS, reason)])

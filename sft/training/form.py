@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from sft.errors import ConfigError, Problem
+from sft.foreign import one_line
 from sft.initialization.modes import at_rest
 from sft.log import get_logger
-from sft.model.source import one_line
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 from sft.model.tokenizer import padding_id
 from sft.model.trial import FAILURES, chosen_logprobs, failed, largest, plain_logits, require_agreement, tolerance

@@ -66,7 +66,7 @@ def test_old_names_are_gone_and_new_ones_are_there() -> None:
 
 def test_current_arguments_pass_as_they_are() -> None:
     args = {"learning_rate": 1, "max_steps": -1, "warmup_steps": 0.1, "report_to": "none", "optim": "adafactor",
-            "lr_scheduler_type": "cosine", "gradient_checkpointing": True, "deepspeed": {"zero": 2}}  # fmt: skip
+            "lr_scheduler_type": "cosine", "gradient_checkpointing": True, "fsdp_config": {"a": 2}}  # fmt: skip
     assert translate_trainer_args(args) == (args, (), ())
 
 
@@ -90,9 +90,32 @@ def test_an_old_name_is_translated_with_a_notice(old: str, value: Any, new: dict
     translated = translate_trainer_args({old: value})
     assert translated.args == new
     assert translated.problems == ()
-    [notice] = translated.notices
+    notice = translated.notices[0]
     assert notice.startswith(f"training.trainer_args.{old} is now ")
     assert next(iter(new)) in notice
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("resume_from_checkpoint", "there"), ("deepspeed", {"zero": 2}), ("push_to_hub", True),
+        ("pad_to_multiple_of", 8), ("shuffle_dataset", True), ("chat_template_path", "x"),
+        ("completion_only_loss", False), ("max_steps", 0),
+        ("gradient_checkpointing_kwargs", {"nope": 1}), ("trust_remote_code", True),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_refused_and_its_absence_is_not(name: str, value: Any) -> None:
+    [problem] = translate_trainer_args({name: value}).problems
+    assert problem.where == f"training.trainer_args.{name}"
+    nothing = {"max_steps": -1, "completion_only_loss": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    nothing |= dict.fromkeys(("push_to_hub", "shuffle_dataset", "trust_remote_code"), False)
+    assert translate_trainer_args({name: nothing.get(name)}).problems == ()
+
+
+def test_what_changes_nothing_is_a_notice() -> None:
+    translated = translate_trainer_args({"dataset_text_field": "text"})
+    assert translated.notices == ("training.trainer_args.dataset_text_field has no effect",)
+    assert translated.problems == ()
 
 
 def test_an_old_value_is_translated_with_a_notice() -> None:

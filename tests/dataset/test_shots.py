@@ -51,7 +51,7 @@ def test_fewer_rows_than_asked_warns_and_takes_what_is_there(caplog: pytest.LogC
     logging.getLogger("sft").propagate = True
     shots = draw_shots([*"aaaa", "b"], ["a", "b"], 3, seed=13)
     assert shots.per_label == {"a": 3, "b": 1}
-    assert 'label "b"' in caplog.text
+    assert 'the train split has 1 of "b"' in caplog.text
     assert "has 1" in caplog.text
 
 

@@ -291,7 +291,10 @@ def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], token
         (lora("eva"), 'initialiser "eva" looks at the rows that are trained on, and there are none'),
         (lora("pissa_niter_x"), 'lora.init_lora_weights: "pissa_niter_x" must end in a whole number'),
         (lora(rank=4), "lora: PEFT says: .*rank"),
-        (lora(target_modules=["nothing"]), "lora: PEFT says: .*nothing"),
+        (
+            lora(target_modules=["nothing"]),
+            r'lora.target_modules: the model has no layer named "nothing" \(it has: embed_tokens, q_proj, .*',
+        ),
         (lora("pissa", use_dora=True), "use_dora cannot start from a B that is not zero"),
     ],
 )

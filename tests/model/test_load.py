@@ -118,7 +118,7 @@ def test_a_cut_off_file_is_one_line(save_model: Callable[..., str]) -> None:
 
 
 def test_an_unknown_argument_is_named(save_model: Callable[..., str]) -> None:
-    with pytest.raises(ModelError, match=r"model.model_args.colour: .* knows no such argument"):
+    with pytest.raises(ModelError, match=r"model.model_args.colour: .* does not accept this argument"):
         load_model(ModelConfig(name=save_model(), model_args={"colour": "red"}))
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from sft.config.lm_eval import LM_EVAL
 from sft.errors import UserError
+from sft.foreign import one_line
 from sft.inference.harness.calm import calm
 from sft.inference.harness.opened import SEED, OpenTasks
 from sft.log import Progress
-from sft.model.source import one_line
 
 _CLOSED_FORM = 1000  # any number asks for standard errors; those of means are computed without drawing
 _STDERR = "_stderr"

@@ -14,10 +14,10 @@ from sft.config.lm_eval import LM_EVAL, LmEvalConfig
 from sft.config.task_files import TaskFile
 from sft.dataset.reading.sources import cache_of
 from sft.errors import UserError
+from sft.foreign import one_line
 from sft.inference.harness.calm import calm
 from sft.inference.harness.find import Found, find_tasks
 from sft.io import digest, hash_path, hash_pattern
-from sft.model.source import one_line
 
 SEED = 1234  # the harness's own, for examples and whatever is drawn: all runs, and published figures, are asked alike
 

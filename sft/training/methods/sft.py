@@ -21,11 +21,13 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl import SFTConfig
 
 from sft import signals
+from sft.config.arguments import TRAINER_ARGS
+from sft.foreign import OF_ARGUMENTS, explained
 from sft.log import Progress, get_logger
-from sft.model.source import one_line, quiet
+from sft.model.source import quiet
 from sft.model.structure import base_of
 from sft.training import checkpoints
-from sft.training.arguments import refused, sft_config, user_arguments
+from sft.training.arguments import sft_config, user_arguments
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest
 from sft.training.best import BestWeights
 from sft.training.collators import IGNORED
@@ -64,11 +66,8 @@ def train_sft(request: TrainRequest) -> TrainOutcome:
             trainer.args.max_steps = checkpointing.resumed_step
         if resumed is not None:
             trainer.args.eval_on_start = False  # that was done when it did start
-        try:
-            with signals.checkpointing():
-                result = trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-        except ImportError as error:  # an argument wants a package (liger, an optimiser) that is not installed
-            raise refused(one_line(error)) from error
+        with explained(TRAINER_ARGS, of=OF_ARGUMENTS), signals.checkpointing():
+            result = trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         best.put_back()
         if request.validation and best.step is None:
             log.warning("No validation gave a loss that is a number: the last weights are kept")
@@ -103,20 +102,17 @@ def _trainer(request: TrainRequest, arguments: SFTConfig) -> AnswerTrainer:
     tokenizer = copy.deepcopy(request.tokenizer)  # TRL sets a pad token on the one that it is given
     weights = {name: value.data for name, value in request.model.named_parameters() if value.requires_grad}
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device, as Trainer itself sets it for split models
-    try:
+    collator = choose_collator(request, arguments)
+    with explained(TRAINER_ARGS, of=(*OF_ARGUMENTS, RuntimeError)):  # RuntimeError: a package that is not installed
         trainer = AnswerTrainer(
             model=request.model,
             args=arguments,
             train_dataset=_dataset(request.rows),
             eval_dataset=_dataset(request.validation) if request.validation else None,
             processing_class=tokenizer,
-            data_collator=choose_collator(request, arguments),
+            data_collator=collator,
             callbacks=[_Reporter(request.progress)],
         )
-    except (TypeError, ValueError, ImportError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "installed" not in str(error):
-            raise  # out of memory, or a bug
-        raise refused(one_line(error)) from error
     trainer.remove_callback(PrinterCallback)
     # The loss here is TRL's own, over the tokens of the whole batch however it is split; so for every architecture.
     trainer.model_accepts_loss_kwargs = True

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from sft.config.lora import LoraSection
 from sft.config.model import ModelConfig, QuantizationConfig
 from sft.config.training import TrainingConfig
-from sft.errors import ConfigError
+from sft.errors import UserError
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
@@ -158,7 +158,7 @@ def test_checkpoints_go_to_the_work_folder_only(make_model: Callable[..., Any], 
 def test_arguments_that_cannot_work_are_refused(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, arguments: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(UserError, match=said) as caught:
         fit(adapted(make_model()), tokenizer, tmp_path, **arguments)
     assert str(caught.value).startswith("training.trainer_args")
     assert "\n" not in str(caught.value)

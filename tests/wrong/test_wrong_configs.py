@@ -1,0 +1,87 @@
+"""Configs that cannot work, run as commands: one line that says what to do, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from wrong_configs import CASES
+
+SECONDS = 20.0  # for a config; the slowest case is a template that loops until its time is over
+SLOW = ("harness task",)  # lm-eval reads its whole index first
+# Tried in every run of the tests; all others with --slow.
+SHORT = (
+    "data h5", "data pth", "data s3 without package", "features", "streaming", "config list", "config brackets",
+    "config other size", "config quantization", "tokenizer list", "generation config broken", "template recursive",
+    "template grows", "template power of power", "template brackets", "argument config", "argument weights_only",
+    "adapter pickled", "adapter brackets", "lora regex", "lora save", "lora one of two", "lora head", "plugin dots",
+    "plugin raises", "plugin exits", "plugin not callable", "trainer resume", "trainer accelerator",
+    "trainer optim args", "generate temperature 0", "generate assistant", "metric raises",
+)  # fmt: skip
+
+
+class Answer(NamedTuple):
+    code: int | None
+    stderr: str
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def run_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Answer]]:
+    """Run one command for each case, all forked from one process that has the libraries."""
+
+    def run(config: Callable[..., dict[str, Any]], names: list[str], *command: str) -> dict[str, Answer]:
+        root = tmp_path_factory.mktemp("wrong")
+        request, answer = root / "request.json", root / "answer.json"
+        entries = []
+        for number, name in enumerate(names):
+            folder = root / str(number)
+            folder.mkdir()
+            changed = config()
+            CASES[name](changed, folder)
+            (folder / "mine.json").write_text(json.dumps(changed), encoding="utf-8")
+            entries.append([str(folder), [*command, "mine.json"]])
+        request.write_text(json.dumps(entries), encoding="utf-8")
+        zygote = Path(__file__).with_name("wrong_zygote.py")
+        subprocess.run([sys.executable, str(zygote), str(request), str(answer)], check=True, timeout=3000)
+        assert not list(root.rglob("executed"))
+        answers = json.loads(answer.read_text(encoding="utf-8"))
+        return {name: Answer(*one) for name, one in zip(names, answers, strict=True)}
+
+    return run
+
+
+def is_one_line(answer: Answer) -> bool:
+    """Whether the error is one line (or, for several problems, a line for each) after the log lines of the work."""
+    errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    return answer.code == 2 and len(errors) == 1 and "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "names", [pytest.param(SHORT, id="short"), pytest.param(CASES, id="all", marks=pytest.mark.long)]
+)
+def test_a_wrong_config_is_one_line(run_all: Any, make_config: Any, names: Any) -> None:
+    answers = run_all(make_config, list(names), "run-experiment")
+    wrong = {name: answer for name, answer in answers.items() if not is_one_line(answer)}
+    assert wrong == {}
+    assert {name for name, answer in answers.items() if answer.seconds > SECONDS} <= {*SLOW}
+
+
+# What a run would only meet once the model is loaded, `validate --data` finds from the model's config.
+FOUND_BEFORE = (
+    "argument dtype", "lora targets", "lora one of two", "lora head", "lora save", "lora replication",
+    "tokenizer absent", "tokenizer list", "config absent", "column absent", "output absent", "test split absent",
+    "labels unknown", "training validation", "adapter type", "model absent", "template recursive",
+)  # fmt: skip
+
+
+def test_validate_finds_what_a_run_would_meet(run_all: Any, make_config: Any) -> None:
+    answers = run_all(make_config, list(FOUND_BEFORE), "validate", "--data")
+    assert {name: answer for name, answer in answers.items() if not is_one_line(answer)} == {}
