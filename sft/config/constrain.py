@@ -20,6 +20,7 @@ from sft.config.phrases import listed, not_allowed, quoted, shown
 from sft.errors import MissingPackageError, Problem
 
 CONSTRAIN = "inference.constrain"
+MOST_CHOICES = 20_000  # llguidance's time grows with the square of their number
 KINDS = ("json_schema", "regex", "choices")
 _PACKAGE = "llguidance"
 _LONGEST_REASON = 200
@@ -117,6 +118,8 @@ def _choice_problems(choices: Any) -> Iterator[Problem]:
     texts = [choice for choice in choices if isinstance(choice, str)]
     if not choices:
         yield Problem(where, "is empty: list the texts that an answer may be")
+    if len(choices) > MOST_CHOICES:
+        yield Problem(where, f"expected at most {MOST_CHOICES:,} choices, got {len(choices):,}")
     if odd := [text for text in texts if text != text.strip() or not text]:
         yield Problem(where, f"{quoted(odd[0])} cannot come out: answers have no white space around them")
     if twice := [text for text, count in Counter(texts).items() if count > 1]:

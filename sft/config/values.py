@@ -15,6 +15,8 @@ from sft.config.phrases import shown
 from sft.errors import Problem
 
 MAX_DEPTH = 64
+MAX_ENTRIES = 100_000  # of one object or list: what more of them would take is not worth waiting for
+MAX_LENGTH = 1_000_000  # characters of one string
 _INFINITE = "is not a finite number"
 _TOO_LARGE = "is too large a number: whole numbers go to 2^63"
 _LARGEST = 2**63  # whole numbers beyond are no count, seed or size
@@ -38,6 +40,8 @@ def _is_sound(value: Any) -> bool:
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for item in level:
+            if isinstance(item, dict | list) and len(item) > MAX_ENTRIES:
+                return False
             if isinstance(item, dict):
                 below.extend(item)
                 below.extend(item.values())
@@ -54,6 +58,8 @@ def _is_sound(value: Any) -> bool:
 def _trouble(item: Any) -> str | None:
     """What is wrong with a plain value."""
     if isinstance(item, str):
+        if len(item) > MAX_LENGTH:
+            return f"expected at most {MAX_LENGTH:,} characters, got {len(item):,}"
         found = _NO_TEXT.search(item)
         return None if found is None else f"holds {shown(found.group())}, which is no character of a text"
     if isinstance(item, float):
@@ -69,6 +75,8 @@ def _problems(value: Any) -> Iterator[Problem]:
         where, item, depth = waiting.pop()
         if isinstance(item, dict | list) and depth > MAX_DEPTH:
             yield Problem(where, f"is nested too deeply: more than {MAX_DEPTH} levels")
+        elif isinstance(item, dict | list) and len(item) > MAX_ENTRIES:
+            yield Problem(where, f"expected at most {MAX_ENTRIES:,} entries, got {len(item):,}")
         elif isinstance(item, dict):
             for key in item:
                 if trouble := _trouble(key):

@@ -19,6 +19,8 @@ from sft.log import get_logger
 
 log = get_logger(__name__)
 
+MOST_LABELS = 10_000  # each is scored after every prompt
+
 
 def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]:
     """The labels, in the order of the score columns.
@@ -35,6 +37,11 @@ def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]
         raise DataError(
             f'{config.dataset.path}: column "{column}" has fewer than two labels ({", ".join(labels) or "none"}); '
             "a classification needs two or more"
+        )
+    if len(labels) > MOST_LABELS:
+        raise DataError(
+            f'{config.dataset.path}: column "{column}" has {len(labels):,} different labels, at most {MOST_LABELS:,} can '
+            'be scored; choose another prompting.output_column, or set dataset.task_type to "generation"'
         )
     for role, rows in splits.named().items():
         found = labels_of(rows, config, f"{config.dataset.path} ({role})")
@@ -66,8 +73,9 @@ def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
         DataError: a verbalizer for a label that is not there, a label without one, or two labels with the same text.
     """
     verbalizers = config.prompting.verbalizers or {}
+    known = frozenset(labels)
     for label in verbalizers:
-        if label not in labels:
+        if label not in known:
             raise DataError(f'prompting.verbalizers: "{label}" is not a label (labels: {_few(labels)})')
     if lacking := [label for label in labels if verbalizers and label not in verbalizers]:
         raise DataError(f"prompting.verbalizers lacks a text for {', '.join(lacking[:5])} (labels: {_few(labels)})")

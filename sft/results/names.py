@@ -10,6 +10,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from sft.io import read_regular
+
 RESULT = "result.json"
 # How a result begins: the id of its run.
 RESULT_HEAD = re.compile(
@@ -17,7 +19,6 @@ RESULT_HEAD = re.compile(
     rb'\s*"id": "([0-9a-f]+)"'
 )
 _ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{12}(?![0-9A-Za-z])")
-_HEAD_BYTES = 4096  # a name may be long
 
 
 def id_of(folder: Path) -> str:
@@ -36,7 +37,7 @@ def is_named_by_id(folder: Path) -> bool:
 
 
 def _recorded_id(folder: Path) -> str:
-    with suppress(OSError), (folder / RESULT).open("rb") as file:
-        if head := RESULT_HEAD.match(file.read(_HEAD_BYTES)):
+    with suppress(OSError):
+        if head := RESULT_HEAD.match(read_regular(folder / RESULT)):
             return head[1].decode()
     return ""

@@ -53,6 +53,8 @@ def test_exactly_one() -> None:
 def test_choices() -> None:
     assert problems({"choices": []}) == [("constrain.choices", "is empty: list the texts that an answer may be")]
     around = "cannot come out: answers have no white space around them"
+    many = [str(number) for number in range(20_001)]
+    assert problems({"choices": many}) == [("constrain.choices", "expected at most 20,000 choices, got 20,001")]
     assert problems({"choices": ["a", " b"]}) == [("constrain.choices", f'" b" {around}')]
     assert problems({"choices": ["a", ""]}) == [("constrain.choices", f'"" {around}')]
     assert problems({"choices": ["a", "b", "a"]}) == [("constrain.choices", '"a" stands twice')]

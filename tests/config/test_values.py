@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.values import MAX_DEPTH, value_problems
+from sft.config.values import MAX_DEPTH, MAX_ENTRIES, MAX_LENGTH, value_problems
 
 
 def nested(levels: int) -> Any:
@@ -25,10 +25,13 @@ def nested(levels: int) -> Any:
         ({"a": ["x", "\ud800"]}, "a[1]: holds \\ud800, which is no character of a text"),
         ({"a": "x\0"}, "a: holds \\u0000, which is no character of a text"),
         ({"a": {"b\0": 1}}, "a.b\\u0000: the key holds \\u0000, which is no character of a text"),
+        ({"a": list(range(MAX_ENTRIES + 1))}, "a: expected at most 100,000 entries, got 100,001"),
+        ({"a": {str(n): n for n in range(MAX_ENTRIES + 1)}}, "a: expected at most 100,000 entries, got 100,001"),
+        ({"a": ["x" * (MAX_LENGTH + 1)]}, "a[0]: expected at most 1,000,000 characters, got 1,000,001"),
         (nested(MAX_DEPTH + 2), "[0]" * (MAX_DEPTH + 1) + f": is nested too deeply: more than {MAX_DEPTH} levels"),
         (nested(100_000), "[0]" * (MAX_DEPTH + 1) + f": is nested too deeply: more than {MAX_DEPTH} levels"),
     ],
-    ids=["infinite", "nan", "large", "surrogate", "nul", "key", "deep", "very deep"],
+    ids=["infinite", "nan", "large", "surrogate", "nul", "key", "entries", "keys", "length", "deep", "very deep"],
 )
 def test_what_cannot_be_used(value: Any, said: str) -> None:
     (problem,) = value_problems(value)

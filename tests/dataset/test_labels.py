@@ -42,6 +42,14 @@ def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+def test_a_column_with_too_many_labels_is_refused_before_any_is_scored() -> None:
+    rows = table([f"answer {number}" for number in range(10_001)])
+    with pytest.raises(
+        DataError, match=r'"label" has 10,001 different labels, .* set dataset.task_type to "generation"'
+    ):
+        discover_labels(config(), splits(train=rows))
+
+
 def test_sorted_labels_of_the_train_split() -> None:
     assert discover_labels(config(), splits(table(["b", "a", "c"]), table(["a"]))) == ("a", "b", "c")
 

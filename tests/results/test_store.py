@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from sft.errors import UserError
 from sft.io import WriteError, write_atomic
+from sft.results.names import id_of
 from sft.results.recording import recording
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
@@ -212,3 +214,10 @@ def test_memory_that_ran_out_in_a_library_is_told_as_such(folder: RunFolder) -> 
     with pytest.raises(RuntimeError), recording(folder, halvings=2):
         raise RuntimeError("training failed") from OutOfMemoryError("CUDA out of memory")
     assert (_ended(folder).state, _ended(folder).halvings) == ("oom", 2)
+
+
+def test_the_id_of_a_renamed_folder_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "renamed"
+    folder.mkdir()
+    os.mkfifo(folder / "result.json")
+    assert id_of(folder) == "renamed"
