@@ -23,6 +23,7 @@ from sft.errors import BUG, UserError
 from sft.foreign import one_line
 from sft.log import RedactingStream, configure_logging, plain, redact_output
 from sft.memory import is_out_of_memory
+from sft.results.markers import STALE_AFTER
 from sft.signals import install_handlers
 from sft.threads import set_wait_policy, use_threads
 
@@ -134,6 +135,7 @@ def run_experiments(
     timeout: option.Timeout = None,
     memory_limit: option.MemoryLimit = None,
     oom_retry: option.OomRetry = True,
+    stale_after: option.StaleAfter = STALE_AFTER,
     launcher: option.LauncherName = "local",
     isolation: option.IsolationOption = "auto",
     quiet: option.Quiet = False,
@@ -175,6 +177,7 @@ def run_experiments(
         retry_failed=retry_failed,
         max_failures=1 if fail_fast else max_failures,
         oom_retry=oom_retry,
+        stale_after=stale_after,
     )
     raise typer.Exit(command.run(plan, chosen, results_path, options, quiet))
 

@@ -88,6 +88,16 @@ MemoryLimit = Annotated[
     float | None,
     typer.Option("--memory-limit", metavar="GIB", min=0.1, help="GiB of main memory one experiment may hold."),
 ]
+StaleAfter = Annotated[
+    float,
+    typer.Option(
+        "--stale-after",
+        metavar="S",
+        min=1,
+        help="Seconds without a sign of life after which an experiment of another command is taken over, where the "
+        "file system has no locks (flock). It is watched for 90 seconds first.",
+    ),
+]
 OomRetry = Annotated[
     bool, typer.Option("--oom-retry/--no-oom-retry", help="Try those that run out of memory with half the batch.")
 ]

@@ -40,7 +40,7 @@ def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]
         )
     if len(labels) > MOST_LABELS:
         raise DataError(
-            f'{config.dataset.path}: column "{column}" has {len(labels):,} different labels, at most {MOST_LABELS:,} can '
+            f'{config.dataset.path}: column "{column}" has {len(labels):,} labels, at most {MOST_LABELS:,} can '
             'be scored; choose another prompting.output_column, or set dataset.task_type to "generation"'
         )
     for role, rows in splits.named().items():

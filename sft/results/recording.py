@@ -16,6 +16,7 @@ from sft.errors import UserError
 from sft.io import remove_leftovers
 from sft.log import Progress, get_logger
 from sft.memory import is_out_of_memory
+from sft.results.locks import RunBusyError
 from sft.results.schema import Phase, RunState
 from sft.results.store import RunFolder
 from sft.secrets import redact_text
@@ -48,6 +49,8 @@ def recording(folder: RunFolder, halvings: int = 0) -> Iterator[Progress]:
     _tell(folder, started)
     try:
         yield _Recorder(folder, started)
+    except RunBusyError:  # taken over: the state is another process's now
+        raise
     except BaseException as error:
         ended = {"state": _state_for(error), "error": _text_of(error), "exit_code": _exit_code_of(error)}
         _tell(folder, started.model_copy(update=ended))

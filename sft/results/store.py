@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,8 @@ from pydantic import ValidationError
 
 from sft.errors import BUG, UserError
 from sft.io import check_writable, hash_path, parse_json, read_regular, remove_leftovers, write_atomic, write_json
-from sft.results.locks import Kind, RunLock, locked_ids
+from sft.results.locks import Kind, RunBusyError, RunLock, locked_ids
+from sft.results.markers import STALE_AFTER
 from sft.results.names import RESULT, RESULT_HEAD, id_of
 from sft.results.schema import RunResult, RunState
 from sft.results.sealed import is_whole, seal, unsealed
@@ -58,9 +59,15 @@ class OddFileError(UserError):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder."""
+    """One run's folder.
+
+    Args:
+        path: of the folder.
+        lock: the lock under which this process writes into it; None: nobody checks that.
+    """
 
     path: Path
+    lock: RunLock | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -97,22 +104,38 @@ class RunFolder:
         """Intermediate checkpoints of the trainer."""
         return self.path / "checkpoints"
 
+    def _check_lock(self) -> None:
+        """Refuse to write over what another process writes, after this one was stopped for long and has woken up.
+
+        Raises:
+            RunBusyError: another process has taken the run over.
+        """
+        if self.lock is not None and self.lock.is_lost():
+            raise RunBusyError(
+                f"{self.path}: another process has taken this run over, because this one gave no sign of life; "
+                "this one ends and writes nothing more"
+            )
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Keep the config that the run is started with."""
+        self._check_lock()
         write_json(self.config_file, dict(config))
 
     def write_shots(self, shots: Mapping[str, Any]) -> None:
         """Keep which rows were trained on and shown."""
+        self._check_lock()
         write_json(self.path / "shots.json", dict(shots))
 
     def write_prompts(self, prompts: Sequence[Mapping[str, Any]]) -> None:
         """Keep some prompts to be looked at."""
+        self._check_lock()
         write_json(self.path / "prompts.json", [dict(one) for one in prompts])
 
     def write_scores(self, tensors: Mapping[str, np.ndarray], split: str = "test") -> None:
         """Keep the label scores of a split."""
         from safetensors.numpy import save
 
+        self._check_lock()
         write_atomic(self.scores_file(split), save(dict(tensors)))
 
     def scores_file(self, split: str = "test") -> Path:
@@ -144,10 +167,12 @@ class RunFolder:
 
     def write_predictions(self, columns: Mapping[str, Sequence[Any]], split: str = "test") -> None:
         """Keep the predictions of a split."""
+        self._check_lock()
         write_atomic(self.predictions_file(split), to_tsv(columns))
 
     def write_result(self, result: RunResult) -> None:
         """Written once, last, with the hashes of the files that it stands on: from now on the run is done."""
+        self._check_lock()
         files = {file.name: hash_path(file) for file in sorted(self.path.glob("*")) if _SEALED.fullmatch(file.name)}
         write_atomic(self.result_file, seal(result.model_copy(update={"files": files}).model_dump(mode="json")))
 
@@ -169,6 +194,7 @@ class RunFolder:
 
     def write_state(self, state: RunState) -> None:
         """Say where the run stands."""
+        self._check_lock()
         stamped = state.model_copy(update={"updated": time.time()})
         write_json(self.path / "state.json", stamped.model_dump(mode="json"))
 
@@ -268,10 +294,13 @@ class ResultStore:
 
     Args:
         root: the folder given as `--results-path`.
+        stale_after: where the file system has no locks: seconds without a sign of life after which the holder of a run
+            is taken over.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, stale_after: float = STALE_AFTER) -> None:
         self.root = root
+        self._stale_after = stale_after
         self._listed: tuple[int, dict[str, list[str]]] = (-1, {})
 
     def check_writable(self) -> None:
@@ -318,7 +347,7 @@ class ResultStore:
 
     def lock(self, run_id: str, kind: Kind) -> RunLock:
         """A lock of that run: see `sft.results.locks`."""
-        return RunLock(self.root, run_id, kind)
+        return RunLock(self.root, run_id, kind, self._stale_after)
 
     def tidy(self) -> None:
         """Put in order what killed processes have left: locks, half written files, checks of data, old states."""

@@ -48,7 +48,9 @@ class Claims:
             UserError: the lock's file cannot be written.
         """
         if (kept := self._kept.pop(experiment.id, None)) is not None:
-            return kept
+            if not kept.is_lost():
+                return kept
+            kept.release()
         claim = self._store.lock(experiment.id, "claim")
         return claim if claim.acquire() else None
 

@@ -41,7 +41,7 @@ def run(plan: Plan, chosen: Sequence[Experiment], results: Path, options: SweepO
         UserError: the results folder cannot be written.
     """
     console = Console(soft_wrap=True, highlight=False)
-    store = ResultStore(results)
+    store = ResultStore(results, options.stale_after)
     store.check_writable()
     damaged_before = _quarantined(store)
     with _starting_alone(store):

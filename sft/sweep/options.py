@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sft.launchers.base import Isolation, Resources
+from sft.results.markers import STALE_AFTER
 from sft.sweep.slots import Slot
 
 
@@ -25,6 +26,8 @@ class SweepOptions:
         retry_failed: also run those that failed by themselves before.
         max_failures: start nothing more after so many; None: whatever fails.
         oom_retry: run one that ran out of memory again with half its batch.
+        stale_after: seconds without a sign of life after which another sweep's experiment is taken over, where the file
+            system has no locks.
         program: what is started, before the command's name and its arguments.
     """
 
@@ -38,4 +41,5 @@ class SweepOptions:
     retry_failed: bool = False
     max_failures: int | None = None
     oom_retry: bool = True
+    stale_after: float = STALE_AFTER
     program: tuple[str, ...] = field(default_factory=lambda: (sys.executable, "-m", "sft.cli"))

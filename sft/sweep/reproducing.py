@@ -39,6 +39,7 @@ from sft.sweep.child import ended_with_us
 from sft.threads import thread_variables
 
 EARLIER = "earlier"  # where reproductions go that are made once more
+SECONDS_TO_ASK = 0.1  # more than none: the marker of a dead host is then watched and taken over
 # Arguments of the trainer by which the original would be overwritten, or something be told elsewhere.
 _GOES_ELSEWHERE = re.compile(r"output_dir|push_to_hub.*|hub_.*|report_to|run_name|project|trackio_.*")
 
@@ -146,7 +147,7 @@ def set_aside(folder: RunFolder, results: Path) -> None:
         RunBusyError: another process is at it.
     """
     lock = ResultStore(results).lock(folder.id, "run")
-    if not lock.acquire():
+    if not lock.acquire(SECONDS_TO_ASK):
         raise RunBusyError(f"another process is running it: {folder.path}")
     try:
         place = results / EARLIER

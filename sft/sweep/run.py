@@ -18,7 +18,7 @@ from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.launchers.base import Launcher, RunningJob, Status
 from sft.log import get_logger
-from sft.results.locks import RunBusyError, RunLock
+from sft.results.locks import RunBusyError, RunLock, has_markers
 from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.secrets import redact_text
@@ -253,10 +253,12 @@ class Sweep:
 
     def _say_who_has_them(self, display: Display) -> None:
         """Once of each: a process that hangs would be waited for silently."""
+        seconds = f"{self._options.stale_after:g}"
+        later = f". It is taken over {seconds} s after its last sign of life" if has_markers(self._store.root) else ""
         for experiment in self._elsewhere:
             if experiment.id not in self._held:
                 self._held.add(experiment.id)
-                display.warns(f"{experiment.name}: {held_by(self._folder(experiment))}")
+                display.warns(f"{experiment.name}: {held_by(self._folder(experiment))}{later}")
 
     def _end_running(self, display: Display, stop: StopSignals) -> None:
         """End what still runs. All are asked before any is waited for; those that do not hear are ended."""
@@ -284,10 +286,11 @@ class Sweep:
             return
         if result is not None:  # whatever the process did after it was written
             with suppress(UserError, OSError):
-                one.folder.tidy()
+                if not one.claim.is_lost():
+                    one.folder.tidy()
             self._succeeded.append(name)
             display.done(name, status.seconds, headline(result))
-        elif status.exit_code == RunBusyError.exit_code:
+        elif status.exit_code == RunBusyError.exit_code or one.claim.is_lost():
             self._elsewhere.append(one.experiment)
         elif stopping:
             self._record(one, RunState(state="interrupted", error="the sweep was stopped"), status, display)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sft.config.experiment import Experiment
@@ -79,7 +80,7 @@ def held(store: ResultStore, experiment: Experiment) -> Iterator[RunFolder]:
     if not lock.acquire(SECONDS_FOR_LOCK):
         raise RunBusyError(f"another process is running it: {store.folder(experiment.id, experiment.slug).path}")
     try:
-        folder = store.folder(experiment.id, experiment.slug)
+        folder = replace(store.folder(experiment.id, experiment.slug), lock=lock)
         if damage := store.quarantine(folder):
             log.warning("%s", damage)
         yield folder

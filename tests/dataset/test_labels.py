@@ -44,9 +44,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_a_column_with_too_many_labels_is_refused_before_any_is_scored() -> None:
     rows = table([f"answer {number}" for number in range(10_001)])
-    with pytest.raises(
-        DataError, match=r'"label" has 10,001 different labels, .* set dataset.task_type to "generation"'
-    ):
+    with pytest.raises(DataError, match=r'"label" has 10,001 labels, .* set dataset.task_type to "generation"'):
         discover_labels(config(), splits(train=rows))
 
 

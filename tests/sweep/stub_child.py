@@ -4,16 +4,20 @@
     python -m stub_child check-data REQUEST ANSWER --plugs P
 
 What each experiment does is said by the variable STUB, JSON of the experiment's name -> behaviour; the others simply
-succeed. STUB_AUDIT names a file that tells who wrote which result; STUB_SECONDS how long each one takes.
+succeed. STUB_AUDIT names a file that tells who wrote which result; STUB_SECONDS how long each one takes. STUB_SIGNS
+takes flock away, and is the seconds between the signs of life that markers get; STUB_HOST is the host's name.
 """
 
 # ruff: noqa: T201 - what it prints is its answer
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +27,7 @@ from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.io import write_json
 from sft.log import configure_logging
+from sft.results import markers
 from sft.results.recording import recording
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
@@ -30,6 +35,18 @@ from sft.signals import checkpointing, install_handlers, requested
 from sft.sweep.single import held, load_experiment
 
 FOREVER = 600
+
+
+def no_flock(*_: object) -> None:
+    """As a file system without locks answers."""
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+if "STUB_SIGNS" in os.environ:
+    fcntl.flock = no_flock
+    markers.SECONDS_BETWEEN_SIGNS = float(os.environ["STUB_SIGNS"])
+if "STUB_HOST" in os.environ:
+    socket.gethostname = lambda: os.environ["STUB_HOST"]
 
 
 def audit(word: str, *more: object) -> None:

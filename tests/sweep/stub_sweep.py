@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import stub_child  # noqa: F401 - takes flock away where that is asked for
+
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
@@ -73,6 +75,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--isolation", default="fork")
     parser.add_argument("--timeout", type=float)
     parser.add_argument("--memory", type=int)
+    parser.add_argument("--stale-after", type=float, default=900.0)
     parser.add_argument("--grace", type=float)
     parser.add_argument("--retry-failed", action="store_true")
     parser.add_argument("--no-oom-retry", action="store_true")
@@ -124,7 +127,7 @@ def main(words: list[str]) -> None:
     processes.PRELOADED = tuple(given.preload)  # what the real children need is not needed here
     stopping.SHORT_GRACE_SECONDS = given.grace or stopping.SHORT_GRACE_SECONDS
     limits = Resources(seconds=given.timeout, memory=given.memory)
-    more = {"retry_failed": given.retry_failed, "oom_retry": not given.no_oom_retry}
+    more = {"retry_failed": given.retry_failed, "oom_retry": not given.no_oom_retry, "stale_after": given.stale_after}
     plan = plan_of(given.number)
     try:
         sys.exit(

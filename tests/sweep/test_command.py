@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sft.cli import run_command
 from sft.config.load import Grid
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
@@ -141,3 +142,15 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(
     taken.write_text("a file")
     with pytest.raises(UserError, match=r"the folder .*taken cannot be written: .*; choose another --results"):
         command.run(plan, plan.experiments, taken, SweepOptions(tmp_path))
+
+
+@pytest.mark.parametrize(("given", "seconds"), [([], 900.0), (["--stale-after", "60"], 60.0)])
+def test_stale_after_reaches_the_sweep(
+    monkeypatch: pytest.MonkeyPatch, repository: Path, tmp_path: Path, given: list[str], seconds: float
+) -> None:
+    monkeypatch.chdir(repository)
+    options: list[SweepOptions] = []
+    monkeypatch.setattr("sft.sweep.command.run", lambda *values: options.append(values[3]) or 0)
+    grid = str(repository / "etc/configs/jsonnet/demo.jsonnet")
+    assert run_command(["run-experiments", grid, "--results-path", str(tmp_path), *given]) == 0
+    assert [one.stale_after for one in options] == [seconds]

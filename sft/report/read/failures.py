@@ -21,10 +21,13 @@ def in_words(state: str) -> str:
 def is_gone(store: ResultStore, run_id: str) -> bool:
     """Whether a run whose state says `running` has been left: no process has it in its hands, and no sweep.
 
-    Each lock is tried for an instant; where that cannot be told, the state is believed.
+    Each lock is tried for an instant; where that cannot be told, the state is believed. A holder that gave no sign of
+    life for too long counts as gone before it is taken over.
     """
     try:
-        return store.lock(run_id, "run").is_free() and store.lock(run_id, "claim").is_free()
+        return all(
+            lock.is_free() or lock.is_silent() for lock in (store.lock(run_id, "run"), store.lock(run_id, "claim"))
+        )
     except (UserError, OSError):
         return False
 
