@@ -149,7 +149,7 @@ def run_experiments(
     from sft.config.jsonnet import begin_evaluation
 
     begun = begin_evaluation(grid, max_experiments)  # while it goes on, the imports below
-    from sft.config.paths import plug_paths
+    from sft.foreign import plug_paths
     from sft.sweep import check, describe
     from sft.sweep.jobs import only as chosen_by
 
@@ -196,7 +196,7 @@ def validate(
     from sft.config.jsonnet import begin_evaluation
 
     begun = begin_evaluation(config, max_experiments)  # while it goes on, the imports below
-    from sft.config.paths import plug_paths
+    from sft.foreign import plug_paths
     from sft.sweep import check, describe
 
     plug_paths(config.resolve().parent)
@@ -277,7 +277,7 @@ def schema() -> None:
 def check_data_of(request: Path, answer: Path, plugs: option.Plugs = None) -> None:
     """Open the data and tokenizers of the experiments in REQUEST; write what is wrong with each to ANSWER."""
     from sft import pipeline
-    from sft.config.paths import plug_paths
+    from sft.foreign import plug_paths
     from sft.io import write_json
     from sft.sweep.preflight import read_request
 

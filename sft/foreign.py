@@ -6,9 +6,10 @@ last frame, in code that we called and that did not call us back.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from itertools import dropwhile
 from pathlib import Path
@@ -83,6 +84,38 @@ def _is_refused_call(error: BaseException) -> bool:
     return isinstance(error, TypeError) and depth == 2 and "argument" in str(error)
 
 
+_folders: list[str] = []
+
+
+def plug_paths(folder: Path) -> list[str]:
+    """Have the user's modules looked for in the working directory and in a config's folder, in this order.
+
+    Only while code of the user runs (see `importable`): a library that asks for an optional package of the same name
+    must not find them. Returns both.
+    """
+    places = list(dict.fromkeys([str(Path.cwd()), str(folder.resolve())]))
+    _folders.extend(place for place in places if place not in _folders)
+    return places
+
+
+def module_paths() -> list[str]:
+    """Return where modules of the user are looked for: last of all in the folders of `plug_paths`."""
+    return list(dict.fromkeys([*sys.path, *_folders]))
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Inside, the user's modules can be imported."""
+    added = [place for place in _folders if place not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for place in added:
+            with suppress(ValueError):
+                sys.path.remove(place)
+
+
 @contextmanager
 def users_code(what: str) -> Iterator[None]:
     """Run code of the user inside: whatever it raises is one line that names the code, the file and the line number.
@@ -94,7 +127,8 @@ def users_code(what: str) -> Iterator[None]:
         UserError: the code raised an exception, or ended the process.
     """
     try:
-        yield
+        with importable():
+            yield
     except UserError:
         raise
     except (Exception, SystemExit) as error:

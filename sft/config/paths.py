@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from itertools import takewhile
@@ -56,17 +55,6 @@ class Resolved(NamedTuple):
 def is_pattern(value: str) -> bool:
     """Whether a path is a pattern of paths (`part-*.csv`)."""
     return any(sign in value for sign in _WILDCARDS)
-
-
-def plug_paths(folder: Path) -> list[str]:
-    """Put the config's folder and the working directory on the import path, for `"module:function"` plugs.
-
-    They come last, so that a file there cannot hide a library; the working directory before the other, as for all
-    paths, so that every process that serves one command finds the same file. Returns both.
-    """
-    places = [str(Path.cwd()), str(folder.resolve())]
-    sys.path.extend(place for place in dict.fromkeys(places) if place not in sys.path)
-    return places
 
 
 def resolve_paths(data: Mapping[str, Any], folder: Path, lookup: Lookup | None = None) -> Resolved:

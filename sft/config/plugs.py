@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
 
-from sft.foreign import is_users_file
+from sft.foreign import is_users_file, module_paths
 from sft.io import digest, hash_path
 
 _OWN = __name__.partition(".")[0]
@@ -59,7 +59,7 @@ def _spec(module: str) -> ModuleSpec | None:
     top, *rest = module.split(".")
     if top == _OWN or not all([top, *rest]):
         return None
-    spec, name = PathFinder.find_spec(top), top
+    spec, name = PathFinder.find_spec(top, module_paths()), top
     for part in rest:
         if spec is None or spec.submodule_search_locations is None or not _is_users(spec):
             return None

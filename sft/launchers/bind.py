@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from sft import PYTHON_FLAGS
 from sft.launchers.group import ProcessGroup
 
 SECONDS_TO_END = 4.0  # between being asked to end and being ended
@@ -69,6 +70,7 @@ def _start_reaper(group: int, members: list[tuple[int, float]]) -> None:
     subprocess.Popen(  # noqa: S603 - argv list, no shell
         [
             sys.executable,
+            *PYTHON_FLAGS,
             "-m",
             "sft.launchers.reap",
             str(group),

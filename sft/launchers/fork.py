@@ -41,7 +41,8 @@ _NO_GUARD = (
 _TRIES = 2  # at a fork: the server may have been ended a moment ago
 # What a terminal or a scheduler sends to the whole process group of the sweep: ending the server is not their business.
 _KEPT_FROM_SERVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_SERVER_SEES = {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+# PYTHONSAFEPATH: as -P, for processes whose command line is multiprocessing's.
+_SERVER_SEES = {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "PYTHONSAFEPATH": "1"}
 
 
 class ForkedProcess:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from sft import PYTHON_FLAGS
 from sft.launchers.base import Job
 from sft.launchers.bind import bound_to_this_process
 from sft.launchers.streams import Log
@@ -44,7 +45,7 @@ def watched(argv: tuple[str, ...]) -> list[str]:
     The kernel's signal is for the latter only: a module that it ends could not take along what it has started.
     """
     if len(argv) > 2 and argv[:2] == (sys.executable, "-m"):
-        return [*argv[:2], "sft.launchers.fresh", str(os.getpid()), *argv[2:]]
+        return [sys.executable, *PYTHON_FLAGS, "-m", "sft.launchers.fresh", str(os.getpid()), *argv[2:]]
     return list(argv)
 
 

@@ -22,9 +22,10 @@ from sft.config.experiment import Experiment
 from sft.config.identity import ID_VERSION, data_content
 from sft.config.lm_eval import LM_EVAL
 from sft.config.load import parse_config
-from sft.config.paths import PATH_FIELDS, plug_paths
+from sft.config.paths import PATH_FIELDS
 from sft.config.schema import Endpoint
 from sft.errors import UserError
+from sft.foreign import plug_paths
 from sft.io import shipped_root
 from sft.launchers.spawn import watched
 from sft.log import plain

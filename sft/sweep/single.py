@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sft.config.experiment import Experiment
 from sft.config.load import parse_config
-from sft.config.paths import plug_paths
 from sft.config.schema import DEFAULT_SEED, Endpoint
 from sft.errors import UserError
+from sft.foreign import plug_paths
 from sft.io import parse_json
 from sft.log import get_logger
 from sft.results.locks import RunBusyError

@@ -12,8 +12,9 @@ import pytest
 
 from sft.config import identity
 from sft.config.load import parse_config
-from sft.config.paths import plug_paths, resolve_paths
+from sft.config.paths import resolve_paths
 from sft.errors import ConfigError
+from sft.foreign import importable, plug_paths
 from sft.sweep.check import load_plan
 
 
@@ -133,12 +134,18 @@ def test_the_config_holds_absolute_paths(places: tuple[Path, Path], data: dict[s
         parse_config(data, "mine.json", places[1])
 
 
-def test_plugs_are_looked_for_last(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugs_are_looked_for_last_and_only_while_they_run(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, folder = places
     monkeypatch.setattr(sys, "path", ["/libraries"])
+    monkeypatch.setattr("sft.foreign._folders", [])
     assert plug_paths(folder) == [str(here), str(folder)]
     plug_paths(folder)
-    assert sys.path == ["/libraries", str(here), str(folder)]
+    assert sys.path == ["/libraries"]
+    with importable(), importable():
+        assert sys.path == ["/libraries", str(here), str(folder)]
+    assert sys.path == ["/libraries"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ Write = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def own_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's folder is the last place that modules are looked for, as `plug_paths` leaves it."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr("sft.foreign._folders", [str(tmp_path)])
 
 
 def edited(file: Path, text: str) -> None:
@@ -118,7 +118,7 @@ _PARENT = """
 import json, sys
 sys.path.remove("")  # the installed command has no working directory on its import path, its children have
 from pathlib import Path
-from sft.config.paths import plug_paths
+from sft.foreign import plug_paths
 from sft.sweep.check import load_plan
 from sft.sweep.jobs import config_of
 plug_paths(Path(sys.argv[1]).parent)
@@ -185,16 +185,21 @@ def test_no_file_of_the_user_s_takes_the_place_of_a_library(tmp_path: Path, wher
     for name in TAKEN:
         (place / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nraise ImportError('taken')\n")
     (place / "mine.py").write_text("def metric(references, predictions): return 1.0\n")
-    (tmp_path / "starts.py").write_text(
-        "import sft\nfrom pathlib import Path\nfrom sft.config.paths import plug_paths\n"
-        f"plug_paths(Path({str(place)!r}))\nimport {', '.join(TAKEN)}, mine\nprint('fine')\n"
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "starts.py").write_text(
+        "import sft\nfrom pathlib import Path\nfrom sft.foreign import importable, plug_paths\n"
+        f"plug_paths(Path({str(place)!r}))\nimport {', '.join(TAKEN)}\n"
+        "with importable():\n    import mine\nprint('fine')\n"
     )
     (tmp_path / "own.json").write_text("{}")
+    paths = [str(tmp_path / "library"), os.environ.get("PYTHONPATH", "")]
     commands = (["sft.launchers.fresh", str(os.getpid()), "starts"], 0), (["sft.cli", "validate", "own.json"], 2)
     for command, code in commands:
         answer = subprocess.run(
-            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-        )
+            [sys.executable, "-m", *command],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )  # fmt: skip
         assert answer.returncode == code, answer.stderr
         assert "taken" not in answer.stderr
     assert not (tmp_path / "executed").exists()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from wrong_configs import CASES
+from wrong_zygote import Answer, ask
 
 SECONDS = 20.0  # for a config; the slowest case is a template that loops until its time is over
 SLOW = ("harness task",)  # lm-eval reads its whole index first
@@ -27,35 +27,19 @@ SHORT = (
 )  # fmt: skip
 
 
-class Answer(NamedTuple):
-    code: int | None
-    stderr: str
-    seconds: float
-
-
-@pytest.fixture(scope="module")
-def run_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Answer]]:
-    """Run one command for each case, all forked from one process that has the libraries."""
-
-    def run(config: Callable[..., dict[str, Any]], names: list[str], *command: str) -> dict[str, Answer]:
-        root = tmp_path_factory.mktemp("wrong")
-        request, answer = root / "request.json", root / "answer.json"
-        entries = []
-        for number, name in enumerate(names):
-            folder = root / str(number)
-            folder.mkdir()
-            changed = config()
-            CASES[name](changed, folder)
-            (folder / "mine.json").write_text(json.dumps(changed), encoding="utf-8")
-            entries.append([str(folder), [*command, "mine.json"]])
-        request.write_text(json.dumps(entries), encoding="utf-8")
-        zygote = Path(__file__).with_name("wrong_zygote.py")
-        subprocess.run([sys.executable, str(zygote), str(request), str(answer)], check=True, timeout=3000)
-        assert not list(root.rglob("executed"))
-        answers = json.loads(answer.read_text(encoding="utf-8"))
-        return {name: Answer(*one) for name, one in zip(names, answers, strict=True)}
-
-    return run
+def run_all(root: Path, config: Callable[..., dict[str, Any]], names: list[str], *command: str) -> dict[str, Answer]:
+    """Run a command for each case."""
+    entries = []
+    for number, name in enumerate(names):
+        folder = root / str(number)
+        folder.mkdir()
+        changed = config()
+        CASES[name](changed, folder)
+        (folder / "mine.json").write_text(json.dumps(changed), encoding="utf-8")
+        entries.append((folder, [*command, "mine.json"]))
+    answers = dict(zip(names, ask(root, entries), strict=True))
+    assert not list(root.rglob("executed"))
+    return answers
 
 
 def is_one_line(answer: Answer) -> bool:
@@ -67,8 +51,8 @@ def is_one_line(answer: Answer) -> bool:
 @pytest.mark.parametrize(
     "names", [pytest.param(SHORT, id="short"), pytest.param(CASES, id="all", marks=pytest.mark.long)]
 )
-def test_a_wrong_config_is_one_line(run_all: Any, make_config: Any, names: Any) -> None:
-    answers = run_all(make_config, list(names), "run-experiment")
+def test_a_wrong_config_is_one_line(tmp_path: Path, make_config: Any, names: Any) -> None:
+    answers = run_all(tmp_path, make_config, list(names), "run-experiment")
     wrong = {name: answer for name, answer in answers.items() if not is_one_line(answer)}
     assert wrong == {}
     assert {name for name, answer in answers.items() if answer.seconds > SECONDS} <= {*SLOW}
@@ -82,6 +66,6 @@ FOUND_BEFORE = (
 )  # fmt: skip
 
 
-def test_validate_finds_what_a_run_would_meet(run_all: Any, make_config: Any) -> None:
-    answers = run_all(make_config, list(FOUND_BEFORE), "validate", "--data")
+def test_validate_finds_what_a_run_would_meet(tmp_path: Path, make_config: Any) -> None:
+    answers = run_all(tmp_path, make_config, list(FOUND_BEFORE), "validate", "--data")
     assert {name: answer for name, answer in answers.items() if not is_one_line(answer)} == {}

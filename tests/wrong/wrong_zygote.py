@@ -8,11 +8,35 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 LONGEST = 60.0
+
+
+class Answer(NamedTuple):
+    """What became of one command; no exit code where it was ended after LONGEST seconds."""
+
+    code: int | None
+    stderr: str
+    seconds: float
+
+
+def ask(root: Path, commands: Sequence[tuple[Path, list[str]]]) -> list[Answer]:
+    """Run commands, each in its folder, all forked from one new process.
+
+    Args:
+        root: a folder for the question and the answer.
+        commands: the working directory and the arguments of each.
+    """
+    request, answer = root / "request.json", root / "answer.json"
+    request.write_text(json.dumps([[str(folder), argv] for folder, argv in commands]), encoding="utf-8")
+    subprocess.run([sys.executable, __file__, str(request), str(answer)], check=True, timeout=3000)
+    return [Answer(*one) for one in json.loads(answer.read_text(encoding="utf-8"))]
 
 
 def one(folder: str, argv: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from sft.config.lm_eval import LM_EVAL, LmEvalConfig
 from sft.config.task_files import TaskFile
 from sft.dataset.reading.sources import cache_of
 from sft.errors import UserError
-from sft.foreign import one_line
+from sft.foreign import importable, one_line
 from sft.inference.harness.calm import calm
 from sft.inference.harness.find import Found, find_tasks
 from sft.io import digest, hash_path, hash_pattern
@@ -45,7 +46,7 @@ def open_tasks(config: LmEvalConfig) -> OpenTasks:
         UserError: tasks that cannot be asked.
     """
     found = find_tasks(config)
-    with calm():
+    with calm(), importable() if config.allow_code else nullcontext():
         try:
             loaded = _load(found)
             for task in loaded["tasks"].values():

@@ -6,9 +6,11 @@ of another would tell the trained row's own label.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from operator import index
 
 from sft.errors import UserError
+from sft.foreign import guarded
 from sft.prompting.selection.base import Choose, Selection, Wanted
 from sft.registry import Registry
 
@@ -31,7 +33,9 @@ def find_selection(name: str | None, classifies: bool) -> Selection:
         UserError: an unknown name, or a plug that is not there.
     """
     found = selection_registry.resolve(name or ("balanced" if classifies else "random"))
-    return found if isinstance(found, Selection) else Selection(found)
+    if not isinstance(found, Selection):
+        return Selection(found)
+    return replace(found, choose=guarded(found.choose, f'{selection_registry.kind} "{name}"'))
 
 
 def choose_examples(selection: Selection, wanted: Wanted) -> list[list[int]]:

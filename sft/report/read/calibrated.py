@@ -18,10 +18,10 @@ from sft.calibration.arithmetic import log_probabilities, probabilities
 from sft.calibration.base import Calibrated, Settings
 from sft.calibration.stored import SplitScores
 from sft.config.inference import InferenceConfig
-from sft.config.paths import plug_paths
 from sft.config.renamed import RENAMED_CALIBRATIONS
 from sft.config.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.foreign import plug_paths
 from sft.io import canonical_json, digest
 from sft.log import get_logger, some
 from sft.report.metrics import HARNESS
