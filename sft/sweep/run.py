@@ -74,7 +74,7 @@ class Sweep:
         self._plan, self._store, self._options = plan, store, options
         self._launcher = launcher or launcher_of(options)
         store.tidy()  # also where nothing is left to run: what was killed may have done it all
-        standings = {e.id: standing(self._folder(e), options.retry_failed) for e in chosen}
+        standings = {e.id: standing(self._folder(e), options.retry_failed, self._most_halvings(e)) for e in chosen}
         self.to_run = by_model([e for e in chosen if standings[e.id] == "to run"])
         self.done = [e for e in chosen if standings[e.id] == "done"]
         self.failed_before = [e for e in chosen if standings[e.id] == "failed before"]
@@ -202,7 +202,11 @@ class Sweep:
             display.done(experiment.name, None, headline(result))
         elif self._claims.is_ending(experiment):
             self._elsewhere.append(experiment)
-        elif experiment.id not in self._halvings and self._claims.has_failed_since(experiment):
+        elif (
+            experiment.id not in self._halvings
+            and self._claims.has_failed_since(experiment)
+            and not self._waits_for_halving(experiment)
+        ):
             self._failed.append(failure_of(experiment.name, self._folder(experiment)))
             display.failed(self._failed[-1])
         else:
@@ -216,6 +220,9 @@ class Sweep:
         before = folder.state()
         if before is not None and before.state in ("running", "interrupted"):  # on its way with a smaller batch
             self._halvings[experiment.id] = before.halvings
+        elif before is not None and experiment.id not in self._halvings and self._waits_for_halving(experiment):
+            # --retry-failed is for those who have made room: the whole batch first
+            self._halvings[experiment.id] = 0 if self._options.retry_failed else before.halvings + 1
         halvings = self._halvings.get(experiment.id, 0)
         folder.write_config(public_config(experiment))
         folder.write_state(RunState(state="running", phase="starting", started=time.time(), halvings=halvings))
@@ -298,8 +305,16 @@ class Sweep:
             else:
                 self._record(one, state, status, display)
 
+    def _most_halvings(self, experiment: Experiment) -> int:
+        return most_halvings(experiment.config) if self._options.oom_retry else 0
+
     def _may_halve(self, experiment: Experiment) -> bool:
-        return self._options.oom_retry and self._halvings.get(experiment.id, 0) < most_halvings(experiment.config)
+        return self._halvings.get(experiment.id, 0) < self._most_halvings(experiment)
+
+    def _waits_for_halving(self, experiment: Experiment) -> bool:
+        """Return whether a run is out of memory and its sweep was killed before it could start the next try."""
+        state = self._folder(experiment).state()
+        return state is not None and state.state == "oom" and state.halvings < self._most_halvings(experiment)
 
     def _retry(self, one: _Running, state: RunState, display: Display) -> None:
         """Have an experiment that ran out of memory tried again with half of its batch, by a later sweep if need be."""
