@@ -65,7 +65,7 @@ def watch(wait_for_parent: Callable[[], object]) -> None:
 
 def _start_reaper(group: int, members: list[tuple[int, float]]) -> None:
     """Afresh rather than forked: nothing of a process full of threads and locks is in its way."""
-    deadline = time.time() + SECONDS_TO_END
+    deadline = time.monotonic() + SECONDS_TO_END  # its clock counts on though somebody sets the date
     subprocess.Popen(  # noqa: S603 - argv list, no shell
         [
             sys.executable,
