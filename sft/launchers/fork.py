@@ -26,6 +26,7 @@ from typing import Any
 
 from sft.launchers.base import Job, Resources
 from sft.launchers.bind import watch
+from sft.launchers.sockets import use_own_folder
 from sft.launchers.spawn import FreshProcess, Spawning
 from sft.launchers.streams import Log, redirect
 from sft.log import get_logger
@@ -149,6 +150,7 @@ class Forking:
         log.warning("The fork server does not answer (%s): experiments start as fresh processes", error or "it ended")
 
     def _start_server(self) -> None:
+        use_own_folder()
         multiprocessing.set_forkserver_preload(self._preload)
         with _environment(self._server_sees), _signals_blocked():
             multiprocessing.forkserver.ensure_running()
