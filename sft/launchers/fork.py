@@ -185,6 +185,18 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+def _renew_streams() -> None:
+    """Have `sys.stdout` and `sys.stderr` know that they lead to a pipe.
+
+    Those of the server were made when it started. Where the sweep prints into a file, they claim to be seekable, and
+    changing their settings would be an error.
+    """
+    for name, number, buffering in (("stdout", 1, -1), ("stderr", 2, 1)):
+        before = getattr(sys, name)
+        encoding, errors = getattr(before, "encoding", "utf-8"), getattr(before, "errors", "backslashreplace")
+        setattr(sys, name, os.fdopen(number, "w", buffering, encoding=encoding, errors=errors, closefd=False))
+
+
 class Output:
     """A file descriptor on its way to a forked child, by way of the server."""
 
@@ -210,6 +222,7 @@ def run_module(argv: tuple[str, ...], output: Output, variables: Mapping[str, st
     os.setsid()
     redirect(output.number)
     os.close(output.number)
+    _renew_streams()
     _set(variables)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT_FROM_SERVER)
     if (parent := multiprocessing.parent_process()) is not None:  # the sweep; the kernel's would be the server

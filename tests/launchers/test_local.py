@@ -46,6 +46,24 @@ MODULES = {
     "sees": "import os; print(*(os.environ.get(n, 'unset') for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS')))",
 }
 
+SETS_STREAMS = """
+import sys
+for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    print("\\u00e9", file=stream, flush=True)
+"""
+SWEEPS = """
+import sys, time
+from pathlib import Path
+from sft.launchers.base import Job
+from sft.launchers.local import LocalLauncher
+if __name__ == "__main__":
+    job = LocalLauncher(sys.argv[1]).start(Job((sys.executable, "-m", "setting"), Path(sys.argv[2])))
+    while (status := job.poll()) is None:
+        time.sleep(0.02)
+    print(status.exit_code)
+"""
+
 
 @pytest.fixture(params=["spawn", "fork"])
 def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
@@ -104,6 +122,21 @@ def test_output_goes_to_the_log_and_the_code_comes_back(launcher: Launcher, log:
     assert (status.exit_code, status.cause) == (3, "")
     assert sorted(log.read_text().split()) == ["before", "error", "hello"]
     assert "GREETING" not in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+def test_a_job_can_set_up_its_streams_where_the_sweep_prints_into_a_file(tmp_path: Path, isolation: str) -> None:
+    for module, code in {"setting": SETS_STREAMS, "sweeping": SWEEPS}.items():
+        (tmp_path / f"{module}.py").write_text(code)
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "sweeping", isolation, str(tmp_path / "log.txt")]
+    with (tmp_path / "output.txt").open("ab") as output:
+        output.write(b"before\n")
+        output.flush()
+        subprocess.run(command, stdout=output, stderr=output, env={**os.environ, "PYTHONPATH": path}, check=True)
+    assert (tmp_path / "log.txt").read_text() == "é\né\n"
+    assert (tmp_path / "output.txt").read_text() == "before\n0\n"
 
 
 def test_it_sees_the_devices_and_threads_that_it_is_given(
