@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from sft.launchers.base import NoProcessError
 from sft.launchers.group import ProcessGroup
 
 SECONDS_TO_END = 4.0  # between being asked to end and being ended
@@ -60,7 +61,14 @@ def watch(wait_for_parent: Callable[[], object]) -> None:
         group.kill_others()
         os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()
+    try:
+        threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()
+    except RuntimeError as error:
+        if (lacking := NoProcessError.of(error)) is None:
+            raise
+        # Nothing has begun: no traceback, and the exit code with which the same command tries it again.
+        os.write(2, f"{lacking}\n".encode())
+        os._exit(lacking.exit_code)
 
 
 def _start_reaper(group: int, members: list[tuple[int, float]]) -> None:

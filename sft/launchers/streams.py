@@ -41,14 +41,23 @@ class Log:
 
     def __init__(self, file: Path) -> None:
         self._file = open_to_append(file)
-        self._reader, self.writer = os.pipe()
+        try:
+            self._reader, self.writer = os.pipe()
+        except OSError:
+            os.close(self._file)
+            raise
         os.set_blocking(self._reader, False)
         self._held = b""  # the start of a line
         self._lock = threading.Lock()  # of all that is read and written
         self._ended = False
         self._closed = False
         self._thread = threading.Thread(target=self._read, name=f"log {file.parent.name}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            for number in (self._file, self._reader, self.writer):
+                os.close(number)
+            raise
 
     def __enter__(self) -> Log:
         return self

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from sft.config.experiment import Experiment
 from sft.errors import UserError
-from sft.launchers.base import Launcher, RunningJob, Status
+from sft.launchers.base import Launcher, NoProcessError, RunningJob, Status
 from sft.log import get_logger
 from sft.results.locks import RunBusyError, RunLock
 from sft.results.schema import RunState
@@ -85,6 +85,8 @@ class Sweep:
         self._halvings: dict[str, int] = {}
         self._claims = Claims(store, self.to_run)
         self._stuck = False
+        self._crowded = False  # no process can be started before one that runs has ended
+        self._was_crowded = False
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
         self._looked = 0.0
@@ -171,7 +173,7 @@ class Sweep:
 
     def _fill(self, display: Display) -> None:
         """Give every free slot an experiment."""
-        while self._waiting and self._free and not self._is_over() and self._launcher.ready():
+        while self._waiting and self._free and not (self._is_over() or self._crowded) and self._launcher.ready():
             experiment = self._waiting.popleft()
             claim = None
             try:
@@ -187,13 +189,26 @@ class Sweep:
                 claim.release()
 
     def _could_not_start(self, experiment: Experiment, error: Exception, display: Display) -> None:
-        """Where the folder cannot be written, the next would meet the same; else this one has failed."""
-        if getattr(error, "errno", None) in _NO_ROOM:
+        """Start no more where the next would meet the same error, or wait for room; else this experiment has failed."""
+        number = getattr(error, "errno", None)
+        if number in NoProcessError.NUMBERS and self._running:
+            if not self._was_crowded:
+                display.warns(f"{error}. The next experiment waits until one that runs has ended")
+            self._crowded = self._was_crowded = True
+            self._put_back(experiment, error)
+        elif number in (*NoProcessError.NUMBERS, *_NO_ROOM):
             self._stuck = True
-            self._waiting.appendleft(experiment)
+            self._put_back(experiment, error)
             display.warns(f"{error}. No more experiments are started")
         else:
             self._refuse(experiment, str(error), display)
+
+    def _put_back(self, experiment: Experiment, error: Exception) -> None:
+        """Have an experiment wait that could not be started."""
+        self._waiting.appendleft(experiment)
+        halvings = self._halvings.get(experiment.id, 0)
+        with suppress(UserError, OSError):
+            self._folder(experiment).write_state(RunState(state="interrupted", error=str(error), halvings=halvings))
 
     def _is_ours(self, experiment: Experiment, display: Display) -> bool:
         """Whether a claimed experiment is still to be run: another sweep may have, or may just be ending it."""
@@ -237,6 +252,7 @@ class Sweep:
         for one in tuple(self._running):
             if (status := one.job.poll()) is not None:
                 self._running.remove(one)
+                self._crowded = False
                 self._free.append(one.slot)
                 self._ended(one, status, display, stopping)
                 self._claims.release(one.experiment, one.claim)
