@@ -158,7 +158,7 @@ def run_experiments(
     plan = check.load_plan(grid, describe.parse_seeds(seeds), endpoint, max_experiments, begun)
     chosen = chosen_by(plan, only)
     if dry_run:
-        typer.echo(describe.describe_dry_run(plan, chosen, results_path, retry_failed))
+        typer.echo(describe.describe_dry_run(plan, chosen, results_path, retry_failed, oom_retry))
         return
     from sft.launchers.base import Resources
     from sft.launchers.devices import visible_devices

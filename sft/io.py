@@ -175,17 +175,30 @@ def remove_leftovers(folder: Path, older_than_seconds: float) -> int:
         folder: not those inside it; it need not exist.
         older_than_seconds: 0 where nobody else can be writing.
     """
-    removed, latest = 0, time.time() - older_than_seconds
+    removed = 0
     try:
         entries = [entry for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
     except OSError:
         return 0
     for entry in entries:
         with suppress(OSError):
-            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= latest:
+            state = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(state.st_mode) and is_older(state.st_mtime, older_than_seconds):
                 Path(entry.path).unlink()
                 removed += 1
     return removed
+
+
+def is_older(changed: float, seconds: float) -> bool:
+    """Return whether a file that was last changed then has not been changed for so many seconds.
+
+    Also where that lies as far in the future: the clock was set back since.
+
+    Args:
+        changed: time of the last change.
+        seconds: 0: any file.
+    """
+    return abs(time.time() - changed) >= seconds
 
 
 def check_writable(folder: Path, advice: str) -> None:

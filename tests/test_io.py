@@ -247,5 +247,13 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
     assert remove_leftovers(tmp_path / "absent", 0) == 0
 
 
+def test_leftovers_are_removed_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    leftover = tmp_path / ".result.json.sft-abcdefgh.tmp"
+    for ahead, seconds, removed in ((5, 3600, 0), (5, 0, 1), (7200, 3600, 1)):
+        leftover.write_text("x")
+        os.utime(leftover, (time.time() + ahead, time.time() + ahead))
+        assert remove_leftovers(tmp_path, seconds) == removed
+
+
 def _killed(*_: object, **__: object) -> None:
     raise OSError(errno.EIO, "stands for a process that is gone")

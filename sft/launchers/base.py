@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Mapping
@@ -9,10 +10,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from sft.errors import UserError
 from sft.threads import thread_variables
 
 Cause = Literal["", "timeout", "limit", "memory"]
 Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local.py
+
+
+_LACKING = {
+    errno.EAGAIN: "this user has too many processes and threads (see ulimit -u)",
+    errno.EMFILE: "this process has too many open files (see ulimit -n)",
+    errno.ENFILE: "this machine has too many open files",
+    errno.ENOMEM: "there is not enough memory",
+}
+NO_THREAD = "can't start new thread"  # all that Python says where the system refuses one
+
+
+class NoProcessError(UserError, OSError):
+    """A process cannot be started now, because the system has too little of something.
+
+    The user can change it, and code that can do without the process catches it as the OSError that it is.
+
+    Args:
+        number: one of `NoProcessError.NUMBERS`.
+    """
+
+    NUMBERS = tuple(_LACKING)
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"no process can be started: {_LACKING[number]}; raise the limit, or lower --jobs")
+        self.errno = number
+
+    @classmethod
+    def of(cls, error: Exception) -> NoProcessError | None:
+        """Return the error in these words, or None: it is another one."""
+        if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+            return cls(errno.EAGAIN)
+        number = error.errno if isinstance(error, OSError) else None
+        return cls(number) if number in cls.NUMBERS else None
 
 
 @dataclass(frozen=True)
@@ -101,7 +136,11 @@ class Launcher(Protocol):
         """Whether `start` returns at once; the first call begins what has to be done before, and does not wait."""
 
     def start(self, job: Job) -> RunningJob:
-        """Start `job`."""
+        """Start `job`.
+
+        Raises:
+            NoProcessError: the system has no room for another process now.
+        """
 
     def close(self) -> None:
         """No more jobs are to come."""

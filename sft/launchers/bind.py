@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from sft import PYTHON_FLAGS
+from sft.launchers.base import NoProcessError
 from sft.launchers.group import ProcessGroup
 
 SECONDS_TO_END = 4.0  # between being asked to end and being ended
@@ -61,12 +62,19 @@ def watch(wait_for_parent: Callable[[], object]) -> None:
         group.kill_others()
         os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()
+    try:
+        threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()
+    except RuntimeError as error:
+        if (lacking := NoProcessError.of(error)) is None:
+            raise
+        # Nothing has begun: no traceback, and the exit code with which the same command tries it again.
+        os.write(2, f"{lacking}\n".encode())
+        os._exit(lacking.exit_code)
 
 
 def _start_reaper(group: int, members: list[tuple[int, float]]) -> None:
     """Afresh rather than forked: nothing of a process full of threads and locks is in its way."""
-    deadline = time.time() + SECONDS_TO_END
+    deadline = time.monotonic() + SECONDS_TO_END  # its clock counts on though somebody sets the date
     subprocess.Popen(  # noqa: S603 - argv list, no shell
         [
             sys.executable,

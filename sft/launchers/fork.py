@@ -24,8 +24,9 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from sft.launchers.base import Job, Resources
+from sft.launchers.base import Job, NoProcessError, Resources
 from sft.launchers.bind import watch
+from sft.launchers.sockets import use_own_folder
 from sft.launchers.spawn import FreshProcess, Spawning
 from sft.launchers.streams import Log, redirect
 from sft.log import get_logger
@@ -100,13 +101,16 @@ class Forking:
     def ready(self) -> bool:
         """Whether the server's imports are done; the first call starts it."""
         if self._works and self._warming is None:
+            warming = threading.Thread(target=self._warm_up, name="fork server", daemon=True)
             try:
                 self._start_server()
-            except OSError as error:  # a TMPDIR too long for a socket's address, say
+                warming.start()
+            except (OSError, RuntimeError) as error:  # a TMPDIR too long for a socket's address, or too many threads
+                if isinstance(error, RuntimeError) and NoProcessError.of(error) is None:
+                    raise
                 self._gone(error)
                 return True
-            self._warming = threading.Thread(target=self._warm_up, name="fork server", daemon=True)
-            self._warming.start()
+            self._warming = warming
         return self._warming is None or not self._warming.is_alive()
 
     def start(self, job: Job) -> ForkedProcess | FreshProcess:
@@ -150,6 +154,7 @@ class Forking:
         log.warning("The fork server does not answer (%s): experiments start as fresh processes", error or "it ended")
 
     def _start_server(self) -> None:
+        use_own_folder()
         multiprocessing.set_forkserver_preload(self._preload)
         with _environment(self._server_sees), _signals_blocked():
             multiprocessing.forkserver.ensure_running()

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     import psutil
 
 
-_SAME_BIRTH = 1.5  # seconds: births are told from that of the system, which moves when the clock is set
-
-
 class ProcessGroup:
     """The group that a process leads, and descendants that left it for groups of their own.
 
@@ -73,14 +70,14 @@ class ProcessGroup:
         self._kill_seen()
 
     def descendants_born(self) -> list[tuple[int, float]]:
-        """The descendants, each with the time of its birth."""
+        """The descendants, each with the time of its birth (see `_birth`)."""
         import psutil
 
         found = []
         self._note_descendants()
         for process in self._seen:
             with suppress(psutil.Error):
-                found.append((process.pid, process.create_time()))
+                found.append((process.pid, _birth(process)))
         return found
 
     def note(self, pid: int, born: float) -> None:
@@ -89,7 +86,7 @@ class ProcessGroup:
 
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            if abs(process.create_time() - born) < _SAME_BIRTH:
+            if _birth(process) == born:
                 self._seen.add(process)
 
     def others_live(self) -> bool:
@@ -147,6 +144,14 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def _birth(process: psutil.Process) -> float:
+    """Return when a process was born: on Linux in seconds since the system started, so that no set clock moves it."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return float(process.create_time())
 
 
 def _resident(process: psutil.Process) -> int:

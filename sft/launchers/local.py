@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sft.errors import UserError
-from sft.launchers.base import Cause, Isolation, Job, Status
+from sft.launchers.base import Cause, Isolation, Job, NoProcessError, Status
 from sft.launchers.devices import device_may_be_visible
 from sft.launchers.group import ProcessGroup, kills_for_lack_of_memory
 
@@ -122,8 +122,15 @@ class LocalLauncher:
         return self._starter.ready()
 
     def start(self, job: Job) -> LocalJob:
-        """Start the process of `job`."""
-        return LocalJob(job, self._starter.start(job))
+        """Start the process of `job`.
+
+        Raises:
+            NoProcessError: the system has no room for another process now.
+        """
+        try:
+            return LocalJob(job, self._starter.start(job))
+        except (OSError, RuntimeError) as error:
+            raise NoProcessError.of(error) or error from None
 
     def close(self) -> None:
         """No more jobs are to come."""

@@ -3,8 +3,9 @@
     python -m sft.launchers.reap GROUP DEADLINE [PID:BORN…]
 
 GROUP is the number of the group and of its leader, DEADLINE the time at which it is ended; the others are descendants,
-wherever they have gone, with the time at which they were born: the number may be another process's by then. Ends
-itself as soon as nobody but the leader is left, which sees to itself.
+wherever they have gone, with the time at which they were born: the number may be another process's by then. Both times
+are of clocks that setting the date does not move. Ends itself as soon as nobody but the leader is left, which sees to
+itself.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> None:
         pid, born = member.split(":")
         group.note(int(pid), float(born))
     while group.others_live():
-        if time.time() >= float(deadline):
+        if time.monotonic() >= float(deadline):
             group.end_rest()
             return
         time.sleep(SECONDS_BETWEEN_LOOKS)

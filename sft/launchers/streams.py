@@ -47,13 +47,23 @@ class Log:
 
     def __init__(self, file: Path) -> None:
         self._file = open_to_append(file)
-        self._reader, self.writer = os.pipe()
+        try:
+            self._reader, self.writer = os.pipe()
+        except OSError:
+            os.close(self._file)
+            raise
         os.set_blocking(self._reader, False)
         self._held = b""  # the start of a line
         self._lock = threading.Lock()  # of all that is read and written
         self._ended = False
+        self._closed = False
         self._thread = threading.Thread(target=self._read, name=f"log {file.parent.name}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            for number in (self._file, self._reader, self.writer):
+                os.close(number)
+            raise
 
     def __enter__(self) -> Log:
         return self
@@ -64,18 +74,16 @@ class Log:
     def settle(self) -> None:
         """Write all that the process has printed so far."""
         with self._lock:
-            while self._take():
-                pass
-            self._write(self._held)
-            self._held = b""
+            self._drain()
 
     def turn_to(self, file: Path) -> None:
         """Let what comes from now on go to another file."""
-        self.settle()
         following = open_to_append(file)
-        with self._lock, suppress(OSError):
-            before, self._file = self._file, following
-            os.close(before)
+        with self._lock:
+            self._drain()
+            before, self._file = (following, self._file) if self._closed else (self._file, following)
+            with suppress(OSError):
+                os.close(before)
 
     def close(self) -> None:
         """The process has ended: write what is left in the pipe. Others that still hold the pipe are not waited for."""
@@ -90,10 +98,21 @@ class Log:
                     with self._lock:
                         self._ended |= self._take() == b""
         finally:
-            self.settle()
-            for number in (self._reader, self._file):
-                with suppress(OSError):  # what a full network disk says only now
-                    os.close(number)
+            with self._lock:
+                self._drain()
+                # From here on the two numbers may be those of other files.
+                self._closed = True
+                for number in (self._reader, self._file):
+                    with suppress(OSError):  # what a full network disk says only now
+                        os.close(number)
+
+    def _drain(self) -> None:
+        if self._closed:
+            return
+        while self._take():
+            pass
+        self._write(self._held)
+        self._held = b""
 
     def _take(self) -> bytes | None:
         """Read what is there, and write its whole lines; empty at the end, None where nothing is there yet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sft.config.arguments import HEAD
 from sft.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _described(absent: list[str], there: list[str]) -> str:
 def _linear(model: PreTrainedModel) -> list[str]:
     """The last parts of the names of all layers that an adapter may sit on, each once."""
     layers = [name for name, module in model.named_modules() if getattr(getattr(module, "weight", None), "ndim", 0) > 1]
-    return list(dict.fromkeys(name.rpartition(".")[2] for name in layers))
+    return [name for name in dict.fromkeys(name.rpartition(".")[2] for name in layers) if name != HEAD]
 
 
 def _last_parts(names: Iterable[str], count: int) -> list[str]:

@@ -27,7 +27,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sft.errors import BUG, UserError
-from sft.io import check_writable, hash_path, parse_json, read_regular, remove_leftovers, write_atomic, write_json
+from sft.io import (
+    check_writable,
+    hash_path,
+    is_older,
+    parse_json,
+    read_regular,
+    remove_leftovers,
+    write_atomic,
+    write_json,
+)
 from sft.results.locks import Kind, RunBusyError, RunLock, locked_ids
 from sft.results.markers import STALE_AFTER
 from sft.results.names import RESULT, RESULT_HEAD, id_of
@@ -354,7 +363,7 @@ class ResultStore:
         remove_leftovers(self.root, SECONDS_OF_A_WRITE)
         for folder in self.root.glob(f"{CHECKS}*"):
             with suppress(OSError):  # a sweep of now may be about to remove it
-                if not folder.is_symlink() and folder.stat().st_mtime < time.time() - SECONDS_OF_A_WRITE:
+                if not folder.is_symlink() and is_older(folder.stat().st_mtime, SECONDS_OF_A_WRITE):
                     shutil.rmtree(folder, ignore_errors=True)
         for run_id in locked_ids(self.root):
             claim = self.lock(run_id, "claim")

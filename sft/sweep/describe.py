@@ -10,6 +10,7 @@ from sft.errors import UserError
 from sft.log import plain, some
 from sft.results.store import ResultStore
 from sft.sweep.jobs import Plan, standing
+from sft.sweep.processes import most_halvings
 
 LONGEST_VARYING = 1000
 
@@ -80,13 +81,15 @@ def count_done(plan: Plan, results: Path) -> int:
     return sum(store.folder(e.id, e.slug).is_done() for e in plan.experiments)
 
 
-def describe_dry_run(plan: Plan, chosen: Sequence[Experiment], results: Path, retry_failed: bool) -> str:
+def describe_dry_run(
+    plan: Plan, chosen: Sequence[Experiment], results: Path, retry_failed: bool, oom_retry: bool = True
+) -> str:
     """Every chosen experiment with where it stands."""
     store = ResultStore(results)
     lines = [describe(plan), *describe_duplicates(plan)]
     for experiment in chosen:
         folder = store.folder(experiment.id, experiment.slug)
-        where = standing(folder, retry_failed)
+        where = standing(folder, retry_failed, most_halvings(experiment.config) if oom_retry else 0)
         note = " (add --retry-failed to run it again)" if where == "failed before" else ""
         lines.append(f"{where:<14} {plain(experiment.name)}  {folder.path.name}{note}")
     return "\n".join(lines)

@@ -113,16 +113,24 @@ def only(plan: Plan, pattern: str | None) -> tuple[Experiment, ...]:
     return chosen
 
 
-def standing(folder: RunFolder, retry_failed: bool) -> Standing:
-    """Whether a run is done, is to run, or failed in a way that the same command would only repeat.
+def standing(folder: RunFolder, retry_failed: bool, most_halvings: int = 0) -> Standing:
+    """Return whether a run is done, is to run, or failed in a way that the same command would only repeat.
 
     Runs that were killed or interrupted, and those that the user had to mend something for (exit code 2), are tried
     again by themselves; those that failed by themselves, ran out of memory or time only with `retry_failed`.
+
+    Args:
+        folder: of the run.
+        retry_failed: also run those that failed by themselves.
+        most_halvings: how often the batch of a run that is out of memory may be halved. Such a run is to run until its
+            batch was halved that often: the sweep may have been killed before it could start the next try.
     """
     if folder.is_done():
         return "done"
     state = folder.state()
     if state is None or retry_failed:
+        return "to run"
+    if state.state == "oom" and state.halvings < most_halvings:
         return "to run"
     if state.state in ("oom", "timeout"):
         return "failed before"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from sft.config.experiment import Experiment
 from sft.errors import UserError
-from sft.launchers.base import Launcher, RunningJob, Status
+from sft.launchers.base import Launcher, NoProcessError, RunningJob, Status
 from sft.log import get_logger
 from sft.results.locks import RunBusyError, RunLock, has_markers
 from sft.results.schema import RunState
@@ -74,7 +74,7 @@ class Sweep:
         self._plan, self._store, self._options = plan, store, options
         self._launcher = launcher or launcher_of(options)
         store.tidy()  # also where nothing is left to run: what was killed may have done it all
-        standings = {e.id: standing(self._folder(e), options.retry_failed) for e in chosen}
+        standings = {e.id: standing(self._folder(e), options.retry_failed, self._most_halvings(e)) for e in chosen}
         self.to_run = by_model([e for e in chosen if standings[e.id] == "to run"])
         self.done = [e for e in chosen if standings[e.id] == "done"]
         self.failed_before = [e for e in chosen if standings[e.id] == "failed before"]
@@ -85,6 +85,8 @@ class Sweep:
         self._halvings: dict[str, int] = {}
         self._claims = Claims(store, self.to_run)
         self._stuck = False
+        self._crowded = False  # no process can be started before one that runs has ended
+        self._was_crowded = False
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
         self._looked = 0.0
@@ -171,7 +173,7 @@ class Sweep:
 
     def _fill(self, display: Display) -> None:
         """Give every free slot an experiment."""
-        while self._waiting and self._free and not self._is_over() and self._launcher.ready():
+        while self._waiting and self._free and not (self._is_over() or self._crowded) and self._launcher.ready():
             experiment = self._waiting.popleft()
             claim = None
             try:
@@ -187,13 +189,26 @@ class Sweep:
                 claim.release()
 
     def _could_not_start(self, experiment: Experiment, error: Exception, display: Display) -> None:
-        """Where the folder cannot be written, the next would meet the same; else this one has failed."""
-        if getattr(error, "errno", None) in _NO_ROOM:
+        """Start no more where the next would meet the same error, or wait for room; else this experiment has failed."""
+        number = getattr(error, "errno", None)
+        if number in NoProcessError.NUMBERS and self._running:
+            if not self._was_crowded:
+                display.warns(f"{error}. The next experiment waits until one that runs has ended")
+            self._crowded = self._was_crowded = True
+            self._put_back(experiment, error)
+        elif number in (*NoProcessError.NUMBERS, *_NO_ROOM):
             self._stuck = True
-            self._waiting.appendleft(experiment)
+            self._put_back(experiment, error)
             display.warns(f"{error}. No more experiments are started")
         else:
             self._refuse(experiment, str(error), display)
+
+    def _put_back(self, experiment: Experiment, error: Exception) -> None:
+        """Have an experiment wait that could not be started."""
+        self._waiting.appendleft(experiment)
+        halvings = self._halvings.get(experiment.id, 0)
+        with suppress(UserError, OSError):
+            self._folder(experiment).write_state(RunState(state="interrupted", error=str(error), halvings=halvings))
 
     def _is_ours(self, experiment: Experiment, display: Display) -> bool:
         """Whether a claimed experiment is still to be run: another sweep may have, or may just be ending it."""
@@ -202,7 +217,11 @@ class Sweep:
             display.done(experiment.name, None, headline(result))
         elif self._claims.is_ending(experiment):
             self._elsewhere.append(experiment)
-        elif experiment.id not in self._halvings and self._claims.has_failed_since(experiment):
+        elif (
+            experiment.id not in self._halvings
+            and self._claims.has_failed_since(experiment)
+            and not self._waits_for_halving(experiment)
+        ):
             self._failed.append(failure_of(experiment.name, self._folder(experiment)))
             display.failed(self._failed[-1])
         else:
@@ -216,6 +235,9 @@ class Sweep:
         before = folder.state()
         if before is not None and before.state in ("running", "interrupted"):  # on its way with a smaller batch
             self._halvings[experiment.id] = before.halvings
+        elif before is not None and experiment.id not in self._halvings and self._waits_for_halving(experiment):
+            # --retry-failed is for those who have made room: the whole batch first
+            self._halvings[experiment.id] = 0 if self._options.retry_failed else before.halvings + 1
         halvings = self._halvings.get(experiment.id, 0)
         folder.write_config(public_config(experiment))
         folder.write_state(RunState(state="running", phase="starting", started=time.time(), halvings=halvings))
@@ -230,6 +252,7 @@ class Sweep:
         for one in tuple(self._running):
             if (status := one.job.poll()) is not None:
                 self._running.remove(one)
+                self._crowded = False
                 self._free.append(one.slot)
                 self._ended(one, status, display, stopping)
                 self._claims.release(one.experiment, one.claim)
@@ -301,8 +324,16 @@ class Sweep:
             else:
                 self._record(one, state, status, display)
 
+    def _most_halvings(self, experiment: Experiment) -> int:
+        return most_halvings(experiment.config) if self._options.oom_retry else 0
+
     def _may_halve(self, experiment: Experiment) -> bool:
-        return self._options.oom_retry and self._halvings.get(experiment.id, 0) < most_halvings(experiment.config)
+        return self._halvings.get(experiment.id, 0) < self._most_halvings(experiment)
+
+    def _waits_for_halving(self, experiment: Experiment) -> bool:
+        """Return whether a run is out of memory and its sweep was killed before it could start the next try."""
+        state = self._folder(experiment).state()
+        return state is not None and state.state == "oom" and state.halvings < self._most_halvings(experiment)
 
     def _retry(self, one: _Running, state: RunState, display: Display) -> None:
         """Have an experiment that ran out of memory tried again with half of its batch, by a later sweep if need be."""

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from sft.errors import UserError
-from sft.launchers import launcher_registry
+from sft.launchers import bind, launcher_registry
 from sft.launchers.base import Isolation, Job, Launcher, Resources, RunningJob, Status
 from sft.launchers.group import ProcessGroup
 from sft.launchers.local import LocalLauncher
@@ -45,6 +45,24 @@ MODULES = {
     ),
     "sees": "import os; print(*(os.environ.get(n, 'unset') for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS')))",
 }
+
+SETS_STREAMS = """
+import sys
+for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    print("\\u00e9", file=stream, flush=True)
+"""
+SWEEPS = """
+import sys, time
+from pathlib import Path
+from sft.launchers.base import Job
+from sft.launchers.local import LocalLauncher
+if __name__ == "__main__":
+    job = LocalLauncher(sys.argv[1]).start(Job((sys.executable, "-m", "setting"), Path(sys.argv[2])))
+    while (status := job.poll()) is None:
+        time.sleep(0.02)
+    print(status.exit_code)
+"""
 
 
 @pytest.fixture(params=["spawn", "fork"])
@@ -104,6 +122,21 @@ def test_output_goes_to_the_log_and_the_code_comes_back(launcher: Launcher, log:
     assert (status.exit_code, status.cause) == (3, "")
     assert sorted(log.read_text().split()) == ["before", "error", "hello"]
     assert "GREETING" not in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+def test_a_job_can_set_up_its_streams_where_the_sweep_prints_into_a_file(tmp_path: Path, isolation: str) -> None:
+    for module, code in {"setting": SETS_STREAMS, "sweeping": SWEEPS}.items():
+        (tmp_path / f"{module}.py").write_text(code)
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "sweeping", isolation, str(tmp_path / "log.txt")]
+    with (tmp_path / "output.txt").open("ab") as output:
+        output.write(b"before\n")
+        output.flush()
+        subprocess.run(command, stdout=output, stderr=output, env={**os.environ, "PYTHONPATH": path}, check=True)
+    assert (tmp_path / "log.txt").read_text() == "é\né\n"
+    assert (tmp_path / "output.txt").read_text() == "before\n0\n"
 
 
 def test_it_sees_the_devices_and_threads_that_it_is_given(
@@ -168,6 +201,48 @@ def test_a_timeout_ends_the_job_with_its_children(
     assert status.cause == "timeout"
     assert status.seconds < 10
     wait_until_gone(family_of(log), 5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="births are told otherwise elsewhere")
+def test_a_descendant_is_known_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        members = ProcessGroup(os.getpid()).descendants_born()
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 1e9)
+        monkeypatch.setattr("time.time", lambda: 1e9)
+        group = ProcessGroup(0)
+        for pid, born in members:
+            group.note(pid, born)
+        group.note(os.getpid(), 0.0)  # another process had that number then
+        assert child.pid in [process.pid for process in group._seen]
+        assert os.getpid() not in [process.pid for process in group._seen]
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.slow
+def test_what_hears_no_signal_is_ended_after_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.time = lambda now=time.time: now() - 3e7\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(bind, "SECONDS_TO_END", 0.3)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    leads = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"
+    start_process, reapers = subprocess.Popen, list[subprocess.Popen[bytes]]()
+    leader = start_process([sys.executable, "-c", leads], start_new_session=True)
+    try:
+        while not ProcessGroup(leader.pid).others_live():
+            time.sleep(0.02)
+        with monkeypatch.context() as patch:
+            patch.setattr("subprocess.Popen", lambda *a, **more: reapers.append(start_process(*a, **more)))
+            bind._start_reaper(leader.pid, [])
+        assert leader.wait(15) == -signal.SIGKILL
+        assert reapers[0].wait(15) == 0
+    finally:
+        ProcessGroup(leader.pid).kill()
+        leader.wait()
 
 
 @pytest.mark.slow

@@ -192,3 +192,20 @@ def test_neither_a_link_nor_a_fifo_is_written_to(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=f"{name} cannot be written"):
             Log(tmp_path / name)
     assert (tmp_path / "other.txt").read_text() == "kept"
+
+
+def test_a_log_that_is_closed_touches_no_other_file(tmp_path: Path) -> None:
+    """A served process has answered and ended: its log's file descriptors may be those of other files by then."""
+    with Log(tmp_path / "log.txt") as log:
+        os.write(log.writer, b"all\n")
+    log.close()
+    assert (tmp_path / "log.txt").read_text() == "all\n"
+    other = tmp_path / "other.txt"
+    other.write_text("kept")
+    handles = [os.open(other, os.O_RDWR) for _ in range(8)]
+    log.settle()
+    log.turn_to(tmp_path / "next.txt")
+    assert [os.lseek(handle, 0, os.SEEK_CUR) for handle in handles] == [0] * 8
+    for handle in handles:
+        os.close(handle)
+    assert other.read_text() == "kept"

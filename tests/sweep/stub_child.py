@@ -2,6 +2,7 @@
 
     python -m stub_child run-experiment CONFIG --do-eval --results-path R --plugs P --halvings N
     python -m stub_child check-data REQUEST ANSWER --plugs P
+    python -m stub_child serve         # the first of these for each request on standard input
 
 What each experiment does is said by the variable STUB, JSON of the experiment's name -> behaviour; the others simply
 succeed. STUB_AUDIT names a file that tells who wrote which result; STUB_SECONDS how long each one takes. STUB_SIGNS
@@ -21,11 +22,14 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.io import write_json
+from sft.launchers.serving import serve
 from sft.log import configure_logging
 from sft.results import markers
 from sft.results.recording import recording
@@ -132,11 +136,9 @@ def run_experiment(config: Path, results: Path, plugs: Path, halvings: int) -> N
             work(experiment, folder, halvings)
 
 
-def main() -> None:
-    """The two commands, with the exit codes of the real ones."""
-    configure_logging()
-    install_handlers()
-    command, *rest = sys.argv[1:]
+def run_command(words: Sequence[str]) -> int:
+    """One of the two commands that do something, with the exit codes of the real ones."""
+    command, *rest = words
     try:
         if command == "check-data":
             if os.environ.get("STUB_CHECK") == "hang":
@@ -146,9 +148,22 @@ def main() -> None:
             values = {name: rest[rest.index(name) + 1] for name in ("--results-path", "--plugs", "--halvings")}
             paths = Path(rest[0]), Path(values["--results-path"]), Path(values["--plugs"])
             run_experiment(*paths, int(values["--halvings"]))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def main() -> None:
+    """The command of the arguments, or those that are asked for."""
+    configure_logging()
+    install_handlers()
+    sys.exit(serve(run_command, lambda: True) if sys.argv[1:] == ["serve"] else run_command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

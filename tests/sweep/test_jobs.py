@@ -118,6 +118,12 @@ def test_what_is_tried_again_by_itself(tmp_path: Path, state: RunState | None, w
     assert standing(folder, retry_failed=True) == "to run"
 
 
+def test_a_batch_that_can_still_be_halved_is_tried_again(tmp_path: Path) -> None:
+    folder = ResultStore(tmp_path).folder("0123456789ab", "run")
+    folder.write_state(RunState(state="oom", exit_code=1, halvings=2))
+    assert [standing(folder, False, most) for most in (0, 2, 3)] == ["failed before", "failed before", "to run"]
+
+
 def test_adding_a_value_renumbers_nothing() -> None:
     small = make_plan(grid(SHOTS, (13, 14)), None)
     large = make_plan(grid({**SHOTS, "shots=8": config(8)}, (13, 14)), None)

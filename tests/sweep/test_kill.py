@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death si
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("isolation", "number"), [("fork", 19), ("spawn", 1), pytest.param("fork", 39, marks=pytest.mark.long)]
+    ("isolation", "number"),
+    [("fork", 19), ("spawn", 1), ("resident", 3), pytest.param("fork", 39, marks=pytest.mark.long)],
 )
 def test_a_sweep_that_is_killed_and_run_again_is_as_if_nothing_had_been(
     tmp_path: Path, isolation: str, number: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -38,6 +39,21 @@ def test_its_lines_are_said_and_its_code_returned(
     assert "The report is not whole" in caplog.text
     stand_in(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
     assert reporting.report_of(ResultStore(tmp_path), said.append) == 1
+
+
+def test_where_no_process_can_be_started_the_sweep_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        assert reporting.report_of(ResultStore(tmp_path / "two\nlines"), lambda _: None) == 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "too many processes and threads (see ulimit -u)" in line
+    assert "The report was not written; `report " in line
+    assert "\n" not in line
 
 
 def test_a_folder_without_runs_is_told_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stub_rounds import audited_pids, start_sweep, states_of, wait_for_audit, wait_until_gone
+from stub_sweep import plan_of
 
 from sft.launchers.base import Resources, Status
 from sft.results.schema import RunState
@@ -76,6 +77,22 @@ def test_one_without_memory_is_tried_again_with_less(tmp_path: Path) -> None:
     assert states == {"a": ("done", 1), "b": ("done", 2), "c": ("oom", 4), "d": ("done", 0)}, output
     assert output.count("again    c") == 4
     assert "MemoryError: no room for the batch" in states_of(results)["c"]["error"]
+
+
+def test_a_sweep_that_was_killed_before_it_could_halve_the_batch_goes_on_with_half(tmp_path: Path) -> None:
+    """What the experiment itself has written of its lack of memory is not the last word of the sweep."""
+    results = tmp_path / "results"
+    (experiment,) = plan_of(1).experiments
+    folder = ResultStore(results).folder(experiment.id, experiment.slug)
+    folder.write_state(RunState(state="oom", error="MemoryError: no room", exit_code=1, pid=os.getpid(), halvings=1))
+    process = start_sweep(results, "--number", "1", "--no-oom-retry", stub={"a": "oom2"})
+    process.communicate(timeout=60)
+    assert (process.returncode, states_of(results)["a"]["halvings"]) == (1, 1), "not with --no-oom-retry"
+    process = start_sweep(results, "--number", "1", stub={"a": "oom2"})
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert (states_of(results)["a"]["state"], states_of(results)["a"]["halvings"]) == ("done", 2)
+    assert "again" not in output, "a batch that did not fit is not tried again"
 
 
 def test_no_oom_retry_leaves_it_at_one(tmp_path: Path) -> None:
