@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,26 @@ def of_before(change: Break) -> Break:
     return changed
 
 
+def written(name: str, content: bytes) -> Break:
+    """A file whose content is another one."""
+
+    def change(folder: RunFolder) -> None:
+        (folder.path / name).unlink(missing_ok=True)
+        (folder.path / name).write_bytes(content)
+
+    return change
+
+
+def socket_for(name: str) -> Break:
+    def change(folder: RunFolder) -> None:
+        (folder.path / name).unlink(missing_ok=True)
+        # from there, since the address of a socket has room for about a hundred characters
+        with chdir(folder.path), socket.socket(socket.AF_UNIX) as server:
+            server.bind(name)
+
+    return change
+
+
 BREAKS: dict[str, Break] = {
     "predictions cut": cut, "predictions empty": emptied, "predictions binary": binary, "header alone": header_alone,
     "predictions a fifo": fifo_for("predictions.tsv"), "predictions a link": link_for("predictions.tsv"),
@@ -117,13 +139,31 @@ BREAKS: dict[str, Break] = {
     "before: empty": of_before(emptied), "before: binary": of_before(binary),
     "before: header alone": of_before(header_alone), "before: fifo": of_before(fifo_for("predictions.tsv")),
     "before: link": of_before(link_for("predictions.tsv")),
+    "result a socket": socket_for("result.json"), "predictions a socket": socket_for("predictions.tsv"),
+    "result of numbers": written("result.json", b"9" * 5000), "result a list": written("result.json", b"[1]"),
+    "result no utf-8": written("result.json", bytes(range(256))),
+    "scores cut": written("label_scores.safetensors", b"\x10"),
+    "scores of a huge header": written("label_scores.safetensors", b"\xff" * 64),
+    "scores empty": written("label_scores.safetensors", b""),
 }  # fmt: skip
+
+
+def _device(folder: RunFolder, name: str) -> None:
+    """A link to a device that never ends; making a device itself would need rights."""
+    (folder.path / name).unlink(missing_ok=True)
+    (folder.path / name).symlink_to("/dev/zero")
+
+
 HARMLESS: dict[str, Break] = {
     "log a fifo": fifo_for("log.txt"), "log a link": link_for("log.txt"), "log a folder": folder_for("log.txt"),
     "prompts a fifo": fifo_for("prompts.json"), "prompts a link": link_for("prompts.json"),
     "state a fifo": fifo_for("state.json"), "config a fifo": fifo_for("config.json"),
     "prompts nested": lambda folder: (folder.path / "prompts.json").write_text("[" * 100_000) and None,
-    "extra fifo": fifo_for("extra"), "extra link": link_for("extra"),
+    "extra fifo": fifo_for("extra"), "extra link": link_for("extra"), "extra socket": socket_for("extra"),
+    "state nested": written("state.json", b"[" * 100_000), "state a socket": socket_for("state.json"),
+    "state of numbers": written("state.json", b'{"updated": ' + b"9" * 400 + b"}"),
+    "log binary": written("log.txt", bytes(range(256)) * 100),
+    "log a device": lambda folder: _device(folder, "log.txt"),
 }  # fmt: skip
 
 
