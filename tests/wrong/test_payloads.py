@@ -63,10 +63,9 @@ def _module(folder: Path) -> Path:
 
 # Tried in every run of the tests, one or two of each kind; all with --slow.
 SHORT = (
-    "template cycler", "template attr", "data template lipsum", "weights torch", "adapter pickle", "adapter megatron",
-    "auto_map", "attention", "quantiser torchao", "generation config", "tokenizer class", "data torch", "data script",
-    "data card", "trust as number", "weights only", "quantiser class", "metric by name", "deepspeed", "generate code",
-    "task function", "modules of installed names", "modules of optional packages",
+    "template attr", "data template lipsum", "weights torch", "adapter pickle", "auto_map", "attention",
+    "quantiser torchao", "tokenizer class", "data script", "data card", "trust as number", "weights only",
+    "metric by name", "task function", "modules of optional packages",
 )  # fmt: skip
 ALL = pytest.param(PAYLOADS, id="all", marks=pytest.mark.long)
 
