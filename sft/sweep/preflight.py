@@ -21,7 +21,7 @@ from sft.results.store import CHECKS, RunFolder
 from sft.secrets import VARIABLE, join_secrets, split_secrets
 from sft.sweep.jobs import config_of
 from sft.sweep.options import SweepOptions
-from sft.sweep.processes import launcher_of, take_secrets
+from sft.sweep.processes import launcher_of, path_argument, take_secrets
 
 POLL_SECONDS = 0.02
 LONGEST_SECONDS = 1800.0  # a hub that does not answer shall not hold up a weekend
@@ -81,7 +81,13 @@ def _check_in(
     entries, secrets = _request(experiments)
     write_json(request, entries)
     job = Job(
-        argv=(*options.program, "check-data", str(request), str(answer), "--plugs", str(options.plug_folder)),
+        argv=(
+            *options.program,
+            "check-data",
+            *map(path_argument, (request, answer)),
+            "--plugs",
+            str(options.plug_folder),
+        ),
         log_file=run.log_file,
         environment={VARIABLE: secrets} if secrets else {},
         resources=replace(

@@ -65,9 +65,9 @@ def job_of(
     experiment: Experiment, folder: RunFolder, root: Path, options: SweepOptions, slot: Slot, halvings: int
 ) -> Job:
     """The process of one experiment, on the config in its run folder."""
-    command = (*options.program, "run-experiment", str(folder.config_file))
+    command = (*options.program, "run-experiment", path_argument(folder.config_file))
     evaluation = "--do-eval" if options.do_eval else "--no-do-eval"
-    places = ("--results-path", str(root), "--plugs", str(options.plug_folder))
+    places = ("--results-path", path_argument(root), "--plugs", path_argument(options.plug_folder))
     threads = () if options.threads is None else ("--threads", str(options.threads))
     more = (evaluation, *places, *threads, "--halvings", str(halvings), "--expect", experiment.id)
     secrets = split_secrets(config_of(experiment))[1]
@@ -80,6 +80,11 @@ def job_of(
         # bitsandbytes chooses its library when it is imported: the server, which sees no device, has that of the CPU
         forkable=slot.devices is None or experiment.config.model.quantization is None,
     )
+
+
+def path_argument(path: Path) -> str:
+    """Return a path as an argument of a command, which takes one that starts with a dash for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def shared_base(experiment: Experiment) -> str | None:

@@ -37,6 +37,7 @@ from sft.results.store import RUNS, ResultStore, RunFolder
 from sft.secrets import PLACEHOLDER
 from sft.sweep.check import PLUGS
 from sft.sweep.child import ended_with_us
+from sft.sweep.processes import path_argument
 from sft.threads import thread_variables
 
 EARLIER = "earlier"  # where reproductions go that are made once more
@@ -181,7 +182,7 @@ def run_again(run: Recorded, folder: RunFolder, results: Path) -> None:
 def _command(run: Recorded, folder: RunFolder, results: Path) -> tuple[str, ...]:
     program = (sys.executable, "-m", "sft.cli")
     threads = () if run.threads is None else ("--threads", str(run.threads))
-    places = (str(folder.config_file), "--results-path", str(results), *threads)
+    places = (path_argument(folder.config_file), "--results-path", path_argument(results), *threads)
     if run.experiment.endpoint == "evaluate":
         return (*program, "evaluate", *places)
     evaluation = "--no-do-eval" if run.experiment.endpoint == "train" else "--do-eval"

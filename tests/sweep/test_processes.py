@@ -49,6 +49,15 @@ def test_a_job_names_what_it_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (job.resources.seconds, job.resources.memory) == (9, 2**30)
 
 
+def test_a_results_folder_that_starts_with_a_dash_is_no_option() -> None:
+    one, root = experiment(), Path("-results")
+    folder = ResultStore(root).folder(one.id, one.slug)
+    argv = job_of(one, folder, root, SweepOptions(Path("-plugs")), Slot(), 0).argv
+    paths = [argv[4], *(argv[argv.index(name) + 1] for name in ("--results-path", "--plugs"))]
+    assert paths == [f"./{folder.config_file}", "./-results", "./-plugs"]
+    assert [Path(path) for path in paths] == [folder.config_file, root, Path("-plugs")]
+
+
 def test_a_secret_goes_by_the_environment_and_comes_back_in_the_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
