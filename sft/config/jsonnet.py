@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from sft.config.json_text import read_json
 from sft.config.phrases import shown
-from sft.errors import ConfigError, MissingPackageError, Problem
+from sft.errors import ConfigError, MissingPackageError, Problem, UserError
 from sft.io import shipped_root
 from sft.log import get_logger
 
@@ -86,12 +86,16 @@ class Evaluation:
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path, self._limits = path, limits
         self._traces = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the evaluation
-        self._child = subprocess.Popen(  # noqa: S603 - argv list, no shell
-            [sys.executable, "-I", "-S", str(_CHILD), json.dumps(_request(path, limits))],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._traces,
-        )
+        try:
+            self._child = subprocess.Popen(  # noqa: S603 - argv list, no shell
+                [sys.executable, "-I", "-S", str(_CHILD), json.dumps(_request(path, limits))],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._traces,
+            )
+        except OSError as error:  # too many processes or open files
+            what = f"{path}: the process that evaluates Jsonnet cannot be started: {error.strerror}; raise the limit"
+            raise UserError(what) from error
         self._end = weakref.finalize(self, _end, self._child, self._traces)  # also where nobody asks for the value
 
     def value(self) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -10,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sft.config.jsonnet import Limits, evaluate_jsonnet
-from sft.errors import ConfigError
+from sft.config.jsonnet import Limits, begin_evaluation, evaluate_jsonnet
+from sft.errors import ConfigError, UserError
 
 Write = Callable[..., Path]
 
@@ -163,3 +165,13 @@ def test_traces_without_end_fill_nothing(write: Write) -> None:
         "g.jsonnet",
     )
     assert evaluate_jsonnet(path) == {}
+
+
+def test_no_room_for_another_process_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    (tmp_path / "grid.jsonnet").write_text("{}")
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    with pytest.raises(UserError, match=r"grid.jsonnet: the process .* cannot be started: .*; raise the limit"):
+        begin_evaluation(tmp_path / "grid.jsonnet", 10)

@@ -318,6 +318,6 @@ def test_of_many_one_takes_over_from_the_dead(tmp_path: Path, seconds: int) -> N
     assert ["Traceback" in one.communicate(timeout=120)[1] for one in contenders] == [False] * 4
     assert [one.returncode for one in contenders] == [0] * 4
     lines = log.read_text().split()
-    assert len(lines) > 100
+    assert len(lines) > 10
     assert set(lines[::2]) == {"in"}
     assert set(lines[1::2]) == {"out"}
