@@ -94,6 +94,7 @@ class Evaluation:
                 stderr=self._traces,
             )
         except OSError as error:  # too many processes or open files
+            self._traces.close()
             what = f"{path}: the process that evaluates Jsonnet cannot be started: {error.strerror}; raise the limit"
             raise UserError(what) from error
         self._end = weakref.finalize(self, _end, self._child, self._traces)  # also where nobody asks for the value
