@@ -1,4 +1,4 @@
-"""Write `sft/config/library_arguments.json`: the argument names and simple types of the installed libraries.
+"""Write `sft/config/libraries/library_arguments.json`: the argument names and simple types of the installed libraries.
 
 So that `validate` can check LoRA, trainer, generation and quantisation arguments without importing torch. Run it after
 changing the pinned versions of peft, transformers or trl; a test compares the file with the installed versions.
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-TARGET = Path(__file__).resolve().parent.parent / "sft" / "config" / "library_arguments.json"
+TARGET = Path(__file__).resolve().parent.parent / "sft" / "config" / "libraries" / "library_arguments.json"
 _SIMPLE = {bool: "bool", int: "int", float: "float", str: "str", list: "list", tuple: "list", dict: "dict"}
 _NOT_ARGUMENTS = ("self", "args", "kwargs", "transformers_version")
 _DOCUMENTED = re.compile(r"^\s+(\w+) \(`(bool|int|float|str)`[,)]", re.MULTILINE)

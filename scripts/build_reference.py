@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sft.config.schema import ExperimentConfig
-from sft.config.trainer_defaults import TUNED
+from sft.config.libraries.trainer import TUNED
+from sft.config.sections.schema import ExperimentConfig
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- config reference: begin -->", "<!-- config reference: end -->"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
+from sft.config.reading.load import parse_config
 from sft.dataset.task import Task, calibration_rows
 from sft.errors import UserError
 from sft.io import canonical_json, write_atomic

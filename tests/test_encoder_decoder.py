@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from sft.cli import app
+from sft.cli.main import app
 from sft.errors import UserError
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from sft import pipeline
 from sft.config.experiment import Experiment
-from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
 
@@ -132,7 +132,7 @@ from sft import log, signals
 signals.install_handlers()
 from sft import pipeline
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.io import parse_json
 from sft.results.store import ResultStore
 

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.library import generation_arguments, peft_arguments, peft_types, trainer_arguments
-from sft.config.load import load_config
-from sft.config.schema import ExperimentConfig
+from sft.config.libraries.library import generation_arguments, peft_arguments, peft_types, trainer_arguments
+from sft.config.reading.load import load_config
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import ConfigError
 from sft.io import write_json
 from sft.secrets import PLACEHOLDER, VARIABLE, join_secrets, masked, redact_text, redacted, remember, split_secrets

@@ -90,7 +90,8 @@ def test_a_command_sets_the_policy_before_the_library_is_loaded(own: dict[str, s
     """Asked of the library itself: it shows at its start what it has read from the environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     code = (
-        "import sys\nfrom sft.cli import main\nsys.argv[1:] = ['schema']\ntry:\n    main()\nfinally:\n    import torch"
+        "import sys\nfrom sft.cli.main import main\nsys.argv[1:] = ['schema']\n"
+        "try:\n    main()\nfinally:\n    import torch"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code],

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from results import write_section
+from record import write_section
 from scoring_cases import END, make_model
 
 BATCH, NEW_TOKENS, SEED = 16, 32, 0
@@ -81,7 +81,7 @@ def by_transformers(model: Any, prompts: Sequence[Ids]) -> list[Ids]:
 
 def by_sft(model: Any, prompts: Sequence[Ids]) -> list[Ids]:
     """Answers of the engine, its batches of the same size."""
-    from sft.inference.generation import GenerationSettings, generate
+    from sft.inference.generating.engine import GenerationSettings, generate
 
     settings = GenerationSettings(NEW_TOKENS, (END,))
     return [answer.ids for answer in generate(model, prompts, settings, batch_size=BATCH)]

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from results import PACKAGES, write_section
+from record import PACKAGES, write_section
 from torch import nn
 
 RANK = 16

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from results import write_section
+from record import write_section
 
 ROOT = Path(__file__).resolve().parents[2]
 SPAWNED_SHARE = 10  # one round in so many starts each experiment afresh

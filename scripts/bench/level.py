@@ -33,7 +33,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported, here and in the
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from level_studies import Case, Counts, run
-from results import write_section
+from record import write_section
 
 PACKAGES = ("numpy", "scipy")
 WORST = 3

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "report" 
 
 import numpy as np
 from numpy.typing import NDArray
-from results import write_section
+from record import write_section
 from scale import COMMAND, LABELS, made_up_result, measure, write_grid
 
 from sft.config.experiment import Experiment

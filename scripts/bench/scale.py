@@ -45,7 +45,7 @@ sweep = Sweep(plan, plan.experiments, store, SweepOptions(Path("{grid}").parent)
 write_plan(plan, store)
 assert len(sweep.done) == {number}, len(sweep.done)
 """
-COMMAND = "from sft.cli import app; app(list({arguments!r}), standalone_mode=False)"
+COMMAND = "from sft.cli.main import app; app(list({arguments!r}), standalone_mode=False)"
 WRAPPER = """
 import json, re, resource, sys, time
 from pathlib import Path

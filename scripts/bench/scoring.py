@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from results import PACKAGES, write_section
+from record import PACKAGES, write_section
 from scoring_cases import CONFIG, Case, make_case, make_model, tree_nodes
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent.parent / "etc" / "demo" / "model"

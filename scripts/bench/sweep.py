@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from results import write_section
+from record import write_section
 from scale import measure_scale
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

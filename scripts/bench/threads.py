@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from results import write_section
+from record import write_section
 
 from sft.processors import usable_processors
 from sft.threads import POLICY
@@ -73,7 +73,7 @@ def work(threads: int) -> None:
 
     from sft import pipeline
     from sft.config.experiment import Experiment
-    from sft.config.load import parse_config
+    from sft.config.reading.load import parse_config
     from sft.results.store import ResultStore
     from sft.sweep.check import PLUGS
 

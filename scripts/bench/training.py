@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from results import write_section
+from record import write_section
 
 PREFIXES = (40, 300, 600)
 ROWS, EPOCHS = {40: 48, 300: 16, 600: 16}, 2

@@ -75,7 +75,7 @@ def _llama(vocabulary: int, hidden: int, layers: int) -> Any:
 
 def ours(model: Any, job: Job) -> None:
     """As the commands train, by `sft.training.train`."""
-    from sft.config.training import TrainingConfig
+    from sft.config.sections.training import TrainingConfig
     from sft.training import TrainingRow, TrainRequest, train
 
     rows = [TrainingRow(*pair) for pair in zip(job.prompts, job.answers, strict=True)]

@@ -25,7 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from results import write_section
+from record import write_section
 from scoring_cases import END, make_case, make_model
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent.parent / "etc" / "demo" / "model"
@@ -58,7 +58,8 @@ def scoring(model: Any, labels: int, rows: int, rounds: int) -> dict[str, float]
     import torch
 
     from sft.inference.classification import score_labels
-    from sft.inference.decoder import Decoder, evaluating
+    from sft.inference.decoder import Decoder
+    from sft.modes import evaluating
 
     case, few = make_case(labels, rows), make_case(labels, FEW)
     trial = added(model, lambda: score_labels(model, few.prompts, few.labels), rounds)
@@ -73,7 +74,7 @@ def scoring(model: Any, labels: int, rows: int, rounds: int) -> dict[str, float]
 
 def generating(model: Any, rows: int, rounds: int) -> dict[str, float]:
     """The same for answers of up to 32 tokens."""
-    from sft.inference.generation import GenerationSettings, generate
+    from sft.inference.generating.engine import GenerationSettings, generate
 
     settings, case = GenerationSettings(NEW_TOKENS, (END,)), make_case(3, rows)
     few = case.prompts[:FEW]
@@ -85,7 +86,7 @@ def training(rows: int, rounds: int) -> dict[str, float]:
     """The same for an epoch of training on rows that begin alike."""
     import training_peers as peers
 
-    from sft.config.training import TrainingConfig
+    from sft.config.sections.training import TrainingConfig
     from sft.training import TrainingRow, TrainRequest
     from sft.training.arguments import sft_config
     from sft.training.form import choose_collator

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from results import write_section
+from record import write_section
 
 
 def evaluate(config: Path, folder: Path) -> dict[str, Any]:

@@ -17,9 +17,9 @@ calibration_registry: Registry[Calibration] = Registry(
     "calibration",
     {
         "contextual": "sft.calibration.contextual:contextual",
-        "domain": "sft.calibration.domain:domain",
+        "domain": "sft.calibration.contextual:domain",
         "contextual_per_sample": "sft.calibration.contextual:contextual_per_sample",
-        "domain_per_sample": "sft.calibration.domain:domain_per_sample",
+        "domain_per_sample": "sft.calibration.contextual:domain_per_sample",
         "batch": "sft.calibration.batch:batch",
         "adjustable_batch": "sft.calibration.batch:adjustable_batch",
         "supervised": "sft.calibration.supervised:supervised",

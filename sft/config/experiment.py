@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from sft.config.identity import Source, follows_seed, identity, trains
-from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
+from sft.config.sections.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.io import canonical_json, digest
 from sft.secrets import redact_text
 

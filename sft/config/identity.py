@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from sft.config.arguments import translate_trainer_args
-from sft.config.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
+from sft.config.checking.arguments import translate_trainer_args
 from sft.config.clock import may_read_clock
-from sft.config.dataset import DatasetConfig
-from sft.config.evaluation import EVALUATE, metric_script
-from sft.config.paths import PATH_FIELDS, is_pattern
-from sft.config.plugs import plug_content
-from sft.config.prompting import DEFAULT_DATE
-from sft.config.schema import Endpoint, ExperimentConfig
-from sft.config.task_files import content_of_tasks
+from sft.config.reading.paths import PATH_FIELDS, is_pattern
+from sft.config.reading.task_files import content_of_tasks
+from sft.config.reading.user_plugins import plug_content
+from sft.config.sections.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
+from sft.config.sections.dataset import DatasetConfig
+from sft.config.sections.evaluation import EVALUATE, metric_script
+from sft.config.sections.prompting import DEFAULT_DATE
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.io import canonical_json, digest, hash_path, hash_pattern
 from sft.secrets import masked
 

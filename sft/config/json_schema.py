@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sft.config.library import (
+from sft.config.libraries.library import (
     Argument,
     Arguments,
     generation_arguments,
@@ -18,8 +18,8 @@ from sft.config.library import (
     quantization_classes,
     trainer_arguments,
 )
-from sft.config.renamed import ELSEWHERE, RENAMED, RESHAPED
-from sft.config.schema import ExperimentConfig
+from sft.config.libraries.renamed import ELSEWHERE, RENAMED, RESHAPED
+from sft.config.sections.schema import ExperimentConfig
 
 _TYPES = {
     "bool": "boolean",

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from sft.config.calibration import SETTINGS, USED
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.calibration import SETTINGS, USED
+from sft.config.sections.schema import ExperimentConfig
 
 ABSENT = "-"
 _NOT_SETTINGS = ("name", "description", "$schema", "seed", "training.trainer_args.output_dir")

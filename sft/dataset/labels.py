@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.label_sets import label_sets
 from sft.dataset.load import Splits
 from sft.dataset.rows import Rows

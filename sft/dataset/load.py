@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sft.config.dataset import DatasetConfig
+from sft.config.sections.dataset import DatasetConfig
 from sft.dataset.reading.sources import open_source
 from sft.dataset.rows import Rows, concatenated
 from sft.errors import DataError, UserError, did_you_mean

@@ -16,7 +16,7 @@ import numpy as np
 
 from sft.config.experiment import Experiment
 from sft.config.identity import data_content, identity, uses_shots
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.labels import discover_labels, label_texts, labels_of
 from sft.dataset.load import Splits, check_columns, load_splits, sample_rows
 from sft.dataset.overlap import Overlap, count_overlap, describe_overlap

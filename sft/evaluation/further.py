@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sft.config.evaluation import EVALUATE, metric_script
+from sft.config.sections.evaluation import EVALUATE, metric_script
 from sft.errors import MissingPackageError, UserError
 from sft.evaluation import metric_registry
 from sft.evaluation.base import Metric

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError, UserError
 from sft.export.agreement import EXACT, ROUNDING, Probes, difference
 from sft.export.dequantized import dequantized

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
-from sft.config.model import ModelConfig
+from sft.config.reading.load import parse_config
+from sft.config.sections.model import ModelConfig
 from sft.errors import ConfigError, UserError
 from sft.io import parse_json
 from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG

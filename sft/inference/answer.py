@@ -17,13 +17,13 @@ from sft.calibration.apply import calibrate
 from sft.calibration.arithmetic import log_probabilities, logarithms, probabilities
 from sft.calibration.base import Settings
 from sft.calibration.stored import CALIBRATED, LABEL, TRAIN, SplitScores
-from sft.config.inference import InferenceConfig
+from sft.config.sections.inference import InferenceConfig
 from sft.errors import ModelError
 from sft.evaluation.multilabel import DEFAULT_THRESHOLD, best_threshold, set_texts, yes_probabilities
 from sft.inference.batching import AnyBatchSize
 from sft.inference.classification import score_labels
-from sft.inference.generation import GenerationSettings, generate
-from sft.inference.scores import LabelScores
+from sft.inference.generating.engine import GenerationSettings, generate
+from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, silent
 from sft.prompting.render import LabelledPrompt, Prompt
 

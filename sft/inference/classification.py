@@ -2,9 +2,10 @@
 
 Every score is log-softmax, in fp32, at the position BEFORE the scored token. What all prompts begin with is read once
 for all; prompts and the labels after them lie side by side in one sequence, the labels packed into a tree
-(`packed.py`). Where a model's attention cannot be told who sees whom, each label stands in a row of its own, and where
-its cache cannot be continued at all, prompt and label are run whole (`rows.py`): slower, and just as exact. Whether a
-model really computes what its config and signature promise is tried on rows of the run (`label_trial.py`).
+(`scoring/packed_scorer.py`). Where a model's attention cannot be told who sees whom, each label stands in a row of its
+own, and where its cache cannot be continued at all, prompt and label are run whole (`scoring/fallback_scorers.py`):
+slower, and just as exact. Whether a model really computes what its config and signature promise is tried on rows of the
+run (`label_trial.py`).
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from weakref import WeakKeyDictionary
 import torch
 
 from sft.inference.batching import AnyBatchSize, Capacity
-from sft.inference.decoder import Decoder, evaluating
+from sft.inference.decoder import Decoder
 from sft.inference.encoder_decoder import EncoderDecoder
 from sft.inference.label_trial import LabelTrial
-from sft.inference.packed import SHORTEST_PREFIX, PackedScorer, common_prefix
-from sft.inference.rows import RowScorer, WholeScorer
-from sft.inference.scores import LabelScores
-from sft.inference.table import ScoreTable
+from sft.inference.scoring.fallback_scorers import RowScorer, WholeScorer
+from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, PackedScorer, common_prefix
+from sft.inference.scoring.scores import LabelScores, ScoreTable
 from sft.log import Progress, get_logger, silent
 from sft.model.structure import base_of
 from sft.model.trial import FAILURES, Trials
+from sft.modes import evaluating
 
 logger = get_logger(__name__)
 
@@ -50,7 +51,7 @@ def score_labels(
 
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> from sft.inference.classification import score_labels
-        >>> from sft.inference.scores import probabilities
+        >>> from sft.inference.scoring.scores import probabilities
         >>> size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
         >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **size))
         >>> scores = score_labels(model, prompts=[[5, 6, 7], [5, 6, 8, 9]], labels=[[11, 2], [11, 12, 2]])

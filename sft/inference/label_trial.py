@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from sft.inference.table import ScoreTable
+from sft.inference.scoring.scores import ScoreTable
 from sft.model.trial import (
     DisagreementError,
     Trials,

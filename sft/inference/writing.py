@@ -21,13 +21,12 @@ from transformers.generation import GenerationMode
 from sft.inference.answer_trial import AnswerTrial
 from sft.inference.batching import AnyBatchSize, Capacity, Costs, padded_first, run_batches
 from sft.inference.decoder import has_virtual_tokens, left_padded
-from sft.inference.generation_arguments import GenerationSettings
-from sft.inference.growing import growing_cache
-from sft.inference.logprobs import StepLogprobs, reread
-from sft.inference.packed import SHORTEST_PREFIX, common_prefix
-from sft.inference.shared_attention import reading, sharing
-from sft.inference.stopping import StopAtTexts
-from sft.inference.telling import Telling
+from sft.inference.generating.arguments import GenerationSettings
+from sft.inference.generating.criteria import StopAtTexts, Telling
+from sft.inference.generating.growing_cache import growing_cache
+from sft.inference.generating.logprobs import StepLogprobs, reread
+from sft.inference.generating.shared_prefix_attention import reading, sharing
+from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, common_prefix
 from sft.inference.ways import Way
 from sft.log import Progress, get_logger
 

@@ -18,7 +18,7 @@ import torch
 
 from sft.errors import ModelError
 from sft.initialization.apply import lora_places
-from sft.initialization.modes import at_rest
+from sft.modes import at_rest
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel

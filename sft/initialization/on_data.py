@@ -19,8 +19,8 @@ from sft.initialization.apply import Place, lora_places, set_matrices
 from sft.initialization.cache import Matrices
 from sft.initialization.dequantize import dequantize
 from sft.initialization.initializers import SETTINGS
-from sft.initialization.modes import at_rest
 from sft.initialization.peft_own import layer_config, on_copies, peft_says, tree
+from sft.modes import at_rest
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel

@@ -6,5 +6,5 @@ from sft.launchers.base import Launcher
 from sft.registry import Registry
 
 launcher_registry: Registry[Callable[..., Launcher]] = Registry(
-    "launcher", {"local": "sft.launchers.local:LocalLauncher"}
+    "launcher", {"local": "sft.launchers.local.launcher:LocalLauncher"}
 )

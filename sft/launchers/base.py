@@ -14,7 +14,7 @@ from sft.errors import UserError
 from sft.threads import thread_variables
 
 Cause = Literal["", "timeout", "limit", "memory"]
-Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local.py
+Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local/launcher.py
 
 
 _LACKING = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sft.config.lora import REFUSED_TYPES, AdapterSection, LoraSection
-from sft.config.model import ModelConfig
-from sft.config.starts import FULL_PRECISION
+from sft.config.checking.initialisers import FULL_PRECISION
+from sft.config.sections.lora import REFUSED_TYPES, AdapterSection, LoraSection
+from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError, did_you_mean
 from sft.foreign import explained, is_foreign, one_line
 from sft.initialization.initializers import SETTINGS, Maker, initializer_problem, maker_of

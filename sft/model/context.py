@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.model.source import check_folder, reading, trusts_remote_code
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError
 from sft.foreign import one_line
 from sft.io import parse_json

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import MissingPackageError, ModelError, did_you_mean
 from sft.foreign import explained
 from sft.log import get_logger

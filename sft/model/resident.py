@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sft.config.model import ModelConfig, base_key
+from sft.config.sections.model import ModelConfig, base_key
 from sft.io import hash_path
 from sft.log import get_logger
 from sft.model.load import load_model

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sft.config.arguments import HEAD
+from sft.config.checking.arguments import HEAD
 from sft.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:

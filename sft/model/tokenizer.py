@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError
 from sft.model.source import check_folder, reading, trusts_remote_code
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from sft.config.experiment import Experiment
-from sft.config.inference import InferenceConfig
+from sft.config.sections.inference import InferenceConfig
 from sft.dataset.overlap import same_text
 from sft.dataset.task import LabelledRows, Task
 from sft.errors import DataError

@@ -11,13 +11,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from sft.config.experiment import Experiment
-from sft.config.inference import InferenceConfig
+from sft.config.sections.inference import InferenceConfig
 from sft.dataset.task import LabelledRows, Task
 from sft.errors import DataError
 from sft.log import get_logger
 from sft.prompting.chosen import JudgedExamples
 from sft.prompting.examples import choose_fixed, choose_for_row, hold_out, rounds_for_rows
-from sft.prompting.planned import JudgedPrompts, TrainingPrompts
+from sft.prompting.prompt import JudgedPrompts, TrainingPrompts
 from sft.prompting.questions import Questions
 from sft.prompting.render import Example, LabelledPrompt, Prompt, Renderer
 from sft.prompting.room import Limit, Room, judging_limit, training_limit

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.prompt import LabelledPrompt, Prompt
 from sft.prompting.render import Renderer
 from sft.prompting.truncate import Row

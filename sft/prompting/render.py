@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import cache, lru_cache, partial
 from typing import Any
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError, did_you_mean
 from sft.log import get_logger
 from sft.prompting.conversation import Content, Conversation, Piece

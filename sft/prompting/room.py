@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sft.config.arguments import translate_trainer_args
-from sft.config.schema import ExperimentConfig
+from sft.config.checking.arguments import translate_trainer_args
+from sft.config.sections.schema import ExperimentConfig
 
 
 class Limit(NamedTuple):

@@ -10,7 +10,7 @@ from datetime import date
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.check import Checker
 from sft.prompting.conversation import Conversation, Layout, text_of
 from sft.prompting.encode import Encoder

@@ -15,8 +15,9 @@ from sft.report.comparison import Built, Comparison
 from sft.report.judged.outcomes import Outcomes, outcomes_of
 from sft.report.judged.pairing import same_rows
 from sft.report.judged.significance import judge
-from sft.report.page.details import Shared, detail_of
+from sft.report.page.details import detail_of
 from sft.report.read.answers import Answers, answers_of
+from sft.report.read.difference import Shared
 from sft.report.read.finished import SPLITS
 from sft.report.read.runs import ODD, Run
 

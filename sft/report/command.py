@@ -12,9 +12,9 @@ from sft.report.build import answers_under, build
 from sft.report.choices import Choices
 from sft.report.comparison import Built
 from sft.report.formats.text import render_text
-from sft.report.formats.write import formats_of, write_report
 from sft.report.read.copies import distinct
 from sft.report.rows import compare
+from sft.report.write import formats_of, write_report
 from sft.results.store import ResultStore
 
 FOR_SEVERAL = Path("report")  # where the report of several folders goes

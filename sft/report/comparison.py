@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.varying import ABSENT, Setting, settings, short_name, show
-from sft.report.judged.judgement import NO_SIGNIFICANCE, SIGNIFICANT, Judgement, Significance
+from sft.report.judgement import NO_SIGNIFICANCE, SIGNIFICANT, Judgement, Significance
 from sft.report.metrics import best_of
 from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier

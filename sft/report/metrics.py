@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 
 HARNESS = "lm_eval."  # begins the name of a metric of evaluation.lm_eval: lm_eval.<task>.<metric>
 
@@ -56,6 +58,8 @@ _LIKE = {
     "word_perplexity": "log_loss", "byte_perplexity": "log_loss", "bits_per_byte": "log_loss",
 }  # fmt: skip
 _TOLD: dict[str, bool] = {}  # by name: a task says it once and for all
+_ABOUT_A_TASK = ("n", "num_fewshot", "version")
+_STDERR = "_stderr"
 
 
 def title(metric: str) -> str:
@@ -130,3 +134,24 @@ def signed(difference: float, metric: str) -> str:
     """A difference with its sign, `+.000` for none."""
     text = number(difference, metric)
     return text if text.startswith("-") else f"+{text}"
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers among some metrics, those of lm-eval's tasks too; their names are shared by all runs."""
+    found = {sys.intern(key): float(value) for key, value in values.items() if _is_number(value)}
+    tasks = values.get(HARNESS.rstrip("."))
+    for task, figures in (tasks if isinstance(tasks, dict) else {}).items():
+        metrics = {key: value for key, value in figures.items() if _is_number(value) and key not in _ABOUT_A_TASK}
+        found |= {
+            sys.intern(f"{HARNESS}{task}.{key}"): float(value)
+            for key, value in metrics.items()
+            if not key.endswith(_STDERR)
+        }
+        for key, higher in (figures.get("higher_is_better") or {}).items():
+            if isinstance(higher, bool):
+                learn_direction(f"{HARNESS}{task}.{key}", higher)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sft.config.training import TrainingConfig
+from sft.config.sections.training import TrainingConfig
 from sft.dataset.task import train_key
 from sft.errors import ModelError
 from sft.io import check_writable
@@ -14,7 +14,7 @@ from sft.log import Progress, get_logger
 from sft.model.adapters import create_adapter, load_adapter
 from sft.model.full import open_to_training
 from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, can_merge, check_place, save_adapter, save_model
-from sft.prompting.planned import TrainingPrompts
+from sft.prompting.prompt import TrainingPrompts
 from sft.steps.provenance import TrainingRecord, of_base
 from sft.steps.setup import Setup
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest, train

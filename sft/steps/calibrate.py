@@ -18,19 +18,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sft.calibration.stored import CONTENT_FREE, DOMAIN, LABEL, OWN_EXAMPLES, PER_ROW, TRAIN, Array, SplitScores
-from sft.config.calibration import DOMAIN_PROBES, CalibrationConfig
 from sft.config.identity import chooses_threshold, random_sources
-from sft.config.schema import DEFAULT_SEED
+from sft.config.sections.calibration import DOMAIN_PROBES, CalibrationConfig
+from sft.config.sections.schema import DEFAULT_SEED
 from sft.dataset.shots import draw_shots
 from sft.dataset.task import LabelledRows, calibration_rows, train_key
 from sft.errors import DataError
 from sft.inference.answer import score_prompts
 from sft.inference.batching import Halved
-from sft.inference.scores import LabelScores
+from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, get_logger
-from sft.prompting.planned import JudgedPrompts
 from sft.prompting.probes import content_free_rows, domain_rows
-from sft.prompting.prompt import LabelledPrompt
+from sft.prompting.prompt import JudgedPrompts, LabelledPrompt
 from sft.prompting.truncate import Row
 from sft.steps.provenance import TrainingRecord, of_base, rows_by_key
 from sft.steps.setup import Setup

@@ -8,8 +8,8 @@ from sft.log import Progress
 from sft.steps.setup import Setup
 
 if TYPE_CHECKING:
-    from sft.config.lm_eval import LmEvalConfig
-    from sft.inference.harness.opened import OpenTasks
+    from sft.config.sections.lm_eval import LmEvalConfig
+    from sft.harness.tasks import OpenTasks
 
 
 def check_harness(setup: Setup) -> None:
@@ -20,7 +20,7 @@ def check_harness(setup: Setup) -> None:
         UserError: a task that there is not, or that cannot be read.
     """
     if (config := _asked(setup)) is not None:
-        from sft.inference.harness.find import find_tasks
+        from sft.harness.catalogue import find_tasks
 
         find_tasks(config)
 
@@ -35,7 +35,7 @@ def open_harness(setup: Setup) -> OpenTasks | None:
     config = _asked(setup)
     if config is None:
         return None
-    from sft.inference.harness.opened import open_tasks
+    from sft.harness.tasks import open_tasks
 
     with setup.clock("lm_eval"):
         return open_tasks(config)
@@ -49,7 +49,7 @@ def ask_harness(setup: Setup, model: Any, tasks: OpenTasks | None, progress: Pro
     """
     if tasks is None:
         return None
-    from sft.inference.harness.ask import ask_tasks
+    from sft.harness.run import ask_tasks
 
     with setup.clock("lm_eval"):
         return ask_tasks(model, setup.tokenizer, tasks, progress, setup.halvings)

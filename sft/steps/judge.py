@@ -15,11 +15,11 @@ from sft.evaluation.generation import RowMetrics, Segment, generation_metrics, r
 from sft.evaluation.multilabel import membership, multilabel_metrics
 from sft.inference.answer import LabelAnswers, TextAnswers, best_labels, complete, decide, decide_sets
 from sft.inference.batching import Halved
-from sft.inference.generation import GenerationSettings
-from sft.inference.stopping import StopTexts
+from sft.inference.generating.criteria import StopTexts
+from sft.inference.generating.engine import GenerationSettings
 from sft.log import Progress, get_logger
 from sft.model.source import quiet
-from sft.prompting.planned import JudgedPrompts
+from sft.prompting.prompt import JudgedPrompts
 from sft.steps.calibrate import NO_LESSON, Lesson, ask, score_all
 from sft.steps.setup import Setup
 

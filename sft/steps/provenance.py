@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.model.sealed import read_record
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sft.inference.scores import LabelScores
+from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress
-from sft.prompting.planned import JudgedPrompts
+from sft.prompting.prompt import JudgedPrompts
 from sft.steps.calibrate import Asked, Lesson, ask, score_part
 from sft.steps.judge import decided, write
 from sft.steps.record import answer_columns

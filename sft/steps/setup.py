@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sft.config.constrain import require_package
+from sft.config.checking.constrain import require_package
 from sft.config.experiment import Experiment
-from sft.config.inference import InferenceConfig
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.inference import InferenceConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.task import Task, open_task
 from sft.model.context import context_length
 from sft.model.resident import FreshModels, Models
@@ -18,7 +18,7 @@ from sft.prompting.plan import PromptPlan
 from sft.results.environment import Clock
 
 if TYPE_CHECKING:
-    from sft.inference.constrain import Constraint
+    from sft.inference.generating.constrain import Constraint
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Setup:
         """
         if self.inference.constrain is None:
             return None
-        from sft.inference.constrain import Constraint
+        from sft.inference.generating.constrain import Constraint
 
         return Constraint(self.inference.constrain, self.tokenizer)
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sft.calibration import calibration_registry
-from sft.config.jsonnet import Evaluation
-from sft.config.lm_eval import require_lm_eval
-from sft.config.load import Grid, NameChecks, check_endpoint, load_grid
-from sft.config.phrases import quoted
-from sft.config.renamed import RENAMED_CALIBRATIONS
-from sft.config.schema import Endpoint
+from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
+from sft.config.reading.jsonnet import Evaluation
+from sft.config.reading.load import Grid, NameChecks, check_endpoint, load_grid
+from sft.config.sections.lm_eval import require_lm_eval
+from sft.config.sections.schema import Endpoint
 from sft.config.varying import settings
+from sft.config.wording import quoted
 from sft.errors import ConfigError, Problem
 from sft.evaluation.further import metric_problem
 from sft.initialization.initializers import initializer_problem

@@ -12,7 +12,7 @@ from rich.console import Console
 from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.log import some
-from sft.report.read.failures import in_words
+from sft.results.states import in_words
 from sft.results.store import QUARANTINE, RUNS, ResultStore
 from sft.sweep.describe import counted, describe, describe_duplicates
 from sft.sweep.display import Display

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.live import Live
 
 from sft.log import LOGGER_NAME, get_logger, plain
-from sft.report.read.failures import in_words
 from sft.results.schema import RunState
+from sft.results.states import in_words
 from sft.results.store import RunFolder
 from sft.sweep.outcome import Failure
 from sft.sweep.progress import Counts, Running, course, cut, duration, seconds_left, time_left

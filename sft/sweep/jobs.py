@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sft.config.experiment import Experiment
-from sft.config.load import Grid
-from sft.config.model import base_key
-from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.model import base_key
+from sft.config.sections.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.config.varying import varying_settings
 from sft.errors import ConfigError, Problem, UserError, did_you_mean
 from sft.io import json_line, write_atomic

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
-from sft.config.model import base_key
-from sft.config.schema import ExperimentConfig
-from sft.config.training import most_halvings as training_halvings
+from sft.config.sections.model import base_key
+from sft.config.sections.schema import ExperimentConfig
+from sft.config.sections.training import most_halvings as training_halvings
 from sft.io import hash_path, parse_json
 from sft.launchers import launcher_registry
 from sft.launchers.base import Job, Launcher
@@ -30,7 +30,7 @@ PRELOADED = (
     "sft.initialization.apply",
     "sft.initialization.hold",
     "sft.model.warm",
-    "sft.cli_options",
+    "sft.cli.options",
     "sft.sweep.single",
     "peft.tuners.lora.bnb",
     "peft.tuners.lora.model",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from sft.launchers.base import NoProcessError
-from sft.launchers.spawn import watched
+from sft.launchers.local.spawn import watched
 from sft.log import get_logger, plain
 from sft.results.store import ResultStore
 from sft.secrets import hand_on

@@ -16,18 +16,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from sft.config.checks import section, value_at
+from sft.config.checking.checks import section, value_at
 from sft.config.clock import may_read_clock
 from sft.config.experiment import Experiment
 from sft.config.identity import ID_VERSION, data_content
-from sft.config.lm_eval import LM_EVAL
-from sft.config.load import parse_config
-from sft.config.paths import PATH_FIELDS
-from sft.config.schema import Endpoint
+from sft.config.reading.load import parse_config
+from sft.config.reading.paths import PATH_FIELDS
+from sft.config.sections.lm_eval import LM_EVAL
+from sft.config.sections.schema import Endpoint
 from sft.errors import UserError
 from sft.foreign import plug_paths
 from sft.io import shipped_root
-from sft.launchers.spawn import watched
+from sft.launchers.local.spawn import watched
 from sft.log import plain
 from sft.model.source import trusts_remote_code
 from sft.report.read.find import results_folder

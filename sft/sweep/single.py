@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
-from sft.config.schema import DEFAULT_SEED, Endpoint
+from sft.config.reading.load import parse_config
+from sft.config.sections.schema import DEFAULT_SEED, Endpoint
 from sft.errors import UserError
 from sft.foreign import plug_paths
 from sft.io import parse_json

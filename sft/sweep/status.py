@@ -20,8 +20,8 @@ from rich.text import Text
 
 from sft.errors import UserError
 from sft.log import plain
-from sft.report.read.failures import GONE, in_words, is_gone
 from sft.results.schema import RunState
+from sft.results.states import GONE, in_words, is_gone
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep.progress import Counts, Running, course, cut, seconds_left, time_left
 

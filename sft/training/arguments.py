@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from trl import SFTConfig
 
-from sft.config.arguments import TRAINER_ARGS, translate_trainer_args
-from sft.config.trainer_defaults import FULL_LEARNING_RATE, trainer_defaults
-from sft.config.trainer_rules import trainer_contradictions
-from sft.config.training import halved_batch
+from sft.config.checking.arguments import TRAINER_ARGS, translate_trainer_args
+from sft.config.libraries.trainer import FULL_LEARNING_RATE, trainer_contradictions, trainer_defaults
+from sft.config.sections.training import halved_batch
 from sft.errors import ConfigError, Problem
 from sft.foreign import explained
 from sft.model.source import quiet

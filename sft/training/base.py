@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sft.config.training import TrainingConfig
+from sft.config.sections.training import TrainingConfig
 from sft.errors import DataError, ModelError
 from sft.log import Progress, silent
 from sft.model.source import quiet
@@ -46,7 +46,7 @@ class TrainRequest:
         work_dir: where intermediate checkpoints may lie; the final adapter is saved by the caller.
         seed: order of the rows and dropout.
         progress: told of each step.
-        halvings: how often memory ran out with this batch before (see `sft.config.training.halved_batch`).
+        halvings: how often memory ran out with this batch before (see `sft.config.sections.training.halved_batch`).
         validation: rows to judge the training by, not to learn from (see `training.validation_size`).
         identity: one word for what else decides the result (base, data, other seeds): checkpoints in `work_dir` of
             another one are not resumed from.

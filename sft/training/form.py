@@ -18,11 +18,11 @@ from transformers import TrainingArguments
 
 from sft.errors import ConfigError, Problem
 from sft.foreign import one_line
-from sft.initialization.modes import at_rest
 from sft.log import get_logger
 from sft.model.structure import base_of, refuses_masks, rope_grows, text_config, windows
 from sft.model.tokenizer import padding_id
 from sft.model.trial import FAILURES, chosen_logprobs, failed, largest, plain_logits, require_agreement, tolerance
+from sft.modes import at_rest
 from sft.training.base import TrainRequest
 from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator, packed
 from sft.training.parts import Costs, Part, Row, Splitter, common_prefix

@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from transformers import TrainerControl
 from trl import SFTTrainer
 
-from sft.initialization.modes import at_rest
+from sft.modes import at_rest
 from sft.training.collators import IGNORED
 from sft.training.sampling import LengthSampler
 from sft.training.weights import FILE, load_trained

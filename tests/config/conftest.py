@@ -95,7 +95,7 @@ def refusal(check_message: Callable[[str, str], None]) -> Callable[..., str | No
     """
     from typer.main import get_command
 
-    from sft.cli import app
+    from sft.cli.main import app
     from sft.errors import UserError
 
     command = get_command(app)  # building it takes longer than validating

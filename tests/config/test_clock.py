@@ -11,8 +11,8 @@ import pytest
 
 from sft.config.clock import may_read_clock
 from sft.config.experiment import Experiment
-from sft.config.prompting import DEFAULT_DATE
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.prompting import DEFAULT_DATE
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import ConfigError
 
 DATED = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -80,7 +80,7 @@ def test_an_edited_template_is_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("date", ["tomorrow", "2024-02-30", "2024-1-1", "20240101", "2024-07-26T00:00", 2024])
 def test_what_is_no_date_is_refused(date: Any, make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    from sft.config.load import parse_config
+    from sft.config.reading.load import parse_config
 
     with pytest.raises(ConfigError, match=r'prompting\.date.*such as "2024-07-26"'):
         parse_config(make_config(prompting__date=date), "x.json", tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 
 BASE: dict[str, Any] = {
     "dataset": {"path": "hub/data", "task_type": "classification", "shots": 4},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.load import Grid, load_grid
+from sft.config.reading.load import Grid, load_grid
 from sft.errors import ConfigError
 
 BASE = """{

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from sft.config.json_schema import json_schema
-from sft.config.load import parse_config
+from sft.config.reading.load import parse_config
 from sft.errors import ConfigError
 
 

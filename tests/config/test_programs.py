@@ -212,7 +212,7 @@ def test_a_harmful_program_is_refused_clearly(
 
 
 def test_a_child_ends_with_whoever_began_it(grids: Path) -> None:
-    from sft.config.jsonnet import begin_evaluation
+    from sft.config.reading.jsonnet import begin_evaluation
 
     (grids / "g.jsonnet").write_text("local f(x) = f(x + 1) tailstrict; f(0)")
     before = set(psutil.Process().children())

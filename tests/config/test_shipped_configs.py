@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from sft.config.load import check_endpoint, load_config, load_grid
+from sft.config.reading.load import check_endpoint, load_config, load_grid
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "etc" / "configs"
 SINGLE = sorted((CONFIGS / "json").rglob("*.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.config.varying import varying_settings
 
 

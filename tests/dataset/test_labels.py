@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.labels import answers, discover_labels, label_texts
 from sft.dataset.load import Splits
 from sft.dataset.rows import Rows

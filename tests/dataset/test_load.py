@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.dataset import DatasetConfig
+from sft.config.sections.dataset import DatasetConfig
 from sft.dataset.load import check_columns, load_splits, sample_rows
 from sft.dataset.rows import Rows
 from sft.errors import DataError

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.overlap import count_overlap, describe_overlap, same_words
 from sft.dataset.task import Task, fingerprint, open_task
 from sft.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.dataset.task import Task, fingerprint, open_task, train_key
 from sft.errors import DataError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.paths import resolve_paths
+from sft.config.reading.paths import resolve_paths
 from sft.errors import MissingPackageError, UserError
 from sft.evaluation import metric_registry
 from sft.evaluation.further import further_metrics, resolve_metric

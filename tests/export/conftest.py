@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from sft.config.lora import AdapterSection
-from sft.config.model import ModelConfig
+from sft.config.sections.lora import AdapterSection
+from sft.config.sections.model import ModelConfig
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model
 from sft.model.saving import save_adapter

@@ -17,9 +17,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
+from sft.config.reading.load import parse_config
 from sft.results.store import ResultStore
 from sft.steps.provenance import TrainingRecord
 

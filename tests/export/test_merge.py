@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError, UserError
 from sft.export.agreement import EXACT, probes_for
 from sft.export.merge import write_merged

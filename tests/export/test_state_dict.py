@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.errors import UserError
 from sft.export.command import ExportRequest, export
 from sft.export.source import find_trained

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sft.inference.classification import score_labels
-from sft.inference.generation import GenerationSettings, generate
+from sft.inference.generating.engine import GenerationSettings, generate
 
 VOCABULARY = 300
 # Sizes under the names that configs have for them; each config is given those that it knows.

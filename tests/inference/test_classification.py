@@ -19,8 +19,8 @@ from sft.inference import caches, classification, decoder
 from sft.inference.batching import Capacity
 from sft.inference.caches import BufferCache
 from sft.inference.classification import score_labels
-from sft.inference.packed import PackedScorer, common_prefix
 from sft.inference.packing import PackedPrompts
+from sft.inference.scoring.packed_scorer import PackedScorer, common_prefix
 from sft.inference.tree import label_tree
 
 EXACT = 1e-4

@@ -9,9 +9,10 @@ import torch
 
 from sft.inference import decoder
 from sft.inference.caches import BufferCache, ReadOnlyLayer, branched_cache, opened_cache
-from sft.inference.decoder import Decoder, evaluating, left_padded, positions
+from sft.inference.decoder import Decoder, left_padded, positions
 from sft.inference.packing import PackedPrompts
 from sft.inference.tree import label_tree
+from sft.modes import evaluating
 
 CPU = torch.device("cpu")
 

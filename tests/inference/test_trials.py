@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sft.inference.classification import score_labels
-from sft.inference.generation import GenerationSettings, Written, generate
+from sft.inference.generating.engine import GenerationSettings, Written, generate
 
 EXACT = 1e-4
 ATTENTIVE = {"initializer_range": 0.3}

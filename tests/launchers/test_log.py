@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sft.launchers.base import Isolation, Job
-from sft.launchers.local import LocalLauncher
-from sft.launchers.streams import LONGEST_LINE, Log
+from sft.launchers.local.launcher import LocalLauncher
+from sft.launchers.local.streams import LONGEST_LINE, Log
 from sft.secrets import remember
 
 CANARY = "canary-7c1f9ab-0123456789"
@@ -58,7 +58,7 @@ SAID = (
 )  # fmt: skip
 EARLY = "import logging\nlogging.getLogger('early').addHandler(logging.StreamHandler())\n"
 SERVED = "\n".join([
-    "import runpy, sys", "from sft.launchers.serving import serve", "import early_library",
+    "import runpy, sys", "from sft.launchers.local.serving import serve", "import early_library",
     "def run(arguments):", "    try:", "        runpy.run_module('leaky_routes')", "    except RuntimeError as error:",
     "        __import__('traceback').print_exception(error)", "    __import__('atexit')._run_exitfuncs()",
     "    return 1", "if sys.argv[1:] == ['serve']: serve(run, lambda: False)", "else: sys.exit(run(sys.argv[1:]))",
@@ -87,7 +87,7 @@ LAUNCHING = """
 import sys, time
 from pathlib import Path
 from sft.launchers.base import Job
-from sft.launchers.local import LocalLauncher
+from sft.launchers.local.launcher import LocalLauncher
 
 if __name__ == "__main__":
     launcher = LocalLauncher(sys.argv[1], ["early_library"])

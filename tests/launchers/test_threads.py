@@ -25,7 +25,7 @@ def show(arguments):
     return 0
 
 if sys.argv[1:] == ["serve"]:
-    from sft.launchers.serving import serve
+    from sft.launchers.local.serving import serve
     sys.exit(serve(show, lambda: True))
 show(sys.argv[1:])
 """
@@ -33,7 +33,7 @@ START = """
 import sys, time
 from pathlib import Path
 from sft.launchers.base import Job, Resources
-from sft.launchers.local import LocalLauncher
+from sft.launchers.local.launcher import LocalLauncher
 
 if __name__ == "__main__":
     isolation, log = sys.argv[1:]

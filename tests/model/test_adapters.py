@@ -13,8 +13,8 @@ import pytest
 import torch
 from peft import PeftModel
 
-from sft.config.lora import AdapterSection, LoraSection
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.lora import AdapterSection, LoraSection
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError
 from sft.model.adapters import create_adapter, load_adapter
 from sft.model.load import load_model

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError
 from sft.initialization.dequantize import dequantize
 from sft.model.load import load_model

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM
 
 from sft import pipeline
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
-from sft.config.model import ModelConfig, QuantizationConfig
-from sft.config.schema import Endpoint
+from sft.config.reading.load import parse_config
+from sft.config.sections.model import ModelConfig, QuantizationConfig
+from sft.config.sections.schema import Endpoint
 from sft.errors import ModelError
 from sft.model.full import open_to_training
 from sft.model.load import load_model

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.initialization.dequantize import dequantize
 from sft.model.load import load_model
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError
 from sft.model.load import best_device, best_dtype, load_model
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from peft import PeftModel
 
-from sft.config.arguments import adapter_problems
-from sft.config.lora import REFUSED_TYPES, AdapterSection
-from sft.config.training import TrainingConfig
+from sft.config.checking.arguments import adapter_problems
+from sft.config.sections.lora import REFUSED_TYPES, AdapterSection
+from sft.config.sections.training import TrainingConfig
 from sft.errors import ModelError
 from sft.inference.classification import score_labels
 from sft.model.adapters import create_adapter, load_adapter

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import MissingPackageError, ModelError
 from sft.model import quantization
 from sft.model.load import load_model

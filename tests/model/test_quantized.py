@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from sft.config.lora import LoraSection
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.lora import LoraSection
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model

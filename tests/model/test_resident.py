@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sft import pipeline
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.model.resident import Memory, ResidentModel, Seal, is_own_code, without_adapter
 from sft.results.store import ResultStore
 from sft.sweep.single import load_experiment

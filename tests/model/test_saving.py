@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sft.config.lora import AdapterSection
-from sft.config.model import ModelConfig
+from sft.config.sections.lora import AdapterSection
+from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model

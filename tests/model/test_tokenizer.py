@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError
 from sft.model.tokenizer import load_tokenizer, padding_id
 

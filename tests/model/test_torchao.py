@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from sft.config.model import ModelConfig, QuantizationConfig
+from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.errors import ModelError
 from sft.initialization.dequantize import dequantize
 from sft.model.load import load_model
@@ -104,7 +104,7 @@ def test_what_a_cpu_cannot_convert_is_one_line(folder: str) -> None:
 def test_nobody_hears_that_it_was_imported(folder: str) -> None:
     """transformers imports it wherever it is installed."""
     code = (
-        "from sft.config.model import ModelConfig; from sft.model.load import load_model; import sys; "
+        "from sft.config.sections.model import ModelConfig; from sft.model.load import load_model; import sys; "
         f"load_model(ModelConfig(name={folder!r})); assert 'torchao' in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

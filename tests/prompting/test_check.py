@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.errors import ModelError
 from sft.prompting.render import Example, Renderer
 

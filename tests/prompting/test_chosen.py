@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.task import Task, open_task
 from sft.prompting.chosen import JudgedExamples
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError
 from sft.prompting.encode import Encoder
 from sft.prompting.long_text import WHOLE, estimate_tokens, stand_in

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.errors import ModelError
 from sft.prompting.outside import reads_clock, with_date
 from sft.prompting.render import Example, Renderer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.task import open_task
 from sft.errors import DataError
 from sft.prompting.plan import PromptPlan

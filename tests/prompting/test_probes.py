@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.probes import CONTENT_FREE, content_free_rows, domain_rows, segmenter
 from sft.prompting.render import Example, Renderer
 

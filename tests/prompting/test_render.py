@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError, ModelError
 from sft.prompting.render import Example, Renderer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.prompting.room import Limit, judging_limit, training_limit
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.render import Example, Renderer
 
 # What is special about some templates, said here by hand: the tests must not ask the code that they test.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.render import Example, Prompt, Renderer, Span
 from sft.prompting.view import LONGEST_KEPT, Piece, ShownRow, coloured, json_lines, kept_row, without_middle
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sft.config.prompting import PromptingConfig
+from sft.config.sections.prompting import PromptingConfig
 from sft.errors import ModelError
 from sft.prompting.conversation import Piece, Trim, text_of
 from sft.prompting.render import Example, Renderer

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Built, Comparison
-from sft.report.judged.judgement import Contrast, Interval, Judgement, RowsTest, Significance
+from sft.report.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.page.details import detail_of
 from sft.report.read.answers import answers_of
 from sft.report.rows import compare

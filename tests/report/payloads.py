@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep.jobs import Plan, config_of, make_plan, write_plan

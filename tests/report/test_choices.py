@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.choices import Choices
 from sft.report.comparison import Comparison

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sft.cli import run_command
-from sft.report.formats.write import NAMES
+from sft.cli.main import run_command
+from sft.report.write import NAMES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from grids import results_of, small_grid
@@ -101,7 +101,7 @@ def test_mistakes_are_one_line(
 def test_several_folders_have_a_report_of_their_own(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sft.cli import app
+    from sft.cli.main import app
 
     grid = dict(list(small_grid().items())[:2])
     more = results_of(tmp_path / "more", grid).root

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sft.cli import app
+from sft.cli.main import app
 from sft.report.choices import Choices
 from sft.report.read.find import find_run
 from sft.report.rows import compare

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sft import pipeline
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.results.store import ResultStore, RunFolder
 
 MakeConfig = Callable[..., dict[str, Any]]

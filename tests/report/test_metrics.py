@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sft.report.metrics import best_of, bounds, has_direction, number, title
-from sft.report.read.finished import numbers
+from sft.report.metrics import best_of, bounds, has_direction, number, numbers, title
 
 
 def test_figures_of_the_harness_are_metrics_but_not_their_errors_or_what_they_are_of() -> None:

@@ -17,9 +17,9 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from sft import pipeline
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.results.sealed import seal
 from sft.results.store import ResultStore, RunFolder
 

@@ -14,8 +14,8 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.evaluation.classification import classification_metrics
 from sft.io import finite
 from sft.report.build import build
@@ -24,10 +24,10 @@ from sft.report.comparison import Estimate
 from sft.report.formats.table import THESE_MODELS, estimate, interval, p_value
 from sft.report.formats.text import render_text
 from sft.report.formats.values import VALUES
-from sft.report.formats.write import NAMES, write_report
-from sft.report.judged.judgement import Interval
+from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
 from sft.report.rows import compare
+from sft.report.write import NAMES, write_report
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan

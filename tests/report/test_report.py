@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.choices import Choices
 from sft.report.comparison import Built, Comparison, Estimate
 from sft.report.formats.markdown import escape, render_markdown
 from sft.report.formats.table import comparison_table, estimate
 from sft.report.formats.text import render_text
-from sft.report.formats.write import write_report
 from sft.report.metrics import is_asked_for, number
 from sft.report.read.earlier import _sources
 from sft.report.read.failures import log_tail
 from sft.report.rows import compare
+from sft.report.write import write_report
 from sft.results.locks import Kind
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder

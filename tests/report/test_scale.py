@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.io import read_regular
 from sft.report.comparison import Built
 from sft.report.formats.text import render_text
-from sft.report.formats.write import write_report
 from sft.report.rows import compare
+from sft.report.write import write_report
 from sft.results.schema import RunResult
 from sft.results.sealed import seal
 from sft.results.store import ResultStore

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sft import pipeline
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken, taken
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore

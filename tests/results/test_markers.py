@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from sft.report.read.failures import is_gone
 from sft.results import locks, markers
 from sft.results.locks import RunBusyError, RunLock, locked_ids
 from sft.results.recording import recording
 from sft.results.schema import RunState
+from sft.results.states import is_gone
 from sft.results.store import ResultStore, RunFolder
 
 SIGNS = 0.05

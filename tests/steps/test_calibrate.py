@@ -18,7 +18,7 @@ from sft.calibration.base import Settings
 from sft.calibration.kinds import KINDS
 from sft.calibration.stored import SplitScores
 from sft.config.experiment import Experiment
-from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.errors import DataError
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sft import pipeline
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
+from sft.config.reading.load import parse_config
 from sft.errors import UserError
 from sft.results.store import RunFolder
 

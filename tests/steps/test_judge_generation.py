@@ -14,7 +14,7 @@ import pytest
 
 from sft import pipeline
 from sft.config.experiment import Experiment
-from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.errors import MissingPackageError
 from sft.inference.answer import TextAnswers
 from sft.results.store import ResultStore

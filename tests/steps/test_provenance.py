@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.model import ModelConfig
+from sft.config.sections.model import ModelConfig
 from sft.steps.provenance import TrainingRecord, count_rows, of_base, rows_by_key
 
 FIRST = TrainingRecord("a", 3, 2, "k", (1, 2, 3))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.schema import Endpoint, ExperimentConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.log import silent
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted, adapt
@@ -153,7 +153,7 @@ def test_prompts_that_cannot_be_shown_cost_no_run(
 def test_the_date_is_recorded_where_a_template_can_show_it(
     make_config: MakeConfig, make_tokenizer: Callable[..., Any], model_folder: Path, tmp_path: Path, reads: bool
 ) -> None:
-    from sft.config.prompting import DEFAULT_DATE
+    from sft.config.sections.prompting import DEFAULT_DATE
 
     model = tmp_path / "model"
     shutil.copytree(model_folder, model)

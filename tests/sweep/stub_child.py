@@ -29,7 +29,7 @@ from pathlib import Path
 from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.io import write_json
-from sft.launchers.serving import serve
+from sft.launchers.local.serving import serve
 from sft.log import configure_logging
 from sft.results import markers
 from sft.results.recording import recording

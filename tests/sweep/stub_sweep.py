@@ -19,15 +19,15 @@ from typing import Any
 
 import stub_child  # noqa: F401 - takes flock away where that is asked for
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.launchers.base import Resources
 from sft.log import RedactingStream, configure_logging
 from sft.report.comparison import Built
 from sft.report.formats.text import render_text
-from sft.report.formats.write import write_report
 from sft.report.rows import compare
+from sft.report.write import write_report
 from sft.results.store import ResultStore
 from sft.signals import install_handlers
 from sft.sweep import command, processes, stopping

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.io import WriteError
 from sft.launchers.base import Job, Status

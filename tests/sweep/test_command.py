@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sft.cli import run_command
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.cli.main import run_command
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from sft.launchers.base import Isolation, Job, NoProcessError, Status
-from sft.launchers.local import LocalLauncher
+from sft.launchers.local.launcher import LocalLauncher
 from sft.results.store import ResultStore
 from sft.sweep import run as sweep_module
 from sft.sweep.display import Display

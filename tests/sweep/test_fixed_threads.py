@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep import fixed_threads

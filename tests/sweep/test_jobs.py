@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sft.cli import app
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.cli.main import app
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import ConfigError, UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.launchers.base import Resources
 from sft.results.store import ResultStore
 from sft.secrets import VARIABLE

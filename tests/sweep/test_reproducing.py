@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.load import parse_config
-from sft.config.schema import Endpoint
+from sft.config.reading.load import parse_config
+from sft.config.sections.schema import Endpoint
 from sft.errors import UserError
 from sft.results.locks import RunBusyError
 from sft.results.schema import RunResult

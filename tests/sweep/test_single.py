@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.results.locks import RunBusyError
 from sft.results.store import ResultStore
 from sft.sweep import single

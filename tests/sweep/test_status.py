@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder

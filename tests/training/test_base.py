@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.training import TrainingConfig
+from sft.config.sections.training import TrainingConfig
 from sft.errors import DataError, ModelError, UserError
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
 

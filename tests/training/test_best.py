@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sft import signals
-from sft.config.lora import AdapterSection, LoraSection
-from sft.config.training import TrainingConfig
+from sft.config.sections.lora import AdapterSection, LoraSection
+from sft.config.sections.training import TrainingConfig
 from sft.errors import ConfigError
 from sft.model.adapters import create_adapter
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from sft.config.lora import AdapterSection, LoraSection
-from sft.config.training import TrainingConfig
+from sft.config.sections.lora import AdapterSection, LoraSection
+from sft.config.sections.training import TrainingConfig
 from sft.errors import ConfigError
 from sft.model.adapters import create_adapter
 from sft.model.trial import TOLERANCE

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from sft import signals
-from sft.config.lora import AdapterSection, LoraSection
-from sft.config.model import ModelConfig, QuantizationConfig
-from sft.config.training import TrainingConfig
+from sft.config.sections.lora import AdapterSection, LoraSection
+from sft.config.sections.model import ModelConfig, QuantizationConfig
+from sft.config.sections.training import TrainingConfig
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train

@@ -47,7 +47,7 @@ def one(folder: str, argv: list[str]) -> int:
     os.setsid()
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    from sft import cli
+    from sft.cli import main as cli
 
     sys.argv = ["sft", *argv]
     try:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sft.config.dataset import DatasetConfig
 from sft.config.identity import ID_VERSION, data_content
+from sft.config.sections.dataset import DatasetConfig
 from sft.dataset.reading.delimited import read_delimited
 from sft.dataset.reading.files import COMPRESSED, DataFile
 from sft.dataset.reading.json_rows import read_json

@@ -18,8 +18,8 @@ from sft.report.figures.labels import per_label
 from sft.report.figures.loss import loss_figure
 from sft.report.figures.reliability import reliability
 from sft.report.figures.settings import short_labels
-from sft.report.page.inspection import label_scores, probabilities_before, reliability_bins
 from sft.report.read.answers import OUTSIDE, Answers
+from sft.report.read.inspection import label_scores, probabilities_before, reliability_bins
 from sft.report.read.runs import Run
 
 MOST_LABELS = 25  # that a matrix can be read with

@@ -10,8 +10,9 @@ from sft.report.comparison import Comparison
 from sft.report.formats.notes import notes
 from sft.report.formats.subject import subject
 from sft.report.formats.table import Table, comparison_table, runs_table
-from sft.report.read.failures import in_words, log_tail
+from sft.report.read.failures import log_tail
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 
 MOST_TAILS = 100  # logs whose end is shown; aggregated_results.json holds all
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")

@@ -6,10 +6,10 @@ import re
 from typing import NamedTuple
 
 from sft.report.comparison import Comparison, Estimate, Row
-from sft.report.judged.judgement import Interval
+from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
-from sft.report.read.failures import in_words
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 
 BASELINE = "baseline"
 THESE_MODELS = "these models"  # the test on rows alone

@@ -6,8 +6,8 @@ from sft.log import plain, some
 from sft.report.comparison import Comparison
 from sft.report.formats.notes import notes
 from sft.report.formats.table import Table, comparison_table
-from sft.report.read.failures import in_words
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 
 MOST_FAILURES = 20  # that are told one by one
 

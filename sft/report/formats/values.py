@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sft.report.comparison import Comparison
-from sft.report.judged.judgement import Contrast, Gap, Interval
+from sft.report.judgement import Contrast, Gap, Interval
 
 VALUES = (
     "mean", "std", "best", "ci_low", "ci_high", "ci_method", "difference", "difference_ci_low", "difference_ci_high",

@@ -13,8 +13,8 @@ from sft.report.judged.contrasts import (
     RANDOM_FLIPS,
     SIGN_FLIPS,
 )
-from sft.report.judged.judgement import Contrast, Interval, Judgement
 from sft.report.judged.pairing import Found, Known
+from sft.report.judgement import Contrast, Interval, Judgement
 from sft.report.metrics import title
 from sft.report.statistics.bootstrap import DRAWS
 from sft.report.statistics.sums import (

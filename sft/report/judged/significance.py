@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sft.log import get_logger, some
 from sft.report.comparison import Comparison
-from sft.report.judged.judgement import Interval, Judgement, Significance
 from sft.report.judged.methods import BCA, FEWEST_FOR_BCA, FEWEST_ROWS, WILSON, methods, withheld
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.pairing import Found, Known, known_metrics
 from sft.report.judged.recipes import compared
+from sft.report.judgement import Interval, Judgement, Significance
 from sft.report.metrics import bounds
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.intervals import Bounds, mean_bounds, share_bounds

@@ -13,10 +13,10 @@ from sft.config.varying import ABSENT
 from sft.log import plain
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.table import THESE_MODELS, contrast_header, estimate, p_value
-from sft.report.judged.judgement import Contrast, Interval
+from sft.report.judgement import Contrast, Interval
 from sft.report.metrics import best_of, number, signed, title
-from sft.report.read.failures import in_words
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 
 MOST_CHOICES = 12  # values of a setting that are offered to choose from
 MOST_LINES = 2500  # rows and runs that have a hidden column for each metric which is not shown at first

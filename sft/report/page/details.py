@@ -9,60 +9,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from sft.config.schema import ExperimentConfig
-from sft.config.varying import ABSENT, settings, show
 from sft.errors import UserError
 from sft.io import finite, parse_json, read_regular
 from sft.log import plain
 from sft.report.figures.loss import HELD_OUT, TRAINING
-from sft.report.page.inspection import cut, inspect, rounded
 from sft.report.read.answers import Answers
-from sft.report.read.failures import TAIL_LINES, in_words, log_tail
+from sft.report.read.difference import VALUE_CHARACTERS, Shared, config_difference
+from sft.report.read.failures import TAIL_LINES, log_tail
+from sft.report.read.inspection import cut, inspect, rounded
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 from sft.results.store import RunFolder
-from sft.secrets import redact_text, redacted
+from sft.secrets import redact_text
 
 LINE_CHARACTERS = 300  # of a log
 RESULT_LINES = 80  # that a run may print of its result at the end of its log
 QUIET_LINES = 5  # of the log of a run that went well
 PIECE_CHARACTERS = 700  # of a piece of a prompt
 PROMPT_PIECES = 24
-VALUE_CHARACTERS = 1000  # of a setting
 _TIMES = ("timings", "resources")
 _LOSSES = {"loss": TRAINING, "validation": HELD_OUT}
-
-
-class Shared:
-    """What the pages of one report share, made once: thousands of runs have a few hundred configurations.
-
-    Args:
-        place: the report's folder, from where run folders are named; None: their results folder.
-    """
-
-    def __init__(self, place: Path | None = None) -> None:
-        self._place = place
-        self._kept: dict[int, tuple[ExperimentConfig, Mapping[str, Any], Any]] = {}
-
-    def folder(self, run: Run) -> str:
-        """Where a run lies."""
-        return run.place(self._place or run.folder.path.parent.parent)
-
-    def settings(self, config: ExperimentConfig) -> Mapping[str, Any]:
-        """As dotted keys, without secrets."""
-        return self._of(config)[1]
-
-    def config(self, config: ExperimentConfig) -> Any:
-        """As JSON, without secrets and what equals the defaults."""
-        return self._of(config)[2]
-
-    def _of(self, config: ExperimentConfig) -> tuple[ExperimentConfig, Mapping[str, Any], Any]:
-        if id(config) not in self._kept:  # held, so that no other one gets its id
-            dumped = redacted(config.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-            self._kept[id(config)] = (config, _settings(config), dumped)
-        return self._kept[id(config)]
 
 
 def detail_of(run: Run, answers: Answers | None, baseline: Run | None, shared: Shared | None = None) -> dict[str, Any]:
@@ -78,7 +46,7 @@ def detail_of(run: Run, answers: Answers | None, baseline: Run | None, shared: S
         id, name, seed (absent where nothing is random), state (in words), error, folder, labelled, metrics
         `[[key, test, validation]]`, config, diff `[[key, baseline's, this one's]]` and baseline (its name), prompts,
         loss `{rows: [[step, loss]]}`, timings, resources, environment, log; of the answers what
-        `sft.report.page.inspection.inspect` says. A part that the run did not leave is absent.
+        `sft.report.read.inspection.inspect` says. A part that the run did not leave is absent.
     """
     shared = shared or Shared()
     found = {
@@ -102,28 +70,6 @@ def _difference(run: Run, baseline: Run | None, shared: Shared) -> dict[str, Any
     if baseline is None:
         return {}
     return {"baseline": plain(baseline.name), "diff": config_difference(baseline.config, run.config, shared)}
-
-
-def config_difference(one: ExperimentConfig, other: ExperimentConfig, shared: Shared | None = None) -> list[list[str]]:
-    """The settings in which two configurations differ: key, the one's value, the other's; no secrets in them."""
-    if one is other:
-        return []
-    shared = shared or Shared()
-    left, right = shared.settings(one), shared.settings(other)
-    keys = dict.fromkeys([*left, *right])
-    return [[key, *_values(key, left, right)] for key in keys if left.get(key, ABSENT) != right.get(key, ABSENT)]
-
-
-def _settings(config: ExperimentConfig) -> Mapping[str, Any]:
-    found = redacted(settings(config))
-    return found if isinstance(found, dict) else {}
-
-
-def _values(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
-    """As they stand in tables; in full, where two of them would look the same."""
-    given = left.get(key, ABSENT), right.get(key, ABSENT)
-    shown = [show(key, value) for value in given]
-    return [cut(text, VALUE_CHARACTERS) for text in (shown if shown[0] != shown[1] else map(str, given))]
 
 
 def _of_result(run: Run) -> dict[str, Any]:

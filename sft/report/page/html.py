@@ -29,8 +29,8 @@ from sft.report.metrics import number, title
 from sft.report.page.cells import NO_INTERVAL, view_of
 from sft.report.page.details import log_lines
 from sft.report.page.shortened import script_json, shortened
-from sft.report.read.failures import in_words
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 from sft.secrets import redact_text
 
 PAGE = Path(__file__).parent

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sft.io import canonical_json
-from sft.report.page.inspection import cut
+from sft.report.read.inspection import cut
 
 BUDGET = 10_000_000  # bytes of all records
 SHARED = ("config", "environment", "labels", "diff", "resources", "subject")

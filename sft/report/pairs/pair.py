@@ -14,12 +14,12 @@ from typing import NamedTuple
 from sft.config.varying import varying_settings
 from sft.report.judged.outcomes import Outcomes, outcomes_of
 from sft.report.metrics import HEADLINE_METRICS
-from sft.report.page.details import config_difference
 from sft.report.pairs.agreement import data_changes
 from sft.report.pairs.tested import Metric, tested
 from sft.report.read.answers import OUTSIDE, Answers, answers_of
-from sft.report.read.failures import in_words
+from sft.report.read.difference import config_difference
 from sft.report.read.runs import Run
+from sft.results.states import in_words
 from sft.secrets import redact_text
 
 _RIGHT = ("accuracy", "subset_accuracy", "exact_match")  # what it is for an answer to be right

@@ -21,8 +21,8 @@ from sft.calibration.apply import calibrate
 from sft.calibration.arithmetic import log_probabilities, logarithms, probabilities
 from sft.calibration.base import Settings
 from sft.calibration.stored import CALIBRATED, NEEDED_OF_ROWS, SplitScores
-from sft.config.inference import InferenceConfig
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.inference import InferenceConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.read.runs import Run
 from sft.results.store import RunFolder

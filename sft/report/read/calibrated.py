@@ -17,16 +17,16 @@ from sft.calibration.apply import calibrate
 from sft.calibration.arithmetic import log_probabilities, probabilities
 from sft.calibration.base import Calibrated, Settings
 from sft.calibration.stored import SplitScores
-from sft.config.inference import InferenceConfig
-from sft.config.renamed import RENAMED_CALIBRATIONS
-from sft.config.schema import ExperimentConfig
+from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
+from sft.config.sections.inference import InferenceConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.foreign import plug_paths
 from sft.io import canonical_json, digest
 from sft.log import get_logger, some
-from sft.report.metrics import HARNESS
+from sft.report.metrics import HARNESS, numbers
 from sft.report.read.answers import Answers
-from sft.report.read.finished import SPLITS, numbers
+from sft.report.read.finished import SPLITS
 from sft.report.read.runs import Run
 from sft.results.store import OddFileError
 

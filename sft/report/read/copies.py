@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.io import canonical_json
-from sft.report.read.finished import numbers
+from sft.report.metrics import numbers
 from sft.report.read.runs import Run
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore

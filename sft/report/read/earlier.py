@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.identity import ID_VERSION
-from sft.config.paths import PATH_FIELDS
-from sft.config.prompting import DEFAULT_DATE
+from sft.config.reading.paths import PATH_FIELDS
+from sft.config.sections.prompting import DEFAULT_DATE
 from sft.errors import UserError
 from sft.io import parse_json, read_regular
 from sft.report.read.runs import Run, what_it_says

@@ -9,19 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sft.config.schema import ExperimentConfig
-from sft.config.training import halved_batch
+from sft.config.sections.schema import ExperimentConfig
+from sft.config.sections.training import halved_batch
 from sft.dataset.overlap import describe_overlap
 from sft.io import canonical_json, json_line
 from sft.log import plain
-from sft.report.metrics import HARNESS, learn_direction
+from sft.report.metrics import numbers
 from sft.report.read.taken import Taken, taken
 from sft.results.schema import RunResult
 
 SPLITS = ("test", "validation")
 MOST_POINTS = 100  # of a loss curve that are kept
-_ABOUT_A_TASK = ("n", "num_fewshot", "version")
-_STDERR = "_stderr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +132,6 @@ def _line(value: Any, result: RunResult) -> bytes:
 def _by_split(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     validation = results.get("validation")
     return {"test": results, "validation": validation if isinstance(validation, dict) else {}}
-
-
-def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The plain numbers among some metrics, those of lm-eval's tasks too; their names are shared by all runs."""
-    found = {sys.intern(key): float(value) for key, value in values.items() if _is_number(value)}
-    tasks = values.get(HARNESS.rstrip("."))
-    for task, figures in (tasks if isinstance(tasks, dict) else {}).items():
-        metrics = {key: value for key, value in figures.items() if _is_number(value) and key not in _ABOUT_A_TASK}
-        found |= {
-            sys.intern(f"{HARNESS}{task}.{key}"): float(value)
-            for key, value in metrics.items()
-            if not key.endswith(_STDERR)
-        }
-        for key, higher in (figures.get("higher_is_better") or {}).items():
-            if isinstance(higher, bool):
-                learn_direction(f"{HARNESS}{task}.{key}", higher)
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _judged_on(result: RunResult, config: ExperimentConfig, split: str) -> str:

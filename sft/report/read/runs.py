@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 
 from sft.config.experiment import Experiment
-from sft.config.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
+from sft.config.sections.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.errors import UserError
 from sft.io import digest, parse_json, read_regular
 from sft.log import get_logger
-from sft.report.read.failures import GONE, is_gone
 from sft.report.read.finished import Finished, finished
 from sft.results.schema import RunResult
+from sft.results.states import GONE, is_gone
 from sft.results.store import ResultStore, RunFolder
 
 log = get_logger(__name__)

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl import SFTConfig
 
 from sft import signals
-from sft.config.arguments import TRAINER_ARGS
+from sft.config.checking.arguments import TRAINER_ARGS
 from sft.foreign import OF_ARGUMENTS, explained
 from sft.log import Progress, get_logger
 from sft.model.source import quiet

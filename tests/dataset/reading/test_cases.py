@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from sft.config.dataset import DatasetConfig
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.dataset import DatasetConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.load import load_splits
 from sft.dataset.reading import sources
 from sft.dataset.rows import Rows

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sft.cli import app
+from sft.cli.main import app
 from sft.errors import DataError
 
 MakeConfig = Callable[..., dict[str, Any]]

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.config.varying import varying_settings
 from sft.report.comparison import Comparison, Row
 from sft.report.figures.base import Spec, sized, themed

@@ -9,7 +9,7 @@ from typing import Any
 from sft.report.comparison import Comparison
 from sft.report.figures import Figure, figures_of
 from sft.report.figures.forest import MOST_ROWS
-from sft.report.judged.judgement import Interval, Judgement, Significance
+from sft.report.judgement import Interval, Judgement, Significance
 
 Make = Callable[..., Comparison]
 

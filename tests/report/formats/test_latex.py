@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Comparison
 from sft.report.formats import latex
 from sft.report.formats.latex import escape, render_latex
-from sft.report.judged.judgement import Contrast, Interval, Judgement, RowsTest, Significance
+from sft.report.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.spreadsheet import defused, render_csv
-from sft.report.judged.judgement import Contrast, Gap, Interval, Judgement, RowsTest, Significance
+from sft.report.judgement import Contrast, Gap, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sft.config.load import Grid
-from sft.config.schema import ExperimentConfig
+from sft.config.reading.load import Grid
+from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Built
 from sft.report.formats.text import render_text
-from sft.report.formats.write import NAMES, write_report
 from sft.report.rows import compare
+from sft.report.write import NAMES, write_report
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan

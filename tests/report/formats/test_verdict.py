@@ -8,7 +8,7 @@ from typing import Any
 
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.verdict import verdict
-from sft.report.judged.judgement import Judgement, Significance
+from sft.report.judgement import Judgement, Significance
 
 
 class Made:

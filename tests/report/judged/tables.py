@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sft.report.comparison import Comparison, Row
-from sft.report.judged.judgement import Significance
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.significance import judge
+from sft.report.judgement import Significance
 from sft.report.read.finished import Finished
 
 ROWS = 300

@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 
 from sft.calibration.arithmetic import log_probabilities
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.evaluation.classification import classification_metrics
 from sft.evaluation.generation import row_metrics
 from sft.evaluation.multilabel import multilabel_metrics, set_texts

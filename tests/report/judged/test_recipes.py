@@ -18,8 +18,8 @@ from sft.report.comparison import Comparison
 from sft.report.formats.notes import notes
 from sft.report.formats.table import comparison_table
 from sft.report.formats.verdict import verdict
-from sft.report.judged.judgement import Contrast
 from sft.report.judged.outcomes import Outcomes
+from sft.report.judgement import Contrast
 from sft.report.rows import best_rows
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.evaluation.calibration_error import calibration_error
 from sft.report.comparison import Comparison
-from sft.report.page.details import config_difference, detail_of
-from sft.report.page.inspection import inspect, reliability_bins
+from sft.report.page.details import detail_of
 from sft.report.page.shortened import shortened
 from sft.report.read.answers import Answers, answers_of
+from sft.report.read.difference import config_difference
+from sft.report.read.inspection import inspect, reliability_bins
 from sft.report.read.runs import Run
 from sft.report.rows import compare
 

@@ -16,7 +16,7 @@ import pytest
 
 from sft.report.comparison import Built
 from sft.report.figures import figures_of
-from sft.report.judged.judgement import Judgement
+from sft.report.judgement import Judgement
 from sft.report.page import cells, html
 from sft.report.page.cells import view_of
 from sft.report.page.html import render_html

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.pairs.pair import Pair, pair
 from sft.report.pairs.pair_text import cut, pair_json, pair_lines
@@ -319,7 +319,7 @@ def test_what_is_no_run_is_told(store: ResultStore, named: tuple[RunFolder, ...]
 def test_no_library_of_models_is_loaded_for_it(store: ResultStore, two: Pair) -> None:
     heavy = ("torch", "transformers", "datasets", "pandas", "sklearn", "scipy.stats")
     code = (
-        "import sys\nfrom sft.cli import run_command\n"
+        "import sys\nfrom sft.cli.main import run_command\n"
         f"assert run_command(['compare', {str(two.a.folder.path)!r}, {str(two.b.folder.path)!r}, '--rows', '0']) == 0\n"
         "import sft.sweep.reproducing, sft.report.pairs.agreement_text\n"
         f"print('HEAVY', [name for name in {heavy!r} if name in sys.modules])"

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sft import pipeline
-from sft.cli import app
+from sft.cli.main import app
 from sft.config.experiment import Experiment
-from sft.config.schema import ExperimentConfig
+from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.report.build import answers_under, build
 from sft.report.choices import Choices
@@ -94,7 +94,7 @@ def test_statistics_are_of_the_calibrated_answers(results: Path, tmp_path: Path)
 
 def test_no_model_is_imported(results: Path) -> None:
     code = (
-        "import sys; from sft.cli import run_command\n"
+        "import sys; from sft.cli.main import run_command\n"
         f"assert run_command(['report', {str(results)!r}, '--calibration', 'batch']) == 0\n"
         "print([name for name in ('torch', 'transformers', 'datasets', 'peft') if name in sys.modules])"
     )

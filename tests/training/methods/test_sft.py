@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from sft.config.lora import LoraSection
-from sft.config.model import ModelConfig, QuantizationConfig
-from sft.config.training import TrainingConfig
+from sft.config.sections.lora import LoraSection
+from sft.config.sections.model import ModelConfig, QuantizationConfig
+from sft.config.sections.training import TrainingConfig
 from sft.errors import UserError
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model

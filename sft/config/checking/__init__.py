@@ -1,0 +1,1 @@
+"""All that can be wrong with a config beyond its form, said at once."""

@@ -1,0 +1,260 @@
+"""Checks that see more than one key: what contradicts, what cannot have an effect, what a command needs.
+
+They read the data as given, types unchecked, so that all problems of a config are found at once. Integer labels,
+columns and splits need the data and are judged where it is opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sft.config.checking.arguments import (
+    adapter_problems,
+    generation_problems,
+    lora_problems,
+    quantization_problems,
+    translate_trainer_args,
+)
+from sft.config.checking.constrain import constrain_problems
+from sft.config.checking.data_arguments import data_argument_problems
+from sft.config.checking.initialisers import start_problems
+from sft.config.checking.model_arguments import (
+    generation_code_problems,
+    model_argument_notices,
+    model_argument_problems,
+)
+from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
+from sft.config.libraries.trainer import trainer_contradictions
+from sft.config.sections.calibration import SETTINGS, USED
+from sft.config.sections.prompting import PromptingConfig
+from sft.config.sections.schema import Endpoint, ExperimentConfig
+from sft.config.wording import fits, listed, not_allowed, quoted, shown
+from sft.errors import Problem
+
+# What is wrong with a name, or None: the key path of the setting -> `Registry.problem` of what it names.
+NameChecks = Mapping[str, Callable[[str], str | None]]
+
+_CLASSIFICATION_ONLY: Mapping[str, Any] = {
+    "dataset.labels": None, "prompting.verbalizers": None, "inference.label_scoring": "sum",
+    "inference.calibration_args": None,
+}  # fmt: skip
+_LONGEST_PLUG = 500
+_GENERATION_ONLY: Mapping[str, Any] = {
+    "inference.generation_args": {}, "inference.stop_strings": [], "inference.constrain": None,
+    "evaluation.tokenizer_name": None,
+}  # fmt: skip
+_MULTILABEL_ONLY: Mapping[str, Any] = {
+    "dataset.label_separator": ",", "prompting.yes_no": ["yes", "no"],
+    "prompting.question": PromptingConfig.model_fields["question"].default,
+}  # fmt: skip
+_IDLE: Mapping[str, Mapping[str, Any]] = {
+    "classification": {**_GENERATION_ONLY, **_MULTILABEL_ONLY},
+    "generation": {**_CLASSIFICATION_ONLY, **_MULTILABEL_ONLY},
+    "multilabel": _GENERATION_ONLY,
+}
+# What questions about single labels cannot be given, and why.
+_NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
+    "inference.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
+    "training.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
+    "inference.calibration_args": (None, "a threshold is chosen on the shots instead"),
+    "inference.label_scoring": ("sum", "yes and no are compared as they are"),
+}
+
+
+def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The object at a key path; empty where there is none."""
+    for key in keys:
+        value = data.get(key)
+        data = value if isinstance(value, dict) else {}
+    return dict(data)
+
+
+def value_at(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    """The value at a dotted key path; `default` where it is absent or null."""
+    *place, key = path.split(".")
+    value = section(data, *place).get(key)
+    return default if value is None else value
+
+
+def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]:
+    """Every problem that the sections' own types do not show."""
+    return [
+        *lora_problems(section(data, "lora")),
+        *adapter_problems(section(data, "adapter")),
+        *quantization_problems(section(data, "model", "quantization")),
+        *generation_problems(section(data, "inference", "generation_args")),
+        *_answer_problems(section(data, "inference")),
+        *data_argument_problems(section(data, "dataset", "args")),
+        *model_argument_problems(section(data, "model", "model_args")),
+        *generation_code_problems(section(data, "inference", "generation_args"), section(data, "model", "model_args")),
+        *translate_trainer_args(section(data, "training", "trainer_args")).problems,
+        *_name_problems(data, names),
+        *_label_problems(data),
+        *_calibration_problems(data),
+        *_multilabel_problems(data),
+        *start_problems(data),
+        *_full_problems(data),
+        *_validation_problems(data),
+        *_other_problems(data),
+    ]
+
+
+def config_notices(data: Mapping[str, Any]) -> list[str]:
+    """What is worth a word though it is no problem: renamed arguments, keys that have no effect."""
+    kind = value_at(data, "dataset.task_type")
+    idle = _IDLE.get(kind, {}) if isinstance(kind, str) else {}
+    return [
+        *translate_trainer_args(section(data, "training", "trainer_args")).notices,
+        *(
+            f"{path} has no effect: dataset.task_type is {quoted(kind)}"
+            for path, default in idle.items()
+            if value_at(data, path, default) != default
+        ),
+        *model_argument_notices(section(data, "model", "model_args")),
+        *_calibration_notices(section(data, "inference", "calibration_args")),
+        *_selection_notices(section(data, "inference")),
+    ]
+
+
+def _selection_notices(inference: Mapping[str, Any]) -> Iterator[str]:
+    if inference.get("icl_selection") == "nearest" and inference.get("random_icl"):
+        yield 'inference.random_icl has no effect: icl_selection is "nearest", which chooses for each row'
+
+
+def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
+    name = given.get("calibration_fn")
+    if not isinstance(name, str):
+        return
+    where = "inference.calibration_args"
+    current = RENAMED_CALIBRATIONS.get(name, name)
+    if current != name:
+        yield f"{where}.calibration_fn: {quoted(name)} is now called {quoted(current)}"
+    if current in USED:
+        idle = [key for key in given if key in SETTINGS and key not in USED[current]]
+        yield from (f"{where}.{key} has no effect: calibration_fn is {quoted(current)}" for key in idle)
+
+
+def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Problem]:
+    for path, problem_of in names.items():
+        given = value_at(data, path)
+        for position, name in enumerate(given if isinstance(given, list) else [given]):
+            where = f"{path}[{position}]" if isinstance(given, list) else path
+            if not isinstance(name, str):
+                continue
+            if shown(name, _LONGEST_PLUG) != name:
+                yield Problem(where, not_allowed(name, 'a name, or "module:function"'))
+            elif trouble := problem_of(name):
+                yield Problem(where, trouble)
+
+
+def _answer_problems(inference: Mapping[str, Any]) -> Iterator[Problem]:
+    """Texts that end a generated answer, and what it is held to."""
+    stops = inference.get("stop_strings")
+    if isinstance(stops, list) and "" in stops:
+        yield Problem("inference.stop_strings", "an empty text would end every answer before it begins")
+    yield from constrain_problems(inference.get("constrain"), section(inference, "generation_args"))
+
+
+def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    labels = value_at(data, "dataset.labels", [])
+    if section(data, "dataset").get("labels") == []:
+        yield Problem(
+            "dataset.labels", "expected at least two labels, got an empty list; remove it to use those of the data"
+        )
+    labels = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+    if repeated := [label for label, count in Counter(labels).items() if count > 1]:
+        yield Problem("dataset.labels", f"{listed(repeated)} stand{'s' if len(repeated) == 1 else ''} twice")
+    verbalizers = section(data, "prompting", "verbalizers")
+    sharing: dict[str, list[str]] = {}
+    for label, text in verbalizers.items():
+        if isinstance(text, str):
+            sharing.setdefault(text, []).append(label)
+    for text, those in sharing.items():
+        if len(those) > 1:
+            yield Problem("prompting.verbalizers", f"the labels {listed(those)} have the same text {quoted(text)}")
+    if labels and verbalizers:
+        known = set(labels)
+        if missing := [label for label in dict.fromkeys(labels) if label not in verbalizers]:
+            yield Problem("prompting.verbalizers", f"lacks a text for {listed(missing)}")
+        if unknown := [label for label in verbalizers if label not in known]:
+            yield Problem("prompting.verbalizers", f"{listed(unknown)}: not among dataset.labels")
+
+
+def _calibration_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    given = value_at(data, "inference.calibration_args.gamma_range")
+    numbers = isinstance(given, list) and len(given) == 2 and all(fits(one, ("float",)) for one in given)
+    if numbers and not given[0] < given[1]:
+        where = "inference.calibration_args.gamma_range"
+        yield Problem(where, not_allowed(given, "the least strength first, then a larger one"))
+
+
+def _multilabel_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    words = value_at(data, "prompting.yes_no")
+    if isinstance(words, list) and len(words) == 2 and all(isinstance(word, str) for word in words):
+        said = {word.strip() for word in words}  # white space around an answer does not tell it apart
+        if len(said) < 2 or "" in said:
+            yield Problem("prompting.yes_no", not_allowed(words, "two different words"))
+    if value_at(data, "dataset.task_type") != "multilabel":
+        return
+    for path, (only, why) in _NOT_IN_MULTILABEL.items():
+        if value_at(data, path, only) != only:
+            yield Problem(path, f'is not possible when dataset.task_type is "multilabel": {why}')
+
+
+def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    shots, examples = value_at(data, "dataset.shots", 0), value_at(data, "inference.icl_examples", 0)
+    if value_at(data, "inference.icl_pool") == "shots" and shots == 0 and examples != 0:
+        yield Problem(
+            "inference.icl_pool",
+            '"shots" is empty when dataset.shots is 0: draw the examples from "train", or set shots',
+        )
+
+
+def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """What training all weights leaves no room for."""
+    where = "training.full_finetuning"
+    if value_at(data, where) is not True:
+        return
+    if value_at(data, "model.quantization") is not None:
+        yield Problem(where, "a quantised base cannot be trained whole: leave out model.quantization, or give lora")
+    for name in ("lora", "adapter"):
+        if data.get(name) is not None:
+            yield Problem(where, f"stands beside {name}: give one of them, since it trains the weights themselves")
+
+
+def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the trainer's arguments contradict, patience without anything to wait for, nothing left to train on."""
+    training = section(data, "training")
+    size, shots = training.get("validation_size"), value_at(data, "dataset.shots")
+    arguments = translate_trainer_args(section(data, "training", "trainer_args")).args
+    for what in trainer_contradictions(arguments, size is not None):
+        yield Problem("training.trainer_args", what)
+    whole = isinstance(size, int) and isinstance(shots, int) and not isinstance(size, bool)
+    if whole and 0 < shots <= size:
+        yield Problem("training.validation_size", f"{size} leaves none of the {shots} shots to train on")
+    if training.get("early_stopping_patience") is not None and training.get("validation_size") is None:
+        yield Problem(
+            "training.early_stopping_patience", "needs training.validation_size: shots to judge the training by"
+        )
+
+
+def check_endpoint(config: ExperimentConfig, endpoint: Endpoint) -> list[Problem]:
+    """What a command needs and the config lacks, and what it contradicts."""
+    shots = config.dataset.shots
+    trains = endpoint == "train" or (endpoint == "run-experiment" and shots != 0)
+    problems: list[Problem] = []
+    if endpoint == "train" and shots == 0:
+        problems.append(Problem("dataset.shots", '0 leaves nothing to train on: a whole number from 1, or "all"'))
+    whole = config.training is not None and config.training.full_finetuning
+    if trains and not whole and config.lora is None and config.adapter is None:
+        others = "or give adapter, or training.full_finetuning"
+        problems.append(Problem("lora", f"is missing: {endpoint} trains a LoRA ({others})"))
+    if config.lora is not None and config.adapter is not None:
+        problems.append(Problem("adapter", "stands beside lora: give one of them"))
+    if trains and config.training is None:
+        problems.append(Problem("training", f"is missing: {endpoint} trains on the shots"))
+    if endpoint != "train" and config.inference is None:
+        problems.append(Problem("inference", f"is missing: {endpoint} answers the test split"))
+    return problems

@@ -1,0 +1,1 @@
+"""From files to values: JSON, Jsonnet, task files, and the paths and modules that they name."""

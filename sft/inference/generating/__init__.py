@@ -1,0 +1,1 @@
+"""Answers in free text: generated in batches, ended, constrained."""

@@ -1,0 +1,154 @@
+"""Generated answers: ids in, new ids out. No configs, tokenizers or data sets.
+
+What all prompts begin with is read once; its keys and values open every batch's cache. What is left of each prompt runs
+sorted by length, padded on the left, and answers come back in the caller's order, each cut before its end of turn.
+Greedy unless the arguments say `do_sample`: what the model's own `generation_config` suggests is left aside, so that a
+result depends on nothing that the user has not written. Where padding would change an answer, prompts of one length run
+together; where a cache cannot be continued exactly, prompts are read whole. Whether a model computes on its cache what
+it computes without one is tried on rows of the run. Sampling draws from torch's global generator: the caller seeds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from sft.errors import ModelError
+from sft.foreign import OF_ARGUMENTS, explained
+from sft.inference.answer_trial import AnswerTrial
+from sft.inference.batching import AnyBatchSize
+from sft.inference.generating.arguments import GenerationSettings, configured
+from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, common_prefix
+from sft.inference.ways import BARE, Way, ways
+from sft.inference.writing import Writer, Written
+from sft.log import Progress, get_logger, silent
+from sft.model.trial import FAILURES, DisagreementError
+from sft.modes import evaluating
+
+__all__ = ["GenerationSettings", "Written", "generate", "own_defaults_set_aside"]
+
+logger = get_logger(__name__)
+
+Ids = Sequence[int]
+_told: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # a model's fallback is told once
+
+
+def generate(
+    model: torch.nn.Module,
+    prompts: Sequence[Ids],
+    settings: GenerationSettings,
+    *,
+    batch_size: AnyBatchSize = "auto",
+    progress: Progress = silent,
+) -> list[Written]:
+    """Each prompt's answer. The model stays as it is.
+
+    Args:
+        model: a transformers causal model, or a PEFT model around one; no pad token is needed.
+        prompts: lists of ids, none empty.
+        settings: how to answer.
+        batch_size: prompts in a batch, or `"auto"`. Either is halved when memory runs out.
+        progress: told how many prompts are done.
+
+    Raises:
+        ValueError: an empty prompt.
+        ModelError: an encoder-decoder model, or an argument that has no meaning here.
+    """
+    if any(not len(prompt) for prompt in prompts):
+        raise ValueError("a prompt has no ids: there is nothing to continue")
+    config = configured(settings)
+    if not prompts:
+        return []
+    with evaluating(model), own_defaults_set_aside(model), warnings.catch_warnings():
+        # PEFT drops the positions that transformers makes for it, and says so at every step
+        warnings.filterwarnings("ignore", message="Position ids are not supported")
+        run = _Run(model, prompts, settings, batch_size, progress)
+        refused = explained("inference.generation_args", ModelError, OF_ARGUMENTS)
+        with refused if settings.arguments else contextlib.nullcontext():
+            return run.answers(config)
+
+
+class _Run(NamedTuple):
+    """One call of `generate`."""
+
+    model: Any
+    prompts: Sequence[Ids]
+    settings: GenerationSettings
+    batch_size: AnyBatchSize
+    progress: Progress
+
+    def answers(self, config: Any) -> list[Written]:
+        """The answers of the first way whose tokens have the probabilities that plain forwards give them."""
+        longest = max(map(len, self.prompts)) + config.max_new_tokens
+        generators, fault = _generators(), None
+        for way in ways(self.model, longest, config):
+            text = way.name and f"{way.name}: {fault}"
+            written, found = self._in_one_way(way, longest)
+            if found is None:
+                _tell(self.model, text)
+                return [answer._replace(fallback=text) for answer in written]
+            fault = fault or found
+            _restore(generators)  # what is sampled does not depend on what was tried before
+        raise AssertionError("the last way needs no trial")
+
+    def _in_one_way(self, way: Way, longest: int) -> tuple[list[Written], str | None]:
+        """The answers, or what is wrong with them."""
+        if way.plain or way.is_approximate:
+            return self._written(way, None), None
+        shared = common_prefix(self.prompts) >= SHORTEST_PREFIX
+        trial = AnswerTrial(self.model, way.decoder, (*way.key, len(self.prompts) > 1, shared))
+        if (known := trial.known_fault(longest)) is not None:
+            return [], known
+        try:
+            return self._written(way, trial), None
+        except FAILURES as error:
+            # an error may be about the cache that the caller asked for
+            blames_cache = isinstance(error, DisagreementError) or way.config.cache_implementation is None
+            fault = trial.fault(error) if blames_cache else None
+            if fault is None:
+                raise
+            trial.note_fault(longest, fault)
+            return [], fault
+
+    def _written(self, way: Way, trial: AnswerTrial | None) -> list[Written]:
+        return Writer(self.model, self.prompts, self.settings, way).run(self.batch_size, self.progress, trial)
+
+
+def _tell(model: Any, text: str | None) -> None:
+    if text is not None and _told.get(model) != text:
+        _told[model] = text
+        logger.info("Answers are generated %s. %s", text, "Slower, but exact" if text.startswith(BARE) else "Exact")
+
+
+def _generators() -> list[Tensor]:
+    """The states of torch's global generators: the CPU's, then those of CUDA devices in use."""
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *on_devices]
+
+
+def _restore(states: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(list(states[1:]))
+
+
+@contextlib.contextmanager
+def own_defaults_set_aside(model: Any) -> Iterator[None]:
+    """Empty the model's own `generation_config`, whose values fill what a call leaves open; put back afterwards."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    holders = [holder for holder in (base, model) if "generation_config" in vars(holder)]
+    own = [holder.generation_config for holder in holders]
+    for holder in holders:
+        holder.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        for holder, config in zip(holders, own, strict=True):
+            holder.generation_config = config

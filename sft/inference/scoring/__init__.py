@@ -1,0 +1,1 @@
+"""Scorers of labels, and the scores that they make."""

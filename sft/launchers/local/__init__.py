@@ -1,0 +1,1 @@
+"""Experiments as processes of this machine."""

@@ -1,0 +1,145 @@
+"""`inference.calibration_args`: what is refused, older names, and what is part of the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sft.calibration import calibration_registry
+from sft.config.experiment import Experiment
+from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
+from sft.config.reading.load import parse_config
+from sft.config.sections.calibration import SETTINGS, USED, CalibrationConfig
+from sft.config.sections.schema import ExperimentConfig
+from sft.config.varying import varying_settings
+from sft.errors import ConfigError
+from sft.sweep.check import PLUGS
+
+
+def parse(data: dict[str, Any], **settings: Any) -> ExperimentConfig:
+    inference = {**data["inference"], "calibration_args": settings}
+    return parse_config({**data, "inference": inference}, "mine.json", Path(), PLUGS)
+
+
+def experiment(data: dict[str, Any], seed: int = 13, **settings: Any) -> Experiment:
+    dataset = {**data["dataset"], "shots": 0}
+    return Experiment("x", parse({**data, "dataset": dataset}, **settings), seed)
+
+
+def test_what_each_calibration_follows_is_known() -> None:
+    assert USED.keys() == set(calibration_registry)
+    assert set(SETTINGS) == CalibrationConfig.model_fields.keys() - {"calibration_fn"}
+    assert {setting for settings in USED.values() for setting in settings} == set(SETTINGS)
+    assert set(RENAMED_CALIBRATIONS.values()) <= set(calibration_registry)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "what"),
+    [
+        ({}, "calibration_fn", "is missing: a text"),
+        ({"calibration_fn": 3}, "calibration_fn", "3 is not allowed: a text"),
+        ({"calibration_fn": "contextal"}, "calibration_fn", 'unknown calibration "contextal"; did you mean'),
+        ({"num_estimations": 0}, "num_estimations", "0 is not allowed: a whole number from 1"),
+        ({"num_train_samples": -1}, "num_train_samples", "-1 is not allowed: a whole number from 1"),
+        ({"gamma_steps": 1}, "gamma_steps", "1 is not allowed: a whole number from 2"),
+        ({"gamma_range": [1]}, "gamma_range", "[1] is not allowed: a list of 2 numbers"),
+        ({"gamma_range": [1, 2, 3]}, "gamma_range", "[1, 2, 3] is not allowed: a list of 2 numbers"),
+        ({"gamma_range": ["a", 2]}, "gamma_range[0]", '"a" is not allowed: a number'),
+        ({"gamma_range": [2, 2]}, "gamma_range", "[2, 2] is not allowed: the least strength first, then a larger one"),
+        ({"language": "in Thai"}, "language", '"in Thai" is not allowed: a text such as "en", "zh", "pt-BR"'),
+        ({"gamma": 1}, "gamma", 'unknown key; did you mean "gamma_'),
+        (
+            {"zzz": 1},
+            "zzz",
+            "unknown key (known: calibration_fn, gamma_range, gamma_steps, language, num_estimations, "
+            "num_train_samples)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(data: dict[str, Any], settings: dict[str, Any], key: str, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(data, **({"calibration_fn": "batch", **settings} if settings else {}))
+    ((where, said),) = caught.value.problems
+    assert where == f"inference.calibration_args.{key}"
+    assert said.startswith(what)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_CALIBRATIONS.items())
+def test_an_older_name_is_translated_and_told(
+    data: dict[str, Any], old: str, new: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = parse(data, calibration_fn=old)
+    assert config.inference is not None
+    assert config.inference.calibration_args == CalibrationConfig(calibration_fn=new)
+    assert f'inference.calibration_args.calibration_fn: "{old}" is now called "{new}"' in caplog.text
+    assert experiment(data, calibration_fn=old).id == experiment(data, calibration_fn=new).id
+
+
+def test_a_setting_without_an_effect_is_told(data: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    parse(data, calibration_fn="batch", num_estimations=3, gamma_steps=9)
+    assert 'inference.calibration_args.gamma_steps has no effect: calibration_fn is "batch"' in caplog.text
+    assert "num_estimations" not in caplog.text
+    caplog.clear()
+    parse({**data, "dataset": {**data["dataset"], "task_type": "generation"}}, calibration_fn="batch")
+    assert 'inference.calibration_args has no effect: dataset.task_type is "generation"' in caplog.text
+
+
+def test_a_calibration_is_part_of_the_work(data: dict[str, Any]) -> None:
+    plain = Experiment("x", ExperimentConfig.model_validate({**data, "dataset": {**data["dataset"], "shots": 0}}))
+    ids = [experiment(data, calibration_fn=name).id for name in calibration_registry]
+    assert len({plain.id, *ids}) == len(ids) + 1
+    different = [
+        experiment(data, calibration_fn="batch", num_estimations=3),
+        experiment(data, calibration_fn="domain", num_estimations=3),
+        experiment(data, calibration_fn="domain", language="zh"),
+        experiment(data, calibration_fn="supervised", num_train_samples=3),
+        experiment(data, calibration_fn="adjustable_batch", gamma_range=[0, 2]),
+        experiment(data, calibration_fn="adjustable_batch", gamma_steps=3),
+        experiment(data, calibration_fn="mine:calibrate", language="zh"),
+    ]
+    assert len({*ids, *(one.id for one in different)}) == len(ids) + len(different)
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"calibration_fn": "batch"}, {"calibration_fn": "batch", "language": "zh", "num_train_samples": 3}),
+        ({"calibration_fn": "contextual"}, {"calibration_fn": "contextual", "num_estimations": 5}),
+        ({"calibration_fn": "domain"}, {"calibration_fn": "domain", "num_estimations": 20, "gamma_steps": 7}),
+        ({"calibration_fn": "supervised"}, {"calibration_fn": "supervised", "num_train_samples": 128}),
+        ({"calibration_fn": "adjustable_batch"}, {"calibration_fn": "adjustable_batch", "gamma_range": [-5, 5]}),
+    ],
+)
+def test_what_has_no_effect_is_no_part_of_it(
+    data: dict[str, Any], settings: dict[str, Any], same: dict[str, Any]
+) -> None:
+    assert experiment(data, **settings).id == experiment(data, **same).id
+
+
+@pytest.mark.parametrize("name", [*calibration_registry, "mine:calibrate"])
+def test_the_seed_counts_where_something_is_drawn(data: dict[str, Any], name: str) -> None:
+    draws = name in ("domain", "domain_per_sample", "adjustable_batch", "supervised", "mine:calibrate")
+    assert experiment(data, calibration_fn=name).is_random == draws
+    assert (experiment(data, calibration_fn=name).id != experiment(data, 14, calibration_fn=name).id) == draws
+
+
+def test_the_content_of_a_users_own_counts(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ids = []
+    for content in ("def f(evidence): return 1\n", "def f(evidence): return 22\n"):
+        (tmp_path / "own_calibration.py").write_text(content, encoding="utf-8")
+        ids.append(experiment(data, calibration_fn="own_calibration:f").id)
+    assert ids[0] != ids[1]
+
+
+def test_a_table_shows_what_a_calibration_follows_only(data: dict[str, Any]) -> None:
+    none = ExperimentConfig.model_validate(data)
+    configs = [none, parse(data, calibration_fn="batch"), parse(data, calibration_fn="adjustable_batch")]
+    (setting,) = varying_settings(configs)
+    assert (setting.name, setting.values) == ("calibration", ("-", "batch", "adjustable_batch"))
+    some = varying_settings([configs[1], parse(data, calibration_fn="batch", num_estimations=9)])
+    assert [(one.name, one.values) for one in some] == [("num_estimations", ("-", "9"))]

@@ -1,0 +1,166 @@
+"""`evaluation.lm_eval`: what may stand there, where its files are looked for, and when an experiment is another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sft.cli.main import app
+from sft.config.experiment import Experiment
+from sft.config.reading.load import parse_config
+from sft.config.reading.task_files import read_task_file
+from sft.config.sections.schema import Endpoint
+from sft.errors import ConfigError, MissingPackageError
+from sft.sweep.check import load_plan
+
+MakeConfig = Callable[..., dict[str, Any]]
+INSTALLED = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")
+TASK = """\
+task: mine
+include: base.yaml
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+process_docs: !function functions.clean
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a task, its rows, what it includes and its functions; the working directory is another."""
+    here, folder = tmp_path / "here", tmp_path / "folder"
+    here.mkdir()
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(TASK)
+    (folder / "base.yaml").write_text("dataset_path: json\ntest_split: test\n")
+    (folder / "rows.jsonl").write_text('{"q": "x"}\n')
+    (folder / "functions.py").write_text("def clean(rows):\n    return rows\n")
+    (folder / "other.txt").write_text("nothing to do with it\n")
+    monkeypatch.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def experiment(make_config: MakeConfig, folder: Path) -> Callable[..., Experiment]:
+    """`experiment(tasks=["mine.yaml"])`: the config lies in the task's folder."""
+
+    def build(endpoint: Endpoint = "evaluate", **given: Any) -> Experiment:
+        changes = {"evaluation": {"lm_eval": given}} if given else {}
+        return Experiment("x", parse_config(make_config(**changes), "x", folder), 13, endpoint)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "evaluation.lm_eval.tasks is missing: a list of texts with at least one entry"),
+        ({"tasks": []}, "at least one entry"),
+        ({"tasks": "hellaswag"}, "a list of texts"),
+        ({"tasks": [""]}, "a text that is not empty"),
+        ({"tasks": ["a"], "limit": 1.5}, "a whole number from 1, or a number between 0 and 1"),
+        ({"tasks": ["a"], "num_fewshot": -1}, "a whole number from 0"),
+        ({"tasks": ["a"], "limits": 1}, 'did you mean "limit"'),
+        ({"tasks": ["./absent.yaml"]}, '"./absent.yaml" not found; looked in '),
+        ({"tasks": ["mine.yml"]}, 'did you mean "mine.yaml"'),
+    ],
+)
+def test_what_cannot_stand_there(make_config: MakeConfig, folder: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        parse_config(make_config(evaluation={"lm_eval": given}), "x", folder)
+    assert said in str(refusal.value).replace("tasks: ", "tasks ")
+
+
+def test_files_become_absolute_and_names_stay(experiment: Callable[..., Experiment], folder: Path) -> None:
+    (folder / "hellaswag").mkdir()  # a folder that happens to have a task's name
+    config = experiment(tasks=["hellaswag", "mine.yaml", "../folder", "*.yaml"]).config
+    assert config.evaluation.lm_eval is not None
+    places = (str(folder / "mine.yaml"), str(folder), str(folder / "*.yaml"))
+    assert config.evaluation.lm_eval.tasks == ("hellaswag", *places)
+
+
+def test_an_experiment_is_another_when_its_task_is(experiment: Callable[..., Experiment], folder: Path) -> None:
+    plain = experiment().id
+    first = experiment(tasks=["mine.yaml"]).id
+    assert first != plain
+    assert experiment(tasks=["mine.yaml"], batch_size=8, limit=None).id == first
+    assert experiment(tasks=["mine.yaml"], limit=3).id != first
+    (folder / "other.txt").write_text("changed")
+    assert experiment(tasks=["mine.yaml"]).id == first
+    for name in ("mine.yaml", "base.yaml", "rows.jsonl", "functions.py"):
+        file = folder / name
+        text = file.read_text()
+        file.write_text(f"{text}\n")
+        assert experiment(tasks=["mine.yaml"]).id != first, name
+        file.write_text(text)
+    assert experiment(tasks=["mine.yaml"]).id == first
+    elsewhere = folder.rename(folder.with_name("elsewhere"))
+    assert experiment(tasks=[str(elsewhere / "mine.yaml")]).id == first
+
+
+def test_commands_that_judge_nothing_do_not_ask(experiment: Callable[..., Experiment]) -> None:
+    for endpoint in ("train", "predict"):
+        assert experiment(endpoint, tasks=["mine.yaml"]).id == experiment(endpoint).id
+
+
+def test_a_zero_shot_run_is_one_whatever_the_seed(make_config: MakeConfig, folder: Path) -> None:
+    config = make_config(dataset__shots=0, evaluation={"lm_eval": {"tasks": ["mine.yaml"], "num_fewshot": 2}})
+    parsed = parse_config(config, "x", folder)
+    assert Experiment("x", parsed, 13, "evaluate").id == Experiment("x", parsed, 14, "evaluate").id
+
+
+def test_a_file_is_read_and_nothing_in_it_is_run(folder: Path) -> None:
+    (folder / "functions.py").write_text("raise SystemExit('was run')\n")
+    task = read_task_file(folder / "mine.yaml")
+    assert (task.name, task.is_group, task.values["test_split"]) == ("mine", False, "test")
+    assert task.values["process_docs"] == "!function functions.clean"
+    assert task.local_data == {"dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")}}}
+    (folder / "evil.yaml").write_text("task: !!python/object/apply:os.system ['false']\n")
+    with pytest.raises(Exception, match="cannot be read as a task"):
+        read_task_file(folder / "evil.yaml")
+
+
+@INSTALLED
+def test_validate_imports_no_harness(make_config: MakeConfig, folder: Path) -> None:
+    config = folder / "config.json"
+    config.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["mine.yaml", "hellaswag"]}})))
+    code = (
+        f"import sys; sys.argv = ['sft', 'validate', {str(config)!r}]\n"
+        "from sft.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print([name for name in ('lm_eval', 'torch', 'datasets') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.stdout.splitlines()[-1] == "[]", answer.stderr
+
+
+@INSTALLED
+def test_validate_says_that_tasks_are_not_looked_up_without_data(make_config: MakeConfig, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["no_such_task"]}})))
+    result = CliRunner().invoke(app, ["validate", str(file), "--results-path", str(tmp_path / "results")])
+    assert result.output.splitlines()[-2:] == [
+        "The tasks of evaluation.lm_eval were not looked up: --data does that.",
+        "Config valid; data and model were not opened: --data does that.",
+    ]  # fmt: skip
+    file.write_text(json.dumps(make_config()))
+    result = CliRunner().invoke(app, ["validate", str(file), "--results-path", str(tmp_path / "results")])
+    assert "lm_eval" not in result.output
+
+
+def test_without_the_package_validate_says_so(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["arc_easy"]}})))
+    for endpoint in (None, "evaluate", "run-experiment"):
+        with pytest.raises(MissingPackageError, match=r"pip install 'sft\[lm-eval\]'"):
+            load_plan(file, None, endpoint)
+    assert load_plan(file, None, "train").experiments  # it asks nothing

@@ -1,0 +1,36 @@
+"""What the harness is lent writes on a cache only where that changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("lm_eval")
+
+
+@pytest.mark.parametrize(("window", "tokens"), [(None, 20), (16, 20), (16, 10)])
+def test_answers_are_those_of_plain_forwards(
+    window: int | None, tokens: int, make_model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sft.harness.language_model import Lent
+
+    model = make_model(initializer_range=0.3, sliding_window=window)
+    ids = torch.arange(20, 20 + tokens)[None].repeat(2, 1)
+    ids[1, :7] = 0
+    mask = (ids > 0).long()
+    settings = {"max_length": tokens + 12, "use_cache": True, "do_sample": False, "pad_token_id": 256}
+    with caplog.at_level(logging.INFO, logger="sft"):
+        for _ in range(2):
+            written = Lent(model).generate(input_ids=ids, attention_mask=mask, **settings)
+    for row, start in enumerate((ids[0], ids[1, 7:])):
+        prompt = start
+        for _ in range(12):
+            with torch.no_grad():
+                logits = model(input_ids=prompt[None], use_cache=False).logits
+            prompt = torch.cat([prompt, logits[0, -1:].argmax(-1)])
+        assert written[row, -12:].tolist() == prompt[-12:].tolist()
+    told = [record.message for record in caplog.records if "without a cache" in record.message]
+    assert len(told) == (window is not None), "once for a model"

@@ -1,0 +1,91 @@
+"""Texts that end an answer are found wherever they begin, also across tokens and in half letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from sft.inference.generating.criteria import StopAtTexts, StopTexts
+from sft.inference.generating.engine import GenerationSettings
+from sft.inference.generating.engine import generate as written
+
+
+def decode(ids: Sequence[int]) -> str:
+    return bytes(ids).decode("utf-8", errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "end", "cut"),
+    [
+        ("one. two", ("two",), 8, "one. "),
+        ("one. two", (". ", "e"), 3, "on"),
+        ("one. two", ("x",), None, "one. two"),
+        ("a\n\nb\n\nc", ("\n\n",), 3, "a"),
+        ("caf\u00e9 au", ("\u00e9",), 5, "caf"),
+        ("ab", ("ab", "b"), 2, ""),
+        ("", ("a",), None, ""),
+    ],
+)
+def test_the_first_of_the_texts(text: str, stops: tuple[str, ...], end: int | None, cut: str) -> None:
+    texts = StopTexts(stops, decode)
+    ids = list(text.encode())
+    assert texts.end(ids) == end
+    assert texts.cut(text) == cut
+    for count in range(1, len(ids) + 1):
+        assert texts.ends_now(ids[:count]) == any(stop in text for stop in stops if stop in decode(ids[:count]))
+
+
+def test_what_came_before_long_ago_is_not_looked_at_again() -> None:
+    looked_at: list[int] = []
+
+    def counted(ids: Sequence[int]) -> str:
+        looked_at.append(len(ids))
+        return decode(ids)
+
+    assert not StopTexts(("xyz",), counted).ends_now(list(b"a" * 1000))
+    assert max(looked_at) < 20
+
+
+def test_rows_of_a_batch() -> None:
+    """What stands in the prompt ends nothing."""
+    criterion = StopAtTexts(StopTexts(("b",), decode), start=2)
+    ids = torch.tensor([list(b"bbaa"), list(b"aaab"), list(b"aaba")])
+    assert criterion(ids).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("texts", [("bc",), ("zzz", "\u00e9"), ("\u00e9\u00e8", "c")])
+def test_answers_end_where_a_text_is_complete(texts: Any, opened: Any, make_model: Any) -> None:
+    """Letters for ids: each token is one letter, one is half of a letter of two bytes."""
+    model = make_model("llama", initializer_range=0.3)
+    pieces = [b"abcd"[token % 4 : token % 4 + 1] if token % 7 else b"\xc3\xa9" for token in range(300)]
+
+    def decode(ids: Any) -> str:
+        return b"".join(pieces[token] for token in ids).decode("utf-8", errors="replace")
+
+    plain = written(model, opened, GenerationSettings(20, (0, 9, 18, 27)))
+    stops = StopTexts(texts, decode)
+    for batch_size in (1, 4, "auto"):
+        answers = written(
+            model, opened, GenerationSettings(20, (0, 9, 18, 27), stop_texts=stops), batch_size=batch_size
+        )
+        for answer, whole in zip(answers, plain, strict=True):
+            found = [count for count in range(len(whole.ids) + 1) if any(t in decode(whole.ids[:count]) for t in texts)]
+            assert answer.ids == whole.ids[: found[0] if found else None]
+            assert answer.tokens == (found[0] if found else whole.tokens)
+            assert not any(text in stops.cut(decode(answer.ids)) for text in texts)
+    cut = sum(len(answer.ids) < len(whole.ids) for answer, whole in zip(answers, plain, strict=True))
+    assert cut == 0 if texts == ("zzz",) else cut > 0
+
+
+def test_rows_that_ended_at_a_text_are_not_waited_for(make_model: Any) -> None:
+    steps: list[int] = []
+    model = make_model("llama")
+    stops = StopTexts(("x",), lambda ids: "x" * (len(ids) >= 3))
+    written(model, [[1], [2, 3]], GenerationSettings(50, stop_texts=stops))  # with a trial of both rows
+    model.register_forward_pre_hook(lambda *_: steps.append(1))
+    answers = written(model, [[1], [2, 3]], GenerationSettings(50, stop_texts=stops))
+    assert [answer.tokens for answer in answers] == [3, 3]
+    assert len(steps) == 3

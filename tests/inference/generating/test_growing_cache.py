@@ -1,0 +1,82 @@
+"""A growing layer holds what transformers' own would, and copies only when room runs out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from sft.inference.generating.growing_cache import GrowingLayer, growing_cache
+
+
+def states(rows: int, tokens: int) -> tuple[Any, Any]:
+    return torch.randn(rows, 2, tokens, 4), torch.randn(rows, 2, tokens, 6)
+
+
+@pytest.fixture
+def filled() -> DynamicLayer:
+    layer = DynamicLayer()
+    layer.update(*states(3, 5))
+    return layer
+
+
+def test_it_holds_what_the_plain_layer_holds(filled: DynamicLayer) -> None:
+    before = filled.keys.clone()
+    layer = GrowingLayer(filled)
+    assert layer.get_seq_length() == 5
+    plain = GrowingLayer(filled)  # another one, to show that they share nothing that is written
+    for count in (1, 1, 40, 1, 200, 1):
+        new = states(3, count)
+        keys, values = layer.update(*new)
+        expected = torch.cat([before, new[0]], dim=-2)
+        before = expected
+        assert torch.equal(keys, expected)
+        assert torch.equal(values[..., -count:, :], new[1])
+        assert layer.get_seq_length() == expected.shape[-2]
+        assert layer.get_mask_sizes(1) == (expected.shape[-2] + 1, 0)
+    assert filled.keys.shape[-2] == plain.get_seq_length() == 5
+
+
+def test_it_writes_into_the_room_that_there_is(filled: DynamicLayer) -> None:
+    layer = GrowingLayer(filled)
+    places = []
+    for _ in range(100):
+        keys, _ = layer.update(*states(3, 1))
+        places.append(keys.data_ptr())
+    assert len(set(places)) <= 4
+
+
+def test_rows_that_were_put_in_another_order(filled: DynamicLayer) -> None:
+    """Beam search does that at every step; the memory of before must not be written on."""
+    layer, plain = GrowingLayer(filled), DynamicLayer()
+    plain.update(filled.keys, filled.values)
+    for order in ([2, 0, 1], [0, 0, 1], [1, 1, 1]):
+        new = states(3, 1)
+        assert torch.equal(layer.update(*new)[0], plain.update(*new)[0])
+        for one in (layer, plain):
+            one.reorder_cache(torch.tensor(order))
+    layer.crop(-2)
+    plain.crop(-2)
+    new = states(3, 1)
+    assert torch.equal(layer.update(*new)[1], plain.update(*new)[1])
+
+
+def test_all_rows_begin_as_the_opening() -> None:
+    opening = DynamicCache()
+    opening.update(*states(1, 5), 0)
+    held = opening.layers[0].keys.clone()
+    for rows in (2, 4):
+        cache = growing_cache(opening, rows)
+        keys, _ = cache.update(*states(rows, 3), 0)
+        assert torch.equal(keys[:, :, :5], held.expand(rows, -1, -1, -1))
+        assert cache.get_seq_length() == 8
+    assert torch.equal(opening.layers[0].keys, held)
+
+
+def test_an_empty_opening() -> None:
+    cache = growing_cache(DynamicCache(), 2)
+    keys, values = states(2, 3)
+    assert torch.equal(cache.update(keys, values, 0)[1], values)
