@@ -244,7 +244,6 @@ def test_a_results_folder_may_have_moved_with_the_adapter_in_it(
 def test_nothing_is_written_or_told_where_the_original_was(make_config: Configs, tmp_path: Path) -> None:
     arguments = {
         "output_dir": "adapters",
-        "push_to_hub": True,
         "hub_model_id": "me/x",
         "report_to": "none",
         "max_steps": 2,

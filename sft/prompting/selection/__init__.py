@@ -35,6 +35,8 @@ def find_selection(name: str | None, classifies: bool) -> Selection:
     found = selection_registry.resolve(name or ("balanced" if classifies else "random"))
     if not isinstance(found, Selection):
         return Selection(found)
+    if name is None or name in selection_registry:
+        return found
     return replace(found, choose=guarded(found.choose, f'{selection_registry.kind} "{name}"'))
 
 
