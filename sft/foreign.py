@@ -24,8 +24,8 @@ LONGEST_REASON = 400
 _PACKAGE = __name__.partition(".")[0]
 _STANDARD = Path(get_paths()["stdlib"])
 _INSTALLED = {"site-packages", "dist-packages"}
-# What libraries raise for arguments that they cannot use. A RuntimeError may also be about the device.
-OF_ARGUMENTS = (TypeError, ValueError, LookupError, AttributeError, ImportError, OSError, AssertionError)
+# What libraries raise for arguments that they cannot use. A RuntimeError may be about the device, an OSError the disk.
+OF_ARGUMENTS = (TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
 # Their frames lie between a function of ours and its caller, also of ours.
 _WRAPPERS = ("torch.utils._contextlib", "contextlib", "functools")
 # Messages of these are often a bare key or number, which explains nothing without the type.

@@ -16,7 +16,7 @@ from typing import Any
 
 from sft.errors import ModelError
 
-SECONDS = 5
+SECONDS = 5  # of the processor
 MEMORY = 1 << 30  # bytes beyond those that the process has already
 _STATM = Path("/proc/self/statm")
 
@@ -50,13 +50,14 @@ def _timed() -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise _OutOfTimeError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    rest, interval = signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    # The processor's time: a process that was stopped, or that others keep waiting, is not to blame.
+    before = signal.signal(signal.SIGVTALRM, stop)
+    rest, interval = signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, rest, interval)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, rest, interval)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 @contextmanager

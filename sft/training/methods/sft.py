@@ -103,7 +103,8 @@ def _trainer(request: TrainRequest, arguments: SFTConfig) -> AnswerTrainer:
     weights = {name: value.data for name, value in request.model.named_parameters() if value.requires_grad}
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device, as Trainer itself sets it for split models
     collator = choose_collator(request, arguments)
-    with explained(TRAINER_ARGS, of=(*OF_ARGUMENTS, RuntimeError)):  # RuntimeError: a package that is not installed
+    # An OSError is a file that an argument names, a RuntimeError a package that is not installed.
+    with explained(TRAINER_ARGS, of=(*OF_ARGUMENTS, OSError, RuntimeError)):
         trainer = AnswerTrainer(
             model=request.model,
             args=arguments,

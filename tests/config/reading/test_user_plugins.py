@@ -206,3 +206,13 @@ def test_no_file_of_the_user_s_takes_the_place_of_a_library(tmp_path: Path, wher
         assert answer.returncode == code, answer.stderr
         assert "taken" not in answer.stderr
     assert not (tmp_path / "executed").exists()
+
+
+def test_another_program_keeps_its_import_path(tmp_path: Path) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__init__.py").write_text("import sft\n")
+    (tmp_path / "program" / "start.py").write_text("import beside\nprint('fine')\n")
+    (tmp_path / "beside.py").write_text("")
+    command = [sys.executable, "-m", "program.start"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert answer.stdout == "fine\n", answer.stderr
