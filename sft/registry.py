@@ -1,74 +1,98 @@
-"""One shape for everything pluggable: a mapping from names to things, filled lazily, open to the user's own.
+"""Plugins of one kind by name: what is known of each without importing it, and the plugin itself on first use.
 
-Entries are written `"package.module:attribute"` and imported on first use, so that naming them costs nothing.
-A user adds their own from a config as `"my_module:my_function"`. It knows nothing of what it holds.
+A user adds their own from a config as `"my_module:my_function"`. Knows nothing of what plugins do; the plugins that
+come with the package are listed in `sft.plugins`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from sft.errors import UserError, did_you_mean
 from sft.foreign import guarded, users_code
 
-T = TypeVar("T")
 _NO_PLUGS = (int, float, complex, str, bytes, list, tuple, dict, set, ModuleType, type(None))
 
 
-class Registry(Mapping[str, T], Generic[T]):
-    """Names of one kind of plug.
+@dataclass(frozen=True)
+class PluginSpec:
+    """What the rest of the program must know of a plugin.
 
     Args:
-        kind: what an entry is, for messages (`initialiser`).
-        entries: name -> `"module:attribute"`.
+        name: as configs give it.
+        target: `"module:attribute"`; empty where a library has it.
+        summary: a few words for descriptions and docs.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+    name: str
+    target: str = ""
+    summary: str = ""
+
+
+S = TypeVar("S", bound=PluginSpec)
+
+
+class Registry(Mapping[str, S], Generic[S]):
+    """Specs of the plugins of one kind, by name.
+
+    Args:
+        kind: what a plugin is, for messages (`initialiser`).
+        specs: of the plugins that come with the package.
+        own: what is assumed of a user's own plugin.
+    """
+
+    def __init__(self, kind: str, specs: Iterable[S], own: S) -> None:
         self.kind = kind
-        self._entries = dict(entries)
+        self.own = own
+        self._specs = {spec.name: spec for spec in specs}
 
-    def __getitem__(self, name: str) -> T:
-        return self._load(self._entries[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries  # a mapping's own would import the entry to find out
+    def __getitem__(self, name: str) -> S:
+        return self._specs[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._specs)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._specs)
+
+    @property
+    def described(self) -> str:
+        """All names with their summaries, and how a user's own is named: for a setting's description."""
+        names = (f"{spec.name} ({spec.summary})" if spec.summary else spec.name for spec in self.values())
+        return f'{", ".join(names)}; or "module:function"'
+
+    def spec(self, name: str) -> S:
+        """Return what is known of the plugin of that name, a user's own too."""
+        return self._specs.get(name, self.own)
 
     def problem(self, name: str) -> str | None:
-        """What is wrong with `name`, or None. Imports nothing: `validate` uses it."""
-        if name in self._entries:
+        """Return what is wrong with `name`, or None. Imports nothing: `validate` uses it."""
+        if name in self:
             return None
         module, colon, attribute = name.partition(":")
         if colon and all(part.isidentifier() for part in (*module.split("."), attribute)):
             return None
-        known = ", ".join(self._entries)
+        known = ", ".join(self)
         return f'unknown {self.kind} "{name}"{did_you_mean(name, list(self))} (known: {known}; or "module:function")'
 
-    def resolve(self, name: str) -> T:
-        """The entry of that name, or the user's `"module:attribute"`.
+    def resolve(self, name: str) -> Any:
+        """Import and return the plugin of that name, or the user's `"module:attribute"`.
 
         Raises:
             UserError: an unknown name, an absent module or an absent attribute.
         """
-        if name in self._entries:
-            return self[name]
+        if name in self:
+            module, _, attribute = self[name].target.partition(":")
+            return getattr(importlib.import_module(module), attribute)
         if trouble := self.problem(name):
             raise UserError(trouble)
-        return self._load_plug(name)
+        return self._load_own(name)
 
-    def _load(self, target: str) -> T:
-        module, _, attribute = target.partition(":")
-        return cast(T, getattr(importlib.import_module(module), attribute))
-
-    def _load_plug(self, target: str) -> T:
+    def _load_own(self, target: str) -> Any:
         """Load the user's own; what it raises when it is called later is one line too."""
         module, _, attribute = target.partition(":")
         what = f'{self.kind} "{target}"'
@@ -84,4 +108,4 @@ class Registry(Mapping[str, T], Generic[T]):
         plug = getattr(imported, attribute)
         if isinstance(plug, _NO_PLUGS):
             raise UserError(f"{what}: expected a function, got {type(plug).__name__}")
-        return cast(T, guarded(plug, what) if callable(plug) and not isinstance(plug, type) else plug)
+        return guarded(plug, what) if callable(plug) and not isinstance(plug, type) else plug

@@ -12,7 +12,7 @@ import pytest
 
 from sft.errors import ModelError, UserError
 from sft.foreign import explained, guarded, is_foreign, one_line, users_code
-from sft.registry import Registry
+from sft.registry import PluginSpec, Registry
 from sft.signals import _leave
 
 
@@ -75,7 +75,7 @@ def test_messages_that_say_little_name_the_type() -> None:
     assert len(one_line(ValueError("x" * 10_000))) == 401
 
 
-REGISTRY: Registry[Callable[..., Any]] = Registry("metric", {})
+REGISTRY = Registry("metric", (), own=PluginSpec(""))
 
 
 @pytest.mark.parametrize(

@@ -147,12 +147,12 @@ def test_the_readme_grid_is_valid(repository: Path, tmp_path: Path) -> None:
 def test_the_readme_initialiser_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from sft.initialization.initializers import initializer_registry
+    from sft.plugins import INITIALIZERS
 
     (tmp_path / "mine.py").write_text(readme_block(repository, "python", "def top_rows"), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     layer = torch.nn.Linear(6, 10)
-    made = initializer_registry.resolve("mine:top_rows")(layer, 4, torch.float32)
+    made = INITIALIZERS.resolve("mine:top_rows")(layer, 4, torch.float32)
     assert made["lora_A"].shape == (4, 6)
     assert made["lora_B"].shape == (10, 4)
     assert not made["lora_B"].any()

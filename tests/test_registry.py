@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sft.errors import UserError
-from sft.registry import Registry
+from sft.registry import PluginSpec, Registry
 
-REGISTRY: Registry[Callable[..., Any]] = Registry("shape", {"join": "posixpath:join", "sqrt": "math:sqrt"})
+SPECS = (PluginSpec("join", "posixpath:join", "of paths"), PluginSpec("sqrt", "math:sqrt"))
+REGISTRY = Registry("shape", SPECS, own=PluginSpec(""))
 
 
 @pytest.fixture
@@ -21,14 +20,23 @@ def plugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_entries_are_a_mapping_loaded_on_use() -> None:
+def test_specs_by_name_and_plugins_loaded_on_use() -> None:
     assert list(REGISTRY) == ["join", "sqrt"]
-    assert REGISTRY["sqrt"](4.0) == 2.0
+    assert REGISTRY["sqrt"].target == "math:sqrt"
+    assert REGISTRY.resolve("sqrt")(4.0) == 2.0
     assert REGISTRY.resolve("join")("a", "b") == "a/b"
 
 
+def test_what_is_known_of_a_users_own() -> None:
+    own = PluginSpec("", summary="unknown")
+    registry = Registry("shape", SPECS, own=own)
+    assert registry.spec("sqrt") is SPECS[1]
+    assert registry.spec("mine:shape") is own
+    assert registry.described == 'join (of paths), sqrt; or "module:function"'
+
+
 def test_naming_an_entry_imports_nothing() -> None:
-    lazy: Registry[Any] = Registry("thing", {"absent": "no_such_module_at_all:thing"})
+    lazy = Registry("thing", (PluginSpec("absent", "no_such_module_at_all:thing"),), own=PluginSpec(""))
     assert lazy.problem("absent") is None
     assert "no_such_module_at_all" not in sys.modules
 
@@ -54,6 +62,6 @@ def test_an_absent_module_is_told_from_a_broken_one(plugs: Path) -> None:
 
 
 def test_asking_whether_a_name_is_there_imports_nothing() -> None:
-    absent: Registry[object] = Registry("thing", {"one": "no_such_module:one"})
+    absent = Registry("thing", (PluginSpec("one", "no_such_module:one"),), own=PluginSpec(""))
     assert "one" in absent
     assert "two" not in absent

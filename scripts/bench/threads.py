@@ -75,7 +75,6 @@ def work(threads: int) -> None:
     from sft.config.experiment import Experiment
     from sft.config.reading.load import parse_config
     from sft.results.store import ResultStore
-    from sft.sweep.check import PLUGS
 
     torch.set_num_threads(threads)
     answers = os.fdopen(os.dup(1), "w")
@@ -84,7 +83,7 @@ def work(threads: int) -> None:
     config["dataset"]["max_n_test"] = TEST_ROWS
     for line in sys.stdin:
         config["training"]["trainer_args"]["max_steps"] = int(line)
-        experiment = Experiment("bench", parse_config(config, str(DEMO), DEMO.parent, PLUGS), 13, "run-experiment")
+        experiment = Experiment("bench", parse_config(config, str(DEMO), DEMO.parent), 13, "run-experiment")
         with tempfile.TemporaryDirectory(prefix="sft-bench-") as folder:
             result = pipeline.run(experiment, ResultStore(Path(folder)).folder(experiment.id, "bench"))
         print(result.timings["train"] + result.timings["answer"], file=answers, flush=True)

@@ -17,9 +17,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.calibration import calibration_registry
-from sft.calibration.base import Calibrated, Evidence
+from sft.calibration.base import Calibrated, Calibration, Evidence
 from sft.errors import UserError
+from sft.plugins import CALIBRATIONS
 
 
 def calibrate(name: str, evidence: Evidence) -> Calibrated:
@@ -33,7 +33,7 @@ def calibrate(name: str, evidence: Evidence) -> Calibrated:
         UserError: an unknown name, scores that the calibration needs and that were not made, or a user's function that
             gives something else than probabilities.
     """
-    function = calibration_registry.resolve(name)
+    function: Calibration = CALIBRATIONS.resolve(name)
     try:
         found = function(evidence)
     except UserError as error:

@@ -9,57 +9,33 @@ effect where is written down here a second time: with care.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from sft.config.checking.arguments import translate_trainer_args
 from sft.config.clock import may_read_clock
+from sft.config.idle import idle_for_method, idle_for_task
+from sft.config.libraries.trainer import OUTPUT_ONLY
 from sft.config.reading.paths import PATH_FIELDS, is_pattern
 from sft.config.reading.task_files import content_of_tasks
 from sft.config.reading.user_plugins import plug_content
-from sft.config.sections.calibration import DOMAIN_PROBES, TRAIN_SAMPLES, USED
 from sft.config.sections.dataset import DatasetConfig
-from sft.config.sections.evaluation import EVALUATE, metric_script
+from sft.config.sections.evaluation import metric_script
 from sft.config.sections.prompting import DEFAULT_DATE
 from sft.config.sections.schema import Endpoint, ExperimentConfig
+from sft.config.sections.training import TrainingConfig
 from sft.io import canonical_json, digest, hash_path, hash_pattern
+from sft.plugins import CALIBRATIONS, EVALUATE, PLUGIN_SETTINGS, SELECTIONS, SelectionSpec, default_selection
 from sft.secrets import masked
 
 # 2: data files are read cell by cell as text; what version 1 read may have been other rows (007 as 7, true as True).
 ID_VERSION = 2
 Source = Literal["shots", "icl", "init", "training"]
 
-# Arguments of the trainer that say where output goes, not what is computed.
-_LOGGING_ARGUMENTS = re.compile(
-    r"^(output_dir|run_name|report_to|disable_tqdm|log_level.*|logging_.*|push_to_hub.*|hub_.*|project|trackio_.*)$"
-)
-_ONLY_GENERATION = (
-    "prompting.max_output_length", "inference.generation_args", "inference.stop_strings", "inference.constrain",
-    "evaluation.tokenizer_name",
-)  # fmt: skip
-_ONLY_MULTILABEL = ("dataset.label_separator", "prompting.question", "prompting.yes_no")
-# Settings without an effect, whatever else the config says.
-_IDLE_IN = {
-    "classification": (*_ONLY_GENERATION, *_ONLY_MULTILABEL),
-    "multilabel": (*_ONLY_GENERATION, "evaluation.ece_bins", "evaluation.ece_norm"),
-    "generation": (
-        *_ONLY_MULTILABEL,
-        "dataset.labels", "prompting.verbalizers", "inference.label_scoring", "inference.calibration_args",
-        "evaluation.ece_bins", "evaluation.ece_norm",
-    ),
-    "train": ("dataset.test_split", "dataset.validation_split", "dataset.max_n_test"),
-}  # fmt: skip
+_ONLY_EVALUATED = ("dataset.test_split", "dataset.validation_split", "dataset.max_n_test")
 # The tokenizer is also the one that trains, and no prompt is longer than what will be judged.
 _INFERENCE_IN_TRAINING = ("tokenizer_name", "max_seq_length")
-_PLUGS = (
-    "lora.init_lora_weights", "adapter.init_lora_weights", "training.method", "inference.icl_selection",
-    "inference.calibration_args.calibration_fn", "evaluation.metrics",
-)  # fmt: skip
-# Ways to choose examples that say what would be so without them, and the one that draws nothing.
-_USUAL_SELECTIONS = {"classification": ("balanced",), "generation": ("random", "balanced"), "multilabel": ()}
-_NEAREST = "nearest"
 
 
 def trains(config: ExperimentConfig, endpoint: Endpoint) -> bool:
@@ -90,7 +66,7 @@ def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[So
     used: set[Source] = ({"training"} if whole else {"init", "training"}) if trained else set()
     if uses_shots(config, endpoint):
         used.add("shots")
-    drawn = _shows_examples(config, endpoint) and _selection(config) != _NEAREST
+    drawn = _shows_examples(config, endpoint) and _selection(config).is_drawn
     if in_training or drawn or calibration_draws(config, endpoint):
         used.add("icl")
     return frozenset(used)
@@ -138,8 +114,10 @@ def _samples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
     return bool(config.inference.generation_args.get("do_sample", False))
 
 
-def _selection(config: ExperimentConfig) -> str | None:
-    return config.inference.icl_selection if config.inference is not None else None
+def _selection(config: ExperimentConfig) -> SelectionSpec:
+    """What is known of how in-context examples are chosen."""
+    name = config.inference.icl_selection if config.inference is not None else None
+    return default_selection(config.dataset.task_type) if name is None else SELECTIONS.spec(name)
 
 
 def _pool(config: ExperimentConfig) -> str:
@@ -172,13 +150,13 @@ def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
 def _without_idle_calibration(sections: dict[str, Any]) -> None:
     """Leave out, in place, the settings that the calibration does not follow, or that say its default."""
     given = sections.get("inference", {}).get("calibration_args")
-    if given is None or (name := given["calibration_fn"]) not in USED:
+    if given is None or (name := given["calibration_fn"]) not in CALIBRATIONS:
         return
-    defaults = {"num_train_samples": TRAIN_SAMPLES, **({"num_estimations": DOMAIN_PROBES} if "domain" in name else {})}
+    followed = CALIBRATIONS[name].settings
     sections["inference"]["calibration_args"] = {
         key: value
         for key, value in given.items()
-        if key == "calibration_fn" or (key in USED[name] and defaults.get(key) != value)
+        if key == "calibration_fn" or (key in followed and followed[key] != value)
     }
 
 
@@ -193,13 +171,15 @@ def _used_sections(config: ExperimentConfig, endpoint: Endpoint) -> set[str]:
 
 def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
     """Settings that have no effect on the work, or say what would be so without them."""
-    yield from _IDLE_IN[config.dataset.task_type]
+    yield from (setting.path for setting in idle_for_task(config.dataset.task_type))
     if not config.dataset.drop_overlap:
         yield "dataset.near_duplicates"  # it changes what is counted, not what is used
-        yield from _IDLE_IN.get(endpoint, ())
+        if endpoint == "train":
+            yield from _ONLY_EVALUATED
     if trains(config, endpoint):
         yield "model.adapter"  # a new one is trained on the base
         yield "training.keep_checkpoints"
+        yield from (setting.path for setting in idle_for_method((config.training or TrainingConfig()).method))
         if config.training is not None and config.training.icl_examples == 0:
             yield "training.random_icl"
     if config.prompting.date != DEFAULT_DATE and not may_read_clock(config):
@@ -210,9 +190,9 @@ def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
         yield from ("inference.random_icl", "inference.icl_pool", "inference.icl_selection")
     elif _pool(config) == "shots" or not uses_shots(config, endpoint):
         yield "inference.icl_pool"  # the only one there is, or the default
-    if _selection(config) in _USUAL_SELECTIONS[config.dataset.task_type]:
+    if config.dataset.task_type in _selection(config).equals_default_for:
         yield "inference.icl_selection"
-    if _selection(config) == _NEAREST:
+    if not _selection(config).is_drawn:
         yield "inference.random_icl"  # each row has its own in any case
     used = random_sources(config, endpoint)
     yield from (f"seeds.{source}" for source in type(config.seeds).model_fields if source not in used)
@@ -227,7 +207,7 @@ def _under_current_names(sections: dict[str, Any]) -> None:
     if "training" in sections:
         arguments = translate_trainer_args(sections["training"].get("trainer_args", {})).args
         sections["training"]["trainer_args"] = {
-            key: value for key, value in arguments.items() if not _LOGGING_ARGUMENTS.match(key)
+            key: value for key, value in arguments.items() if not OUTPUT_ONLY.fullmatch(key)
         }
 
 
@@ -287,7 +267,7 @@ def _map_strings(value: Any, change: Callable[[str], str | None]) -> Any:
 
 def _plugs(sections: dict[str, Any]) -> Iterator[str]:
     """The names of plugs, the user's own among them."""
-    for path in _PLUGS:
+    for path in PLUGIN_SETTINGS:
         *place, key = path.split(".")
         section = sections
         for part in place:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from sft.config.sections.calibration import SETTINGS, USED
 from sft.config.sections.schema import ExperimentConfig
+from sft.plugins import CALIBRATIONS
 
 ABSENT = "-"
 _NOT_SETTINGS = ("name", "description", "$schema", "seed", "training.trainer_args.output_dir")
@@ -77,7 +77,8 @@ def _is_used(key: str, flat: Mapping[str, Any]) -> bool:
 def _is_followed(key: str, flat: Mapping[str, Any]) -> bool:
     """Whether a setting is none of a calibration that does without it: those would be columns that say nothing."""
     setting = key.removeprefix(_CALIBRATION)
-    return setting not in SETTINGS or setting in USED.get(flat.get(_CALIBRATION_NAME, ""), SETTINGS)
+    followed = CALIBRATIONS.spec(flat.get(_CALIBRATION_NAME, "")).settings
+    return setting not in CALIBRATIONS.own.settings or setting in followed
 
 
 def _comparable(value: Any) -> tuple[bool, Any]:

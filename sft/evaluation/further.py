@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sft.config.sections.evaluation import EVALUATE, metric_script
+from sft.config.sections.evaluation import metric_script
 from sft.errors import MissingPackageError, UserError
-from sft.evaluation import metric_registry
 from sft.evaluation.base import Metric
+from sft.plugins import EVALUATE, METRICS
 
 
 def further_metrics(
@@ -36,13 +36,6 @@ def further_metrics(
     return results
 
 
-def metric_problem(name: str) -> str | None:
-    """What is wrong with the name of a metric, or None."""
-    if name.startswith(EVALUATE):
-        return None if name != EVALUATE else f'expected a name after "{EVALUATE}", as in "{EVALUATE}bleu"'
-    return metric_registry.problem(name)
-
-
 def resolve_metric(name: str) -> Metric:
     """The metric of that name.
 
@@ -52,7 +45,8 @@ def resolve_metric(name: str) -> Metric:
     """
     if name.startswith(EVALUATE):
         return _from_evaluate(name)
-    return metric_registry.resolve(name)
+    metric: Metric = METRICS.resolve(name)
+    return metric
 
 
 def _from_evaluate(name: str) -> Metric:

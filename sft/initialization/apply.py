@@ -14,7 +14,8 @@ from torch import nn
 from sft.errors import ModelError
 from sft.initialization.cache import Matrices, cached
 from sft.initialization.dequantize import dequantize
-from sft.initialization.initializers import Initializer, initializer_registry
+from sft.initialization.initializers import Initializer
+from sft.plugins import INITIALIZERS
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -38,7 +39,7 @@ def apply_initializer(model: PeftModel, name: str, adapter: str) -> None:
         ModelError: a layer that is not linear, matrices of the wrong shape, or numbers that are not finite.
         UserError: an unknown initialiser.
     """
-    initializer = initializer_registry.resolve(name)
+    initializer: Initializer = INITIALIZERS.resolve(name)
     for place in lora_places(model, adapter):
         made = _make(initializer, name, place, adapter)
         set_matrices(place, adapter, name, made, in_weights_units=True)
@@ -94,7 +95,7 @@ def _make(initializer: Initializer, name: str, place: Place, adapter: str) -> Ma
     dtype = place.layer.lora_A[adapter].weight.dtype
     threads = torch.get_num_threads()
     try:
-        if name not in initializer_registry:  # a user's own may be random, and changes while it is written
+        if name not in INITIALIZERS:  # a user's own may be random, and changes while it is written
             return initializer(base, rank, dtype)
         weight = dequantize(base)
         return cached(weight, name, rank, dtype, lambda: initializer(_plain(weight), rank, dtype))

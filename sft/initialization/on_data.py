@@ -18,9 +18,9 @@ from sft.errors import ModelError
 from sft.initialization.apply import Place, lora_places, set_matrices
 from sft.initialization.cache import Matrices
 from sft.initialization.dequantize import dequantize
-from sft.initialization.initializers import SETTINGS
 from sft.initialization.peft_own import layer_config, on_copies, peft_says, tree
 from sft.modes import at_rest
+from sft.plugins import PEFT_INITIALIZERS
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -51,7 +51,8 @@ def start_on_data(
     if not examples:
         raise ModelError(f'initialiser "{init}" looks at the rows that are trained on, and there are none')
     if idle := [key for key in _OURS.get(init, ()) if key in settings]:
-        raise ModelError(f"{SETTINGS[init]}.{idle[0]} cannot be set: ranks stay as they are, and no pickles are read")
+        where = f"{PEFT_INITIALIZERS[init].settings}.{idle[0]}"
+        raise ModelError(f"{where} cannot be set: ranks stay as they are, and no pickles are read")
     make = {"eva": _eva, "corda": _corda, "lora_ga": _lora_ga}[init]
     try:
         with warnings.catch_warnings():

@@ -10,12 +10,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sft.config.checking.initialisers import FULL_PRECISION
 from sft.config.sections.lora import REFUSED_TYPES, AdapterSection, LoraSection
 from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError, did_you_mean
 from sft.foreign import explained, is_foreign, one_line
-from sft.initialization.initializers import SETTINGS, Maker, initializer_problem, maker_of
+from sft.initialization.initializers import maker_of
 from sft.log import get_logger
 from sft.model.full import require_decoder_only
 from sft.model.load import empty_model
@@ -25,6 +24,7 @@ from sft.model.saving import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from sft.model.sealed import check_whole
 from sft.model.source import check_folder, import_peft, pickled, quiet
 from sft.model.targets import ALL_LINEAR, check_targets
+from sft.plugins import PEFT_INITIALIZERS, Maker, initializer_problem, initializer_spec
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -120,19 +120,19 @@ def _start_of(model: PreTrainedModel, section: str, arguments: dict[str, Any]) -
     """
     init = arguments.get("init_lora_weights", True)
     trouble, quantised = initializer_problem(init), bool(quantization_method(model))
-    if quantised and (why := FULL_PRECISION.get(str(init).lower())):
+    if quantised and (why := initializer_spec(init).needs_full_precision):
         trouble = f'"{init}" is not possible on a quantised base: {why}'
     if trouble:
         raise ModelError(f"{section}.init_lora_weights: {trouble}")
     start = _Start(init, maker_of(init, quantised), {})
     if start.maker != "peft":
         arguments["init_lora_weights"] = True  # PEFT's default, to be overwritten
-    for name, key in SETTINGS.items():
-        value = arguments.pop(key, None)
-        if value and str(init).lower() == name:
+    for spec in (spec for spec in PEFT_INITIALIZERS.values() if spec.settings):
+        value = arguments.pop(spec.settings, None)
+        if value and initializer_spec(init) is spec:
             start.settings.update(value)
         elif value:
-            logger.warning('%s.%s has no effect: init_lora_weights is not "%s"', section, key, name)
+            logger.warning('%s.%s has no effect: init_lora_weights is not "%s"', section, spec.settings, spec.name)
     return start
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sft.calibration.stored import CONTENT_FREE, DOMAIN, LABEL, OWN_EXAMPLES, PER_ROW, TRAIN, Array, SplitScores
 from sft.config.identity import chooses_threshold, random_sources
-from sft.config.sections.calibration import DOMAIN_PROBES, CalibrationConfig
+from sft.config.sections.calibration import CalibrationConfig
 from sft.config.sections.schema import DEFAULT_SEED
 from sft.dataset.shots import draw_shots
 from sft.dataset.task import LabelledRows, calibration_rows, train_key
@@ -28,6 +28,7 @@ from sft.inference.answer import score_prompts
 from sft.inference.batching import Halved
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, get_logger
+from sft.plugins import DOMAIN_PROBES
 from sft.prompting.probes import content_free_rows, domain_rows
 from sft.prompting.prompt import JudgedPrompts, LabelledPrompt
 from sft.prompting.truncate import Row
@@ -210,7 +211,7 @@ def _probes(setup: Setup, role: str, prompts: JudgedPrompts, own: bool) -> Itera
 
 
 def _wants_own(given: CalibrationConfig, group: str) -> bool:
-    return given.per_row and group == (DOMAIN if given.of_domain else CONTENT_FREE)
+    return given.spec.per_row and group == given.spec.probes
 
 
 def _seed(setup: Setup) -> int:

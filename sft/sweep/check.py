@@ -8,32 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sft.calibration import calibration_registry
-from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
 from sft.config.reading.jsonnet import Evaluation
-from sft.config.reading.load import Grid, NameChecks, check_endpoint, load_grid
+from sft.config.reading.load import Grid, check_endpoint, load_grid
 from sft.config.sections.lm_eval import require_lm_eval
 from sft.config.sections.schema import Endpoint
 from sft.config.varying import settings
 from sft.config.wording import quoted
 from sft.errors import ConfigError, Problem
-from sft.evaluation.further import metric_problem
-from sft.initialization.initializers import initializer_problem
 from sft.io import hashed_once
-from sft.prompting.selection import selection_registry
 from sft.sweep.jobs import Plan, make_plan
-from sft.training.methods import method_registry
-
-PLUGS: NameChecks = {
-    "lora.init_lora_weights": initializer_problem,
-    "adapter.init_lora_weights": initializer_problem,
-    "training.method": method_registry.problem,
-    "inference.icl_selection": selection_registry.problem,
-    "inference.calibration_args.calibration_fn": lambda name: calibration_registry.problem(
-        RENAMED_CALIBRATIONS.get(name, name)
-    ),
-    "evaluation.metrics": metric_problem,
-}
 
 
 def load_plan(
@@ -56,7 +39,7 @@ def load_plan(
         ConfigError: every problem of every experiment at once.
         MissingPackageError: tasks of lm-eval are to be asked, and it is not installed.
     """
-    grid = load_grid(path, max_experiments, PLUGS, begun)
+    grid = load_grid(path, max_experiments, begun)
     endpoint = endpoint or _fitting_endpoint(grid)
     try:
         with hashed_once():

@@ -13,20 +13,18 @@ from sft.config.sections.model import base_key
 from sft.config.sections.schema import ExperimentConfig
 from sft.config.sections.training import most_halvings as training_halvings
 from sft.io import hash_path, parse_json
-from sft.launchers import launcher_registry
 from sft.launchers.base import Job, Launcher
+from sft.plugins import LAUNCHERS, METHODS
 from sft.results.store import RunFolder
 from sft.secrets import VARIABLE, split_secrets
 from sft.sweep.jobs import config_of
 from sft.sweep.options import SweepOptions
 from sft.sweep.slots import Slot
-from sft.training.methods import RESTORING
 
 MOST_HALVINGS = 4
-# What the server imports that experiments are forked from: all that a run may need, also what it imports late.
-PRELOADED = (
+# What a run imports, beside its plugins: also what is imported late.
+_IMPORTED = (
     "sft.pipeline",
-    "sft.training.methods.sft",
     "sft.initialization.apply",
     "sft.initialization.hold",
     "sft.model.warm",
@@ -51,14 +49,20 @@ PRELOADED = (
 )
 
 
+def preloaded() -> tuple[str, ...]:
+    """Return the modules that the server imports which experiments are forked from: all that a run may need."""
+    return (*_IMPORTED, *(spec.target.partition(":")[0] for spec in METHODS.values()))
+
+
 def launcher_of(options: SweepOptions) -> Launcher:
     """The launcher that the options name.
 
     Raises:
         UserError: there is none of that name.
     """
-    make = launcher_registry.resolve(options.launcher)
-    return make(isolation=options.isolation, preload=PRELOADED, threads=options.threads)
+    make = LAUNCHERS.resolve(options.launcher)
+    launcher: Launcher = make(isolation=options.isolation, preload=preloaded(), threads=options.threads)
+    return launcher
 
 
 def job_of(
@@ -95,7 +99,7 @@ def shared_base(experiment: Experiment) -> str | None:
     """
     config = experiment.config
     training = config.training if experiment.trains else None
-    restores = training is None or (training.method in RESTORING and not training.full_finetuning)
+    restores = training is None or (METHODS.spec(training.method).restores_base and not training.full_finetuning)
     if not restores or config.model.quantization is not None:
         return None
     folder = Path(config.model.name)  # its content too: it may be edited while the sweep runs

@@ -30,12 +30,12 @@ from sft.io import shipped_root
 from sft.launchers.local.spawn import watched
 from sft.log import plain
 from sft.model.source import trusts_remote_code
+from sft.plugins import PLUGIN_SETTINGS
 from sft.report.read.find import results_folder
 from sft.results.locks import RunBusyError
 from sft.results.schema import RunResult
 from sft.results.store import RUNS, ResultStore, RunFolder
 from sft.secrets import PLACEHOLDER
-from sft.sweep.check import PLUGS
 from sft.sweep.child import ended_with_us
 from sft.sweep.processes import path_argument
 from sft.threads import thread_variables
@@ -87,7 +87,7 @@ def recorded(folder: RunFolder) -> Recorded:
         )
     config, found = _relocated(_without_places(result.config), results_folder(folder))
     plug_paths(Path.cwd())
-    parsed = parse_config(config, str(folder.config_file), folder.path, PLUGS)
+    parsed = parse_config(config, str(folder.config_file), folder.path)
     experiment = Experiment(result.name, parsed, result.seed, cast("Endpoint", result.endpoint))
     try:
         changed = list(_changes(experiment, result))
@@ -101,7 +101,7 @@ def code_of(run: Recorded) -> list[str]:
     found = []
     if trusts_remote_code(section(run.config, "model", "model_args")):
         found.append(f"model.model_args.trust_remote_code (the code of {run.experiment.config.model.name})")
-    for where in PLUGS:
+    for where in PLUGIN_SETTINGS:
         given = value_at(run.config, where)
         names = given if isinstance(given, list) else [given]
         found += [f"{where} ({name})" for name in names if isinstance(name, str) and ":" in name]

@@ -57,7 +57,7 @@ def _load(path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs:
     plug_paths(plugs or path.resolve().parent)  # before the plan: ids hash what the plugs hold
     if (secrets := take_secrets()) and endpoint is not None:
         data = join_secrets(parse_json(path.read_text(encoding="utf-8")), secrets)
-        config = parse_config(data, str(path), path.parent, check.PLUGS)
+        config = parse_config(data, str(path), path.parent)
         return Experiment(
             config.name or path.stem, config, DEFAULT_SEED if config.seed is None else config.seed, endpoint
         )

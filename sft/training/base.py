@@ -16,7 +16,7 @@ from sft.config.sections.training import TrainingConfig
 from sft.errors import DataError, ModelError
 from sft.log import Progress, silent
 from sft.model.source import quiet
-from sft.training.methods import method_registry
+from sft.plugins import METHODS
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -110,7 +110,7 @@ def train(request: TrainRequest) -> TrainOutcome:
         UserError: an unknown method.
     """
     with quiet():  # libraries that are imported only now
-        method: Method = method_registry.resolve(request.config.method)
+        method: Method = METHODS.resolve(request.config.method)
     _check_rows(request)
     outcome = method(request)
     for entry in outcome.loss_history:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sft.calibration import calibration_registry
 from sft.calibration.apply import calibrate
 from sft.calibration.base import Evidence
 from sft.errors import UserError
+from sft.plugins import CALIBRATIONS
 
 OWN = """
 import numpy as np
@@ -46,7 +46,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_calibrations.py").write_text(OWN, encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", list(calibration_registry))
+@pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_all_give_normalised_probabilities_and_leave_the_scores_alone(evidence: Evidence, name: str) -> None:
     before = evidence.scores_NL.copy()
     found = calibrate(name, evidence).probabilities_NL

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sft.calibration import calibration_registry
 from sft.calibration.apply import calibrate
 from sft.calibration.arithmetic import log_probabilities, probabilities
 from sft.calibration.base import Evidence
 from sft.errors import UserError
+from sft.plugins import CALIBRATIONS
 
 OWN = """
 import numpy as np
@@ -45,7 +45,7 @@ def stretched(evidence: Evidence, by: float) -> Evidence:
 
 
 @pytest.mark.parametrize("by", [1, 1000])
-@pytest.mark.parametrize("name", list(calibration_registry))
+@pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_all_keep_the_logarithms_of_what_underflows(evidence: Evidence, name: str, by: float) -> None:
     found = calibrate(name, stretched(evidence, by))
     assert np.isfinite(found.logs_NL).all()

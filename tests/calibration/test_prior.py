@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sft.calibration import calibration_registry
 from sft.calibration.arithmetic import probabilities
 from sft.calibration.base import Evidence
 from sft.errors import UserError
+from sft.plugins import CALIBRATIONS
 
 
 def softmax(scores: list[float]) -> list[float]:
@@ -28,7 +28,7 @@ def zhao(scores: list[float], probes: list[list[float]]) -> list[float]:
 
 
 def calibrated(name: str, evidence: Evidence) -> np.ndarray:
-    found = calibration_registry[name](evidence)
+    found = CALIBRATIONS.resolve(name)(evidence)
     assert isinstance(found, tuple)
     return found.probabilities_NL
 
@@ -72,7 +72,7 @@ def test_what_looks_like_a_probe_comes_out_even(evidence: Evidence) -> None:
 
 def test_the_mean_is_of_probabilities_not_of_scores(evidence: Evidence) -> None:
     probes = np.array([[0.0, -20.0, -20.0, -20.0], [-20.0, 0.0, -20.0, -20.0]])
-    found = calibration_registry["contextual"](replace(evidence, content_free_PL=probes))
+    found = CALIBRATIONS.resolve("contextual")(replace(evidence, content_free_PL=probes))
     assert isinstance(found, tuple)
     np.testing.assert_allclose(found.fitted["prior"], [0.5, 0.5, 0, 0], atol=1e-8)
 
@@ -82,11 +82,11 @@ def test_priors_too_small_for_a_number_are_divided_out_all_the_same(evidence: Ev
     np.testing.assert_allclose(calibrated("contextual", far), [[1 / (1 + math.exp(-1)), 1 / (1 + math.e)]], rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", list(calibration_registry))
+@pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_what_was_not_scored_is_named(evidence: Evidence, name: str) -> None:
     bare = Evidence(evidence.scores_NL)
     if name == "batch":
-        calibration_registry[name](bare)
+        CALIBRATIONS.resolve(name)(bare)
         return
     with pytest.raises(UserError, match=r"there are no scores of .+ \(inference.calibration_args"):
-        calibration_registry[name](bare)
+        CALIBRATIONS.resolve(name)(bare)

@@ -10,8 +10,8 @@ import pytest
 
 from sft.config.reading.paths import resolve_paths
 from sft.errors import MissingPackageError, UserError
-from sft.evaluation import metric_registry
 from sft.evaluation.further import further_metrics, resolve_metric
+from sft.plugins import METRICS
 
 REFERENCES, PREDICTIONS = ["yes", "no", "yes"], ["yes", "yes", "yes"]
 
@@ -33,7 +33,7 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-@pytest.mark.parametrize("name", list(metric_registry))
+@pytest.mark.parametrize("name", list(METRICS))
 def test_every_entry_is_a_metric(name: str) -> None:
     found = further_metrics([name], REFERENCES, PREDICTIONS)
     assert found

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from sft import pipeline
-from sft.calibration import calibration_registry
 from sft.calibration.apply import calibrate
 from sft.calibration.base import Settings
 from sft.calibration.kinds import KINDS
@@ -20,6 +19,7 @@ from sft.calibration.stored import SplitScores
 from sft.config.experiment import Experiment
 from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.errors import DataError
+from sft.plugins import CALIBRATIONS
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
 from sft.steps.calibrate import ask, lesson
@@ -54,7 +54,7 @@ def shots_of(folder: RunFolder) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", list(calibration_registry))
+@pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_every_calibration_from_end_to_end(make_config: MakeConfig, tmp_path: Path, name: str) -> None:
     """What the run says is what anyone gets from the stored scores alone."""
     learns = name in ("adjustable_batch", "supervised")

@@ -124,7 +124,7 @@ def main(words: list[str]) -> None:
     install_handlers()
     given = arguments(words)
     command.report_of = report_of  # type: ignore[attr-defined]
-    processes.PRELOADED = tuple(given.preload)  # what the real children need is not needed here
+    processes.preloaded = lambda: tuple(given.preload)  # what the real children need is not needed here
     stopping.SHORT_GRACE_SECONDS = given.grace or stopping.SHORT_GRACE_SECONDS
     limits = Resources(seconds=given.timeout, memory=given.memory)
     more = {"retry_failed": given.retry_failed, "oom_retry": not given.no_oom_retry, "stale_after": given.stale_after}

@@ -15,7 +15,7 @@ from sft.launchers.base import Resources
 from sft.results.store import ResultStore
 from sft.secrets import VARIABLE
 from sft.sweep.options import SweepOptions
-from sft.sweep.processes import MOST_HALVINGS, PRELOADED, job_of, most_halvings, public_config, shared_base
+from sft.sweep.processes import MOST_HALVINGS, job_of, most_halvings, preloaded, public_config, shared_base
 from sft.sweep.single import load_experiment
 from sft.sweep.slots import Slot
 from sft.threads import POLICY
@@ -102,7 +102,7 @@ def test_a_batch_is_halved_while_it_can_be(arguments: dict[str, Any], most: int)
 def test_what_is_preloaded_exists() -> None:
     from importlib.util import find_spec
 
-    assert [name for name in PRELOADED if find_spec(name) is None] == []
+    assert [name for name in preloaded() if find_spec(name) is None] == []
 
 
 def test_a_config_without_secrets_needs_no_variable(tmp_path: Path) -> None:

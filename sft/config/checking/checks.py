@@ -7,7 +7,7 @@ columns and splits need the data and are judged where it is opened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sft.config.checking.arguments import (
@@ -25,35 +25,14 @@ from sft.config.checking.model_arguments import (
     model_argument_notices,
     model_argument_problems,
 )
-from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
+from sft.config.idle import IdleSetting, idle_for_method, idle_for_task
 from sft.config.libraries.trainer import trainer_contradictions
-from sft.config.sections.calibration import SETTINGS, USED
-from sft.config.sections.prompting import PromptingConfig
 from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.config.wording import fits, listed, not_allowed, quoted, shown
 from sft.errors import Problem
+from sft.plugins import CALIBRATIONS, FORMER_CALIBRATIONS, PLUGIN_SETTINGS, SELECTIONS
 
-# What is wrong with a name, or None: the key path of the setting -> `Registry.problem` of what it names.
-NameChecks = Mapping[str, Callable[[str], str | None]]
-
-_CLASSIFICATION_ONLY: Mapping[str, Any] = {
-    "dataset.labels": None, "prompting.verbalizers": None, "inference.label_scoring": "sum",
-    "inference.calibration_args": None,
-}  # fmt: skip
 _LONGEST_PLUG = 500
-_GENERATION_ONLY: Mapping[str, Any] = {
-    "inference.generation_args": {}, "inference.stop_strings": [], "inference.constrain": None,
-    "evaluation.tokenizer_name": None,
-}  # fmt: skip
-_MULTILABEL_ONLY: Mapping[str, Any] = {
-    "dataset.label_separator": ",", "prompting.yes_no": ["yes", "no"],
-    "prompting.question": PromptingConfig.model_fields["question"].default,
-}  # fmt: skip
-_IDLE: Mapping[str, Mapping[str, Any]] = {
-    "classification": {**_GENERATION_ONLY, **_MULTILABEL_ONLY},
-    "generation": {**_CLASSIFICATION_ONLY, **_MULTILABEL_ONLY},
-    "multilabel": _GENERATION_ONLY,
-}
 # What questions about single labels cannot be given, and why.
 _NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
     "inference.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
@@ -78,7 +57,7 @@ def value_at(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
     return default if value is None else value
 
 
-def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]:
+def config_problems(data: Mapping[str, Any]) -> list[Problem]:
     """Every problem that the sections' own types do not show."""
     return [
         *lora_problems(section(data, "lora")),
@@ -90,7 +69,7 @@ def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]
         *model_argument_problems(section(data, "model", "model_args")),
         *generation_code_problems(section(data, "inference", "generation_args"), section(data, "model", "model_args")),
         *translate_trainer_args(section(data, "training", "trainer_args")).problems,
-        *_name_problems(data, names),
+        *_plugin_problems(data),
         *_label_problems(data),
         *_calibration_problems(data),
         *_multilabel_problems(data),
@@ -103,24 +82,30 @@ def config_problems(data: Mapping[str, Any], names: NameChecks) -> list[Problem]
 
 def config_notices(data: Mapping[str, Any]) -> list[str]:
     """What is worth a word though it is no problem: renamed arguments, keys that have no effect."""
-    kind = value_at(data, "dataset.task_type")
-    idle = _IDLE.get(kind, {}) if isinstance(kind, str) else {}
     return [
         *translate_trainer_args(section(data, "training", "trainer_args")).notices,
-        *(
-            f"{path} has no effect: dataset.task_type is {quoted(kind)}"
-            for path, default in idle.items()
-            if value_at(data, path, default) != default
-        ),
+        *_idle_notices(data, "dataset.task_type", idle_for_task),
+        *_idle_notices(data, "training.method", idle_for_method),
         *model_argument_notices(section(data, "model", "model_args")),
         *_calibration_notices(section(data, "inference", "calibration_args")),
         *_selection_notices(section(data, "inference")),
     ]
 
 
+def _idle_notices(
+    data: Mapping[str, Any], decides: str, idle_for: Callable[[str], Iterable[IdleSetting]]
+) -> Iterator[str]:
+    """Yield the settings that are given and have no effect, since the setting `decides` has the value that it has."""
+    value = value_at(data, decides)
+    for setting in idle_for(value) if isinstance(value, str) else ():
+        if setting.is_reported and value_at(data, setting.path, setting.default) != setting.default:
+            yield f"{setting.path} has no effect: {decides} is {quoted(value)}"
+
+
 def _selection_notices(inference: Mapping[str, Any]) -> Iterator[str]:
-    if inference.get("icl_selection") == "nearest" and inference.get("random_icl"):
-        yield 'inference.random_icl has no effect: icl_selection is "nearest", which chooses for each row'
+    name = inference.get("icl_selection")
+    if isinstance(name, str) and not SELECTIONS.spec(name).is_drawn and inference.get("random_icl"):
+        yield f"inference.random_icl has no effect: icl_selection is {quoted(name)}, which chooses for each row"
 
 
 def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
@@ -128,16 +113,16 @@ def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(name, str):
         return
     where = "inference.calibration_args"
-    current = RENAMED_CALIBRATIONS.get(name, name)
+    current = FORMER_CALIBRATIONS.get(name, name)
     if current != name:
         yield f"{where}.calibration_fn: {quoted(name)} is now called {quoted(current)}"
-    if current in USED:
-        idle = [key for key in given if key in SETTINGS and key not in USED[current]]
-        yield from (f"{where}.{key} has no effect: calibration_fn is {quoted(current)}" for key in idle)
+    followed = CALIBRATIONS.spec(current).settings
+    idle = [key for key in given if key in CALIBRATIONS.own.settings and key not in followed]
+    yield from (f"{where}.{key} has no effect: calibration_fn is {quoted(current)}" for key in idle)
 
 
-def _name_problems(data: Mapping[str, Any], names: NameChecks) -> Iterator[Problem]:
-    for path, problem_of in names.items():
+def _plugin_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+    for path, problem_of in PLUGIN_SETTINGS.items():
         given = value_at(data, path)
         for position, name in enumerate(given if isinstance(given, list) else [given]):
             where = f"{path}[{position}]" if isinstance(given, list) else path

@@ -7,14 +7,7 @@ from typing import Any
 
 from sft.config.wording import quoted
 from sft.errors import Problem
-
-# Why they need the weights as they were before quantisation.
-FULL_PRECISION: Mapping[str, str] = {
-    "loftq": "it starts from what quantisation loses",
-    "lora_ga": "it needs the weights' gradients",
-    "mica": "PEFT decomposes the weights as they are stored",
-}
-_NOT_ZERO = ("pissa", "pissa_niter_", "olora", "loftq", "corda", "lora_ga")
+from sft.plugins import initializer_spec
 
 
 def start_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -26,8 +19,9 @@ def start_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         init = given.get("init_lora_weights") if isinstance(given, Mapping) else None
         if not isinstance(given, Mapping) or not isinstance(init, str):
             continue
-        if quantised and (why := FULL_PRECISION.get(init.lower())):
+        spec = initializer_spec(init)
+        if quantised and (why := spec.needs_full_precision):
             yield Problem(f"{section}.init_lora_weights", f"{quoted(init)} is not possible on a quantised base: {why}")
-        if given.get("use_dora") is True and (init in _NOT_ZERO or init.startswith("pissa_niter_")):
+        if given.get("use_dora") is True and not spec.starts_at_zero:
             what = f"DoRA cannot start from a B that is not zero, as {quoted(init)} makes it"
             yield Problem(f"{section}.use_dora", what)

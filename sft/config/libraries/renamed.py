@@ -1,4 +1,4 @@
-"""Arguments of older trainers (transformers 4, TRL 0.x), older names of ours, and what became of them. Data only.
+"""Arguments of older trainers (transformers 4, TRL 0.x), and what became of them. Data only.
 
 A test holds that none of the old names is an argument of the installed version, and that every new one is. Beside
 them stand the arguments that a config gives elsewhere.
@@ -20,12 +20,6 @@ RENAMED: Mapping[str, str] = {
     "use_liger": "use_liger_kernel",
     "xpu_backend": "ddp_backend",
     "include_tokens_per_second": "include_num_input_tokens_seen",
-}
-
-# Older names of calibrations (inference.calibration_args.calibration_fn).
-RENAMED_CALIBRATIONS: Mapping[str, str] = {
-    "contextual_alvaro": "contextual_per_sample",
-    "domain_alvaro": "domain_per_sample",
 }
 
 # Another name and another value; `translate_trainer_args` knows how.

@@ -5,11 +5,16 @@ Some would do something else here than what they say, or nothing. Imports nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 DEFAULT_BATCH = 8  # rows of a batch, where the trainer's arguments do not say
 FULL_LEARNING_RATE = 2e-5
+# Arguments that say where output goes, not what is computed.
+OUTPUT_ONLY = re.compile(
+    r"output_dir|run_name|report_to|disable_tqdm|log_level.*|logging_.*|push_to_hub.*|hub_.*|project|trackio_.*"
+)
 # Accepted, since configs of other tools have them; they change nothing.
 NO_EFFECT = frozenset({
     "dataset_text_field", "dataset_num_proc", "truncation_mode", "packing_strategy", "eval_packing",

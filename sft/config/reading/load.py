@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sft.config.checking.checks import NameChecks, check_endpoint, config_notices, config_problems
+from sft.config.checking.checks import check_endpoint, config_notices, config_problems
 from sft.config.checking.schema_errors import schema_problems
 from sft.config.reading.json_text import read_json
 from sft.config.reading.jsonnet import JSONNET_SUFFIXES, MAX_EXPERIMENTS, Evaluation, Limits, evaluate_jsonnet
@@ -25,12 +25,11 @@ from sft.errors import ConfigError, Problem
 from sft.log import get_logger
 from sft.secrets import remember
 
-__all__ = ["Grid", "NameChecks", "check_endpoint", "load_config", "load_grid", "parse_config"]
+__all__ = ["Grid", "check_endpoint", "load_config", "load_grid", "parse_config"]
 
 _GRID_KEYS = ("configs", "seeds", "name", "description", "$schema")
 _NUMBERS = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", re.ASCII)
 _LONGEST_NAME = 1000
-_NO_NAMES: NameChecks = {}
 _logger = get_logger(__name__)
 
 
@@ -49,26 +48,25 @@ class Grid:
     seeds: tuple[int, ...] | None = None
 
 
-def load_config(path: Path, needs: Sequence[str] = (), names: NameChecks = _NO_NAMES) -> ExperimentConfig:
+def load_config(path: Path, needs: Sequence[str] = ()) -> ExperimentConfig:
     """The one config in a JSON or Jsonnet file.
 
     Args:
         path: Jsonnet where it ends in `.jsonnet` or `.libsonnet`, else JSON.
         needs: sections that must be there, beside those that every config has.
-        names: checks of names of plugs, by key path (`{"training.method": method_registry.problem}`).
 
     Raises:
         ConfigError: with everything that is wrong.
     """
     data = _read(path, Limits())
     if "configs" in data:
-        grid = _grid(path, data, MAX_EXPERIMENTS, names)
+        grid = _grid(path, data, MAX_EXPERIMENTS)
         if len(grid.configs) != 1:
             what = f"{len(grid.configs)} experiments where one is expected: use run-experiments"
             raise ConfigError(str(path), [Problem("configs", what)])
         config = next(iter(grid.configs.values()))
     else:
-        config = parse_config(_named(data, path.stem), str(path), path.parent, names)
+        config = parse_config(_named(data, path.stem), str(path), path.parent)
     if missing := [Problem(need, "is missing") for need in needs if getattr(config, need) is None]:
         raise ConfigError(str(path), missing)
     return config
@@ -77,7 +75,6 @@ def load_config(path: Path, needs: Sequence[str] = (), names: NameChecks = _NO_N
 def load_grid(
     path: Path,
     max_experiments: int = MAX_EXPERIMENTS,
-    names: NameChecks = _NO_NAMES,
     begun: Evaluation | None = None,
 ) -> Grid:
     """The experiments of a JSON or Jsonnet file: `{"configs": {NAME: config}, "seeds": […]}` or one config.
@@ -85,29 +82,27 @@ def load_grid(
     Args:
         path: the file.
         max_experiments: refuse more (configs times seeds) than that.
-        names: as for `load_config`.
         begun: the file's evaluation, where it was begun earlier (`begin_evaluation`).
 
     Raises:
         ConfigError: with everything that is wrong in any of the configs.
     """
     data = _read(path, Limits.for_grid(max_experiments), begun)
-    return _grid(path, data, max_experiments, names)
+    return _grid(path, data, max_experiments)
 
 
-def parse_config(data: Mapping[str, Any], source: str, folder: Path, names: NameChecks = _NO_NAMES) -> ExperimentConfig:
+def parse_config(data: Mapping[str, Any], source: str, folder: Path) -> ExperimentConfig:
     """A config from parsed data.
 
     Args:
         data: the config's object.
         source: what messages call it.
         folder: where relative paths are looked for after the working directory.
-        names: as for `load_config`.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
-    parsed = _parse(data, folder, names)
+    parsed = _parse(data, folder)
     if isinstance(parsed, list):
         raise config_error(source, parsed)
     for notice in config_notices(data):
@@ -115,9 +110,7 @@ def parse_config(data: Mapping[str, Any], source: str, folder: Path, names: Name
     return parsed
 
 
-def _parse(
-    data: Any, folder: Path, names: NameChecks, lookup: Lookup | None = None
-) -> ExperimentConfig | list[Problem]:
+def _parse(data: Any, folder: Path, lookup: Lookup | None = None) -> ExperimentConfig | list[Problem]:
     """The config, or its problems in the order of the keys."""
     if not isinstance(data, dict):
         return [Problem("", f"a config is an object, not {quoted(data)}")]
@@ -126,7 +119,7 @@ def _parse(
         return unusable
     remember(data)  # so that no message about it shows its secrets
     resolved = resolve_paths(data, folder, lookup)
-    problems = [*config_problems(data, names), *resolved.problems, *unusable]
+    problems = [*config_problems(data), *resolved.problems, *unusable]
     try:
         config = ExperimentConfig.model_validate(resolved.data)
     except ValidationError as error:
@@ -144,7 +137,7 @@ def _named(data: Any, name: str) -> Any:
     return {**data, "name": name} if isinstance(data, dict) and data.get("name") is None else data
 
 
-def _grid(path: Path, data: dict[str, Any], most: int, names: NameChecks) -> Grid:
+def _grid(path: Path, data: dict[str, Any], most: int) -> Grid:
     if "configs" not in data:
         _refuse_bare_grid(path, data)
         name = data.get("name")
@@ -157,7 +150,7 @@ def _grid(path: Path, data: dict[str, Any], most: int, names: NameChecks) -> Gri
         what = f"{count} experiments, where {most} are allowed: narrow the grid, or raise --max-experiments"
         raise ConfigError(str(path), [Problem("configs", what)])
     lookup = Lookup(path.parent)
-    parsed = {name: _parse(_named(config, name), path.parent, names, lookup) for name, config in configs.items()}
+    parsed = {name: _parse(_named(config, name), path.parent, lookup) for name, config in configs.items()}
     good = {name: config for name, config in parsed.items() if isinstance(config, ExperimentConfig)}
     bad = {name: problems for name, problems in parsed.items() if isinstance(problems, list)}
     if seeds is not None:

@@ -14,11 +14,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sft.config.sections.evaluation import EVALUATE, metric_script
+from sft.config.sections.evaluation import metric_script
 from sft.config.sections.lm_eval import is_task_path
 from sft.config.wording import LONGEST_KEY, shown
 from sft.errors import Problem
 from sft.io import shipped_root
+from sft.plugins import COMPRESSED_SUFFIXES, DATA_FORMATS, DATA_SUFFIXES, EVALUATE
 
 PATH_FIELDS = (
     ("dataset", "path"),
@@ -28,10 +29,8 @@ PATH_FIELDS = (
     ("inference", "tokenizer_name"),
     ("evaluation", "tokenizer_name"),
 )
-_DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".arrow", ".feather", ".xml", ".safetensors")
-_COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".zip")
-# Builders that `datasets` itself has: with one of these as dataset.path, data_files are local.
-BUILDERS = ("csv", "json", "parquet", "arrow", "text", "pandas", "xml")
+# Endings of files that can only be local; some cannot be read, which is said where the data is opened.
+_FILE_SUFFIXES = (*DATA_SUFFIXES, ".feather", ".xml", ".safetensors")
 _WILDCARDS = "*?["
 _SYSTEM = ("/proc", "/sys", "/dev")  # reading these folders through has no end
 _LONGEST_PATH = 400
@@ -109,7 +108,9 @@ def _resolve_tasks(copy: dict[str, Any], search: _Search) -> None:
 
 def _is_builder(dataset: Mapping[str, Any]) -> bool:
     args = dataset.get("args")
-    return dataset.get("path") in BUILDERS and isinstance(args, dict) and bool({"data_files", "data_dir"} & set(args))
+    return (
+        dataset.get("path") in DATA_FORMATS and isinstance(args, dict) and bool({"data_files", "data_dir"} & set(args))
+    )
 
 
 def _resolve_arguments(dataset: Mapping[str, Any], search: _Search) -> dict[str, Any]:
@@ -236,13 +237,13 @@ def _matches_something(pattern: Path) -> bool:
 
 
 def _is_clearly_local(value: str) -> bool:
-    name = value.lower().removesuffix(next((end for end in _COMPRESSED if value.lower().endswith(end)), ""))
+    name = value.lower().removesuffix(next((end for end in COMPRESSED_SUFFIXES if value.lower().endswith(end)), ""))
     return (
         value.startswith((".", "/", "~"))
         or "\\" in value
         or value.count("/") > 1
         or value.endswith("/")
-        or name.endswith(_DATA_SUFFIXES)
+        or name.endswith(_FILE_SUFFIXES)
         or Path(value).is_absolute()
     )
 

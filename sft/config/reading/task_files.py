@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sft.config.reading.paths import BUILDERS, is_pattern
+from sft.config.reading.paths import is_pattern
 from sft.config.sections.lm_eval import SUFFIXES
 from sft.errors import UserError
 from sft.io import digest, hash_path, hash_pattern
+from sft.plugins import DATA_FORMATS
 
 _DATA_KEYS = ("data_files", "data_dir")
 
@@ -71,7 +72,7 @@ class TaskFile:
     def _files(self) -> dict[str, Any]:
         """Its `data_files` and `data_dir`, where these are local: with a data set of the hub they are in that one."""
         arguments = self.values.get("dataset_kwargs")
-        if self.values.get("dataset_path") not in BUILDERS or not isinstance(arguments, dict):
+        if self.values.get("dataset_path") not in DATA_FORMATS or not isinstance(arguments, dict):
             return {}
         return {key: arguments[key] for key in _DATA_KEYS if key in arguments}
 

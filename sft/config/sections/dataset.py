@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sft.config.sections.base import Count, Names, PositiveCount, Section
+from sft.plugins import DATA_SUFFIXES
 
 
 class DatasetConfig(Section):
     """Where the rows come from and how many of them the recipe may see."""
 
     path: Annotated[str, Field(min_length=1)] = Field(
-        description="Hub id, save_to_disk folder, local file (csv, tsv, json, jsonl, txt, parquet, arrow) or folder, "
-        "or fsspec URL."
+        description=f"Hub id, save_to_disk folder, local file ({', '.join(end[1:] for end in DATA_SUFFIXES)}) or "
+        "folder, or fsspec URL."
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of datasets.load_dataset.")
     columns: Names | None = Field(

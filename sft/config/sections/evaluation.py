@@ -8,8 +8,7 @@ from pydantic import Field
 
 from sft.config.sections.base import Names, PositiveCount, Section
 from sft.config.sections.lm_eval import LmEvalConfig
-
-EVALUATE = "evaluate:"
+from sft.plugins import EVALUATE, METRICS
 
 
 def metric_script(metric: str) -> str | None:
@@ -29,7 +28,7 @@ class EvaluationConfig(Section):
     ece_norm: Literal["l1", "l2", "max"] = Field(default="l1", description="Norm of the expected calibration error.")
     metrics: Names = Field(
         default=(),
-        description='Further metrics: names of our registry, "module:function", or of the package evaluate: '
+        description=f'Further metrics: {", ".join(METRICS)}, "module:function", or of the package evaluate: '
         '"evaluate:NAME" from the hub, "evaluate:./PATH" a script or its folder here. '
         "They run code: name what you trust.",
     )

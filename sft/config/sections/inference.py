@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sft.config.sections.base import Count, Names, PositiveCount, Section
 from sft.config.sections.calibration import CalibrationConfig
+from sft.plugins import SELECTIONS
 
 
 class ConstrainConfig(Section):
@@ -29,8 +30,7 @@ class InferenceConfig(Section):
     )
     icl_selection: str | None = Field(
         default=None,
-        description="How examples are chosen: balanced (default for classification), random (default for generation), "
-        'nearest (BM25, for each row, the most similar last), or "module:function".',
+        description=f"How examples are chosen: {SELECTIONS.described}.",
     )
     icl_pool: Literal["shots", "train"] | None = Field(
         default=None,

@@ -10,6 +10,7 @@ from pydantic import Field
 from sft.config.libraries.renamed import RENAMED
 from sft.config.libraries.trainer import DEFAULT_BATCH
 from sft.config.sections.base import Count, PositiveCount, Section
+from sft.plugins import METHODS
 
 ValidationSize = PositiveCount | Annotated[float, Field(gt=0, lt=1)]
 
@@ -17,7 +18,7 @@ ValidationSize = PositiveCount | Annotated[float, Field(gt=0, lt=1)]
 class TrainingConfig(Section):
     """How the shots are trained on."""
 
-    method: str = Field(default="sft", description='Training method: a name of our registry or "module:function".')
+    method: str = Field(default="sft", description=f"Training method: {METHODS.described}.")
     icl_examples: Count = Field(
         default=0,
         description="In-context examples in each training prompt, always balanced: per label for classification, else "

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TextIO
 from urllib.parse import urlsplit
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+from sft.plugins import COMPRESSED_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DataFile:
     def compression(self) -> str | None:
         """The suffix of a compressed file."""
         last = self.suffixes[-1] if self.suffixes else ""
-        return last if last in COMPRESSED else None
+        return last if last in COMPRESSED_SUFFIXES else None
 
     @property
     def form(self) -> str:

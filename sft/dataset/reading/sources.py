@@ -11,35 +11,32 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sft.config.identity import ID_VERSION, data_content
 from sft.config.sections.dataset import DatasetConfig
-from sft.dataset.reading.delimited import read_delimited
-from sft.dataset.reading.files import COMPRESSED, DataFile
-from sft.dataset.reading.json_rows import read_json
+from sft.dataset.reading.files import DataFile
 from sft.dataset.reading.kept import KeptRows
 from sft.dataset.rows import Rows, concatenated
 from sft.errors import DataError
 from sft.io import canonical_json, digest
 from sft.log import get_logger
+from sft.plugins import COMPRESSED_SUFFIXES, DATA_FORMATS, DATA_SUFFIXES
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 log = get_logger(__name__)
 
-# The builder of `datasets` for each file form.
-_BUILDERS = {
-    ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text", ".parquet": "parquet",
-    ".arrow": "arrow",
-}  # fmt: skip
+# A reader of one file: the file, `dataset.args` and `dataset.columns` to its rows, or to several splits of it.
+Reader = Callable[[DataFile, Mapping[str, Any], Sequence[str] | None], Rows | dict[str, Rows]]
+
 _LARGE = 16_000_000  # bytes of text files from which on reading them again takes longer than a second
 # Arguments of `load_dataset` that its builders do not take.
-_NOT_OF_BUILDERS = ("split", "verification_mode", "keep_in_memory", "save_infos", "streaming", "num_proc")
+_NOT_OFDATA_SUFFIXES = ("split", "verification_mode", "keep_in_memory", "save_infos", "streaming", "num_proc")
 
 
 def open_source(config: DatasetConfig) -> Mapping[str, Rows]:
@@ -77,7 +74,7 @@ def _opened(config: DatasetConfig) -> Mapping[str, Rows]:
             log.warning("No network: the rows of %s are those that were last read from there", config.path)
             return rows
         raise
-    if builder.name in ("csv", "json"):
+    if _is_read_here(builder.name):
         return _text_splits(builder, config, last)
     if builder.name == "cache" and (rows := last.read()) is not None:
         return rows  # without a network `datasets` offers what an earlier load of its own has guessed types for
@@ -99,13 +96,13 @@ def _named(loaded: Any) -> dict[str, Rows]:
 def _builder_arguments(config: DatasetConfig) -> dict[str, Any]:
     """Return the arguments of `load_dataset_builder`."""
     path = Path(config.path)
-    args = {key: value for key, value in config.args.items() if key not in _NOT_OF_BUILDERS}
+    args = {key: value for key, value in config.args.items() if key not in _NOT_OFDATA_SUFFIXES}
     if (content := data_content(config)) is not None and "cache_dir" not in args:
         args["cache_dir"] = cache_of(content)
     suffix = _form(path)
     if suffix is None or path.is_dir():  # a hub id, a folder, an URL of one, a builder's name
         return {"path": config.path, **args}
-    return {"path": _BUILDERS[suffix], "data_files": config.path, **args}
+    return {"path": DATA_SUFFIXES[suffix], "data_files": config.path, **args}
 
 
 def cache_of(content: str) -> str:
@@ -118,13 +115,13 @@ def cache_of(content: str) -> str:
 def _form(path: Path) -> str | None:
     """The suffix that says how to read a local file, the files of a local folder, or the file behind an URL."""
     if path.is_dir():
-        counts = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in _BUILDERS)
+        counts = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in DATA_SUFFIXES)
         return max(counts, key=lambda suffix: counts[suffix], default=None)
     text = urlsplit(str(path)).path if "://" in str(path) or ":/" in str(path) else str(path)
     whole = Path(text)
-    whole = whole.with_suffix("") if whole.suffix.lower() in COMPRESSED else whole
+    whole = whole.with_suffix("") if whole.suffix.lower() in COMPRESSED_SUFFIXES else whole
     suffix = whole.suffix.lower()
-    return suffix if suffix in _BUILDERS and (path.is_file() or ":/" in str(path)) else None
+    return suffix if suffix in DATA_SUFFIXES and (path.is_file() or ":/" in str(path)) else None
 
 
 def _is_remote(builder: Any) -> bool:
@@ -168,11 +165,12 @@ def _read_text_files(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
     if not any(files.values()):
         raise DataError(f"{config.path} is empty: it has no data files")
     alone = sum(map(len, files.values())) == 1
+    reader: Reader = DATA_FORMATS.resolve(builder.name)
     splits: dict[str, Rows] = {}
     for split, those in files.items():
         parts: list[Rows] = []
         for file in those:
-            read = _read(builder.name, file, config)
+            read = reader(file, config.args, config.columns)
             if isinstance(read, Rows):
                 parts.append(read)
             elif alone:
@@ -193,10 +191,9 @@ def _with_label_names(rows: Rows, builder: Any) -> Rows:
     return rows
 
 
-def _read(builder: str, file: DataFile, config: DatasetConfig) -> Rows | dict[str, Rows]:
-    if builder == "csv":
-        return read_delimited(file, config.args, config.columns)
-    return read_json(file, config.args, config.columns)
+def _is_read_here(builder: str) -> bool:
+    """Whether a reader of ours reads what a builder of `datasets` finds."""
+    return bool(DATA_FORMATS.spec(builder).target)
 
 
 def _data_files(builder: Any, paths: Sequence[str], config: DatasetConfig) -> Iterator[DataFile]:

@@ -11,19 +11,10 @@ from operator import index
 
 from sft.errors import UserError
 from sft.foreign import guarded
+from sft.plugins import SELECTIONS, default_selection
 from sft.prompting.selection.base import Choose, Selection, Wanted
-from sft.registry import Registry
 
-__all__ = ["Selection", "Wanted", "choose_examples", "find_selection", "selection_registry"]
-
-selection_registry: Registry[Selection | Choose] = Registry(
-    "way to choose examples",
-    {
-        "balanced": "sft.prompting.selection.balanced:balanced",
-        "random": "sft.prompting.selection.at_random:at_random",
-        "nearest": "sft.prompting.selection.nearest:nearest",
-    },
-)
+__all__ = ["Selection", "Wanted", "choose_examples", "find_selection"]
 
 
 def find_selection(name: str | None, classifies: bool) -> Selection:
@@ -32,12 +23,11 @@ def find_selection(name: str | None, classifies: bool) -> Selection:
     Raises:
         UserError: an unknown name, or a plug that is not there.
     """
-    found = selection_registry.resolve(name or ("balanced" if classifies else "random"))
-    if not isinstance(found, Selection):
-        return Selection(found)
-    if name is None or name in selection_registry:
-        return found
-    return replace(found, choose=guarded(found.choose, f'{selection_registry.kind} "{name}"'))
+    spec = SELECTIONS.spec(name) if name else default_selection("classification" if classifies else "generation")
+    plugin: Selection | Choose = SELECTIONS.resolve(name or spec.name)
+    if isinstance(plugin, Selection):
+        return replace(plugin, choose=guarded(plugin.choose, f'{SELECTIONS.kind} "{name}"'))
+    return Selection(plugin, spec.by_row, spec.whole_rounds, spec.last_stay)
 
 
 def choose_examples(selection: Selection, wanted: Wanted) -> list[list[int]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sft.prompting.examples import Pool
 from sft.prompting.selection.balanced import choose_balanced
-from sft.prompting.selection.base import Selection, Wanted
+from sft.prompting.selection.base import Wanted
 
 
 def choose_at_random(wanted: Wanted) -> list[list[int]]:
@@ -19,6 +19,3 @@ def choose_at_random(wanted: Wanted) -> list[list[int]]:
     """
     # One group that holds all rows is what generation draws from, too: there both ways are the same.
     return choose_balanced(replace(wanted, pool=Pool(wanted.pool.texts), labels=None, count=wanted.total))
-
-
-at_random = Selection(choose_at_random, by_row=False, last_stay=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sft.prompting.examples import choose_fixed, choose_for_row, rounds_for_rows
-from sft.prompting.selection.base import Selection, Wanted
+from sft.prompting.selection.base import Wanted
 
 
 def choose_balanced(wanted: Wanted) -> list[list[int]]:
@@ -19,6 +19,3 @@ def choose_balanced(wanted: Wanted) -> list[list[int]]:
         return [choose_fixed(pool, count, seed, labels, exclude=wanted.asked).indices]
     rounds = rounds_for_rows(pool, count, labels)
     return [choose_for_row(pool, rounds, seed, n, text, labels).indices for n, text in enumerate(wanted.asked)]
-
-
-balanced = Selection(choose_balanced, by_row=False, whole_rounds=True, last_stay=False)

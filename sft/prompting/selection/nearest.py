@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sft.errors import DataError
 from sft.log import get_logger
 from sft.prompting.examples import Pool
-from sft.prompting.selection.base import Selection, Wanted
+from sft.prompting.selection.base import Wanted
 from sft.prompting.selection.words import words
 
 if TYPE_CHECKING:
@@ -101,6 +101,3 @@ def choose_nearest(wanted: Wanted) -> list[list[int]]:
     if len(neighbours.rows) < wanted.total:
         logger.warning(f"icl_examples asks for {wanted.total} in all, but the data allows {len(neighbours.rows)}")
     return [neighbours.nearest(text, wanted.total) for text in wanted.asked]
-
-
-nearest = Selection(choose_nearest)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.calibration import calibration_registry
 from sft.calibration.apply import calibrate
 from sft.calibration.arithmetic import log_probabilities, logarithms, probabilities
 from sft.calibration.base import Settings
@@ -24,6 +23,7 @@ from sft.calibration.stored import CALIBRATED, NEEDED_OF_ROWS, SplitScores
 from sft.config.sections.inference import InferenceConfig
 from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
+from sft.plugins import CALIBRATIONS
 from sft.report.read.runs import Run
 from sft.results.store import RunFolder
 
@@ -193,7 +193,7 @@ def own_scores(run: Run, split: str) -> NDArray[Any] | None:
         if given is None:
             return SplitScores(run.folder.read_scores(split, NEEDED_OF_ROWS)).scores(kind)
         stored = run.folder.read_scores(split, (CALIBRATED,)).get(CALIBRATED)
-        if stored is not None or given.calibration_fn not in calibration_registry:
+        if stored is not None or given.calibration_fn not in CALIBRATIONS:
             return stored
         settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
         scored = SplitScores(run.folder.read_scores(split))

@@ -12,18 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sft.calibration import calibration_registry
 from sft.calibration.apply import calibrate
 from sft.calibration.arithmetic import log_probabilities, probabilities
 from sft.calibration.base import Calibrated, Settings
 from sft.calibration.stored import SplitScores
-from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
 from sft.config.sections.inference import InferenceConfig
 from sft.config.sections.schema import ExperimentConfig
 from sft.errors import UserError
 from sft.foreign import plug_paths
 from sft.io import canonical_json, digest
 from sft.log import get_logger, some
+from sft.plugins import CALIBRATIONS, FORMER_CALIBRATIONS
 from sft.report.metrics import HARNESS, numbers
 from sft.report.read.answers import Answers
 from sft.report.read.finished import SPLITS
@@ -51,8 +50,8 @@ def calibrated_runs(
     Raises:
         UserError: no such calibration, or no run that it can be applied to.
     """
-    name = RENAMED_CALIBRATIONS.get(name, name)
-    if name != NONE and (trouble := calibration_registry.problem(name)):
+    name = FORMER_CALIBRATIONS.get(name, name)
+    if name != NONE and (trouble := CALIBRATIONS.problem(name)):
         raise UserError(f"--calibration: {trouble}; {NONE}: the scores as they are")
     plug_paths(Path.cwd())
     reasons: dict[str, list[str]] = {}
@@ -183,7 +182,7 @@ def recalibrated(answers: Answers, run: Run, split: str, name: str) -> Answers:
     """
     if run.result is None or not answers.labels:
         return answers
-    name = RENAMED_CALIBRATIONS.get(name, name)
+    name = FORMER_CALIBRATIONS.get(name, name)
     scored = SplitScores(run.folder.read_scores(split))
     found = _probabilities(name, scored, run.config)
     return replace(answers, changed_probabilities_NL=found.probabilities_NL, changed_logs_NL=found.logs_NL)

@@ -10,18 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sft.config.checking.checks import value_at
 from sft.config.identity import ID_VERSION
 from sft.config.reading.paths import PATH_FIELDS
 from sft.config.sections.prompting import DEFAULT_DATE
 from sft.errors import UserError
 from sft.io import parse_json, read_regular
+from sft.plugins import PLUGIN_SETTINGS
 from sft.report.read.runs import Run, what_it_says
 from sft.results.store import ResultStore, RunFolder
-
-_PLUGS = (
-    ("lora", "init_lora_weights"), ("adapter", "init_lora_weights"), ("training", "method"),
-    ("inference", "icl_selection"),
-)  # fmt: skip
 
 
 class Earlier(NamedTuple):
@@ -94,10 +91,8 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
         *_strings(_section(_section(config, "evaluation"), "lm_eval").get("tasks")),
     ]
     yield from (Path(place).name for place in places if isinstance(place, str) and Path(place).is_absolute())
-    plugs = [_section(config, section).get(key) for section, key in _PLUGS]
-    plugs += _strings(_section(config, "evaluation").get("metrics"))
-    plugs.append(_section(_section(config, "inference"), "calibration_args").get("calibration_fn"))
-    yield from (plug.partition(":")[0] + ".py" for plug in plugs if isinstance(plug, str) and ":" in plug)
+    plugs = [name for path in PLUGIN_SETTINGS for name in _strings(value_at(config, path))]
+    yield from (plug.partition(":")[0] + ".py" for plug in plugs if ":" in plug)
 
 
 def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:

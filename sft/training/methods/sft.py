@@ -22,6 +22,7 @@ from trl import SFTConfig
 
 from sft import signals
 from sft.config.checking.arguments import TRAINER_ARGS
+from sft.config.libraries.trainer import OUTPUT_ONLY
 from sft.foreign import OF_ARGUMENTS, explained
 from sft.log import Progress, get_logger
 from sft.model.source import quiet
@@ -37,11 +38,8 @@ from sft.training.trainer import AnswerTrainer
 
 log = get_logger(__name__)
 
-# Where output goes and how a batch is split: trainings that differ in these alone share their checkpoints.
-NO_MATTER = re.compile(
-    r"output_dir|run_name|report_to|disable_tqdm|log_level.*|logging_.*|push_to_hub.*|hub_.*|project|trackio_.*|save_.*"
-    r"|per_device_(train|eval)_batch_size|gradient_accumulation_steps"
-)
+# Beside where output goes: trainings that differ in these alone share their checkpoints.
+SHARED_BY_CHECKPOINTS = re.compile(r"save_.*|per_device_(train|eval)_batch_size|gradient_accumulation_steps")
 
 
 def train_sft(request: TrainRequest) -> TrainOutcome:
@@ -129,7 +127,11 @@ def _fingerprint(request: TrainRequest, arguments: SFTConfig, collator: Collator
     rows = hashlib.sha256()
     for row in (*request.rows, *request.validation):
         rows.update(json.dumps([row.prompt_ids, row.completion_ids]).encode())
-    given = {name: value for name, value in arguments.to_dict().items() if not NO_MATTER.fullmatch(name)}
+    given = {
+        name: value
+        for name, value in arguments.to_dict().items()
+        if not (OUTPUT_ONLY.fullmatch(name) or SHARED_BY_CHECKPOINTS.fullmatch(name))
+    }
     adapters = {name: config.to_dict() for name, config in getattr(request.model, "peft_config", {}).items()}
     parts = {
         "identity": request.identity,

@@ -171,23 +171,23 @@ def test_notices_are_given_once(data: dict[str, Any], write: Write, caplog: pyte
     ]
 
 
-def test_names_of_plugs_are_checked_by_the_caller(data: dict[str, Any], write: Write) -> None:
+def test_names_of_plugins_are_checked(data: dict[str, Any], write: Write) -> None:
     data["lora"]["init_lora_weights"] = "pcaa"
-    data["evaluation"] = {"metrics": ["good", "bad"]}
-    checks = {
-        "lora.init_lora_weights": lambda name: None if name == "pca" else f'unknown initialiser "{name}"',
-        "evaluation.metrics": lambda name: "unknown metric" if name == "bad" else None,
-    }
+    data["evaluation"] = {"metrics": ["bleu", "blau", "mine:metric"]}
+    data["training"] = {"method": "sfft"}
     with pytest.raises(ConfigError) as caught:
-        load_config(write(data), names=checks)
-    assert dict(caught.value.problems) == {
+        load_config(write(data))
+    said = {where: what.partition("; ")[0] for where, what in caught.value.problems}
+    assert said == {
         "lora.init_lora_weights": 'unknown initialiser "pcaa"',
-        "evaluation.metrics[1]": "unknown metric",
+        "evaluation.metrics[1]": 'unknown metric "blau"',
+        "training.method": 'unknown training method "sfft"',
     }
+    del data["training"]
     for known in ("pca", True):
         data["lora"]["init_lora_weights"] = known
         data["evaluation"] = {}
-        load_config(write(data), names=checks)
+        load_config(write(data))
 
 
 def test_parsed_data_keeps_its_source_in_messages(data: dict[str, Any]) -> None:

@@ -7,20 +7,18 @@ from typing import Any
 
 import pytest
 
-from sft.calibration import calibration_registry
 from sft.config.experiment import Experiment
-from sft.config.libraries.renamed import RENAMED_CALIBRATIONS
 from sft.config.reading.load import parse_config
-from sft.config.sections.calibration import SETTINGS, USED, CalibrationConfig
+from sft.config.sections.calibration import CalibrationConfig
 from sft.config.sections.schema import ExperimentConfig
 from sft.config.varying import varying_settings
 from sft.errors import ConfigError
-from sft.sweep.check import PLUGS
+from sft.plugins import CALIBRATIONS, FORMER_CALIBRATIONS
 
 
 def parse(data: dict[str, Any], **settings: Any) -> ExperimentConfig:
     inference = {**data["inference"], "calibration_args": settings}
-    return parse_config({**data, "inference": inference}, "mine.json", Path(), PLUGS)
+    return parse_config({**data, "inference": inference}, "mine.json", Path())
 
 
 def experiment(data: dict[str, Any], seed: int = 13, **settings: Any) -> Experiment:
@@ -28,11 +26,10 @@ def experiment(data: dict[str, Any], seed: int = 13, **settings: Any) -> Experim
     return Experiment("x", parse({**data, "dataset": dataset}, **settings), seed)
 
 
-def test_what_each_calibration_follows_is_known() -> None:
-    assert USED.keys() == set(calibration_registry)
-    assert set(SETTINGS) == CalibrationConfig.model_fields.keys() - {"calibration_fn"}
-    assert {setting for settings in USED.values() for setting in settings} == set(SETTINGS)
-    assert set(RENAMED_CALIBRATIONS.values()) <= set(calibration_registry)
+def test_specs_name_settings_that_exist() -> None:
+    settings = CalibrationConfig.model_fields.keys() - {"calibration_fn"}
+    assert set(CALIBRATIONS.own.settings) == settings
+    assert {setting for spec in CALIBRATIONS.values() for setting in spec.settings} == settings
 
 
 @pytest.mark.parametrize(
@@ -66,7 +63,7 @@ def test_what_is_wrong_is_said_in_one_line(data: dict[str, Any], settings: dict[
     assert said.startswith(what)
 
 
-@pytest.mark.parametrize(("old", "new"), RENAMED_CALIBRATIONS.items())
+@pytest.mark.parametrize(("old", "new"), FORMER_CALIBRATIONS.items())
 def test_an_older_name_is_translated_and_told(
     data: dict[str, Any], old: str, new: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -88,7 +85,7 @@ def test_a_setting_without_an_effect_is_told(data: dict[str, Any], caplog: pytes
 
 def test_a_calibration_is_part_of_the_work(data: dict[str, Any]) -> None:
     plain = Experiment("x", ExperimentConfig.model_validate({**data, "dataset": {**data["dataset"], "shots": 0}}))
-    ids = [experiment(data, calibration_fn=name).id for name in calibration_registry]
+    ids = [experiment(data, calibration_fn=name).id for name in CALIBRATIONS]
     assert len({plain.id, *ids}) == len(ids) + 1
     different = [
         experiment(data, calibration_fn="batch", num_estimations=3),
@@ -118,9 +115,9 @@ def test_what_has_no_effect_is_no_part_of_it(
     assert experiment(data, **settings).id == experiment(data, **same).id
 
 
-@pytest.mark.parametrize("name", [*calibration_registry, "mine:calibrate"])
+@pytest.mark.parametrize("name", [*CALIBRATIONS, "mine:calibrate"])
 def test_the_seed_counts_where_something_is_drawn(data: dict[str, Any], name: str) -> None:
-    draws = name in ("domain", "domain_per_sample", "adjustable_batch", "supervised", "mine:calibrate")
+    draws = name not in ("contextual", "contextual_per_sample", "batch")
     assert experiment(data, calibration_fn=name).is_random == draws
     assert (experiment(data, calibration_fn=name).id != experiment(data, 14, calibration_fn=name).id) == draws
 

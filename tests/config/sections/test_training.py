@@ -43,6 +43,6 @@ def test_patience_wants_something_to_wait_for() -> None:
     problems = [
         problem
         for training in ({"early_stopping_patience": 2}, {"early_stopping_patience": 2, "validation_size": 0.2})
-        for problem in config_problems({"training": training}, {})
+        for problem in config_problems({"training": training})
     ]
     assert [problem.where for problem in problems] == ["training.early_stopping_patience"]

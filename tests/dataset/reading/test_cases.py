@@ -390,7 +390,7 @@ def test_large_files_are_read_once_for_each_content(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sources, "_LARGE", 1)
     path = put(tmp_path / "data.jsonl", '{"text": "007", "more": [1.10]}\n{"text": null, "more": "b"}\n')
     first = read(path)
-    monkeypatch.setattr(sources, "read_json", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(sources, "_read_text_files", lambda *_: pytest.fail("read again"))
     again = read(path)
     assert again.texts("text") == first.texts("text") == ["007", None]
     assert again.values("more") == first.values("more") == [["1.10"], "b"]

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from sft.initialization.initializers import initializer_problem, initializer_registry, maker_of
+from sft.initialization.initializers import maker_of
+from sft.plugins import INITIALIZERS, initializer_problem
 
 
 @pytest.mark.parametrize(
@@ -26,9 +27,9 @@ def test_known(init: bool | str) -> None:
     [
         ("pisa", 'did you mean "pissa"'),
         ("kaiming", "also PEFT's own: true, false, gaussian"),
-        ("pissa_niter_", "must end in a whole number"),
-        ("pissa_niter_N", "must end in a whole number"),
-        ("pissa_niter_1.5", "must end in a whole number"),
+        ("pissa_niter_", "must end in an integer"),
+        ("pissa_niter_N", "must end in an integer"),
+        ("pissa_niter_1.5", "must end in an integer"),
     ],
 )
 def test_refused(init: str, said: str) -> None:
@@ -43,13 +44,13 @@ def test_whose_it_is() -> None:
 
 
 def test_every_entry_is_callable() -> None:
-    assert list(initializer_registry) == ["pca", "pissa", "umap", "umap_fast"]
-    assert all(callable(initializer_registry[name]) for name in initializer_registry)
+    assert list(INITIALIZERS) == ["pca", "pissa", "umap", "umap_fast"]
+    assert all(callable(INITIALIZERS.resolve(name)) for name in INITIALIZERS)
 
 
 def test_asking_for_names_imports_no_torch() -> None:
     code = (
-        "import sys; from sft.initialization.initializers import initializer_problem as p; p('x');"
+        "import sys; from sft.plugins import initializer_problem as p; p('x');"
         "sys.exit('torch' in sys.modules or 'peft' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from sft.errors import UserError
-from sft.launchers import launcher_registry
 from sft.launchers.base import Isolation, Job, Launcher, Resources, RunningJob, Status
 from sft.launchers.local import lifetime
 from sft.launchers.local.launcher import LocalLauncher
 from sft.launchers.local.process_group import ProcessGroup
 from sft.launchers.local.spawn import FreshProcess
+from sft.plugins import LAUNCHERS
 
 FAMILY = """
 import os, signal, subprocess, sys, time
@@ -73,7 +73,7 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         (tmp_path / f"job_{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found: Launcher = launcher_registry["local"](request.param)
+    found: Launcher = LAUNCHERS.resolve("local")(request.param)
     return found
 
 

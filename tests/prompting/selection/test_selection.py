@@ -9,7 +9,7 @@ import pytest
 
 from sft.errors import UserError
 from sft.prompting.examples import Pool
-from sft.prompting.selection import Selection, Wanted, choose_examples, find_selection, selection_registry
+from sft.prompting.selection import Selection, Wanted, choose_examples, find_selection
 
 POOL = Pool(["a", "b", "c", "d"], ["x", "y", "x", "y"])
 
@@ -19,8 +19,8 @@ def wanted(per_row: bool = True, asked: tuple[str, ...] = ("a", "z")) -> Wanted:
 
 
 def test_the_usual_ways() -> None:
-    assert find_selection(None, classifies=True) == selection_registry["balanced"]
-    assert find_selection(None, classifies=False) == selection_registry["random"]
+    assert find_selection(None, classifies=True) == find_selection("balanced", classifies=False)
+    assert find_selection(None, classifies=False) == find_selection("random", classifies=True)
     assert find_selection("nearest", True).by_row
     assert wanted().total == 2
     assert Wanted(Pool(["a"]), (), 3, None, 13).total == 3

@@ -1,0 +1,332 @@
+"""Every plugin that comes with the package, one spec each: strings and plain values only, so that nothing is imported.
+
+A new plugin is a file, a spec here and a test (see CONTRIBUTING.md). Checks, ids, descriptions, the schema, docs and
+parametrised tests follow from the spec.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sft.registry import PluginSpec, Registry
+
+DOMAIN_PROBES = 20  # random texts of the domain (Fei et al. 2023)
+LABELLED_ROWS = 128  # that a calibration learns from
+
+Probes = Literal["content_free", "domain"]
+Maker = Literal["peft", "copy", "data", "registry"]
+RowKind = Literal["completion", "preference", "text", "labelled_text"]
+
+
+@dataclass(frozen=True)
+class CalibrationSpec(PluginSpec):
+    """A calibration of label probabilities.
+
+    Args:
+        settings: keys of `inference.calibration_args` that it follows, each with its default here; None: the default
+            of the key itself.
+        probes: whose scores it uses.
+        per_row: whether each row has probes of its own, where rows are shown examples of their own.
+        former_names: still accepted in configs.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    probes: Probes | None = None
+    per_row: bool = False
+    former_names: tuple[str, ...] = ()
+
+    @property
+    def labelled_rows(self) -> int:
+        """How many labelled rows it learns from by default; 0: it learns from none."""
+        return int(self.settings.get("num_train_samples") or 0)
+
+
+_OF_DOMAIN = {"num_estimations": DOMAIN_PROBES, "language": None}
+_CALIBRATION = "sft.calibration"
+CALIBRATIONS: Registry[CalibrationSpec] = Registry(
+    "calibration",
+    (
+        CalibrationSpec("contextual", f"{_CALIBRATION}.contextual:contextual", probes="content_free"),
+        CalibrationSpec("domain", f"{_CALIBRATION}.contextual:domain", settings=_OF_DOMAIN, probes="domain"),
+        CalibrationSpec(
+            "contextual_per_sample",
+            f"{_CALIBRATION}.contextual:contextual_per_sample",
+            probes="content_free",
+            per_row=True,
+            former_names=("contextual_alvaro",),
+        ),
+        CalibrationSpec(
+            "domain_per_sample",
+            f"{_CALIBRATION}.contextual:domain_per_sample",
+            settings=_OF_DOMAIN,
+            probes="domain",
+            per_row=True,
+            former_names=("domain_alvaro",),
+        ),
+        CalibrationSpec("batch", f"{_CALIBRATION}.batch:batch", settings={"num_estimations": None}),
+        CalibrationSpec(
+            "adjustable_batch",
+            f"{_CALIBRATION}.batch:adjustable_batch",
+            settings={
+                "num_estimations": None,
+                "num_train_samples": LABELLED_ROWS,
+                "gamma_range": None,
+                "gamma_steps": None,
+            },
+        ),
+        CalibrationSpec(
+            "supervised", f"{_CALIBRATION}.supervised:supervised", settings={"num_train_samples": LABELLED_ROWS}
+        ),
+    ),
+    own=CalibrationSpec(
+        "",
+        settings={**_OF_DOMAIN, "num_train_samples": 0, "gamma_range": None, "gamma_steps": None},
+        probes="domain",
+    ),
+)
+FORMER_CALIBRATIONS: Mapping[str, str] = {old: spec.name for spec in CALIBRATIONS.values() for old in spec.former_names}
+
+
+def calibrations_using(setting: str) -> str:
+    """Return the names of the calibrations that follow a setting, for its description."""
+    return ", ".join(name for name, spec in CALIBRATIONS.items() if setting in spec.settings)
+
+
+@dataclass(frozen=True)
+class MethodSpec(PluginSpec):
+    """A training method.
+
+    Args:
+        rows: what it learns from.
+        arguments: the table of `training.trainer_args` (see `sft.config.libraries.library.trainer_arguments`).
+        restores_base: whether the base is as it was, once the adapter is taken off.
+        needs_reference: whether it compares with the model as it was at step 0.
+        idle: settings of the config that it does not follow.
+    """
+
+    rows: RowKind = "completion"
+    arguments: str = "SFTConfig"
+    restores_base: bool = False
+    needs_reference: bool = False
+    idle: tuple[str, ...] = ()
+
+
+METHODS: Registry[MethodSpec] = Registry(
+    "training method",
+    (MethodSpec("sft", "sft.training.methods.sft:train_sft", "supervised fine-tuning", restores_base=True),),
+    own=MethodSpec(""),
+)
+
+
+@dataclass(frozen=True)
+class SelectionSpec(PluginSpec):
+    """A way to choose the in-context examples of evaluated rows.
+
+    Args:
+        equals_default_for: task types for which it chooses what is chosen without a name.
+        is_drawn: whether a seed decides.
+        by_row: whether it always chooses for each row; else only where `inference.random_icl` says so.
+        whole_rounds: whether examples are dropped in rounds of one of each label where a prompt is too long.
+        last_stay: whether the first shown are dropped first, since the last is the nearest.
+    """
+
+    equals_default_for: tuple[str, ...] = ()
+    is_drawn: bool = True
+    by_row: bool = True
+    whole_rounds: bool = False
+    last_stay: bool = True
+
+
+_SELECTION = "sft.prompting.selection"
+SELECTIONS: Registry[SelectionSpec] = Registry(
+    "way to choose examples",
+    (
+        SelectionSpec(
+            "balanced",
+            f"{_SELECTION}.balanced:choose_balanced",
+            "default for classification",
+            equals_default_for=("classification", "generation"),
+            by_row=False,
+            whole_rounds=True,
+            last_stay=False,
+        ),
+        SelectionSpec(
+            "random",
+            f"{_SELECTION}.at_random:choose_at_random",
+            "default for generation",
+            equals_default_for=("generation",),
+            by_row=False,
+            last_stay=False,
+        ),
+        SelectionSpec(
+            "nearest",
+            f"{_SELECTION}.nearest:choose_nearest",
+            "BM25, for each row, the most similar last",
+            is_drawn=False,
+        ),
+    ),
+    own=SelectionSpec(""),
+)
+
+
+def default_selection(task_type: str) -> SelectionSpec:
+    """Return how examples are chosen where the config does not say."""
+    return SELECTIONS["balanced" if task_type == "classification" else "random"]
+
+
+@dataclass(frozen=True)
+class InitializerSpec(PluginSpec):
+    """An initialiser of LoRA's matrices.
+
+    Args:
+        maker: `registry`: a function of the weights; `peft`: PEFT alone, which leaves the weights as they are;
+            `copy`: PEFT on a copy of each weight, which it rewrites; `data`: PEFT after a pass over training prompts.
+        settings: the key of LoraConfig that holds its settings.
+        needs_full_precision: why it cannot start from a quantised base; empty where it can.
+        starts_at_zero: whether its B is zero.
+    """
+
+    maker: Maker = "registry"
+    settings: str = ""
+    needs_full_precision: str = ""
+    starts_at_zero: bool = True
+
+
+_INITIALIZER = "sft.initialization.initializers"
+INITIALIZERS: Registry[InitializerSpec] = Registry(
+    "initialiser",
+    (
+        InitializerSpec("pca", f"{_INITIALIZER}.pca:pca"),
+        InitializerSpec("pissa", f"{_INITIALIZER}.pissa:pissa", starts_at_zero=False),
+        InitializerSpec("umap", f"{_INITIALIZER}.umap:umap"),
+        InitializerSpec("umap_fast", f"{_INITIALIZER}.umap:umap_fast"),
+    ),
+    own=InitializerSpec(""),
+)
+_PISSA_NITER = "pissa_niter_N"
+PEFT_INITIALIZERS: Mapping[str, InitializerSpec] = {
+    spec.name: spec
+    for spec in (
+        InitializerSpec("gaussian", maker="peft"),
+        InitializerSpec("orthogonal", maker="peft"),
+        InitializerSpec("mica", maker="peft", needs_full_precision="PEFT decomposes the weights as they are stored"),
+        InitializerSpec("olora", maker="copy", starts_at_zero=False),
+        InitializerSpec(
+            "loftq",
+            maker="copy",
+            settings="loftq_config",
+            needs_full_precision="it starts from what quantisation loses",
+            starts_at_zero=False,
+        ),
+        InitializerSpec(_PISSA_NITER, maker="copy", starts_at_zero=False),
+        InitializerSpec("eva", maker="data", settings="eva_config"),
+        InitializerSpec("corda", maker="data", settings="corda_config", starts_at_zero=False),
+        InitializerSpec(
+            "lora_ga",
+            maker="data",
+            settings="lora_ga_config",
+            needs_full_precision="it needs the weights' gradients",
+            starts_at_zero=False,
+        ),
+    )
+}
+
+
+def initializer_spec(init: bool | str) -> InitializerSpec:
+    """Return what is known of an initialiser: ours, PEFT's (whose names ignore case), or a user's own."""
+    if isinstance(init, bool):
+        return InitializerSpec(str(init).lower(), maker="peft")
+    if re.fullmatch(r"pissa_niter_\d+", init):
+        return PEFT_INITIALIZERS[_PISSA_NITER]
+    named = None if init == _PISSA_NITER else PEFT_INITIALIZERS.get(init.lower())
+    return named or INITIALIZERS.spec(init)
+
+
+def initializer_problem(init: bool | str) -> str | None:
+    """Return what is wrong with a config's `init_lora_weights`, or None. Imports nothing."""
+    if isinstance(init, bool) or initializer_spec(init).maker != "registry":
+        return None
+    if init.startswith("pissa_niter_"):
+        return f'"{init}" must end in an integer, the number of iterations, as in "pissa_niter_16"'
+    problem = INITIALIZERS.problem(init)
+    if problem is None or ":" in init:
+        return problem
+    return f"{problem}; also PEFT's own: true, false, {', '.join(PEFT_INITIALIZERS)}"
+
+
+METRICS: Registry[PluginSpec] = Registry(
+    "metric",
+    (
+        PluginSpec("exact_match", "sft.evaluation.generation:exact_match"),
+        PluginSpec("token_f1", "sft.evaluation.generation:token_f1"),
+        PluginSpec("rouge", "sft.evaluation.generation:rouge"),
+        PluginSpec("bleu", "sft.evaluation.generation:bleu"),
+        PluginSpec("chrf", "sft.evaluation.generation:chrf"),
+        PluginSpec("ter", "sft.evaluation.generation:ter"),
+        PluginSpec("balanced_accuracy", "sklearn.metrics:balanced_accuracy_score"),
+        PluginSpec("cohen_kappa", "sklearn.metrics:cohen_kappa_score"),
+    ),
+    own=PluginSpec(""),
+)
+EVALUATE = "evaluate:"  # before the name or path of a metric of the package evaluate
+
+
+def metric_problem(name: str) -> str | None:
+    """Return what is wrong with the name of a metric, or None."""
+    if name.startswith(EVALUATE):
+        return None if name != EVALUATE else f'expected a name after "{EVALUATE}", as in "{EVALUATE}bleu"'
+    return METRICS.problem(name)
+
+
+@dataclass(frozen=True)
+class DataFormatSpec(PluginSpec):
+    """A form of local data files. Its name is the builder of `datasets` that finds the files of each split.
+
+    `target`: what reads a file to rows, cell by cell as text; empty where `datasets` reads it.
+
+    Args:
+        suffixes: of its files.
+    """
+
+    suffixes: tuple[str, ...] = ()
+
+
+_READING = "sft.dataset.reading"
+DATA_FORMATS: Registry[DataFormatSpec] = Registry(
+    "data format",
+    (
+        DataFormatSpec("csv", f"{_READING}.delimited:read_delimited", suffixes=(".csv", ".tsv")),
+        DataFormatSpec("json", f"{_READING}.json_rows:read_json", suffixes=(".json", ".jsonl")),
+        DataFormatSpec("text", suffixes=(".txt",)),
+        DataFormatSpec("parquet", suffixes=(".parquet",)),
+        DataFormatSpec("arrow", suffixes=(".arrow",)),
+        DataFormatSpec("pandas"),
+        DataFormatSpec("xml"),
+    ),
+    own=DataFormatSpec(""),
+)
+DATA_SUFFIXES: Mapping[str, str] = {end: spec.name for spec in DATA_FORMATS.values() for end in spec.suffixes}
+COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+LAUNCHERS: Registry[PluginSpec] = Registry(
+    "launcher", (PluginSpec("local", "sft.launchers.local.launcher:LocalLauncher"),), own=PluginSpec("")
+)
+
+
+def calibration_problem(name: str) -> str | None:
+    """Return what is wrong with the name of a calibration, or None."""
+    return CALIBRATIONS.problem(FORMER_CALIBRATIONS.get(name, name))
+
+
+# The settings that name a plugin or a list of them, and what is wrong with such a name.
+PLUGIN_SETTINGS = {
+    "lora.init_lora_weights": initializer_problem,
+    "adapter.init_lora_weights": initializer_problem,
+    "training.method": METHODS.problem,
+    "inference.icl_selection": SELECTIONS.problem,
+    "inference.calibration_args.calibration_fn": calibration_problem,
+    "evaluation.metrics": metric_problem,
+}
