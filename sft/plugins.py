@@ -80,6 +80,9 @@ CALIBRATIONS: Registry[CalibrationSpec] = Registry(
         CalibrationSpec(
             "supervised", f"{_CALIBRATION}.supervised:supervised", settings={"num_train_samples": LABELLED_ROWS}
         ),
+        CalibrationSpec(
+            "temperature", f"{_CALIBRATION}.temperature:temperature", settings={"num_train_samples": LABELLED_ROWS}
+        ),
     ),
     own=CalibrationSpec(
         "",

@@ -57,10 +57,10 @@ def shots_of(folder: RunFolder) -> dict[str, Any]:
 @pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_every_calibration_from_end_to_end(make_config: MakeConfig, tmp_path: Path, name: str) -> None:
     """What the run says is what anyone gets from the stored scores alone."""
-    learns = name in ("adjustable_batch", "supervised")
-    counts = name in ("domain", "domain_per_sample", "batch")
+    learns = CALIBRATIONS[name].labelled_rows > 0
+    counts = "num_estimations" in CALIBRATIONS[name].settings and not learns
     settings = {"num_train_samples": 5} if learns else {"num_estimations": 4} if counts else {}
-    random = name.endswith("per_sample")
+    random = CALIBRATIONS[name].per_row
     given = inference(name, icl_examples=1, random_icl=random, **settings)
     few = {"dataset__max_n_test": 5} if random else {}
     config = make_config(**ZERO, inference=given, dataset__validation_split="validation", **few)
