@@ -1,10 +1,33 @@
-"""Tells whether memory ran out, from an exception alone. Imports no torch, whose error is known by its name."""
+"""Whether memory ran out, and how often it did in earlier attempts of this run. Imports no torch."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _SIGNS = ("out of memory", "DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+
+_HALVINGS: ContextVar[int] = ContextVar("halvings", default=0)
+
+
+def halvings() -> int:
+    """Return how often memory ran out in earlier attempts of this run: batches are halved so often, results are equal.
+
+    Asked for where a batch is made (training, scoring, generation, lm-eval) and where the result and state are written.
+    """
+    return _HALVINGS.get()
+
+
+@contextmanager
+def halved(times: int) -> Iterator[None]:
+    """Run an attempt whose batches are halved so many times."""
+    token = _HALVINGS.set(times)
+    try:
+        yield
+    finally:
+        _HALVINGS.reset(token)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

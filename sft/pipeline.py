@@ -45,17 +45,16 @@ log = get_logger(__name__)
 CHUNK = 512  # rows that `predict` answers before it makes them durable
 
 
-def run(experiment: Experiment, folder: RunFolder, halvings: int = 0, models: Models | None = None) -> RunResult:
+def run(experiment: Experiment, folder: RunFolder, models: Models | None = None) -> RunResult:
     """Train when the experiment has shots, judge unless its command is `train`, and leave a run folder.
 
     Args:
-        halvings: how often memory has run out in earlier attempts: batches are halved so often, results stay the same.
         models: where the base model comes from, and goes back to; None: loaded anew.
     """
-    with also_logged(folder.log_file), recording(folder, halvings) as recorded, ProgressBars() as bars:
+    with also_logged(folder.log_file), recording(folder) as recorded, ProgressBars() as bars:
         progress = both(recorded, bars)
         folder.write_config(recorded_config(experiment))
-        setup = prepare(experiment, halvings, models)
+        setup = prepare(experiment, models)
         to_learn = lesson(setup)  # before the training: what is wrong with it is said early
         tasks = open_harness(setup)
         place = folder.model if experiment.trains_whole else folder.adapter

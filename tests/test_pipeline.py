@@ -16,16 +16,18 @@ import pytest
 from sft import pipeline
 from sft.config.experiment import Experiment
 from sft.config.sections.schema import Endpoint, ExperimentConfig
+from sft.memory import halved, halvings
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
 
 
 def run_in(
-    results: Path, config: dict[str, Any], endpoint: Endpoint = "run-experiment", **given: Any
+    results: Path, config: dict[str, Any], endpoint: Endpoint = "run-experiment", halvings: int = 0
 ) -> tuple[RunFolder, RunResult]:
     experiment = Experiment("x", ExperimentConfig.model_validate(config), 13, endpoint)
     folder = ResultStore(results).folder(experiment.id, experiment.slug)
-    return folder, pipeline.run(experiment, folder, **given)
+    with halved(halvings):
+        return folder, pipeline.run(experiment, folder)
 
 
 def test_a_bug_in_the_check_is_told_apart_and_stops_no_other(
@@ -114,7 +116,7 @@ def test_the_judging_is_halved_too(
     of = batching.Capacity.of
 
     def noted(device: Any, size: Any) -> Any:
-        asked.append(tuple(size))
+        asked.append((size, halvings()))
         return of(device, size)
 
     monkeypatch.setattr(batching.Capacity, "of", noted)

@@ -22,7 +22,7 @@ from sft.cli.report import compare, report, reproduce
 from sft.errors import BUG, UserError
 from sft.foreign import one_line
 from sft.log import RedactingStream, configure_logging, plain, redact_output
-from sft.memory import is_out_of_memory
+from sft.memory import halved, is_out_of_memory
 from sft.results.markers import STALE_AFTER
 from sft.signals import install_handlers
 from sft.threads import set_wait_policy, use_threads
@@ -114,7 +114,8 @@ def run_experiment(
     from sft.sweep.single import load_experiment
 
     experiment = load_experiment(config, "run-experiment" if do_eval else "train", random_seed, plugs, expect)
-    _run(experiment, results_path, threads, halvings, context.obj)
+    with halved(halvings):
+        _run(experiment, results_path, threads, context.obj)
 
 
 @app.command("run-experiments")
@@ -302,9 +303,7 @@ def serve() -> None:
     raise typer.Exit(serve_requests(lambda arguments: run_command(arguments, models), models.is_fit))
 
 
-def _run(
-    experiment: Experiment, results_path: Path, threads: int | None, halvings: int = 0, models: Models | None = None
-) -> None:
+def _run(experiment: Experiment, results_path: Path, threads: int | None, models: Models | None = None) -> None:
     from sft.report.metrics import numbers
     from sft.results.store import ResultStore
     from sft.sweep.fixed_threads import planned_threads
@@ -318,7 +317,7 @@ def _run(
         use_threads(threads or planned_threads(store, [experiment.id]))
         from sft import pipeline
 
-        result = pipeline.run(experiment, folder, halvings, models)
+        result = pipeline.run(experiment, folder, models)
     typer.echo(json.dumps(numbers(result.results), indent=2))
     typer.echo(f"Run: {folder.path}")
 

@@ -14,12 +14,13 @@ from sft.foreign import one_line
 from sft.harness.quiet import calm
 from sft.harness.tasks import SEED, OpenTasks
 from sft.log import Progress
+from sft.memory import halvings
 
 _CLOSED_FORM = 1000  # any number asks for standard errors; those of means are computed without drawing
 _STDERR = "_stderr"
 
 
-def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress, halvings: int = 0) -> dict[str, Any]:
+def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
     """The harness's figures by task (of a group that has figures of its own, those), as JSON.
 
     For each its metrics, `<metric>_stderr` where it is that of a mean, `higher_is_better` by metric, `n` rows,
@@ -30,12 +31,11 @@ def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress, 
         tokenizer: of the model; stays as it is.
         tasks: what to ask.
         progress: told of requests.
-        halvings: how often memory has run out in earlier attempts.
 
     Raises:
         UserError: the harness cannot ask the model that.
     """
-    size = max(1, tasks.config.batch_size >> halvings)
+    size = max(1, tasks.config.batch_size >> halvings())
     with calm(logging.ERROR):
         from lm_eval.evaluator import evaluate
 

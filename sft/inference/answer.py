@@ -20,7 +20,7 @@ from sft.calibration.stored import CALIBRATED, LABEL, TRAIN, SplitScores
 from sft.config.sections.inference import InferenceConfig
 from sft.errors import ModelError
 from sft.evaluation.multilabel import DEFAULT_THRESHOLD, best_threshold, set_texts, yes_probabilities
-from sft.inference.batching import AnyBatchSize
+from sft.inference.batching import BatchSize
 from sft.inference.classification import score_labels
 from sft.inference.generating.engine import GenerationSettings, generate
 from sft.inference.scoring.scores import LabelScores
@@ -113,7 +113,7 @@ def score_prompts(
     model: Any,
     prompts: Sequence[LabelledPrompt],
     labels: int,
-    batch_size: AnyBatchSize = "auto",
+    batch_size: BatchSize = "auto",
     progress: Progress = silent,
 ) -> LabelScores:
     """The scores of every label after every prompt.
@@ -122,7 +122,7 @@ def score_prompts(
         model: a causal language model, or a PEFT model around one.
         prompts: N prompts, each with the token ids of all labels.
         labels: how many labels there are.
-        batch_size: prompts in a forward, or `"auto"`; halved where memory has run out before.
+        batch_size: prompts in a forward, or `"auto"`.
         progress: told of prompts scored.
 
     Raises:
@@ -189,7 +189,7 @@ def complete(
     tokenizer: Any,
     prompts: Sequence[Prompt],
     settings: GenerationSettings,
-    batch_size: AnyBatchSize,
+    batch_size: BatchSize,
     progress: Progress = silent,
 ) -> TextAnswers:
     """The generated answer of each prompt, its text without control tokens, stop texts and surrounding white space.
@@ -199,7 +199,7 @@ def complete(
         tokenizer: turns the new ids into text.
         prompts: N prompts.
         settings: length, stop ids and further arguments of `generate`.
-        batch_size: prompts in a batch, or `"auto"`; halved where memory has run out before.
+        batch_size: prompts in a batch, or `"auto"`.
         progress: told of prompts answered.
     """
     written = generate(model, [prompt.ids for prompt in prompts], settings, batch_size=batch_size, progress=progress)

@@ -13,21 +13,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from sft.log import get_logger
-from sft.memory import is_out_of_memory
+from sft.memory import halvings, is_out_of_memory
 
 logger = get_logger(__name__)
 
 BatchSize = int | Literal["auto"]
 
-
-class Halved(NamedTuple):
-    """A batch size, and how often memory has run out with it in earlier attempts."""
-
-    size: BatchSize
-    halvings: int
-
-
-AnyBatchSize = BatchSize | Halved
 
 _CPU_TOKENS = 8192  # a larger forward only leaves the processor's caches
 _DEVICE_TOKENS = 131_072
@@ -129,12 +120,12 @@ class Capacity:
         self._last = Grant(1, memory, tokens)
 
     @classmethod
-    def of(cls, device: torch.device, size: AnyBatchSize) -> Capacity:
+    def of(cls, device: torch.device, size: BatchSize) -> Capacity:
         """What the device has free now; half of it, and of the batch size, for every earlier halving."""
-        asked, halvings = size if isinstance(size, Halved) else (size, 0)
-        rows: BatchSize = "auto" if asked == "auto" else max(1, asked >> halvings)
+        times = halvings()
+        rows: BatchSize = "auto" if size == "auto" else max(1, size >> times)
         memory, tokens = _free(device)
-        return cls(rows, memory >> halvings, max(1, tokens >> halvings))
+        return cls(rows, memory >> times, max(1, tokens >> times))
 
     def rows(self, cost: int, tokens: int, left: int) -> int:
         """How many of the `left` rows, of `cost` bytes and `tokens` tokens each, make a batch; at least 1."""

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from sft.inference.batching import AnyBatchSize, Capacity
+from sft.inference.batching import BatchSize, Capacity
 from sft.inference.decoder import Decoder
 from sft.inference.encoder_decoder import EncoderDecoder
 from sft.inference.label_trial import LabelTrial
@@ -42,7 +42,7 @@ def score_labels(
     labels: Sequence[Ids],
     *,
     end_tokens: int = 1,
-    batch_size: AnyBatchSize = "auto",
+    batch_size: BatchSize = "auto",
     progress: Progress = silent,
 ) -> LabelScores:
     """Score every label after every prompt. The model's mode and config stay as they are.
@@ -136,7 +136,7 @@ class _Run:
     prompts: Sequence[Ids]
     labels: Sequence[Ids]
     table: ScoreTable
-    batch_size: AnyBatchSize
+    batch_size: BatchSize
     progress: Progress
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.generation import GenerationMode
 
 from sft.inference.answer_trial import AnswerTrial
-from sft.inference.batching import AnyBatchSize, Capacity, Costs, padded_first, run_batches
+from sft.inference.batching import BatchSize, Capacity, Costs, padded_first, run_batches
 from sft.inference.decoder import has_virtual_tokens, left_padded
 from sft.inference.generating.arguments import GenerationSettings
 from sft.inference.generating.criteria import StopAtTexts, Telling
@@ -87,7 +87,7 @@ class Writer:
         self.shares = False  # one copy of the opening for all rows
         self.trial: AnswerTrial | None = None
 
-    def run(self, batch_size: AnyBatchSize, progress: Progress, trial: AnswerTrial | None) -> list[Written]:
+    def run(self, batch_size: BatchSize, progress: Progress, trial: AnswerTrial | None) -> list[Written]:
         """All answers, in the order of the prompts.
 
         Raises:

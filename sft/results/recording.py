@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from sft.errors import UserError
 from sft.io import remove_leftovers
 from sft.log import Progress, get_logger
-from sft.memory import is_out_of_memory
+from sft.memory import halvings, is_out_of_memory
 from sft.results.locks import RunBusyError
 from sft.results.schema import Phase, RunState
 from sft.results.store import RunFolder
@@ -27,7 +27,7 @@ SECONDS_BETWEEN_WRITES = 0.5
 
 
 @contextmanager
-def recording(folder: RunFolder, halvings: int = 0) -> Iterator[Progress]:
+def recording(folder: RunFolder) -> Iterator[Progress]:
     """State `running` inside, `done` after; on an exception `oom`, `interrupted` or `failed`, with its last line.
 
     Yields a `Progress` that keeps phase and step in the state, at most twice a second. Exceptions go on to the caller.
@@ -35,7 +35,6 @@ def recording(folder: RunFolder, halvings: int = 0) -> Iterator[Progress]:
 
     Args:
         folder: of the run, which is this process's alone.
-        halvings: how often the batch was halved, after the run had run out of memory.
     """
     started = RunState(
         state="running",
@@ -43,7 +42,7 @@ def recording(folder: RunFolder, halvings: int = 0) -> Iterator[Progress]:
         started=time.time(),
         pid=os.getpid(),
         host=socket.gethostname(),
-        halvings=halvings,
+        halvings=halvings(),
     )
     remove_leftovers(folder.path, older_than_seconds=0)
     _tell(folder, started)

@@ -77,7 +77,6 @@ def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
             work,
             seed,
             progress,
-            setup.halvings,
             setup.experiment.id,
             _rows(prompts.validation),
         )

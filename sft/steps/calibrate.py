@@ -25,7 +25,6 @@ from sft.dataset.shots import draw_shots
 from sft.dataset.task import LabelledRows, calibration_rows, train_key
 from sft.errors import DataError
 from sft.inference.answer import score_prompts
-from sft.inference.batching import Halved
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, get_logger
 from sft.plugins import DOMAIN_PROBES
@@ -168,8 +167,7 @@ def score_all(setup: Setup, model: Any, asked: Asked, progress: Progress) -> Sco
 
 def score_part(setup: Setup, model: Any, prompts: Sequence[LabelledPrompt], progress: Progress) -> LabelScores:
     """Score some of what is asked."""
-    size = Halved(setup.inference.batch_size, setup.halvings)
-    return score_prompts(model, prompts, len(setup.task.columns), size, progress)
+    return score_prompts(model, prompts, len(setup.task.columns), setup.inference.batch_size, progress)
 
 
 def ask(setup: Setup, role: str, prompts: JudgedPrompts, given: Lesson = NO_LESSON) -> Asked:

@@ -52,7 +52,7 @@ def ask_harness(setup: Setup, model: Any, tasks: OpenTasks | None, progress: Pro
     from sft.harness.run import ask_tasks
 
     with setup.clock("lm_eval"):
-        return ask_tasks(model, setup.tokenizer, tasks, progress, setup.halvings)
+        return ask_tasks(model, setup.tokenizer, tasks, progress)
 
 
 def _asked(setup: Setup) -> LmEvalConfig | None:

@@ -14,7 +14,6 @@ from sft.evaluation.further import further_metrics
 from sft.evaluation.generation import RowMetrics, Segment, generation_metrics, row_metrics
 from sft.evaluation.multilabel import membership, multilabel_metrics
 from sft.inference.answer import LabelAnswers, TextAnswers, best_labels, complete, decide, decide_sets
-from sft.inference.batching import Halved
 from sft.inference.generating.criteria import StopTexts
 from sft.inference.generating.engine import GenerationSettings
 from sft.log import Progress, get_logger
@@ -86,7 +85,7 @@ def decided(setup: Setup, scored: SplitScores) -> LabelAnswers:
 def write(setup: Setup, model: Any, prompts: JudgedPrompts, progress: Progress) -> TextAnswers:
     """The generated answers."""
     _seed_sampling(setup)
-    batch_size = Halved(setup.inference.batch_size, setup.halvings)
+    batch_size = setup.inference.batch_size
     texts = complete(model, setup.tokenizer, prompts.open, _settings(setup), batch_size, progress)
     if texts.cut_short:
         log.warning(

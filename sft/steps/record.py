@@ -12,6 +12,7 @@ from sft.config.experiment import Experiment
 from sft.dataset.task import LabelledRows, fingerprint, train_key
 from sft.inference.answer import LabelAnswers, TextAnswers
 from sft.log import get_logger
+from sft.memory import halvings
 from sft.prompting.render import Prompt
 from sft.prompting.view import ShownRow, kept_row
 from sft.results.environment import environment, resources
@@ -124,14 +125,14 @@ def build_result(
         labelled_examples=labelled_examples(setup, adapted, judged),
         training=_training(adapted),
         timings=setup.clock.seconds(),
-        resources={**resources(setup.models.cpu_before), **_halvings(setup)},
+        resources={**resources(setup.models.cpu_before), **_halvings()},
         environment=environment(),
         data=fingerprint(setup.task),
     )
 
 
-def _halvings(setup: Setup) -> dict[str, int]:
-    return {"batch_halvings": setup.halvings} if setup.halvings else {}
+def _halvings() -> dict[str, int]:
+    return {"batch_halvings": times} if (times := halvings()) else {}
 
 
 def labelled_examples(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> int:

@@ -26,7 +26,6 @@ class Setup:
     """An experiment with its data opened and its prompts planned.
 
     Args:
-        halvings: how often memory has run out in earlier attempts: batches are halved so often.
         models: where the base model comes from.
     """
 
@@ -35,7 +34,6 @@ class Setup:
     tokenizer: Any
     plan: PromptPlan
     clock: Clock
-    halvings: int = 0
     models: Models = field(default_factory=FreshModels)
 
     @property
@@ -62,11 +60,10 @@ class Setup:
         return Constraint(self.inference.constrain, self.tokenizer)
 
 
-def prepare(experiment: Experiment, halvings: int = 0, models: Models | None = None) -> Setup:
+def prepare(experiment: Experiment, models: Models | None = None) -> Setup:
     """Open data and tokenizer, draw the shots.
 
     Args:
-        halvings: how often memory has run out in earlier attempts.
         models: where the base model comes from; None: loaded anew.
 
     Raises:
@@ -83,7 +80,7 @@ def prepare(experiment: Experiment, halvings: int = 0, models: Models | None = N
         tokenizer = tokenizer_of(experiment.config)
         plan = PromptPlan(experiment, task, tokenizer, context_length(experiment.config.model))
         plan.check_labels()
-    return Setup(experiment, task, tokenizer, plan, clock, halvings, models or FreshModels())
+    return Setup(experiment, task, tokenizer, plan, clock, models or FreshModels())
 
 
 def tokenizer_of(config: ExperimentConfig) -> Any:

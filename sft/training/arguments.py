@@ -12,6 +12,7 @@ from sft.config.libraries.trainer import FULL_LEARNING_RATE, trainer_contradicti
 from sft.config.sections.training import halved_batch
 from sft.errors import ConfigError, Problem
 from sft.foreign import explained
+from sft.memory import halvings
 from sft.model.source import quiet
 from sft.training.base import TrainRequest
 
@@ -35,7 +36,7 @@ def sft_config(request: TrainRequest) -> SFTConfig:
     user = user_arguments(request.config.trainer_args)
     if user.get("fp16") and device == "cpu":
         raise refused("fp16 needs a GPU; remove it, or set bf16")
-    split = halved_batch(user, request.halvings)
+    split = halved_batch(user, halvings())
     values: dict[str, Any] = {
         **trainer_defaults(),
         "bf16": device == "cuda" and dtype == torch.bfloat16,
@@ -46,7 +47,7 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         **({"learning_rate": FULL_LEARNING_RATE} if not hasattr(request.model, "peft_config") else {}),
         **user,
         "per_device_train_batch_size": split.per_device,
-        "per_device_eval_batch_size": _eval_batch(user, split.per_device, request.halvings),
+        "per_device_eval_batch_size": _eval_batch(user, split.per_device),
         "gradient_accumulation_steps": split.accumulation,
         "save_only_model": False,  # what is saved is there to be resumed from, and removed in the end
         "save_total_limit": None,  # see `Checkpointing`
@@ -80,9 +81,9 @@ def user_arguments(given: dict[str, Any]) -> dict[str, Any]:
     return user
 
 
-def _eval_batch(user: dict[str, Any], train_batch: int, halvings: int) -> int:
+def _eval_batch(user: dict[str, Any], train_batch: int) -> int:
     given = user.get("per_device_eval_batch_size")
-    return train_batch if given is None else max(1, int(given) >> halvings)
+    return train_batch if given is None else max(1, int(given) >> halvings())
 
 
 def _compute_dtype(request: TrainRequest) -> torch.dtype:

@@ -46,7 +46,6 @@ class TrainRequest:
         work_dir: where intermediate checkpoints may lie; the final adapter is saved by the caller.
         seed: order of the rows and dropout.
         progress: told of each step.
-        halvings: how often memory ran out with this batch before (see `sft.config.sections.training.halved_batch`).
         validation: rows to judge the training by, not to learn from (see `training.validation_size`).
         identity: one word for what else decides the result (base, data, other seeds): checkpoints in `work_dir` of
             another one are not resumed from.
@@ -59,7 +58,6 @@ class TrainRequest:
     work_dir: Path
     seed: int
     progress: Progress = silent
-    halvings: int = 0
     identity: str = ""
     validation: Sequence[TrainingRow] = ()
 

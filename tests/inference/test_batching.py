@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from sft.inference.batching import Capacity, Costs, Halved, run_batches
+from sft.inference.batching import Capacity, Costs, run_batches
+from sft.memory import halved
 
 
 def test_auto_takes_what_fits_and_a_number_what_it_says() -> None:
@@ -59,9 +60,12 @@ def test_a_single_row_that_does_not_fit_is_an_error_and_so_is_any_other() -> Non
 def test_after_earlier_shortages_it_starts_with_less() -> None:
     device = torch.device("cpu")
     for size, halvings, rows in ((9, 0, 9), (9, 1, 4), (9, 3, 1), (9, 60, 1), ("auto", 0, 64), ("auto", 2, 16)):
-        capacity = Capacity.of(device, Halved(size, halvings))
+        with halved(halvings):
+            capacity = Capacity.of(device, size)
         assert capacity.rows(cost=1, tokens=128, left=99) == rows  # "auto" by the tokens that a forward takes
-    whole, half = (Capacity.of(device, Halved("auto", halvings)) for halvings in (0, 1))
+    whole = Capacity.of(device, "auto")
+    with halved(1):
+        half = Capacity.of(device, "auto")
     cost = 2**20  # by memory, which the machine's other work changes meanwhile
     assert half.fitting(cost, tokens=1, left=10**6) <= 0.6 * whole.fitting(cost, tokens=1, left=10**6)
     assert Capacity.of(device, 7).rows(cost=1, tokens=1, left=99) == 7

@@ -14,6 +14,7 @@ import pytest
 
 from sft.errors import UserError
 from sft.io import WriteError, write_atomic
+from sft.memory import halved
 from sft.results.names import id_of
 from sft.results.recording import recording
 from sft.results.schema import RunResult, RunState
@@ -211,7 +212,7 @@ def test_memory_that_ran_out_in_a_library_is_told_as_such(folder: RunFolder) -> 
     class OutOfMemoryError(RuntimeError):
         """As torch calls it."""
 
-    with pytest.raises(RuntimeError), recording(folder, halvings=2):
+    with pytest.raises(RuntimeError), halved(2), recording(folder):
         raise RuntimeError("training failed") from OutOfMemoryError("CUDA out of memory")
     assert (_ended(folder).state, _ended(folder).halvings) == ("oom", 2)
 

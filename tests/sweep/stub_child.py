@@ -31,6 +31,7 @@ from sft.errors import UserError
 from sft.io import write_json
 from sft.launchers.local.serving import serve
 from sft.log import configure_logging
+from sft.memory import halved
 from sft.results import markers
 from sft.results.recording import recording
 from sft.results.schema import RunResult
@@ -114,7 +115,7 @@ def hang(family: bool) -> None:
 
 def work(experiment: Experiment, folder: RunFolder, halvings: int) -> None:
     """One run, from the first state to the result."""
-    with recording(folder, halvings) as progress:
+    with halved(halvings), recording(folder) as progress:
         progress("train", 0, 2)
         audit("begin", experiment.id)
         behave(json.loads(os.environ.get("STUB", "{}")).get(experiment.name, ""), halvings)

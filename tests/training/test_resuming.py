@@ -16,6 +16,7 @@ from sft import signals
 from sft.config.sections.lora import AdapterSection, LoraSection
 from sft.config.sections.model import ModelConfig, QuantizationConfig
 from sft.config.sections.training import TrainingConfig
+from sft.memory import halved
 from sft.model.adapters import create_adapter
 from sft.model.load import load_model
 from sft.training import TrainingRow, TrainOutcome, TrainRequest, train
@@ -51,7 +52,8 @@ def fit(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Trained
     def run(
         folder: Path, made: Callable[[Any], Any] | None = None, at: dict[int, Any] | None = None, **arguments: Any
     ) -> Trained:
-        changes = {key: arguments.pop(key) for key in ("halvings", "identity", "rows", "seed") if key in arguments}
+        changes = {key: arguments.pop(key) for key in ("identity", "rows", "seed") if key in arguments}
+        times = arguments.pop("halvings", 0)
         batch = {} if "per_gpu_train_batch_size" in arguments else {"per_device_train_batch_size": 4}
         given = {"num_train_epochs": 2, "learning_rate": 1e-2, **batch, **arguments}
 
@@ -65,7 +67,8 @@ def fit(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Trained
         torch.rand(3)  # whatever ran before
         model = (made or lora())(make_model())
         request = TrainRequest(model, tokenizer, ROWS, TrainingConfig(trainer_args=given), folder, 1, progress)
-        outcome = train(replace(request, **changes))
+        with halved(times):
+            outcome = train(replace(request, **changes))
         return Trained(outcome, {name: value.detach().clone() for name, value in model.named_parameters()})
 
     return run

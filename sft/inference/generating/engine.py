@@ -23,7 +23,7 @@ from transformers import GenerationConfig
 from sft.errors import ModelError
 from sft.foreign import OF_ARGUMENTS, explained
 from sft.inference.answer_trial import AnswerTrial
-from sft.inference.batching import AnyBatchSize
+from sft.inference.batching import BatchSize
 from sft.inference.generating.arguments import GenerationSettings, configured
 from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, common_prefix
 from sft.inference.ways import BARE, Way, ways
@@ -45,7 +45,7 @@ def generate(
     prompts: Sequence[Ids],
     settings: GenerationSettings,
     *,
-    batch_size: AnyBatchSize = "auto",
+    batch_size: BatchSize = "auto",
     progress: Progress = silent,
 ) -> list[Written]:
     """Each prompt's answer. The model stays as it is.
@@ -81,7 +81,7 @@ class _Run(NamedTuple):
     model: Any
     prompts: Sequence[Ids]
     settings: GenerationSettings
-    batch_size: AnyBatchSize
+    batch_size: BatchSize
     progress: Progress
 
     def answers(self, config: Any) -> list[Written]:
