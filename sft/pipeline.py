@@ -25,6 +25,7 @@ from sft.results.schema import RunResult
 from sft.results.store import RunFolder
 from sft.results.tsv import to_tsv
 from sft.steps.adapt import adapt
+from sft.steps.answering import answering
 from sft.steps.calibrate import learn, lesson
 from sft.steps.harness import ask_harness, check_harness, open_harness
 from sft.steps.judge import judge
@@ -59,19 +60,19 @@ def run(experiment: Experiment, folder: RunFolder, models: Models | None = None)
         tasks = open_harness(setup)
         place = folder.model if experiment.trains_whole else folder.adapter
         adapted = adapt(setup, folder.work, _adapter_place(experiment, place), progress)
-        learned = learn(setup, adapted.model, to_learn, progress)
-        judged = {role: judge(setup, adapted.model, role, progress, learned) for role in setup.task.judged}
-        for role, one in judged.items():
-            folder.write_predictions(prediction_columns(setup, one), role)
-            if one.labels is not None:
-                folder.write_scores(one.labels.tensors, role)
-        folder.write_shots(shots_record(setup, adapted, judged))
-        folder.write_prompts(prompts_record(setup, adapted, judged))
-        asked = ask_harness(setup, adapted.model, tasks, progress)
-        result = build_result(setup, adapted, judged, asked)
-        folder.write_result(result)
-        _clear(experiment, folder.work)  # not sooner: had anything failed, training would go on from them
-        setup.models.give_back(adapted.model)
+        with answering(setup, adapted) as backend:
+            learned = learn(setup, backend, to_learn, progress)
+            judged = {role: judge(setup, backend, role, progress, learned) for role in setup.task.judged}
+            for role, one in judged.items():
+                folder.write_predictions(prediction_columns(setup, one), role)
+                if one.labels is not None:
+                    folder.write_scores(one.labels.tensors, role)
+            folder.write_shots(shots_record(setup, adapted, judged))
+            folder.write_prompts(prompts_record(setup, adapted, judged))
+            asked = ask_harness(setup, backend, tasks, progress)
+            result = build_result(setup, adapted, judged, asked)
+            folder.write_result(result)
+            _clear(experiment, folder.work)  # not sooner: had anything failed, training would go on from them
     return result
 
 
@@ -98,12 +99,14 @@ def predict(experiment: Experiment, results_path: Path) -> Path:
         answers = partial.read()
         if answers:
             log.info("Resuming after %d of %d prompts", len(answers), asked.total)
-        model = adapt(setup, results_path, results_path, progress).model if len(answers) < asked.total else None
-        while len(answers) < asked.total:
-            more = asked.answer(model, len(answers), len(answers) + CHUNK, progress)
-            partial.append(more)
-            answers += more
-            log.info("%d of %d prompts", len(answers), asked.total)
+        if len(answers) < asked.total:
+            adapted = adapt(setup, results_path, results_path, progress)
+            with answering(setup, adapted) as backend:
+                while len(answers) < asked.total:
+                    more = asked.answer(backend, len(answers), len(answers) + CHUNK, progress)
+                    partial.append(more)
+                    answers += more
+                    log.info("%d of %d prompts", len(answers), asked.total)
     ours = asked.columns(answers)
     write_atomic(target, to_tsv({**data_columns(setup.task.judged["test"], ours), **ours}))
     partial.remove()

@@ -18,6 +18,7 @@ LABELLED_ROWS = 128  # that a calibration learns from
 
 Probes = Literal["content_free", "domain"]
 Maker = Literal["peft", "copy", "data", "registry"]
+Ability = Literal["label_scores", "generation", "constrain", "quantization", "lm_eval"]
 RowKind = Literal["completion", "preference", "text", "labelled_text"]
 
 
@@ -314,6 +315,26 @@ DATA_FORMATS: Registry[DataFormatSpec] = Registry(
 DATA_SUFFIXES: Mapping[str, str] = {end: spec.name for spec in DATA_FORMATS.values() for end in spec.suffixes}
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
+
+@dataclass(frozen=True)
+class BackendSpec(PluginSpec):
+    """What answers prompts.
+
+    Args:
+        keeps_base: whether it runs a base of transformers in this process, which may be kept for the next experiment.
+        lacks: what it cannot do, each with the reason.
+    """
+
+    keeps_base: bool = False
+    lacks: Mapping[Ability, str] = field(default_factory=dict)
+
+
+BACKENDS: Registry[BackendSpec] = Registry(
+    "inference backend",
+    (BackendSpec("transformers", "sft.inference.backends.transformers:TransformersBackend", keeps_base=True),),
+    own=BackendSpec(""),
+)
+
 LAUNCHERS: Registry[PluginSpec] = Registry(
     "launcher", (PluginSpec("local", "sft.launchers.local.launcher:LocalLauncher"),), own=PluginSpec("")
 )
@@ -331,5 +352,6 @@ PLUGIN_SETTINGS = {
     "training.method": METHODS.problem,
     "inference.icl_selection": SELECTIONS.problem,
     "inference.calibration_args.calibration_fn": calibration_problem,
+    "inference.backend": BACKENDS.problem,
     "evaluation.metrics": metric_problem,
 }

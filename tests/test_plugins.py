@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sft.plugins import (
+    BACKENDS,
     CALIBRATIONS,
     DATA_FORMATS,
     INITIALIZERS,
@@ -20,7 +21,16 @@ from sft.plugins import (
 )
 from sft.registry import Registry
 
-REGISTRIES: list[Registry[Any]] = [CALIBRATIONS, DATA_FORMATS, INITIALIZERS, LAUNCHERS, METHODS, METRICS, SELECTIONS]
+REGISTRIES: list[Registry[Any]] = [
+    BACKENDS,
+    CALIBRATIONS,
+    DATA_FORMATS,
+    INITIALIZERS,
+    LAUNCHERS,
+    METHODS,
+    METRICS,
+    SELECTIONS,
+]
 SPECS = [(registry, name) for registry in REGISTRIES for name, spec in registry.items() if spec.target]
 
 

@@ -1,4 +1,4 @@
-"""The model that is judged: the base, the base with a trained adapter, or one trained on the shots, saved."""
+"""Train on the shots where the experiment does, and save what was trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sft.dataset.task import train_key
 from sft.errors import ModelError
 from sft.io import check_writable
 from sft.log import Progress, get_logger
-from sft.model.adapters import create_adapter, load_adapter
+from sft.model.adapters import create_adapter
 from sft.model.full import open_to_training
 from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, can_merge, check_place, save_adapter, save_model
 from sft.prompting.prompt import TrainingPrompts
@@ -24,21 +24,21 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Adapted:
-    """The model, and what came of training it.
+    """What training left; the model itself is loaded by the backend where nothing was trained.
 
     Args:
-        model: in eval mode.
+        trained: the torch model, in evaluation mode; None when nothing was trained.
         outcome: loss history and steps; None when nothing was trained.
         prompts: what was trained on.
-        adapter: where what was trained lies: the adapter, or the whole model.
+        place: folder of what was trained, the adapter or the whole model; None when nothing was.
         earlier: how what was loaded (a base trained whole, the adapter of `model.adapter`) had been trained before.
         is_earlier_known: whether that is all; not so where nothing lies beside the adapter.
     """
 
-    model: Any
+    trained: Any | None = None
     outcome: TrainOutcome | None = None
     prompts: TrainingPrompts = TrainingPrompts((), (), 0)  # noqa: RUF009 - frozen
-    adapter: Path | None = None
+    place: Path | None = None
     earlier: tuple[TrainingRecord, ...] = ()
     is_earlier_known: bool = True
 
@@ -49,7 +49,7 @@ class Adapted:
 
 
 def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
-    """Load the model; when the experiment trains, train an adapter, or all weights, and save that.
+    """Train an adapter or all weights and save them, when the experiment trains; else read what is known of the model.
 
     Args:
         setup: the experiment.
@@ -59,7 +59,7 @@ def adapt(setup: Setup, work: Path, place: Path, progress: Progress) -> Adapted:
     """
     config = setup.config
     if not setup.experiment.trains:
-        return _base(setup)
+        return _untrained(setup)
     training, seed = config.training or TrainingConfig(), setup.experiment.seed_of("training")
     check_writable(place, "choose another training.trainer_args.output_dir")
     _check_place(setup, place)
@@ -113,9 +113,9 @@ def _save(setup: Setup, adapted: Adapted, place: Path) -> None:
     config, record = setup.config, _record(setup, adapted)
     if setup.experiment.trains_whole:
         whole = replace(record, earlier=adapted.earlier)  # an adapter's base says that itself
-        save_model(adapted.model, setup.tokenizer, place, whole.as_dict())
-    elif obstacle := save_adapter(adapted.model, setup.tokenizer, place, config.model.name, record.as_dict()):
-        way_out = "; `export --merge` makes a whole model of it" if can_merge(adapted.model) else ""
+        save_model(adapted.trained, setup.tokenizer, place, whole.as_dict())
+    elif obstacle := save_adapter(adapted.trained, setup.tokenizer, place, config.model.name, record.as_dict()):
+        way_out = "; `export --merge` makes a whole model of it" if can_merge(adapted.trained) else ""
         log.info("vLLM does not load this adapter as a LoRA: %s%s", obstacle, way_out)
 
 
@@ -125,14 +125,11 @@ def _record(setup: Setup, adapted: Adapted) -> TrainingRecord:
     return TrainingRecord(setup.experiment.id, len(rows), trained_on, train_key(setup.config), tuple(sorted(rows)))
 
 
-def _base(setup: Setup) -> Adapted:
-    """The base model, with the adapter that the config names."""
+def _untrained(setup: Setup) -> Adapted:
+    """The model as it is, with the adapter that the config names."""
     path, earlier = setup.config.model.adapter, of_base(setup.config.model)
-    with setup.clock("load"):
-        model = setup.models.load(setup.config.model)
-        if path is None:
-            return Adapted(model, earlier=earlier)
-        model = load_adapter(model, path)
+    if path is None:
+        return Adapted(earlier=earlier)
     record = TrainingRecord.beside(path)
     if record is None:
         log.warning(
@@ -140,4 +137,4 @@ def _base(setup: Setup) -> Adapted:
             "labelled_examples counts only those that this run uses itself"
         )
     known = () if record is None else record.all()
-    return Adapted(model, earlier=(*known, *earlier), is_earlier_known=record is not None)
+    return Adapted(earlier=(*known, *earlier), is_earlier_known=record is not None)

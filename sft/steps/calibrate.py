@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from sft.config.sections.schema import DEFAULT_SEED
 from sft.dataset.shots import draw_shots
 from sft.dataset.task import LabelledRows, calibration_rows, train_key
 from sft.errors import DataError
-from sft.inference.answer import score_prompts
+from sft.inference.backends.base import Backend
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, get_logger
 from sft.plugins import DOMAIN_PROBES
@@ -141,7 +141,7 @@ def _balanced(answers: Sequence[str], labels: Sequence[str], setup: Setup) -> tu
     return draw_shots(answers, order, "all", seed).indices
 
 
-def learn(setup: Setup, model: Any, given: Lesson, progress: Progress) -> Lesson:
+def learn(setup: Setup, backend: Backend, given: Lesson, progress: Progress) -> Lesson:
     """The lesson with its scores: made once, whichever splits are judged."""
     if not given.rows:
         return given
@@ -149,7 +149,7 @@ def learn(setup: Setup, model: Any, given: Lesson, progress: Progress) -> Lesson
         prompts = setup.plan.asked(given.rows)
     with setup.clock("answer"):
         asked = Asked((_lesson_group(prompts),), _lesson_labels(setup, given))
-        return Lesson(given.rows, prompts, score_all(setup, model, asked, progress).scored.tensors)
+        return Lesson(given.rows, prompts, score_all(setup, backend, asked, progress).scored.tensors)
 
 
 class Scored(NamedTuple):
@@ -159,15 +159,15 @@ class Scored(NamedTuple):
     fallback: str | None
 
 
-def score_all(setup: Setup, model: Any, asked: Asked, progress: Progress) -> Scored:
+def score_all(setup: Setup, backend: Backend, asked: Asked, progress: Progress) -> Scored:
     """Score all that is asked, in one call."""
-    scores = score_part(setup, model, asked.prompts, progress)
+    scores = score_part(setup, backend, asked.prompts, progress)
     return Scored(asked.scored(scores), scores.fallback)
 
 
-def score_part(setup: Setup, model: Any, prompts: Sequence[LabelledPrompt], progress: Progress) -> LabelScores:
+def score_part(setup: Setup, backend: Backend, prompts: Sequence[LabelledPrompt], progress: Progress) -> LabelScores:
     """Score some of what is asked."""
-    return score_prompts(model, prompts, len(setup.task.columns), setup.inference.batch_size, progress)
+    return backend.score_labels(prompts, len(setup.task.columns), progress)
 
 
 def ask(setup: Setup, role: str, prompts: JudgedPrompts, given: Lesson = NO_LESSON) -> Asked:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sft.errors import UserError
 from sft.log import Progress
 from sft.steps.setup import Setup
 
 if TYPE_CHECKING:
     from sft.config.sections.lm_eval import LmEvalConfig
     from sft.harness.tasks import OpenTasks
+    from sft.inference.backends.base import Backend
 
 
 def check_harness(setup: Setup) -> None:
@@ -41,7 +43,7 @@ def open_harness(setup: Setup) -> OpenTasks | None:
         return open_tasks(config)
 
 
-def ask_harness(setup: Setup, model: Any, tasks: OpenTasks | None, progress: Progress) -> dict[str, Any] | None:
+def ask_harness(setup: Setup, backend: Backend, tasks: OpenTasks | None, progress: Progress) -> dict[str, Any] | None:
     """What the model says to them, in figures by task; None without any.
 
     Raises:
@@ -49,10 +51,13 @@ def ask_harness(setup: Setup, model: Any, tasks: OpenTasks | None, progress: Pro
     """
     if tasks is None:
         return None
+    if backend.model is None:
+        name = setup.inference.backend
+        raise UserError(f'evaluation.lm_eval needs the model in this process; inference.backend "{name}" has none')
     from sft.harness.run import ask_tasks
 
     with setup.clock("lm_eval"):
-        return ask_tasks(model, setup.tokenizer, tasks, progress)
+        return ask_tasks(backend.model, setup.tokenizer, tasks, progress)
 
 
 def _asked(setup: Setup) -> LmEvalConfig | None:

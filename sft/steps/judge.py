@@ -13,7 +13,8 @@ from sft.evaluation.classification import Probabilities, classification_metrics,
 from sft.evaluation.further import further_metrics
 from sft.evaluation.generation import RowMetrics, Segment, generation_metrics, row_metrics
 from sft.evaluation.multilabel import membership, multilabel_metrics
-from sft.inference.answer import LabelAnswers, TextAnswers, best_labels, complete, decide, decide_sets
+from sft.inference.answer import LabelAnswers, TextAnswers, best_labels, decide, decide_sets
+from sft.inference.backends.base import Backend
 from sft.inference.generating.criteria import StopTexts
 from sft.inference.generating.engine import GenerationSettings
 from sft.log import Progress, get_logger
@@ -52,14 +53,14 @@ class Judged:
     by_row: RowMetrics = field(default_factory=dict)
 
 
-def judge(setup: Setup, model: Any, role: str, progress: Progress, lesson: Lesson = NO_LESSON) -> Judged:
+def judge(setup: Setup, backend: Backend, role: str, progress: Progress, lesson: Lesson = NO_LESSON) -> Judged:
     """Answer and measure a split (`test`, `validation`), with what the calibration learns from."""
     with setup.clock("prompts"):
         prompts = setup.plan.judged(role)
     rows = setup.task.judged[role]
     if setup.task.labels is None:
         with setup.clock("answer"):
-            texts = write(setup, model, prompts, progress)
+            texts = write(setup, backend, prompts, progress)
         with setup.clock("metrics"):
             segment = _segmenter(setup)
             by_row = row_metrics(rows.answers, texts.predictions, segment=segment)
@@ -68,11 +69,11 @@ def judge(setup: Setup, model: Any, role: str, progress: Progress, lesson: Lesso
     with setup.clock("prompts"):
         asked = ask(setup, role, prompts, lesson)
     with setup.clock("answer"):
-        scored, fallback = score_all(setup, model, asked, progress)
+        scored, fallback = score_all(setup, backend, asked, progress)
     with setup.clock("metrics"):
         labels = decided(setup, scored)
         metrics = label_metrics(setup, rows.answers, labels)
-        metrics["scoring_engine"] = fallback or "prompts and label tree in one sequence"
+        metrics["scoring_engine"] = fallback or backend.engine
     return Judged(rows, prompts, labels.predictions, labels, metrics, None, lesson)
 
 
@@ -82,11 +83,10 @@ def decided(setup: Setup, scored: SplitScores) -> LabelAnswers:
     return decide_sets(scored, labels) if setup.task.multilabel else decide(scored, labels, setup.inference)
 
 
-def write(setup: Setup, model: Any, prompts: JudgedPrompts, progress: Progress) -> TextAnswers:
+def write(setup: Setup, backend: Backend, prompts: JudgedPrompts, progress: Progress) -> TextAnswers:
     """The generated answers."""
     _seed_sampling(setup)
-    batch_size = setup.inference.batch_size
-    texts = complete(model, setup.tokenizer, prompts.open, _settings(setup), batch_size, progress)
+    texts = backend.generate(prompts.open, _settings(setup), progress)
     if texts.cut_short:
         log.warning(
             "%d of %d answers ended before they met inference.constrain: at %d tokens (max_new_tokens), or at a stop "

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sft.inference.backends.base import Backend
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress
 from sft.prompting.prompt import JudgedPrompts
@@ -28,13 +29,13 @@ class Questions(NamedTuple):
     Args:
         kind: of the lines: `texts` or `scores`.
         total: how many there are.
-        answer: the lines of the prompts from one to another (exclusive), asked of a model.
+        answer: the lines of the prompts from one to another (exclusive), asked of a backend.
         columns: of all lines, the columns of the table: predictions and what is behind them.
     """
 
     kind: str
     total: int
-    answer: Callable[[Any, int, int, Progress], list[Line]]
+    answer: Callable[[Backend, int, int, Progress], list[Line]]
     columns: Callable[[Sequence[Line]], dict[str, Sequence[Any]]]
 
 
@@ -45,8 +46,8 @@ def questions(setup: Setup, role: str, lesson: Lesson) -> Questions:
 
 
 def _texts(setup: Setup, prompts: JudgedPrompts) -> Questions:
-    def answer(model: Any, start: int, stop: int, progress: Progress) -> list[Line]:
-        texts = write(setup, model, prompts.part(start, stop), progress)
+    def answer(backend: Backend, start: int, stop: int, progress: Progress) -> list[Line]:
+        texts = write(setup, backend, prompts.part(start, stop), progress)
         return _lines(answer_columns(setup, texts.predictions, None, texts))
 
     def columns(lines: Sequence[Line]) -> dict[str, Sequence[Any]]:
@@ -58,9 +59,9 @@ def _texts(setup: Setup, prompts: JudgedPrompts) -> Questions:
 def _labels(setup: Setup, asked: Asked) -> Questions:
     prompts = asked.prompts
 
-    def answer(model: Any, start: int, stop: int, progress: Progress) -> list[Line]:
+    def answer(backend: Backend, start: int, stop: int, progress: Progress) -> list[Line]:
         part = prompts[start:stop]
-        scores = score_part(setup, model, part, progress).tensors()
+        scores = score_part(setup, backend, part, progress).tensors()
         counts = scores.pop("token_count").tolist()
         return [{**line, "token_count": counts} for line in _lines({key: one.tolist() for key, one in scores.items()})]
 

@@ -208,7 +208,7 @@ def _prompt_counts(prompts: Sequence[Prompt]) -> dict[str, int]:
 def _training(adapted: Adapted) -> dict[str, Any]:
     if adapted.outcome is None:
         return {}
-    return {**asdict(adapted.outcome), "adapter": str(adapted.adapter)}
+    return {**asdict(adapted.outcome), "adapter": str(adapted.place)}
 
 
 def _shown(judged: Judged) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sft.config.experiment import Experiment
+from sft.config.sections.inference import InferenceConfig
 from sft.config.sections.model import base_key
 from sft.config.sections.schema import ExperimentConfig
 from sft.config.sections.training import most_halvings as training_halvings
 from sft.io import hash_path, parse_json
 from sft.launchers.base import Job, Launcher
-from sft.plugins import LAUNCHERS, METHODS
+from sft.plugins import BACKENDS, LAUNCHERS, METHODS
 from sft.results.store import RunFolder
 from sft.secrets import VARIABLE, split_secrets
 from sft.sweep.jobs import config_of
@@ -51,7 +52,8 @@ _IMPORTED = (
 
 def preloaded() -> tuple[str, ...]:
     """Return the modules that the server imports which experiments are forked from: all that a run may need."""
-    return (*_IMPORTED, *(spec.target.partition(":")[0] for spec in METHODS.values()))
+    plugins = (*METHODS.values(), *(spec for spec in BACKENDS.values() if spec.keeps_base))
+    return (*_IMPORTED, *(spec.target.partition(":")[0] for spec in plugins))
 
 
 def launcher_of(options: SweepOptions) -> Launcher:
@@ -100,7 +102,8 @@ def shared_base(experiment: Experiment) -> str | None:
     config = experiment.config
     training = config.training if experiment.trains else None
     restores = training is None or (METHODS.spec(training.method).restores_base and not training.full_finetuning)
-    if not restores or config.model.quantization is not None:
+    backend = (config.inference or InferenceConfig()).backend
+    if not restores or config.model.quantization is not None or not BACKENDS.spec(backend).keeps_base:
         return None
     folder = Path(config.model.name)  # its content too: it may be edited while the sweep runs
     return base_key(config.model) + (hash_path(folder) if folder.is_absolute() and folder.exists() else "")

@@ -36,7 +36,7 @@ def experiment_of(data: dict[str, Any], endpoint: Endpoint = "run-experiment") -
 def run(experiment: Experiment, root: Path, models: Any = None) -> tuple[RunFolder, RunResult]:
     folder = ResultStore(root).folder(experiment.id, experiment.slug)
     folder.path.mkdir(parents=True)
-    return folder, pipeline.run(experiment, folder, 0, models)
+    return folder, pipeline.run(experiment, folder, models)
 
 
 def judging(model: Path, make_config: MakeConfig, **changes: Any) -> dict[str, Any]:

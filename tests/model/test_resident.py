@@ -174,7 +174,7 @@ def test_runs_on_a_kept_base_equal_runs_on_a_fresh_one(
         experiment = load_experiment(path, "run-experiment", None)
         folders = [store.folder(experiment.id, experiment.slug) for store in (kept, fresh)]
         results = [
-            pipeline.run(experiment, folder, 0, source) for folder, source in zip(folders, (models, None), strict=True)
+            pipeline.run(experiment, folder, source) for folder, source in zip(folders, (models, None), strict=True)
         ]
         assert models.is_fit()
         assert results[0].results == results[1].results

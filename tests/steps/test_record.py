@@ -15,6 +15,7 @@ from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.log import silent
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted, adapt
+from sft.steps.answering import answering
 from sft.steps.judge import judge
 from sft.steps.record import build_result, prompts_record, shots_record
 from sft.steps.setup import Setup, prepare
@@ -34,7 +35,8 @@ def adapted_by(experiment: Experiment, folder: Path) -> tuple[Setup, Adapted]:
 
 def result_of(experiment: Experiment, folder: Path) -> tuple[RunResult, dict[str, Any]]:
     setup, adapted = adapted_by(experiment, folder)
-    judged = {role: judge(setup, adapted.model, role, silent) for role in setup.task.judged}
+    with answering(setup, adapted) as backend:
+        judged = {role: judge(setup, backend, role, silent) for role in setup.task.judged}
     return build_result(setup, adapted, judged), shots_record(setup, adapted, judged)
 
 
@@ -126,7 +128,8 @@ def text_of(kept: dict[str, Any], *kinds: str) -> str:
 def test_the_first_prompts_are_those_that_the_model_was_given(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(inference={"icl_examples": 1, "max_seq_length": 400}, prompting__instruction="Judge.")
     setup, adapted = adapted_by(experiment_of(config, "run-experiment"), tmp_path)
-    judged = {"test": judge(setup, adapted.model, "test", silent)}
+    with answering(setup, adapted) as backend:
+        judged = {"test": judge(setup, backend, "test", silent)}
     trained, tested = prompts_record(setup, adapted, judged)
     assert text_of(trained) == adapted.prompts.prompts[0].text
     assert (trained["role"], trained["row"]) == ("train", adapted.prompts.rows[0])
@@ -142,7 +145,8 @@ def test_prompts_that_cannot_be_shown_cost_no_run(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     setup, adapted = adapted_by(experiment_of(make_config()), tmp_path)
-    judged = {"test": judge(setup, adapted.model, "test", silent)}
+    with answering(setup, adapted) as backend:
+        judged = {"test": judge(setup, backend, "test", silent)}
     assert [one["role"] for one in prompts_record(setup, adapted, judged)] == ["test"]
     monkeypatch.setattr(type(setup.plan), "look_at", lambda *_: 1 / 0)
     assert prompts_record(setup, adapted, judged) == []

@@ -30,7 +30,7 @@ from sft.config.libraries.trainer import trainer_contradictions
 from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.config.wording import fits, listed, not_allowed, quoted, shown
 from sft.errors import Problem
-from sft.plugins import CALIBRATIONS, FORMER_CALIBRATIONS, PLUGIN_SETTINGS, SELECTIONS
+from sft.plugins import BACKENDS, CALIBRATIONS, FORMER_CALIBRATIONS, PLUGIN_SETTINGS, SELECTIONS, Ability, BackendSpec
 
 _LONGEST_PLUG = 500
 # What questions about single labels cannot be given, and why.
@@ -75,6 +75,7 @@ def config_problems(data: Mapping[str, Any]) -> list[Problem]:
         *_multilabel_problems(data),
         *start_problems(data),
         *_full_problems(data),
+        *backend_problems(data, BACKENDS.spec(str(value_at(data, "inference.backend", "transformers")))),
         *_validation_problems(data),
         *_other_problems(data),
     ]
@@ -207,6 +208,21 @@ def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     for name in ("lora", "adapter"):
         if data.get(name) is not None:
             yield Problem(where, f"stands beside {name}: give one of them, since it trains the weights themselves")
+
+
+def backend_problems(data: Mapping[str, Any], backend: BackendSpec) -> Iterator[Problem]:
+    """Yield what the config asks for and the backend lacks."""
+    task = value_at(data, "dataset.task_type")
+    needed: Mapping[Ability, bool] = {
+        "label_scores": task in ("classification", "multilabel"),
+        "generation": task == "generation",
+        "constrain": value_at(data, "inference.constrain") is not None,
+        "quantization": value_at(data, "model.quantization") is not None,
+        "lm_eval": value_at(data, "evaluation.lm_eval") is not None,
+    }
+    for ability, why in backend.lacks.items():
+        if needed[ability]:
+            yield Problem("inference.backend", f"{quoted(backend.name)} lacks {ability.replace('_', ' ')}: {why}")
 
 
 def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

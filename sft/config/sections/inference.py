@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sft.config.sections.base import Count, Names, PositiveCount, Section
 from sft.config.sections.calibration import CalibrationConfig
-from sft.plugins import SELECTIONS
+from sft.plugins import BACKENDS, SELECTIONS
 
 
 class ConstrainConfig(Section):
@@ -59,3 +59,4 @@ class InferenceConfig(Section):
         default=None, description="How label probabilities are calibrated. Default: not at all."
     )
     tokenizer_name: str | None = Field(default=None, description="Hub id or folder of another tokenizer.")
+    backend: str = Field(default="transformers", description=f"What runs the model: {BACKENDS.described}.")

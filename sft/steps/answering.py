@@ -1,0 +1,87 @@
+"""The backend that answers, on the model that is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from sft.errors import UserError
+from sft.foreign import users_code
+from sft.inference.answer import TextAnswers
+from sft.inference.backends.base import Backend, MakeBackend, Opening
+from sft.inference.generating.engine import GenerationSettings
+from sft.inference.scoring.scores import LabelScores
+from sft.log import Progress
+from sft.plugins import BACKENDS
+from sft.prompting.render import LabelledPrompt, Prompt
+from sft.steps.adapt import Adapted
+from sft.steps.setup import Setup
+
+DEFAULT = "transformers"
+
+
+@contextmanager
+def answering(setup: Setup, adapted: Adapted) -> Iterator[Backend]:
+    """Open the backend that the config names on the adapted model, and close it.
+
+    Raises:
+        ModelError: it cannot load the model.
+        UserError: a backend that is not there.
+    """
+    name = setup.inference.backend if setup.task.judged else DEFAULT  # a command that only trains asks nothing
+    make: MakeBackend = BACKENDS.resolve(name)
+    with setup.clock("load"):
+        opening = _opening(setup, adapted)
+        backend = make(opening) if name in BACKENDS else _UsersBackend(make, opening, f'{BACKENDS.kind} "{name}"')
+    try:
+        yield backend
+    except BaseException:
+        backend.close(succeeded=False)
+        raise
+    backend.close(succeeded=True)
+
+
+class _UsersBackend:
+    """A user's own backend: what it raises is one line, and what it returns is checked."""
+
+    def __init__(self, make: MakeBackend, opening: Opening, what: str) -> None:
+        self._what = what
+        with users_code(what):
+            self._backend = make(opening)
+            self.engine, self.model = self._backend.engine, self._backend.model
+
+    def score_labels(self, prompts: Sequence[LabelledPrompt], labels: int, progress: Progress) -> LabelScores:
+        with users_code(self._what):
+            scores = self._backend.score_labels(prompts, labels, progress)
+        expected = (len(prompts), labels)
+        for name in ("sum_logprob", "end_logprob", "first_logprob"):
+            array = scores.tensors()[name]
+            if array.shape != expected or not np.isfinite(array).all():
+                raise UserError(
+                    f"{self._what}: expected {name} as finite numbers of shape {list(expected)}, got shape "
+                    f"{list(array.shape)}"
+                )
+        return scores
+
+    def generate(self, prompts: Sequence[Prompt], settings: GenerationSettings, progress: Progress) -> TextAnswers:
+        with users_code(self._what):
+            answers = self._backend.generate(prompts, settings, progress)
+        if len(answers.predictions) != len(prompts):
+            raise UserError(f"{self._what}: expected {len(prompts)} answers, got {len(answers.predictions)}")
+        return answers
+
+    def close(self, succeeded: bool) -> None:
+        with users_code(self._what):
+            self._backend.close(succeeded)
+
+
+def _opening(setup: Setup, adapted: Adapted) -> Opening:
+    model, adapter = setup.config.model, adapted.place
+    if adapted.place is None:
+        adapter = None if model.adapter is None else Path(model.adapter)
+    elif setup.experiment.trains_whole:
+        model, adapter = model.model_copy(update={"name": str(adapted.place)}), None
+    return Opening(model, adapter, setup.tokenizer, setup.inference.batch_size, setup.models, adapted.trained)
