@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import importlib
 import inspect
 import json
 import re
@@ -19,6 +20,8 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from sft.plugins import METHODS
 
 TARGET = Path(__file__).resolve().parent.parent / "sft" / "config" / "libraries" / "library_arguments.json"
 _SIMPLE = {bool: "bool", int: "int", float: "float", str: "str", list: "list", tuple: "list", dict: "dict"}
@@ -41,10 +44,16 @@ def build() -> dict[str, Any]:
     return {
         "versions": versions,
         "peft": {kind: _of_dataclass(configs[kind]) for kind in sorted(configs)},
-        "trainer": _of_dataclass(trl.SFTConfig),
+        "trainer": {name: _of_dataclass(_imported(name)) for name in sorted({s.arguments for s in METHODS.values()})},
         "generation": _of_generation(),
         "quantization": _of_quantization(),
     }
+
+
+def _imported(target: str) -> type:
+    module, _, name = target.partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _of_dataclass(cls: type) -> Table:

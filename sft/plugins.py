@@ -104,20 +104,22 @@ class MethodSpec(PluginSpec):
     """A training method.
 
     Args:
-        rows: what it learns from.
-        arguments: the table of `training.trainer_args` (see `sft.config.libraries.library.trainer_arguments`).
+        rows: what it learns from (see `sft.training.base.TrainingRow`).
+        arguments: `"module:Class"` of the config class whose fields are `training.trainer_args`; a new one is put into
+            the table of arguments by `scripts/build_arguments.py`.
         restores_base: whether the base is as it was, once the adapter is taken off.
         needs_reference: whether it compares with the model as it was at step 0.
         idle: settings of the config that it does not follow.
     """
 
     rows: RowKind = "completion"
-    arguments: str = "SFTConfig"
+    arguments: str = "trl:SFTConfig"
     restores_base: bool = False
     needs_reference: bool = False
     idle: tuple[str, ...] = ()
 
 
+DEFAULT_METHOD = "sft"
 METHODS: Registry[MethodSpec] = Registry(
     "training method",
     (MethodSpec("sft", "sft.training.methods.sft:train_sft", "supervised fine-tuning", restores_base=True),),
@@ -335,8 +337,39 @@ BACKENDS: Registry[BackendSpec] = Registry(
     own=BackendSpec(""),
 )
 
-LAUNCHERS: Registry[PluginSpec] = Registry(
-    "launcher", (PluginSpec("local", "sft.launchers.local.launcher:LocalLauncher"),), own=PluginSpec("")
+
+@dataclass(frozen=True)
+class LauncherOption:
+    """An option of a launcher: `--launcher-arg NAME=VALUE`. `choices`: the possible values; empty: any."""
+
+    name: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LauncherSpec(PluginSpec):
+    """Where an experiment's process runs.
+
+    Args:
+        options: that it takes.
+        is_local: whether jobs run on this machine, so that its processors and accelerators are theirs.
+    """
+
+    options: tuple[LauncherOption, ...] = ()
+    is_local: bool = True
+
+
+LAUNCHERS: Registry[LauncherSpec] = Registry(
+    "launcher",
+    (
+        LauncherSpec(
+            "local",
+            "sft.launchers.local.launcher:LocalLauncher",
+            "processes of this machine",
+            options=(LauncherOption("isolation", ("auto", "fork", "spawn", "resident")),),
+        ),
+    ),
+    own=LauncherSpec(""),
 )
 
 

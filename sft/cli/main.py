@@ -138,7 +138,8 @@ def run_experiments(
     oom_retry: option.OomRetry = True,
     stale_after: option.StaleAfter = STALE_AFTER,
     launcher: option.LauncherName = "local",
-    isolation: option.IsolationOption = "auto",
+    launcher_arg: option.LauncherArgs = None,
+    isolation: option.IsolationOption = None,
     quiet: option.Quiet = False,
     max_experiments: option.MaxExperiments = 10_000,
 ) -> None:
@@ -163,17 +164,20 @@ def run_experiments(
         return
     from sft.launchers.base import Resources
     from sft.launchers.local.devices import visible_devices
+    from sft.plugins import LAUNCHERS
     from sft.sweep import command
-    from sft.sweep.options import SweepOptions
+    from sft.sweep.options import SweepOptions, launcher_arguments
     from sft.sweep.slots import make_slots
 
+    launcher_args = launcher_arguments(launcher, launcher_arg or (), isolation)
+    devices = visible_devices() if LAUNCHERS.spec(launcher).is_local else ()
     options = SweepOptions(
         plug_folder=grid.resolve().parent,
         do_eval=do_eval,
-        slots=tuple(make_slots(jobs, visible_devices(), gpus_per_experiment, jobs_per_gpu)),
+        slots=tuple(make_slots(jobs, devices, gpus_per_experiment, jobs_per_gpu)),
         threads=threads,
         launcher=launcher,
-        isolation=isolation,
+        launcher_args=launcher_args,
         limits=Resources(seconds=timeout, memory=None if memory_limit is None else int(memory_limit * 2**30)),
         retry_failed=retry_failed,
         max_failures=1 if fail_fast else max_failures,
@@ -209,7 +213,9 @@ def validate(
         from sft.sweep.options import SweepOptions
         from sft.sweep.preflight import check_data
 
-        checked = check_data(plan.experiments, SweepOptions(config.resolve().parent, isolation="spawn"))
+        checked = check_data(
+            plan.experiments, SweepOptions(config.resolve().parent, launcher_args={"isolation": "spawn"})
+        )
         if checked.problems:
             raise UserError("\n".join(describe.describe_problems(plan, checked.problems)))
         if checked.breakdown:

@@ -72,10 +72,15 @@ ThreadsOfOne = Annotated[
 LauncherName = Annotated[
     str, typer.Option("--launcher", metavar="NAME", help='Where they run: local, or your own "module:factory".')
 ]
+LauncherArgs = Annotated[
+    list[str] | None,
+    typer.Option("--launcher-arg", metavar="KEY=VALUE", show_default=False, help="Option of the launcher; repeatable."),
+]
 IsolationOption = Annotated[
-    Isolation,
+    Isolation | None,
     typer.Option(
         "--isolation",
+        show_default="auto",
         help="Processes are forked from one with the imports done, start afresh, or keep the base loaded.",
     ),
 ]

@@ -26,7 +26,15 @@ from sft.config.sections.prompting import DEFAULT_DATE
 from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.config.sections.training import TrainingConfig
 from sft.io import canonical_json, digest, hash_path, hash_pattern
-from sft.plugins import CALIBRATIONS, EVALUATE, PLUGIN_SETTINGS, SELECTIONS, SelectionSpec, default_selection
+from sft.plugins import (
+    CALIBRATIONS,
+    DEFAULT_METHOD,
+    EVALUATE,
+    PLUGIN_SETTINGS,
+    SELECTIONS,
+    SelectionSpec,
+    default_selection,
+)
 from sft.secrets import masked
 
 # 2: data files are read cell by cell as text; what version 1 read may have been other rows (007 as 7, true as True).
@@ -205,7 +213,10 @@ def _under_current_names(sections: dict[str, Any]) -> None:
         sections["model"]["model_args"] = {**model_args, "dtype": model_args["torch_dtype"]}
         del sections["model"]["model_args"]["torch_dtype"]
     if "training" in sections:
-        arguments = translate_trainer_args(sections["training"].get("trainer_args", {})).args
+        training = sections["training"]
+        arguments = translate_trainer_args(
+            training.get("trainer_args", {}), training.get("method", DEFAULT_METHOD)
+        ).args
         sections["training"]["trainer_args"] = {
             key: value for key, value in arguments.items() if not OUTPUT_ONLY.fullmatch(key)
         }

@@ -51,6 +51,19 @@ class NoProcessError(UserError, OSError):
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """What every launcher is told beside its own options; it may use it to start jobs faster.
+
+    Args:
+        modules: that jobs import.
+        threads: of parallel regions in each job; None: as many as the libraries take by themselves.
+    """
+
+    modules: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
 class Resources:
     """What a job may use.
 
@@ -130,7 +143,11 @@ class RunningJob(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts jobs somewhere."""
+    """Starts jobs somewhere.
+
+    A factory `make(preparation, **options)` makes it, with the options of its spec (a user's own: those of
+    `--launcher-arg KEY=VALUE`, as strings).
+    """
 
     def ready(self) -> bool:
         """Whether `start` returns at once; the first call begins what has to be done before, and does not wait."""

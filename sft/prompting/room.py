@@ -32,7 +32,11 @@ def judging_limit(config: ExperimentConfig, context: int | None) -> Limit:
 def training_limit(config: ExperimentConfig, judging: Limit) -> Limit:
     """Of the prompts that are trained on: the trainer's `max_length` too, so that no answer is cut off there."""
     training = config.training
-    given = None if training is None else translate_trainer_args(training.trainer_args).args.get("max_length")
+    given = (
+        None
+        if training is None
+        else translate_trainer_args(training.trainer_args, training.method).args.get("max_length")
+    )
     return _least(judging, Limit(None if given is None else int(given), "training.trainer_args.max_length"))
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sft.config.experiment import Experiment
 from sft.io import parse_json, write_json
 from sft.launchers.base import Job, Launcher, Status
+from sft.plugins import LAUNCHERS
 from sft.results.store import CHECKS, RunFolder
 from sft.secrets import VARIABLE, join_secrets, split_secrets
 from sft.sweep.jobs import config_of
@@ -65,9 +66,16 @@ def check_data(
         return Checked({})
     try:
         with tempfile.TemporaryDirectory(prefix=CHECKS, dir=place) as folder:
-            return _check_in(Path(folder), experiments, options, launcher or launcher_of(options), stopped)
+            return _check_in(Path(folder), experiments, options, launcher or _here(options), stopped)
     except (OSError, ValueError) as error:  # no room for the questions, or no answer
         return Checked({}, str(error))
+
+
+def _here(options: SweepOptions) -> Launcher:
+    """Return a launcher on this machine: a question of seconds does not wait in a cluster's queue."""
+    if LAUNCHERS.spec(options.launcher).is_local:
+        return launcher_of(options)
+    return launcher_of(replace(options, launcher="local", launcher_args={"isolation": "spawn"}))
 
 
 def _check_in(

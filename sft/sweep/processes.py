@@ -14,7 +14,7 @@ from sft.config.sections.model import base_key
 from sft.config.sections.schema import ExperimentConfig
 from sft.config.sections.training import most_halvings as training_halvings
 from sft.io import hash_path, parse_json
-from sft.launchers.base import Job, Launcher
+from sft.launchers.base import Job, Launcher, Preparation
 from sft.plugins import BACKENDS, LAUNCHERS, METHODS
 from sft.results.store import RunFolder
 from sft.secrets import VARIABLE, split_secrets
@@ -62,8 +62,8 @@ def launcher_of(options: SweepOptions) -> Launcher:
     Raises:
         UserError: there is none of that name.
     """
-    make = LAUNCHERS.resolve(options.launcher)
-    launcher: Launcher = make(isolation=options.isolation, preload=preloaded(), threads=options.threads)
+    preparation = Preparation(preloaded(), options.threads)
+    launcher: Launcher = LAUNCHERS.resolve(options.launcher)(preparation, **options.launcher_args)
     return launcher
 
 

@@ -18,6 +18,7 @@ from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.launchers.base import Launcher, NoProcessError, RunningJob, Status
 from sft.log import get_logger
+from sft.plugins import LAUNCHERS
 from sft.results.locks import RunBusyError, RunLock, has_markers
 from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
@@ -147,7 +148,8 @@ class Sweep:
     def _pass_preflight(self, display: Display, stop: StopSignals) -> None:
         """Leave waiting the experiments whose data and tokenizer open; record the others as failed."""
         display.says("Loading the libraries and checking the data")
-        checked = check_data(self.to_run, self._options, self._launcher, lambda: stop.asked, self._store.root)
+        here = self._launcher if LAUNCHERS.spec(self._options.launcher).is_local else None
+        checked = check_data(self.to_run, self._options, here, lambda: stop.asked, self._store.root)
         if checked.breakdown:
             log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
         for note in checked.notes:

@@ -25,13 +25,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One labelled row: the prompt's ids, and the ids to learn (answer and end of turn)."""
+    """A prompt, its completions, and what some methods need beside them.
+
+    Attributes:
+        prompt_ids: ids of the prompt.
+        completion_ids: ids of the answer and its end of turn; of a preference pair the chosen one.
+        rejected_ids: ids of the rejected answer of a preference pair; else None.
+        label: class of the row for a classification head; 1 or 0 for a desirable answer or not; else None.
+        forget: whether an unlearning method is to forget the row.
+        weight: of the row in the loss.
+    """
 
     prompt_ids: list[int]
     completion_ids: list[int]
+    rejected_ids: list[int] | None = None
+    label: int | None = None
+    forget: bool = False
+    weight: float = 1.0
+
+    @property
+    def completions(self) -> tuple[list[int], ...]:
+        """All completions of the prompt."""
+        return (self.completion_ids,) if self.rejected_ids is None else (self.completion_ids, self.rejected_ids)
 
     def __len__(self) -> int:
-        return len(self.prompt_ids) + len(self.completion_ids)
+        return len(self.prompt_ids) + max(map(len, self.completions))
 
 
 @dataclass(frozen=True)
@@ -129,11 +147,15 @@ def _check_rows(request: TrainRequest) -> None:
 
 
 def _check_some(request: TrainRequest, rows: Sequence[TrainingRow], kind: str) -> None:
-    if bare := [index for index, row in enumerate(rows) if not row.completion_ids]:
+    pairs = METHODS.spec(request.config.method).rows == "preference"
+    if alone := [index for index, row in enumerate(rows) if pairs and row.rejected_ids is None]:
+        what = f'"{request.config.method}" compares two'
+        raise DataError(f"{kind} row {alone[0]} has no rejected answer ({len(alone)} such rows): {what}")
+    if bare := [index for index, row in enumerate(rows) if not all(row.completions)]:
         raise DataError(f"{kind} row {bare[0]} has no token to learn ({len(bare)} such rows): its answer is empty")
     if lone := [index for index, row in enumerate(rows) if not row.prompt_ids]:
         raise DataError(f"{kind} row {lone[0]} has no prompt ({len(lone)} such rows): its first token has no context")
     size = request.model.get_input_embeddings().weight.shape[0]
-    largest = max((max(row.prompt_ids + row.completion_ids) for row in rows), default=0)
+    largest = max((max(row.prompt_ids + ids) for row in rows for ids in row.completions), default=0)
     if largest >= size:
         raise ModelError(f"the tokenizer does not fit the model: id {largest}, but only {size} embeddings")

@@ -87,10 +87,11 @@ LAUNCHING = """
 import sys, time
 from pathlib import Path
 from sft.launchers.base import Job
+from sft.launchers.base import Preparation
 from sft.launchers.local.launcher import LocalLauncher
 
 if __name__ == "__main__":
-    launcher = LocalLauncher(sys.argv[1], ["early_library"])
+    launcher = LocalLauncher(Preparation(("early_library",)), sys.argv[1])
     module = "leaky_server" if sys.argv[1] == "resident" else "leaky_routes"
     running = launcher.start(Job((sys.executable, "-m", module), Path("log.txt"), shares="base"))
     while (status := running.poll()) is None:
@@ -115,7 +116,7 @@ def test_no_route_goes_round_what_hides_secrets(folder: Path, isolation: Isolati
 def test_the_log_follows_what_was_there_and_is_whole(folder: Path) -> None:
     (folder / "many.py").write_text("for n in range(200_000): print('line', n)\nprint('no end of line', end='')")
     log = folder / "new" / "log.txt"
-    launcher = LocalLauncher("spawn")
+    launcher = LocalLauncher(isolation="spawn")
     for _ in range(2):
         assert finish(launcher, Job((sys.executable, str(folder / "many.py")), log)) == 0
     once = "".join(f"line {n}\n" for n in range(200_000)) + "no end of line"
@@ -128,7 +129,10 @@ def test_a_process_that_leaves_with_the_pipe_in_its_hands_is_not_waited_for(fold
         "subprocess.Popen(['sh', '-c', 'sleep 60'], start_new_session=True)\nprint('ended')\n"
     )
     started = time.monotonic()
-    assert finish(LocalLauncher("spawn"), Job((sys.executable, str(folder / "leaver.py")), folder / "log.txt")) == 0
+    assert (
+        finish(LocalLauncher(isolation="spawn"), Job((sys.executable, str(folder / "leaver.py")), folder / "log.txt"))
+        == 0
+    )
     assert time.monotonic() - started < 30
     assert (folder / "log.txt").read_text() == "begun\nended\n"
 

@@ -33,11 +33,12 @@ START = """
 import sys, time
 from pathlib import Path
 from sft.launchers.base import Job, Resources
+from sft.launchers.base import Preparation
 from sft.launchers.local.launcher import LocalLauncher
 
 if __name__ == "__main__":
     isolation, log = sys.argv[1:]
-    launcher = LocalLauncher(isolation, (), 3)
+    launcher = LocalLauncher(Preparation(threads=3), isolation)
     job = Job((sys.executable, "-m", "job_show", "go"), Path(log), resources=Resources(threads=3), shares="base")
     running = launcher.start(job)
     while (status := running.poll()) is None:

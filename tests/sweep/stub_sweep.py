@@ -59,7 +59,7 @@ def options_of(jobs: int = 2, isolation: str = "fork", limits: Resources | None 
     return SweepOptions(
         plug_folder=HERE,
         slots=(Slot(),) * jobs,
-        isolation=isolation,  # type: ignore[arg-type]
+        launcher_args={"isolation": isolation},
         limits=limits or Resources(),
         program=(sys.executable, "-m", "stub_child"),
         **more,  # type: ignore[arg-type]

@@ -137,7 +137,7 @@ def test_what_the_system_refuses_is_told_in_one_line(
     told: str,
 ) -> None:
     monkeypatch.setattr("multiprocessing.forkserver.ensure_running", _no_process)
-    launcher = LocalLauncher(isolation)
+    launcher = LocalLauncher(isolation=isolation)
     launcher.ready()
     before = len(list(Path("/dev/fd").iterdir()))
     with monkeypatch.context() as patch:

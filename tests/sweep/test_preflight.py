@@ -34,7 +34,7 @@ def test_nothing_to_check_is_nothing_wrong(tmp_path: Path) -> None:
 def test_a_check_that_breaks_down_is_not_all_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a Python that has no sft: stands for whatever may befall the child
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    options = SweepOptions(config.parent, isolation="spawn")
+    options = SweepOptions(config.parent, launcher_args={"isolation": "spawn"})
     checked = check_data(load_plan(config, None, None).experiments, options)
     assert checked == Checked({}, "exit code 1")
     answer = CliRunner().invoke(app, ["validate", str(config), "--data"])

@@ -59,3 +59,9 @@ def test_a_users_method_runs_and_a_lost_loss_is_told(
     assert outcome.trained_tokens == 1
     with pytest.raises(ModelError, match=r"nan at step 7; lower training.trainer_args.learning_rate"):
         train(request_for(make_model(), rows, "own_method:astray"))
+
+
+def test_a_preference_pair_is_one_row_with_two_completions() -> None:
+    row = TrainingRow([1, 2], [3], rejected_ids=[4, 5, 6])
+    assert (row.completions, len(row)) == (([3], [4, 5, 6]), 5)
+    assert (TrainingRow([1, 2], [3]).completions, len(TrainingRow([1, 2], [3]))) == (([3],), 3)

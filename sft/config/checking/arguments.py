@@ -25,6 +25,7 @@ from sft.config.libraries.trainer import NO_EFFECT, unsupported
 from sft.config.sections.lora import NEEDED_ARGUMENTS, REFUSED_TYPES
 from sft.config.wording import choices_phrase, either, fits, near, not_allowed, quoted, shown, types_phrase
 from sft.errors import Problem
+from sft.plugins import DEFAULT_METHOD
 
 TRAINER_ARGS = "training.trainer_args"
 HEAD = "lm_head"
@@ -52,8 +53,8 @@ class Translated(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def translate_trainer_args(args: Mapping[str, Any]) -> Translated:
-    """Arguments of TRL's SFTConfig, given under the names of this or an older version.
+def translate_trainer_args(args: Mapping[str, Any], method: str = DEFAULT_METHOD) -> Translated:
+    """Arguments of a training method's trainer, given under the names of this or an older version.
 
     Every problem is found: unknown and removed names, values of another type, an old name beside its new one, and
     the seeds, which the config gives elsewhere.
@@ -84,7 +85,7 @@ def translate_trainer_args(args: Mapping[str, Any]) -> Translated:
             notices.append(f'{where}: "{value}" is now called "{new[name]}"')
         else:
             new[name] = value
-    problems += argument_problems(new, trainer_arguments(), TRAINER_ARGS)
+    problems += argument_problems(new, trainer_arguments(method), TRAINER_ARGS)
     problems += [Problem(f"{TRAINER_ARGS}.{name}", what) for name, what in unsupported(new)]
     notices += [f"{TRAINER_ARGS}.{name} has no effect" for name in new if name in NO_EFFECT]
     return Translated(new, tuple(notices), tuple(problems))

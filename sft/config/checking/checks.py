@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sft.config.checking.arguments import (
+    Translated,
     adapter_problems,
     generation_problems,
     lora_problems,
@@ -30,7 +31,16 @@ from sft.config.libraries.trainer import trainer_contradictions
 from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.config.wording import fits, listed, not_allowed, quoted, shown
 from sft.errors import Problem
-from sft.plugins import BACKENDS, CALIBRATIONS, FORMER_CALIBRATIONS, PLUGIN_SETTINGS, SELECTIONS, Ability, BackendSpec
+from sft.plugins import (
+    BACKENDS,
+    CALIBRATIONS,
+    DEFAULT_METHOD,
+    FORMER_CALIBRATIONS,
+    PLUGIN_SETTINGS,
+    SELECTIONS,
+    Ability,
+    BackendSpec,
+)
 
 _LONGEST_PLUG = 500
 # What questions about single labels cannot be given, and why.
@@ -68,7 +78,7 @@ def config_problems(data: Mapping[str, Any]) -> list[Problem]:
         *data_argument_problems(section(data, "dataset", "args")),
         *model_argument_problems(section(data, "model", "model_args")),
         *generation_code_problems(section(data, "inference", "generation_args"), section(data, "model", "model_args")),
-        *translate_trainer_args(section(data, "training", "trainer_args")).problems,
+        *_trainer_args(data).problems,
         *_plugin_problems(data),
         *_label_problems(data),
         *_calibration_problems(data),
@@ -84,13 +94,19 @@ def config_problems(data: Mapping[str, Any]) -> list[Problem]:
 def config_notices(data: Mapping[str, Any]) -> list[str]:
     """What is worth a word though it is no problem: renamed arguments, keys that have no effect."""
     return [
-        *translate_trainer_args(section(data, "training", "trainer_args")).notices,
+        *_trainer_args(data).notices,
         *_idle_notices(data, "dataset.task_type", idle_for_task),
         *_idle_notices(data, "training.method", idle_for_method),
         *model_argument_notices(section(data, "model", "model_args")),
         *_calibration_notices(section(data, "inference", "calibration_args")),
         *_selection_notices(section(data, "inference")),
     ]
+
+
+def _trainer_args(data: Mapping[str, Any]) -> Translated:
+    """Return the trainer's arguments under their current names."""
+    method = str(value_at(data, "training.method", DEFAULT_METHOD))
+    return translate_trainer_args(section(data, "training", "trainer_args"), method)
 
 
 def _idle_notices(
@@ -229,7 +245,7 @@ def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     """What the trainer's arguments contradict, patience without anything to wait for, nothing left to train on."""
     training = section(data, "training")
     size, shots = training.get("validation_size"), value_at(data, "dataset.shots")
-    arguments = translate_trainer_args(section(data, "training", "trainer_args")).args
+    arguments = _trainer_args(data).args
     for what in trainer_contradictions(arguments, size is not None):
         yield Problem("training.trainer_args", what)
     whole = isinstance(size, int) and isinstance(shots, int) and not isinstance(size, bool)

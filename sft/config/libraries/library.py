@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sft.plugins import DEFAULT_METHOD, METHODS
+
 TABLE = Path(__file__).with_name("library_arguments.json")
 
 
@@ -54,10 +56,10 @@ def peft_arguments(peft_type: str) -> Arguments:
     return _arguments(_table()["peft"][peft_type])
 
 
-@lru_cache(maxsize=1)
-def trainer_arguments() -> Arguments:
-    """Fields of TRL's SFTConfig, those inherited from TrainingArguments included."""
-    return _arguments(_table()["trainer"])
+@lru_cache(maxsize=64)
+def trainer_arguments(method: str = DEFAULT_METHOD) -> Arguments:
+    """Fields of the config class of a training method, those inherited from TrainingArguments included."""
+    return _arguments(_table()["trainer"][METHODS.spec(method).arguments])
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from pydantic import Field
 from sft.config.libraries.renamed import RENAMED
 from sft.config.libraries.trainer import DEFAULT_BATCH
 from sft.config.sections.base import Count, PositiveCount, Section
-from sft.plugins import METHODS
+from sft.plugins import DEFAULT_METHOD, METHODS
 
 ValidationSize = PositiveCount | Annotated[float, Field(gt=0, lt=1)]
 
@@ -18,7 +18,7 @@ ValidationSize = PositiveCount | Annotated[float, Field(gt=0, lt=1)]
 class TrainingConfig(Section):
     """How the shots are trained on."""
 
-    method: str = Field(default="sft", description=f"Training method: {METHODS.described}.")
+    method: str = Field(default=DEFAULT_METHOD, description=f"Training method: {METHODS.described}.")
     icl_examples: Count = Field(
         default=0,
         description="In-context examples in each training prompt, always balanced: per label for classification, else "
@@ -50,7 +50,8 @@ class TrainingConfig(Section):
         description="Keep the trainer's checkpoints (see save_strategy) in the run folder when the run is done.",
     )
     trainer_args: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments of TRL's SFTConfig; renamed ones are translated with a notice."
+        default_factory=dict,
+        description="Arguments of the method's trainer (sft: TRL's SFTConfig); renamed ones are translated.",
     )
 
 

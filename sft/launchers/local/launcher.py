@@ -10,11 +10,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from typing import Protocol
 
 from sft.errors import UserError
-from sft.launchers.base import Cause, Isolation, Job, NoProcessError, Status
+from sft.launchers.base import Cause, Isolation, Job, NoProcessError, Preparation, Status
 from sft.launchers.local.devices import device_may_be_visible
 from sft.launchers.local.process_group import ProcessGroup, kills_for_lack_of_memory
 
@@ -103,19 +102,18 @@ class LocalLauncher:
     """Starts jobs on this machine.
 
     Args:
+        preparation: modules that the server imports from which jobs are forked, and its threads.
         isolation: `fork`, `spawn`, `resident`, or `auto`: fork where it is safe, on Linux with no accelerator in sight.
-        preload: modules that the server imports from which jobs are forked.
-        threads: of parallel regions in each job, for that server.
 
     Raises:
         UserError: this system cannot make processes in that way.
     """
 
-    def __init__(self, isolation: Isolation = "auto", preload: Sequence[str] = (), threads: int | None = None) -> None:
+    def __init__(self, preparation: Preparation = Preparation(), isolation: Isolation = "auto") -> None:  # noqa: B008
         self.isolation = "fork" if isolation == "auto" and fork_is_safe() else isolation
         if self.isolation in ("fork", "resident") and not hasattr(os, "fork"):
             raise UserError(f"--isolation {self.isolation} needs Linux or macOS: use spawn")
-        self._starter = _starter(self.isolation, preload, threads)
+        self._starter = _starter(self.isolation, preparation)
 
     def ready(self) -> bool:
         """Whether `start` returns at once."""
@@ -143,11 +141,11 @@ def fork_is_safe() -> bool:
     return sys.platform == "linux" and not device_may_be_visible()
 
 
-def _starter(isolation: Isolation, preload: Sequence[str], threads: int | None) -> Starter:
+def _starter(isolation: Isolation, preparation: Preparation) -> Starter:
     if isolation == "fork":
         from sft.launchers.local.fork_server import Forking
 
-        return Forking(preload, threads)
+        return Forking(preparation.modules, preparation.threads)
     if isolation == "resident":
         from sft.launchers.local.resident import Keeping
 

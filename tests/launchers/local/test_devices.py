@@ -75,8 +75,8 @@ def test_without_a_program_there_are_none() -> None:
 @linux
 def test_forking_is_safe_where_there_is_no_driver_either(tmp_path: Path) -> None:
     assert fork_is_safe()
-    assert LocalLauncher("auto").isolation == "fork"
+    assert LocalLauncher(isolation="auto").isolation == "fork"
     (tmp_path / "driver").touch()
     assert visible_devices() == ()
     assert not fork_is_safe()
-    assert LocalLauncher("auto").isolation == "auto"
+    assert LocalLauncher(isolation="auto").isolation == "auto"

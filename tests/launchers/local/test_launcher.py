@@ -59,7 +59,7 @@ from pathlib import Path
 from sft.launchers.base import Job
 from sft.launchers.local.launcher import LocalLauncher
 if __name__ == "__main__":
-    job = LocalLauncher(sys.argv[1]).start(Job((sys.executable, "-m", "setting"), Path(sys.argv[2])))
+    job = LocalLauncher(isolation=sys.argv[1]).start(Job((sys.executable, "-m", "setting"), Path(sys.argv[2])))
     while (status := job.poll()) is None:
         time.sleep(0.02)
     print(status.exit_code)
@@ -73,7 +73,7 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         (tmp_path / f"job_{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found: Launcher = LAUNCHERS.resolve("local")(request.param)
+    found: Launcher = LAUNCHERS.resolve("local")(isolation=request.param)
     return found
 
 
@@ -279,7 +279,7 @@ def test_the_server_that_was_killed_is_started_again(tmp_path: Path, monkeypatch
     (tmp_path / "job_sleep.py").write_text("import time; print('here', flush=True); time.sleep(60)")
     (tmp_path / "job_short.py").write_text("print('short')")
     monkeypatch.syspath_prepend(tmp_path)
-    launcher, log = LocalLauncher("fork"), tmp_path / "log.txt"
+    launcher, log = LocalLauncher(isolation="fork"), tmp_path / "log.txt"
     job = start(launcher, log, "sleep")
     wait_for(log, "here")
     (child,) = [p for p in psutil.Process().children(recursive=True) if p.ppid() != os.getpid()]
@@ -307,7 +307,7 @@ def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path, isolat
         "from sft.launchers.base import Job\n"
         "from sft.launchers.local.launcher import LocalLauncher\n"
         f"job = Job((sys.executable, '-m', 'job_family'), Path({str(log)!r}), shares='base')\n"
-        f"running = LocalLauncher({isolation!r}).start(job)\n"
+        f"running = LocalLauncher(isolation={isolation!r}).start(job)\n"
         "time.sleep(60)\n"
     )
     variables = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
@@ -328,7 +328,7 @@ def test_a_program_without_a_guard_has_its_jobs_started_afresh(tmp_path: Path) -
         "from pathlib import Path\n"
         "from sft.launchers.base import Job\n"
         "from sft.launchers.local.launcher import LocalLauncher\n"
-        "launcher = LocalLauncher('fork')\n"
+        "launcher = LocalLauncher(isolation='fork')\n"
         "codes = []\n"
         "for _ in range(2):\n"
         f"    job = launcher.start(Job((sys.executable, '-m', 'this'), Path({str(log)!r})))\n"
@@ -347,7 +347,7 @@ def test_a_program_without_a_guard_has_its_jobs_started_afresh(tmp_path: Path) -
 
 def test_what_cannot_be_forked_is_started_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalLauncher, "ready", lambda _: pytest.fail("nobody needs a server"))
-    launcher = LocalLauncher("fork")
+    launcher = LocalLauncher(isolation="fork")
     job = launcher.start(Job((sys.executable, "-m", "this"), tmp_path / "log.txt", forkable=False))
     assert isinstance(job._process, FreshProcess)
     assert finish(job).exit_code == 0
@@ -357,8 +357,8 @@ def test_what_cannot_be_forked_is_started_afresh(tmp_path: Path, monkeypatch: py
 def test_a_system_that_cannot_fork_is_told_in_a_line(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
     with pytest.raises(UserError, match=f"--isolation {isolation} needs Linux or macOS: use spawn"):
-        LocalLauncher(isolation)
-    LocalLauncher("spawn")
+        LocalLauncher(isolation=isolation)
+    LocalLauncher(isolation="spawn")
 
 
 def test_without_room_for_its_socket_there_is_no_fork_server_and_jobs_start_afresh(
@@ -368,7 +368,7 @@ def test_without_room_for_its_socket_there_is_no_fork_server_and_jobs_start_afre
         raise OSError("AF_UNIX path too long")
 
     monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", too_long)
-    launcher = LocalLauncher("fork")
+    launcher = LocalLauncher(isolation="fork")
     assert launcher.ready()
     job = launcher.start(Job((sys.executable, "-m", "this"), tmp_path / "log.txt"))
     assert finish(job).exit_code == 0

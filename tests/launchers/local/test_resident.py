@@ -41,7 +41,7 @@ sys.exit(run(sys.argv[1:]))
 def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
     (tmp_path / "kept_server.py").write_text(textwrap.dedent(SERVER), encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    made = LocalLauncher("resident")
+    made = LocalLauncher(isolation="resident")
     yield made
     made.close()
 
