@@ -220,7 +220,7 @@ def _check(name: str, ended: Ended) -> None:
     if ended.code == RunBusyError.exit_code:
         raise RunBusyError(ended.message)
     if ended.code == UserError.exit_code:
-        raise UserError(ended.message)
+        raise UserError(ended.message or f"{name} ended with exit code {ended.code}")
     if ended.code not in (0, 1):
         raise SftError(f"{name} was ended ({_signal(ended.code)}); the same call goes on where it stopped")
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Split = Literal["test", "validation"]
-_PROBABILITIES = "probabilities"
 _SCORES = ("sum_logprob", "end_logprob", "first_logprob", "token_count")
 
 
@@ -111,21 +110,16 @@ class Run:
     def predictions_of(self, split: Split) -> DataFrame:
         """Return an evaluated split with the predictions, N rows in the order of the data.
 
-        Columns: those of the data, as text; `predictions`; for labels `probabilities`, a dict of label to probability;
-        for generated texts the metrics that each row has.
+        Columns: those of the data, as text (with `_of_data` where their name is one of ours); `predictions`, for
+        multilabel a JSON list; for labels `probabilities`, a dict of label to probability; for generated texts
+        `logprob` (nats), `tokens`, and the metrics that each row has, as numbers, NaN where there is none.
 
         Raises:
             RunFailedError: the run has no result.
             UserError: it was not evaluated on that split, or its file is not the one that it has written.
         """
         found = self._answers(split)
-        frame = found.table.to_pandas()
-        if _PROBABILITIES in frame.columns and found.labels:
-            frame[_PROBABILITIES] = [json.loads(text) for text in frame[_PROBABILITIES]]
-        for name in [name for name in frame.columns if name in self.metrics]:
-            if (values_N := found.numbers(name)) is not None:
-                frame[name] = values_N
-        return frame
+        return self._read(lambda: _frame_of(found))
 
     def label_scores_of(self, split: Split) -> LabelScores:
         """Return the label scores of an evaluated split: arrays [N, L] with their labels.
@@ -176,3 +170,14 @@ class Run:
     def __repr__(self) -> str:
         figures = [f"{title(key)} {number(value, key)}" for key, value in list(self.metrics.items())[:2]]
         return f"Run({', '.join([repr(self.name), in_words(self.status), *figures])})"
+
+
+def _frame_of(answers: Answers) -> DataFrame:
+    frame = answers.table.to_pandas()
+    place = answers.columns.index("predictions")
+    for name in answers.columns[place + 1 :]:  # ours stand behind those of the data
+        if name == "probabilities":
+            frame[name] = list(map(json.loads, answers.texts(name)))
+        elif (values_N := answers.numbers(name)) is not None:
+            frame[name] = values_N
+    return frame

@@ -25,7 +25,8 @@ class LabelScores:
     """What a model says of every label after every prompt: log-probabilities in nats, and probabilities.
 
     Shapes: N prompts (rows of a split), L labels. Of a multilabel run, which asks for each label whether it applies,
-    the first four arrays have a further axis of 2, yes and no: [N, L, 2] and [L, 2].
+    the first four arrays have a further axis of 2, yes and no: [N, L, 2] and [L, 2]. What is scored there is the rest
+    of the label's question (the same for both) and the answer.
 
     Attributes:
         labels: the L labels, in the order of the columns.
