@@ -30,7 +30,7 @@ from sft.sweep import check
 from sft.sweep.jobs import Plan
 from sft.sweep.processes import path_argument
 
-_INTERRUPTED = 128  # added to the number of a signal that ended a command in order
+_IN_ORDER = 128  # a command that a signal ends in order adds this to the signal's number
 _planning = threading.Lock()
 
 
@@ -226,7 +226,7 @@ def _check(name: str, ended: Ended) -> None:
 
 
 def _signal(code: int) -> str:
-    number = -code if code < 0 else code - _INTERRUPTED
+    number = -code if code < 0 else code - _IN_ORDER
     try:
         return signal.Signals(number).name
     except ValueError:
