@@ -49,8 +49,8 @@ def run(
 
         >>> import sft
         >>> run = sft.run("etc/configs/json/demo.json")  # doctest: +SKIP
-        >>> run.metrics["accuracy"]  # doctest: +SKIP
-        0.675
+        >>> run.status, len(run.predictions)  # doctest: +SKIP
+        ('done', 300)
 
     Args:
         config: a JSON or Jsonnet file with one experiment, or a dict of the same form. Relative paths in it are looked

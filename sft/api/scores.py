@@ -76,9 +76,10 @@ def score_labels(
     model's mode and config stay as they are.
 
         >>> import sft
-        >>> scores = sft.score_labels("etc/demo/model", ["A lovely lamp."], ["positive", "negative"])  # doctest: +SKIP
-        >>> scores.to_frame().idxmax(axis=1)[0]  # doctest: +SKIP
-        'positive'
+        >>> task = {"labels": ["negative", "neutral", "positive"], "instruction": "Label this review."}
+        >>> scores = sft.score_labels("etc/demo/model", ["I love this lamp. It is lovely."], **task)  # doctest: +SKIP
+        >>> scores.to_frame().idxmax(axis=1).tolist()  # doctest: +SKIP
+        ['positive']
 
     Args:
         model: a loaded transformers model, causal or encoder-decoder, or a PEFT model around one; or the name or folder
