@@ -5,6 +5,46 @@ from importlib.machinery import PathFinder
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as in `typing`, whose import would take longer than all that is here
+if TYPE_CHECKING:
+    from sft.api.results import Results, load_results
+    from sft.api.running import run, run_grid
+    from sft.api.runs import Run, RunFailedError
+    from sft.api.scores import LabelScores, score_labels
+    from sft.errors import ConfigError, DataError, MissingPackageError, ModelError, SftError, UserError
+
+__all__ = [
+    "ConfigError", "DataError", "LabelScores", "MissingPackageError", "ModelError", "Results", "Run", "RunFailedError",
+    "SftError", "UserError", "load_results", "run", "run_grid", "score_labels",
+]  # fmt: skip
+# Where each of these lies; imported when it is first asked for.
+_MODULES = {
+    "Results": "sft.api.results", "load_results": "sft.api.results",
+    "run": "sft.api.running", "run_grid": "sft.api.running",
+    "Run": "sft.api.runs", "RunFailedError": "sft.api.runs",
+    "LabelScores": "sft.api.scores", "score_labels": "sft.api.scores",
+    **dict.fromkeys(
+        ("ConfigError", "DataError", "MissingPackageError", "ModelError", "SftError", "UserError"), "sft.errors"
+    ),
+}  # fmt: skip
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value: object = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 # `python -m sft.cli` looks for modules in the working directory first. There lie the user's own files: one called
 # `datasets.py` would run in place of the library, and one called `wandb.py` wherever a library asks whether that one is
 # installed. So the working directory leaves the import path, here and (by -P) in every Python process that is started

@@ -14,22 +14,28 @@ MOST_FAILURES = 20  # that are told one by one
 
 def render_text(comparison: Comparison) -> str:
     """The table, how the best was chosen, and the runs that have no result."""
-    parts = ["\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*", "=")])]
+    table = "\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*", "=")])
+    lines = failures(comparison)
+    return f"{table}\n\n" + "\n".join(lines) if lines else table
+
+
+def failures(comparison: Comparison) -> list[str]:
+    """The runs without a result, in lines: why each failed, and how many have not run yet."""
     failed = [run for run in comparison.unfinished if run.state != "missing"]
-    lines = [_failure(run) for run in failed[:MOST_FAILURES]]
+    lines = [line for run in failed[:MOST_FAILURES] for line in _failure(run)]
     if (more := len(failed) - MOST_FAILURES) > 0:
         lines.append(f"… and {more} more without a result: aggregated_results.md lists them all")
     if missing := [run.name for run in comparison.unfinished if run.state == "missing"]:
         lines.append(f"{len(missing)} not run yet: {some(missing)}")
-    return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
+    return lines
 
 
-def _failure(run: Run) -> str:
+def _failure(run: Run) -> list[str]:
     """State, name and why on one line; on the next where the log lies."""
     line = f"{in_words(run.state).capitalize()}: {plain(run.name)}"
     if run.error:
         line += f" ({plain(run.error)})"
-    return f"{line}\n  {run.folder.log_file}" if run.folder.log_file.exists() else line
+    return [line, f"  {run.folder.log_file}"] if run.folder.log_file.exists() else [line]
 
 
 def _aligned(table: Table) -> list[str]:

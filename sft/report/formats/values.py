@@ -12,6 +12,8 @@ VALUES = (
     "effect_size", "p_value", "p_holm", "test", "these_models_p_value", "these_models_p_holm", "these_models_test",
     "tied_with_best", "to_best_difference", "to_best_ci_low", "to_best_ci_high", "to_best_p_holm",
 )  # fmt: skip
+FLAGS = ("best", "tied_with_best")  # booleans
+TEXTS = ("ci_method", "test", "these_models_test")
 
 
 def values_of(comparison: Comparison, index: int, metric: str) -> dict[str, Any]:

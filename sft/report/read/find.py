@@ -8,9 +8,9 @@ Reads no more than the folders' names, and configs where only the experiment's n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sft.errors import UserError, did_you_mean
 from sft.io import parse_json
@@ -20,6 +20,8 @@ from sft.results.store import RUNS, ResultStore, RunFolder
 
 _OF_A_RUN = ("result.json", "config.json", "state.json")
 _SHOWN = 8
+
+T = TypeVar("T")
 
 
 def find_run(given: Path) -> RunFolder:
@@ -43,7 +45,7 @@ def find_run(given: Path) -> RunFolder:
         if not folders:
             raise UserError(f"{given} holds no run")
         raise UserError(f"{given} holds {len(runs)} runs; name one of them: {_few(runs)}")
-    found = _each_once(_matching(folders, given.name))
+    found = _each_once(matching(folders, given.name, lambda folder: folder, _name))
     if len(found) == 1:
         return RunFolder(found[0].path.resolve())
     if found:
@@ -85,16 +87,25 @@ def _each_once(folders: Iterable[RunFolder]) -> list[RunFolder]:
     return sorted(kept.values(), key=lambda folder: folder.path)
 
 
-def _matching(folders: Sequence[RunFolder], text: str) -> list[RunFolder]:
-    """Those that the text means: by folder, else by id, else by name, else by how id or folder begin."""
-    ways = (
-        lambda folder: folder.path.name == text,
-        lambda folder: folder.id == text,
-        lambda folder: _name(folder) == text,
-        lambda folder: _name(folder).rpartition(" seed=")[0] == text,
-        lambda folder: folder.id.startswith(text) or folder.path.name.startswith(text),
+def matching(
+    candidates: Sequence[T], text: str, folder_of: Callable[[T], RunFolder], name_of: Callable[[T], str]
+) -> list[T]:
+    """The candidates that a text means: by folder, else by id, else by name, else by how id or folder begin.
+
+    Args:
+        candidates: runs, or what stands for them.
+        text: typed by a person.
+        folder_of: the run folder of a candidate.
+        name_of: its experiment's name; called only where folders and ids do not match.
+    """
+    ways: tuple[Callable[[T], bool], ...] = (
+        lambda one: folder_of(one).path.name == text,
+        lambda one: folder_of(one).id == text,
+        lambda one: name_of(one) == text,
+        lambda one: name_of(one).rpartition(" seed=")[0] == text,
+        lambda one: folder_of(one).id.startswith(text) or folder_of(one).path.name.startswith(text),
     )
-    return next((found for fits in ways if (found := [folder for folder in folders if fits(folder)])), [])
+    return next((found for fits in ways if (found := [one for one in candidates if fits(one)])), [])
 
 
 def _name(folder: RunFolder) -> str:

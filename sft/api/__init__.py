@@ -1,0 +1,1 @@
+"""The Python door: what `import sft` offers. See docs/python.md."""

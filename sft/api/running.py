@@ -1,0 +1,237 @@
+"""`sft.run` and `sft.run_grid`: the commands `run-experiment` and `run-experiments`, called from Python.
+
+The config is checked here, so that its errors have their type; then the command runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sft.api.inputs import SOURCE, ConfigOrPath, config_file
+from sft.api.process import Ended, run_command
+from sft.api.results import Results, load_results
+from sft.api.runs import Run, RunFailedError
+from sft.config.sections.schema import Endpoint
+from sft.errors import BUG, SftError, UserError
+from sft.foreign import plug_paths
+from sft.launchers.base import Isolation
+from sft.log import LOGGER_NAME
+from sft.report.read.runs import run_of
+from sft.results.locks import RunBusyError
+from sft.results.store import ResultStore
+from sft.sweep import check
+from sft.sweep.jobs import Plan
+from sft.sweep.processes import path_argument
+
+_IN_ORDER = 128  # a command that a signal ends in order adds this to the signal's number
+_planning = threading.Lock()
+
+
+def run(
+    config: ConfigOrPath,
+    results: str | os.PathLike[str] = "results",
+    *,
+    random_seed: int | None = None,
+    do_eval: bool = True,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train, then evaluate the trained model: one experiment, as `python -m sft.cli run-experiment` does it.
+
+    It runs in a process of its own. A run that is done is not repeated. Its progress is printed line by line.
+
+        >>> import sft
+        >>> run = sft.run("etc/configs/json/demo.json")  # doctest: +SKIP
+        >>> run.status, len(run.predictions)  # doctest: +SKIP
+        ('done', 300)
+
+    Args:
+        config: a JSON or Jsonnet file with one experiment, or a dict of the same form. Relative paths in it are looked
+            for in the working directory, then in the file's folder.
+        results: folder of the run folders; made where it is not there.
+        random_seed: of sampling, initialisation, training and in-context examples; None: the config's, else 13.
+        do_eval: evaluate the trained model.
+        threads: CPU threads; None: those of its sweep, else OMP_NUM_THREADS, else all processors.
+        quiet: print warnings only.
+
+    Returns:
+        The finished run, with its metrics, predictions and label scores.
+
+    Raises:
+        ConfigError: the config cannot be used; holds every problem.
+        UserError: the data, the model, an argument or the results folder cannot be used; one line.
+        RunFailedError: the run ended without a result (a failure, or out of memory); names its log.
+        RunBusyError: another process is running it.
+        SftError: a signal ended it; the same call starts it again.
+        KeyboardInterrupt: Ctrl-C, once the run has ended.
+    """
+    endpoint: Endpoint = "run-experiment" if do_eval else "train"
+    store = ResultStore(Path(results))
+    with config_file(config) as path:
+        plan = _plan(path, None if random_seed is None else [random_seed], endpoint)
+        if len(plan.experiments) != 1:
+            raise UserError(f"{_named(config)} holds {len(plan.experiments)} experiments: use sft.run_grid")
+        experiment = plan.experiments[0]
+        options = {"random_seed": random_seed, "do_eval": do_eval, "threads": threads, "expect": experiment.id}
+        ended = _command("run-experiment", path, store, options, quiet)
+    found = run_of(store, store.folder(experiment.id, experiment.slug))
+    if ended.code == 1 and not ended.bug and found is not None and found.result is None:
+        raise RunFailedError(Run(found).without_result())
+    _check("run-experiment", ended)
+    if found is None or found.result is None:
+        raise SftError(f"{experiment.name} ended without a result in {store.root}: {ended.message}".rstrip(": "))
+    return Run(found)
+
+
+def run_grid(
+    config: ConfigOrPath,
+    results: str | os.PathLike[str] = "results",
+    *,
+    seeds: Sequence[int] | None = None,
+    do_eval: bool = True,
+    jobs: int | None = None,
+    gpus_per_experiment: int = 1,
+    jobs_per_gpu: int = 1,
+    threads: int | None = None,
+    only: str | None = None,
+    retry_failed: bool = False,
+    max_failures: int | None = None,
+    timeout: float | None = None,
+    memory_limit: float | None = None,
+    oom_retry: bool = True,
+    launcher: str = "local",
+    isolation: Isolation = "auto",
+    max_experiments: int = 10_000,
+    quiet: bool = False,
+) -> Results:
+    """Run every experiment of a grid and write the comparison, as `python -m sft.cli run-experiments` does it.
+
+    Each experiment runs in a process of its own. The same call again repeats nothing that is done. Experiments that
+    fail raise nothing: `runs["status"]` says so, and the same call tries those again that were killed.
+
+    Args:
+        config: a Jsonnet grid, a JSON file or a dict `{"configs": {NAME: config}, "seeds": [...]}`, or one config.
+        results: folder of the run folders and the report; made where it is not there.
+        seeds: that every random experiment runs with; None: the grid's, else 13.
+        do_eval: evaluate the trained models.
+        jobs: experiments at a time; None: one for each visible GPU, else 1.
+        gpus_per_experiment: GPUs that each one sees.
+        jobs_per_gpu: experiments that share a GPU.
+        threads: CPU threads of each experiment; None: as when the sweep began, else the processors divided among the
+            experiments at a time.
+        only: a glob: only experiments whose name or id matches.
+        retry_failed: also run those that failed before.
+        max_failures: start no more after so many failures.
+        timeout: seconds that one experiment may take.
+        memory_limit: GiB of main memory that one experiment may hold.
+        oom_retry: try those that run out of memory again with half the batch.
+        launcher: where they run: "local", or "module:factory".
+        isolation: how their processes come to be: "auto", "fork", "spawn" or "resident".
+        max_experiments: refuse larger grids.
+        quiet: print warnings only.
+
+    Returns:
+        The results of the grid: one row per recipe, one row per run.
+
+    Raises:
+        ConfigError: the grid cannot be used; holds every problem of every experiment.
+        UserError: an option or a folder that cannot be used.
+        SftError: a signal ended the sweep, or a bug; the same call goes on where it stopped.
+        KeyboardInterrupt: Ctrl-C, once the running experiments have ended.
+    """
+    endpoint: Endpoint = "run-experiment" if do_eval else "train"
+    options: dict[str, Any] = {
+        "seeds": None if seeds is None else ",".join(map(str, seeds)),
+        "do_eval": do_eval,
+        "jobs": jobs,
+        "gpus_per_experiment": gpus_per_experiment,
+        "jobs_per_gpu": jobs_per_gpu,
+        "threads": threads,
+        "only": only,
+        "retry_failed": retry_failed or None,
+        "max_failures": max_failures,
+        "timeout": timeout,
+        "memory_limit": memory_limit,
+        "oom_retry": oom_retry,
+        "launcher": launcher,
+        "isolation": isolation,
+        "max_experiments": max_experiments,
+        "quiet": quiet or None,
+    }
+    store = ResultStore(Path(results))
+    with config_file(config) as path:
+        _plan(path, seeds, endpoint, max_experiments)
+        ended = _command("run-experiments", path, store, options, quiet)
+    _check("run-experiments", ended)
+    return load_results(store.root)
+
+
+def _plan(path: Path, seeds: Sequence[int] | None, endpoint: Endpoint, max_experiments: int = 10_000) -> Plan:
+    """The experiments of a config. What is to be said of them besides errors, the command says."""
+    with _silent_planning():
+        plug_paths(path.resolve().parent)  # before the plan: ids hash what the user's modules hold
+        return check.load_plan(path, None if seeds is None else tuple(seeds), endpoint, max_experiments)
+
+
+@contextmanager
+def _silent_planning() -> Iterator[None]:
+    """Inside, in one thread at a time, log lines below errors are dropped."""
+    logger = logging.getLogger(LOGGER_NAME)
+    with _planning:
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+
+
+def _command(name: str, path: Path, store: ResultStore, options: dict[str, Any], quiet: bool) -> Ended:
+    flags = [flag for option, value in options.items() for flag in _flag(option, value)]
+    return run_command([name, *flags, f"--results-path={store.root}", "--", path_argument(path)], quiet)
+
+
+def _flag(option: str, value: Any) -> list[str]:
+    """An option as it is typed; None for the command's default."""
+    name = option.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}={value}"]
+
+
+def _check(name: str, ended: Ended) -> None:
+    """Raise what a command ended with, unless its work came to an end: with exit code 0, or 1 for failures.
+
+    Raises:
+        UserError: its message.
+        SftError: a signal ended it, or a bug.
+    """
+    if ended.bug:
+        raise SftError(f"{name}: {BUG[0].lower()}{BUG[1:]}: please report it with the traceback above")
+    if ended.code == RunBusyError.exit_code:
+        raise RunBusyError(ended.message)
+    if ended.code == UserError.exit_code:
+        raise UserError(ended.message or f"{name} ended with exit code {ended.code}")
+    if ended.code not in (0, 1):
+        raise SftError(f"{name} was ended ({_signal(ended.code)}); the same call goes on where it stopped")
+
+
+def _signal(code: int) -> str:
+    number = -code if code < 0 else code - _IN_ORDER
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _named(config: ConfigOrPath) -> str:
+    return str(config) if isinstance(config, str | os.PathLike) else SOURCE
