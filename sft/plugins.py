@@ -178,11 +178,6 @@ SELECTIONS: Registry[SelectionSpec] = Registry(
 )
 
 
-def default_selection(task_type: str) -> SelectionSpec:
-    """Return how examples are chosen where the config does not say."""
-    return SELECTIONS["balanced" if task_type == "classification" else "random"]
-
-
 @dataclass(frozen=True)
 class InitializerSpec(PluginSpec):
     """An initialiser of LoRA's matrices.

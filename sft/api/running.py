@@ -107,7 +107,8 @@ def run_grid(
     memory_limit: float | None = None,
     oom_retry: bool = True,
     launcher: str = "local",
-    isolation: Isolation = "auto",
+    launcher_arg: Sequence[str] | None = None,
+    isolation: Isolation | None = None,
     max_experiments: int = 10_000,
     quiet: bool = False,
 ) -> Results:
@@ -133,7 +134,8 @@ def run_grid(
         memory_limit: GiB of main memory that one experiment may hold.
         oom_retry: try those that run out of memory again with half the batch.
         launcher: where they run: "local", or "module:factory".
-        isolation: how their processes come to be: "auto", "fork", "spawn" or "resident".
+        launcher_arg: options of the launcher, each as "KEY=VALUE".
+        isolation: how their processes come to be: "auto" (default), "fork", "spawn" or "resident".
         max_experiments: refuse larger grids.
         quiet: print warnings only.
 
@@ -161,6 +163,7 @@ def run_grid(
         "memory_limit": memory_limit,
         "oom_retry": oom_retry,
         "launcher": launcher,
+        "launcher_arg": launcher_arg,
         "isolation": isolation,
         "max_experiments": max_experiments,
         "quiet": quiet or None,
@@ -205,6 +208,8 @@ def _flag(option: str, value: Any) -> list[str]:
         return []
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [f"--{name}={one}" for one in value]
     return [f"--{name}={value}"]
 
 

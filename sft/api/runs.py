@@ -138,7 +138,7 @@ class Run:
         probabilities_NL = found.probabilities_NL
         if probabilities_NL is None or set(_SCORES) - set(tensors):
             raise UserError(f"{self.name}: its label scores are incomplete")
-        if found.task_type == "multilabel":  # stored as yes and no to each label in turn
+        if found.task.takes_several:  # stored as yes and no to each label in turn
             tensors = {name: one.reshape(*one.shape[:-1], -1, 2) for name, one in tensors.items()}
         sum_NL, end_NL, first_NL, counts_L = (tensors[name] for name in _SCORES)
         return LabelScores(found.labels, sum_NL, end_NL, first_NL, counts_L, probabilities_NL, found.truth)

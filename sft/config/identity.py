@@ -33,7 +33,6 @@ from sft.plugins import (
     PLUGIN_SETTINGS,
     SELECTIONS,
     SelectionSpec,
-    default_selection,
 )
 from sft.secrets import masked
 
@@ -60,7 +59,7 @@ def uses_shots(config: ExperimentConfig, endpoint: Endpoint) -> bool:
 
 def chooses_threshold(config: ExperimentConfig, endpoint: Endpoint) -> bool:
     """Whether the shots decide from which probability on a label applies."""
-    return config.dataset.task_type == "multilabel" and endpoint != "train" and config.dataset.shots != 0
+    return config.dataset.task.takes_several and endpoint != "train" and config.dataset.shots != 0
 
 
 def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[Source]:
@@ -106,7 +105,7 @@ def identity(config: ExperimentConfig, endpoint: Endpoint, seed: int | None) -> 
 
 def calibration_draws(config: ExperimentConfig, endpoint: Endpoint) -> bool:
     """Whether the result follows words or labelled rows that a calibration draws."""
-    if endpoint == "train" or config.inference is None or config.dataset.task_type != "classification":
+    if endpoint == "train" or config.inference is None or not config.dataset.task.has_one_label:
         return False
     calibration = config.inference.calibration_args
     return calibration is not None and calibration.draws
@@ -117,7 +116,7 @@ def _shows_examples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
 
 
 def _samples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    if endpoint == "train" or config.inference is None or config.dataset.task_type != "generation":
+    if endpoint == "train" or config.inference is None or config.dataset.task.has_labels:
         return False
     return bool(config.inference.generation_args.get("do_sample", False))
 
@@ -125,7 +124,7 @@ def _samples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
 def _selection(config: ExperimentConfig) -> SelectionSpec:
     """What is known of how in-context examples are chosen."""
     name = config.inference.icl_selection if config.inference is not None else None
-    return default_selection(config.dataset.task_type) if name is None else SELECTIONS.spec(name)
+    return SELECTIONS.spec(config.dataset.task.selection if name is None else name)
 
 
 def _pool(config: ExperimentConfig) -> str:

@@ -33,7 +33,7 @@ def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]
     """
     column = config.prompting.output_column
     labels = config.dataset.labels or _names(splits, column) or _observed(config, splits)
-    if len(labels) < 2 and not (labels and config.dataset.task_type == "multilabel"):
+    if len(labels) < 2 and not (labels and config.dataset.task.takes_several):
         raise DataError(
             f'{config.dataset.path}: column "{column}" has fewer than two labels ({", ".join(labels) or "none"}); '
             "a classification needs two or more"
@@ -61,7 +61,7 @@ def labels_of(rows: Rows, config: ExperimentConfig, where: str) -> list[list[str
         DataError: a row without the one label, or no row with any.
     """
     column = config.prompting.output_column
-    if config.dataset.task_type == "multilabel":
+    if config.dataset.task.takes_several:
         return label_sets(rows, column, config.dataset.label_separator, where)
     return [[text] for text in answers(rows, column, where)]
 

@@ -27,6 +27,7 @@ from sft.errors import DataError
 from sft.evaluation.multilabel import membership, set_text
 from sft.io import canonical_json, digest
 from sft.log import get_logger
+from sft.task_types import TaskType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,14 +96,14 @@ class Task:
     source: Mapping[str, Rows]
 
     @property
-    def multilabel(self) -> bool:
-        """Whether a row has any number of labels, each of which is asked for by a question of its own."""
-        return self.experiment.config.dataset.task_type == "multilabel"
+    def type(self) -> TaskType:
+        """What an answer is."""
+        return self.experiment.config.dataset.task
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What the columns of the scores stand for: the labels, or yes and no to each in turn; none for generation."""
-        if not self.multilabel:
+        if not self.type.takes_several:
             return self.labels or ()
         return tuple(
             f"{label}: {word}" for label in self.labels or () for word in self.experiment.config.prompting.yes_no
@@ -110,14 +111,14 @@ class Task:
 
     def own_column(self, answer: str) -> str:
         """The column of the scores that a row's answer is; of several labels, the first question's."""
-        if not self.multilabel:
+        if not self.type.takes_several:
             return answer
         return self.columns[0 if (self.labels or ("",))[0] in json.loads(answer) else 1]
 
     def truth(self, rows: LabelledRows) -> NDArray[Any]:
         """The rows' own labels: as columns of the scores [N], or for multilabel which apply [N, L]."""
         labels = self.labels or ()
-        if self.multilabel:
+        if self.type.takes_several:
             return membership(rows.answers, labels)
         places = {label: column for column, label in enumerate(labels)}
         return np.array([places[answer] for answer in rows.answers], dtype=np.int64)
@@ -193,13 +194,11 @@ class Task:
         if training is None or training.validation_size is None or not experiment.trains or self.train is None:
             return ()
         rows = self.shots.indices
-        kinds = [
-            self.train.answers[row] if experiment.config.dataset.task_type == "classification" else "" for row in rows
-        ]
+        kinds = [self.train.answers[row] if self.type.has_one_label else "" for row in rows]
         return last_shots(rows, kinds, training.validation_size)
 
     def _drawn(self, answers: Sequence[str], count: int | Literal["all"], seed: int) -> Shots:
-        if self.multilabel:
+        if self.type.takes_several:
             sets = [json.loads(text) for text in answers]
             return draw_shots_of_sets(sets, self.labels or (), count, seed, self.dropped)
         return draw_shots(answers, self.labels, count, seed, self.dropped)
@@ -212,7 +211,6 @@ def open_task(experiment: Experiment) -> Task:
         DataError: what is wrong with the data, in one line.
     """
     config = experiment.config
-    classifies = config.dataset.task_type != "generation"
     judged = [] if experiment.endpoint == "train" else ["test", "validation"]
     needs_train = experiment.trains or _draws_examples(experiment) or calibration_rows(experiment) > 0
     needs_train = needs_train or uses_shots(config, experiment.endpoint)
@@ -222,7 +220,7 @@ def open_task(experiment: Experiment) -> Task:
     read = splits if needs_train or _labels_come_from_train(config, splits) else replace(splits, train=None)
     for role, rows in read.named().items():
         _check_columns(rows, config, role)
-    labels = discover_labels(config, read) if classifies else None
+    labels = discover_labels(config, read) if config.dataset.task.has_labels else None
     texts = tuple(label_texts(config, labels)) if labels is not None else None
     shown_for = _pairs(labels, texts)
     whole = {role: _labelled(config, rows, role, shown_for) for role, rows in splits.named().items() if role != "train"}
@@ -272,7 +270,7 @@ def train_key(config: ExperimentConfig) -> str:
 def calibration_rows(experiment: Experiment) -> int:
     """How many labelled rows a calibration learns from, as the config says; 0 for none."""
     config = experiment.config
-    if experiment.endpoint == "train" or config.inference is None or config.dataset.task_type != "classification":
+    if experiment.endpoint == "train" or config.inference is None or not config.dataset.task.has_one_label:
         return 0
     calibration = config.inference.calibration_args
     return 0 if calibration is None else calibration.train_samples
@@ -294,7 +292,7 @@ def _say_that_shots_are_unused(experiment: Experiment) -> None:
 
 def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
     """Whether only the train split's answers can say which labels there are."""
-    if config.dataset.task_type == "generation" or config.dataset.labels:
+    if not config.dataset.task.has_labels or config.dataset.labels:
         return False
     judged = replace(splits, train=None).named().values()
     return not any(rows.names(config.prompting.output_column) for rows in judged)
@@ -302,7 +300,7 @@ def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
 
 def _check_columns(rows: Rows, config: ExperimentConfig, role: str) -> None:
     output = config.prompting.output_column
-    lists = [output] if config.dataset.task_type == "multilabel" else []
+    lists = [output] if config.dataset.task.takes_several else []
     check_columns(rows, [*config.prompting.input_columns, output], f"{config.dataset.path} ({role})", lists)
 
 
@@ -317,7 +315,7 @@ def _labelled(config: ExperimentConfig, rows: Rows, role: str, shown_for: dict[s
     found = labels_of(rows, config, where)
     if shown_for is not None and (unknown := sorted({label for those in found for label in those} - set(shown_for))):
         raise DataError(f'{where} has the label "{unknown[0]}", which is not among those known; set dataset.labels')
-    if config.dataset.task_type == "multilabel" and shown_for is not None:
+    if config.dataset.task.takes_several and shown_for is not None:
         sets = tuple(set_text([label for label in shown_for if label in those]) for those in found)
         return LabelledRows(rows, sets, sets)  # never shown: what is shown is yes or no to a question
     texts = [text for (text,) in found]

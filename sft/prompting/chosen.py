@@ -34,7 +34,7 @@ class JudgedExamples:
         self._columns = experiment.config.prompting.input_columns
         self._seed = experiment.seed_of("icl")
         name = self._inference.icl_selection if self._inference.icl_examples else None
-        self.selection = find_selection(name, classifies=task.labels is not None)
+        self.selection = find_selection(name or task.type.selection)
 
     @property
     def by_row(self) -> bool:

@@ -57,10 +57,12 @@ class PromptPlan:
         self._chooser = JudgedExamples(experiment, task)
         limit = judging_limit(self._config, context)
         self._questions = (
-            Questions(self._config.prompting, task.labels or (), task.label_texts or ()) if task.multilabel else None
+            Questions(self._config.prompting, task.labels or (), task.label_texts or ())
+            if task.type.takes_several
+            else None
         )
         judged = self._room(limit, self._chooser.selection)
-        trained = self._room(training_limit(self._config, limit), find_selection("balanced", classifies=True))
+        trained = self._room(training_limit(self._config, limit), find_selection("balanced"))
         self.renderer = self._renderer(judged)
         self._training_renderer = self.renderer if trained == judged else self._renderer(trained)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sft.config.sections.schema import ExperimentConfig
+from sft.task_types import TASK_TYPES
 
 HARNESS = "lm_eval."  # begins the name of a metric of evaluation.lm_eval: lm_eval.<task>.<metric>
 
@@ -36,20 +37,7 @@ _HIGHER_IS_BETTER = frozenset({
     *HEADLINE_METRICS, "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc", "auroc",
     "question_accuracy", "balanced_accuracy", "cohen_kappa", "rouge1", "rouge2", "bertscore_f1",
 }) - _LOWER_IS_BETTER  # fmt: skip
-# What every run of a kind of task has; the rest was asked for by evaluation.metrics.
-_ALWAYS_THERE = {
-    "classification": {
-        "accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc", "ece", "brier",
-        "log_loss", "auroc",
-    },
-    "multilabel": {
-        "macro_f1", "micro_f1", "sample_f1", "subset_accuracy", "question_accuracy", "threshold",
-    },
-    "generation": {
-        "exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "bertscore_f1",
-        "unfinished_answers",
-    },
-}  # fmt: skip
+_ALWAYS_THERE = frozenset[str]().union(*(task.metrics for task in TASK_TYPES.values()))
 # Metrics of lm-eval's tasks, and those of ours that they are like: in which way is better, and on what scale.
 _LIKE = {
     "acc": "accuracy", "exact_match": "exact_match", "em": "exact_match", "f1": "token_f1", "mcc": "mcc",
@@ -87,7 +75,7 @@ def is_asked_for(metric: str, config: ExperimentConfig) -> bool:
     """Whether a metric is there because `evaluation.metrics` or `evaluation.lm_eval` names it."""
     if metric.startswith(HARNESS):
         return True
-    return bool(config.evaluation.metrics) and metric not in _ALWAYS_THERE[config.dataset.task_type]
+    return bool(config.evaluation.metrics) and metric not in config.dataset.task.metrics
 
 
 def has_direction(metric: str) -> bool:
@@ -106,7 +94,7 @@ def bounds(metric: str) -> tuple[float, float | None] | None:
         return -1.0, 1.0
     if metric in ("log_loss", "brier"):
         return 0.0, None
-    known = _HIGHER_IS_BETTER | _LOWER_IS_BETTER | frozenset().union(*_ALWAYS_THERE.values())
+    known = _HIGHER_IS_BETTER | _LOWER_IS_BETTER | _ALWAYS_THERE
     return (0.0, 1.0) if metric in known else None
 
 

@@ -190,7 +190,7 @@ def ask(setup: Setup, role: str, prompts: JudgedPrompts, given: Lesson = NO_LESS
 
 
 def _probes(setup: Setup, role: str, prompts: JudgedPrompts, own: bool) -> Iterator[Group]:
-    if setup.task.multilabel:
+    if setup.task.type.takes_several:
         return
     given, plan = setup.inference.calibration_args, setup.plan
     texts: Sequence[Row] = plan.inputs(role)

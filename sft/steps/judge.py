@@ -80,7 +80,7 @@ def judge(setup: Setup, backend: Backend, role: str, progress: Progress, lesson:
 def decided(setup: Setup, scored: SplitScores) -> LabelAnswers:
     """Predictions and probabilities from the scores of a whole split."""
     labels = setup.task.labels or ()
-    return decide_sets(scored, labels) if setup.task.multilabel else decide(scored, labels, setup.inference)
+    return decide_sets(scored, labels) if setup.task.type.takes_several else decide(scored, labels, setup.inference)
 
 
 def write(setup: Setup, backend: Backend, prompts: JudgedPrompts, progress: Progress) -> TextAnswers:
@@ -134,7 +134,7 @@ def _text_metrics(
 
 def label_metrics(setup: Setup, references: Sequence[str], labels: LabelAnswers) -> dict[str, Any]:
     """The metrics of labels; where they are calibrated, also some of them as they were before, and how it was done."""
-    if setup.task.multilabel:
+    if setup.task.type.takes_several:
         return _of_sets(setup, references, labels)
     metrics = _of_labels(setup, references, labels)
     if reasons := undefined_metrics(references, setup.task.labels or (), labels.logs_NL):

@@ -70,7 +70,7 @@ def prepare(experiment: Experiment, models: Models | None = None) -> Setup:
         DataError, ModelError, MissingPackageError: what the user has to mend.
     """
     inference = experiment.config.inference
-    generates = experiment.endpoint != "train" and experiment.config.dataset.task_type == "generation"
+    generates = experiment.endpoint != "train" and not experiment.config.dataset.task.has_labels
     if generates and inference is not None and inference.constrain is not None:
         require_package()
     clock = Clock()

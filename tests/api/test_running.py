@@ -103,7 +103,16 @@ def test_options_are_typed_as_the_command_has_them(
     monkeypatch.setattr(running, "load_results", lambda root: root)
     grid = {"configs": {"a": make_config(), "-b": make_config(dataset__shots=3)}}
     place = sft.run_grid(
-        grid, "-mine", seeds=[13, 14], jobs=2, only="a*", retry_failed=True, oom_retry=False, do_eval=False, timeout=5
+        grid,
+        "-mine",
+        seeds=[13, 14],
+        jobs=2,
+        only="a*",
+        retry_failed=True,
+        oom_retry=False,
+        do_eval=False,
+        timeout=5,
+        launcher_arg=["isolation=spawn", "isolation=spawn"],
     )
     assert place == Path("-mine")
     first, *flags, end, path = called.arguments
@@ -111,7 +120,7 @@ def test_options_are_typed_as_the_command_has_them(
     assert path.endswith("experiment.json")
     assert set(flags) == {
         "--seeds=13,14", "--no-do-eval", "--jobs=2", "--gpus-per-experiment=1", "--jobs-per-gpu=1", "--only=a*",
-        "--retry-failed", "--timeout=5", "--no-oom-retry", "--launcher=local", "--isolation=auto",
+        "--retry-failed", "--timeout=5", "--no-oom-retry", "--launcher=local", "--launcher-arg=isolation=spawn",
         "--max-experiments=10000", "--results-path=-mine",
     }  # fmt: skip
     assert called.config == grid

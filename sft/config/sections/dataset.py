@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sft.config.sections.base import Count, Names, PositiveCount, Section
 from sft.plugins import DATA_SUFFIXES
+from sft.task_types import TASK_TYPES, TaskName, TaskType
 
 
 class DatasetConfig(Section):
@@ -28,7 +29,7 @@ class DatasetConfig(Section):
     validation_split: str | None = Field(
         default=None, description="When named, it is evaluated too, and the report picks the best on it."
     )
-    task_type: Literal["generation", "classification", "multilabel"] = Field(
+    task_type: TaskName = Field(
         description="What the answers are: free text, one label a row, or any number of labels a row."
     )
     shots: Count | Literal["all"] = Field(
@@ -58,3 +59,8 @@ class DatasetConfig(Section):
     label_separator: Annotated[str, Field(min_length=1)] = Field(
         default=",", description="Multilabel: what stands between a row's labels, where they are one text and no list."
     )
+
+    @property
+    def task(self) -> TaskType:
+        """What an answer is."""
+        return TASK_TYPES[self.task_type]

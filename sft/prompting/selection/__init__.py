@@ -11,20 +11,20 @@ from operator import index
 
 from sft.errors import UserError
 from sft.foreign import guarded
-from sft.plugins import SELECTIONS, default_selection
+from sft.plugins import SELECTIONS
 from sft.prompting.selection.base import Choose, Selection, Wanted
 
 __all__ = ["Selection", "Wanted", "choose_examples", "find_selection"]
 
 
-def find_selection(name: str | None, classifies: bool) -> Selection:
-    """The way of that name; without one `balanced` for classification and `random` for generation.
+def find_selection(name: str) -> Selection:
+    """The way of that name.
 
     Raises:
         UserError: an unknown name, or a plug that is not there.
     """
-    spec = SELECTIONS.spec(name) if name else default_selection("classification" if classifies else "generation")
-    plugin: Selection | Choose = SELECTIONS.resolve(name or spec.name)
+    spec = SELECTIONS.spec(name)
+    plugin: Selection | Choose = SELECTIONS.resolve(name)
     if isinstance(plugin, Selection):
         return replace(plugin, choose=guarded(plugin.choose, f'{SELECTIONS.kind} "{name}"'))
     return Selection(plugin, spec.by_row, spec.whole_rounds, spec.last_stay)

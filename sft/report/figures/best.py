@@ -38,7 +38,7 @@ def best_row_figures(comparison: Comparison, answers: AnswersOf) -> tuple[Figure
         return ()
     row = comparison.rows[index]
     pairs = [(run, found) for run in row.runs if run.result is not None and (found := answers(run)) is not None]
-    labelled = [(run, found) for run, found in pairs if found.task_type == "classification"]
+    labelled = [(run, found) for run, found in pairs if found.task.has_one_label]
     same = [(run, found) for run, found in labelled if found.labels == labelled[0][1].labels]
     drawn = list(_of_labels(row, same)) if same else []
     return finish([*drawn, *loss_figure(row.name, row.runs)])

@@ -100,7 +100,7 @@ def _drawn(row: Row) -> float | None:
     for run in row.runs:
         if run.result is not None:
             shots = json.loads(run.result.record).get("shots") or {}
-            per_label = shots.get("per_label") if run.config.dataset.task_type == "classification" else None
+            per_label = shots.get("per_label") if run.config.dataset.task.has_one_label else None
             if per_label:
                 return sum(per_label.values()) / len(per_label)
             return float(shots["drawn"]) if shots.get("drawn") else None

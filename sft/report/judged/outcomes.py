@@ -143,9 +143,8 @@ def outcomes_of(answers: Answers) -> Outcomes:
         base = Outcomes(len(answers), _fingerprint(answers))
         if not base.rows:
             return base
-        if answers.task_type == "classification":
-            return _classified(answers, base)
-        return _labelled(answers, base) if answers.task_type == "multilabel" else _written(answers, base)
+        read = {"classification": _classified, "multilabel": _labelled, "generation": _written}[answers.task.name]
+        return read(answers, base)
     except (UserError, ValueError) as error:
         return Outcomes(len(answers), "", unread=str(error) or type(error).__name__)
 
@@ -231,8 +230,8 @@ def _written(answers: Answers, base: Outcomes) -> Outcomes:
 
 def _fingerprint(answers: Answers) -> str:
     """Of the rows: their number, their own answers, and all that the data says of them."""
-    found = hashlib.blake2b(f"{len(answers)}\0{answers.task_type}".encode(), digest_size=16)
-    many = answers.task_type == "multilabel"
+    found = hashlib.blake2b(f"{len(answers)}\0{answers.task.name}".encode(), digest_size=16)
+    many = answers.task.takes_several
     known = _truth(answers).astype(np.int64).tolist() if many else answers.references
     found.update("\0".join(map(str, known)).encode("utf-8", "surrogatepass"))
     for name in sorted(set(answers.columns) - _OURS):

@@ -167,8 +167,8 @@ def _nothing(name: str, run: Run, split: str) -> str:
 def _unlike(first: _Side, second: _Side) -> str:
     """Why the rows of two runs cannot be paired; empty where they are the same."""
     a, b = first.answers, second.answers
-    if a.task_type != b.task_type:
-        return f"A's task is {a.task_type}, B's {b.task_type}"
+    if a.task != b.task:
+        return f"A's task is {a.task.name}, B's {b.task.name}"
     if len(a) != len(b):
         return f"A was judged on {len(a)} rows, B on {len(b)}"
     if first.outcomes.judged_on != second.outcomes.judged_on:
@@ -198,7 +198,7 @@ def _different(first: _Side, second: _Side) -> Iterator[RowPair]:
 def _answers(side: _Side, rows: Sequence[int]) -> Iterator[Answer]:
     answers, hits = side.answers, side.outcomes.hits
     right_N = next((hits[name] for name in _RIGHT if name in hits), None)
-    probabilities_NL = answers.probabilities_NL if answers.task_type == "classification" else None
+    probabilities_NL = answers.probabilities_NL if answers.task.has_one_label else None
     for row, text in zip(rows, answers.texts("predictions", rows), strict=True):
         probability = None
         if probabilities_NL is not None and (label := int(answers.predicted_N[row])) != OUTSIDE:

@@ -26,6 +26,7 @@ from sft.errors import UserError
 from sft.plugins import CALIBRATIONS
 from sft.report.read.runs import Run
 from sft.results.store import RunFolder
+from sft.task_types import TaskType
 
 OUTSIDE = -1  # a prediction that is none of the labels
 _OURS = ("predictions", "probabilities")
@@ -60,9 +61,9 @@ class Answers:
         return int(self.table.num_rows)
 
     @property
-    def task_type(self) -> str:
-        """`classification`, `multilabel` or `generation`."""
-        return self.config.dataset.task_type
+    def task(self) -> TaskType:
+        """What an answer is."""
+        return self.config.dataset.task
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -174,7 +175,7 @@ def answers_of(run: Run, split: str = "test") -> Answers | None:
     judged = run.result.rows.get(split, table.num_rows)
     if not is_sealed and judged != table.num_rows:
         raise UserError(f"{file.name} has {table.num_rows} rows, and {judged} were evaluated")
-    scores_NL = own_scores(run, split) if labels and run.config.dataset.task_type == "classification" else None
+    scores_NL = own_scores(run, split) if labels and run.config.dataset.task.has_one_label else None
     if scores_NL is not None and scores_NL.shape != (table.num_rows, len(labels)):
         scores_NL = None
     truth = _truth(run.folder, split) if labels else None

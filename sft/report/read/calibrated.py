@@ -84,7 +84,7 @@ def _without_code(config: ExperimentConfig) -> ExperimentConfig:
 def _calibrated(run: Run, name: str, trust: bool) -> Run:
     if run.result is None:
         return run
-    if run.config.dataset.task_type != "classification":
+    if not run.config.dataset.task.has_one_label:
         raise UserError(f'answers of task_type "{run.config.dataset.task_type}" have no probabilities to calibrate')
     labels = list(json.loads(run.result.record)["results"]["support"])
     config = run.config if trust else _without_code(run.config)

@@ -45,11 +45,9 @@ def inspect(answers: Answers, run: Run) -> dict[str, Any]:
         has it.
     """
     try:
-        if answers.task_type == "generation":
+        if not answers.task.has_labels:
             return _generated(answers)
-        if answers.task_type == "multilabel":
-            return _multilabel(answers)
-        return _classified(answers, run)
+        return _multilabel(answers) if answers.task.takes_several else _classified(answers, run)
     except (UserError, ValueError, KeyError):  # files of another version: the page goes without
         return {}
 

@@ -86,7 +86,7 @@ def _examples(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator
 def _calibrated_with(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
     given = None if config.inference is None else config.inference.calibration_args
     count = recorded.get("calibrated_with")
-    if given is not None and given.train_samples and count and config.dataset.task_type == "classification":
+    if given is not None and given.train_samples and count and config.dataset.task.has_one_label:
         yield Taken(CALIBRATED_WITH, given.train_samples, count, count)
 
 

@@ -18,7 +18,7 @@ POOL = Pool(TEXTS, ["few" if i % 10 == 0 else "many" for i in range(40)])
 
 def drawn(pool: Pool, asked: tuple[str, ...], count: int, seed: int = 13, per_row: bool = False) -> list[list[int]]:
     names = None if pool.labels is None else LABELS
-    return choose_examples(find_selection("random", True), Wanted(pool, asked, count, names, seed, per_row))
+    return choose_examples(find_selection("random"), Wanted(pool, asked, count, names, seed, per_row))
 
 
 @pytest.mark.parametrize("per_row", [False, True])
@@ -34,7 +34,7 @@ def test_as_many_as_balanced_and_each_row_as_likely(per_row: bool) -> None:
 @pytest.mark.parametrize("per_row", [False, True])
 def test_labels_change_nothing(per_row: bool) -> None:
     """Two examples for each of two labels are the four of a task without labels, which is what generation draws."""
-    unlabelled = choose_examples(find_selection(None, False), Wanted(Pool(TEXTS), ("a", "b"), 4, None, 13, per_row))
+    unlabelled = choose_examples(find_selection("random"), Wanted(Pool(TEXTS), ("a", "b"), 4, None, 13, per_row))
     assert drawn(POOL, ("a", "b"), 2, per_row=per_row) == unlabelled
 
 

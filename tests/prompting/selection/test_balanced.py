@@ -12,7 +12,7 @@ POOL = Pool([f"text {i}" for i in range(15)], [LABELS[i % 3] for i in range(15)]
 
 
 def test_each_label_as_often() -> None:
-    balanced = find_selection("balanced", True)
+    balanced = find_selection("balanced")
     assert (balanced.by_row, balanced.whole_rounds, balanced.last_stay) == (False, True, False)
     asked = ("text 0", "another")
     rows = choose_examples(balanced, Wanted(POOL, asked, 2, LABELS, 13, True))

@@ -26,9 +26,7 @@ def nearest(
     texts: tuple[str, ...], asked: tuple[str, ...], count: int, labels: list[str] | None = None
 ) -> list[list[int]]:
     names = None if labels is None else tuple(sorted(set(labels)))
-    return choose_examples(
-        find_selection("nearest", labels is not None), Wanted(Pool(texts, labels), asked, count, names, 1)
-    )
+    return choose_examples(find_selection("nearest"), Wanted(Pool(texts, labels), asked, count, names, 1))
 
 
 def bm25(texts: tuple[str, ...], query: str) -> list[float]:

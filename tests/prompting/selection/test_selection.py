@@ -10,6 +10,7 @@ import pytest
 from sft.errors import UserError
 from sft.prompting.examples import Pool
 from sft.prompting.selection import Selection, Wanted, choose_examples, find_selection
+from sft.task_types import TASK_TYPES
 
 POOL = Pool(["a", "b", "c", "d"], ["x", "y", "x", "y"])
 
@@ -19,13 +20,13 @@ def wanted(per_row: bool = True, asked: tuple[str, ...] = ("a", "z")) -> Wanted:
 
 
 def test_the_usual_ways() -> None:
-    assert find_selection(None, classifies=True) == find_selection("balanced", classifies=False)
-    assert find_selection(None, classifies=False) == find_selection("random", classifies=True)
-    assert find_selection("nearest", True).by_row
+    assert TASK_TYPES["classification"].selection == "balanced"
+    assert TASK_TYPES["generation"].selection == "random"
+    assert find_selection("nearest").by_row
     assert wanted().total == 2
     assert Wanted(Pool(["a"]), (), 3, None, 13).total == 3
     with pytest.raises(UserError, match='unknown way to choose examples "nearst"; did you mean "nearest"'):
-        find_selection("nearst", True)
+        find_selection("nearst")
 
 
 def test_the_users_own_is_a_function_or_a_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,10 +37,10 @@ def test_the_users_own_is_a_function_or_a_selection(tmp_path: Path, monkeypatch:
         "first = Selection(lambda wanted: [[1]], by_row=False)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    longest = find_selection("choosing_of_a_test:longest", True)
+    longest = find_selection("choosing_of_a_test:longest")
     assert (longest.by_row, longest.whole_rounds, longest.last_stay) == (True, False, True)
     assert choose_examples(longest, wanted()) == [[3, 1], [3, 1]]
-    assert not find_selection("choosing_of_a_test:first", True).by_row
+    assert not find_selection("choosing_of_a_test:first").by_row
 
 
 @pytest.mark.parametrize(
