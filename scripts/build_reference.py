@@ -1,9 +1,9 @@
-"""Write the config reference into README.md from the sections' own fields.
+"""Write the config reference into docs/configuration.md from the sections' own fields.
 
     python scripts/build_reference.py
 
-Everything between the two markers is replaced; a test asserts that it is current. It knows no meaning of its own: key,
-default and description come from `sft/config`.
+Everything between the two markers is replaced; a test asserts that it is current. Every key, default and description
+comes from `sft/config`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from pydantic.fields import FieldInfo
 from sft.config.libraries.trainer import TUNED
 from sft.config.sections.schema import ExperimentConfig
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN, END = "<!-- config reference: begin -->", "<!-- config reference: end -->"
 
 
 def reference() -> str:
     """One table for each section, then one for the other keys."""
     parts, others = [], []
-    for name, field in ExperimentConfig.model_fields.items():
+    fields = ExperimentConfig.model_fields
+    for name, field in sorted(fields.items(), key=lambda item: item[0] == "seeds"):  # the least important section last
         section = section_of(field)
-        if section is None or name in ("seeds", "adapter"):
+        if section is None or name == "adapter":  # the adapter's keys are those of any PEFT config
             others.append((field.alias or name, field))
         else:
             parts += described(name, section)
-    parts.append(f"**Beside the sections**\n\n{table(others)}")
-    parts.append(f"**training.trainer_args**: where our defaults are not the trainer's own\n\n{trainer_table()}")
+    parts.append(f"### Other keys\n\n{table(others)}")
+    intro = "Arguments of TRL's `SFTConfig`. These defaults differ from the trainer's own:"
+    parts.append(f"### training.trainer_args\n\n{intro}\n\n{trainer_table()}")
     return "\n\n".join(parts)
 
 
 def described(name: str, section: type[BaseModel]) -> list[str]:
     """The section's table, then those of the sections inside of it."""
-    parts = [f"**{name}** — {first_line(section)}\n\n{table(list(section.model_fields.items()))}"]
+    parts = [f"### {name}\n\n{first_line(section)}\n\n{table(list(section.model_fields.items()))}"]
     for key, field in section.model_fields.items():
         if (inner := section_of(field)) is not None:
             parts += described(f"{name}.{key}", inner)
@@ -83,12 +85,12 @@ def default_of(field: FieldInfo) -> str:
 
 
 def with_reference(text: str) -> str:
-    """The README's text with the reference between its markers."""
+    """Return the page's text with the reference between its markers."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {README}")
+    PAGE.write_text(with_reference(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"wrote {PAGE}")

@@ -68,7 +68,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_project.py", "test_kill.py", "test_demo.py", "test_isolation.py")  # begun first, so that all share
+LONGEST = ("test_docs.py", "test_kill.py", "test_demo.py", "test_isolation.py")  # begun first, so that all share
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
