@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 import sft
-from sft.plugins import CALIBRATIONS, INITIALIZERS, LAUNCHERS, METHODS, METRICS, SELECTIONS
+from sft.plugins import BACKENDS, CALIBRATIONS, INITIALIZERS, LAUNCHERS, METHODS, METRICS, SELECTIONS
 from sft.registry import Registry
 
 ELSEWHERE = re.compile(r"# needs a (network|GPU)$")  # ends a command that is not run here
@@ -331,6 +331,27 @@ def test_the_training_method_learns(sample: Any, make_model: Any, tokenizer: Any
     outcome = method(TrainRequest(make_model(), tokenizer, rows, config, tmp_path, seed=13))
     assert (outcome.steps, outcome.trained_tokens, len(outcome.loss_history)) == (30, 60, 30)
     assert outcome.loss_history[-1]["loss"] < 0.1 * outcome.loss_history[0]["loss"]
+
+
+def test_the_backend_answers(sample: Any, tokenizer: Any) -> None:
+    import numpy as np
+
+    from sft.config.sections.model import ModelConfig
+    from sft.inference.backends.base import Opening
+    from sft.log import silent
+    from sft.model.resident import FreshModels
+    from sft.prompting.render import LabelledPrompt, Prompt
+
+    make = sample("backends.md", "Unigram", BACKENDS)
+    backend = make(Opening(ModelConfig(name="none"), None, tokenizer, "auto", FreshModels()))
+    ids = tokenizer.encode("aab", add_special_tokens=False)
+    prompt = Prompt(ids, [], (), "aab")
+    first, last = ids[0], ids[-1]
+    scores = backend.score_labels([LabelledPrompt(prompt, [[first], [last]], 1)], 2, silent)
+    share = np.array([1 + ids.count(first), 1 + ids.count(last)]) / (1 + len(ids))
+    np.testing.assert_allclose(scores.sum_logprob_NL, np.log(share)[None], rtol=1e-6)
+    assert backend.generate([prompt], None, silent).predictions == (tokenizer.decode(ids[-3:]),)
+    backend.close(succeeded=True)
 
 
 def test_the_launcher_runs_and_ends_jobs(sample: Any, tmp_path: Path) -> None:
