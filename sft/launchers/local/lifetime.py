@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from sft import PYTHON_FLAGS
+from sft.import_path import PYTHON_FLAGS
 from sft.launchers.base import NoProcessError
 from sft.launchers.local.process_group import ProcessGroup
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from sft import PYTHON_FLAGS
+from sft.import_path import PYTHON_FLAGS
 from sft.launchers.base import Job
 from sft.launchers.local.lifetime import bound_to_this_process
 from sft.launchers.local.streams import Log
