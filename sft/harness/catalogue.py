@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sft.config.reading.paths import is_pattern
+from sft.config.reading.paths import is_pattern, matches_something
 from sft.config.reading.task_code import code_in_task
 from sft.config.reading.task_files import TaskFile, read_task_file, task_files
 from sft.config.sections.lm_eval import LM_EVAL, LmEvalConfig, is_task_path, require_lm_eval
@@ -43,74 +43,72 @@ def find_tasks(config: LmEvalConfig) -> Found:
 
     Raises:
         MissingPackageError: the harness is not installed.
-        UserError: a task that there is not, a file that cannot be read, rows that are not there, a local task that
+        UserError: a task that does not exist, a file that cannot be read, rows that are missing, a local task that
             runs code without `allow_code`, or a task that runs code that a model wrote.
     """
     require_lm_eval()
     names: dict[str, None] = {}
     files: dict[str, TaskFile] = {}
     for entry in config.tasks:
-        if is_task_path(entry):
-            found = list(_local(entry))
-            if not config.allow_code:
-                _refuse_code(found)
-            _take(files, found)
-            names |= dict.fromkeys(_asked(entry, found))
-        else:
+        if not is_task_path(entry):
             names[entry] = None
+            continue
+        asked, read = _local(entry)
+        for task in read:
+            if not config.allow_code:
+                _refuse_code(task)
+            if (other := files.setdefault(task.name, task)).path != task.path:
+                raise UserError(f'{_TASKS}: {other.path} and {task.path} are both called "{task.name}"')
+        names |= dict.fromkeys(asked)
     others = [name for name in names if name not in files and not _add_own(name, files)]
     for task in files.values():
         _check(task)
-    alone = all(_members(task) <= files.keys() for task in files.values())
+    alone = all(_members(task.values) <= files.keys() for task in files.values() if task.is_group)
     return Found(tuple(names), files, bool(others) or not alone)
 
 
-def _members(task: TaskFile) -> set[str]:
-    """What a group names; of members in other forms the empty name, which nothing has."""
-    members = task.values.get("task") if task.is_group else []
-    return {one if isinstance(one, str) else "" for one in members} if isinstance(members, list) else {""}
+def _local(entry: str) -> tuple[list[str], list[TaskFile]]:
+    """The names that a path stands for, and the files to read for them.
 
-
-def _local(entry: str) -> Iterator[TaskFile]:
-    """The tasks of a path; beside a group's file those that it may name."""
+    A file stands for itself, a folder for all its tasks. A group's file needs those beside it that it names.
+    """
     path = Path(entry)
-    single = not is_pattern(entry) and not path.is_dir()
-    for file in task_files(entry):
-        task = read_task_file(file)
-        if not task.name and not single:
-            continue  # a template, which others include
-        yield task
-        if single and task.is_group:
-            yield from (
-                one for other in sorted(path.parent.glob("*.yaml")) if other != path and (one := _member(other))
-            )
-
-
-def _member(file: Path) -> TaskFile | None:
-    """A file beside a group's, which need not have to do with it."""
-    try:
-        task = read_task_file(file)
-    except UserError:
-        return None
-    return task if task.name and not task.is_group else None
-
-
-def _asked(entry: str, found: list[TaskFile]) -> list[str]:
-    """The names that a path stands for: a file's own, of a folder's all tasks."""
-    if not is_pattern(entry) and not Path(entry).is_dir():
-        found = found[:1]
+    read = [read_task_file(file) for file in task_files(entry)]
+    read = [task for task in read if task.name]  # the others are templates, which tasks include
+    if is_pattern(entry) or path.is_dir():
+        asked = [task.name for task in read if not task.is_group]
     else:
-        found = [task for task in found if not task.is_group]
-    if names := [task.name for task in found if task.name]:
-        return names
-    raise UserError(f'{_TASKS}: "{entry}" holds no task of lm-eval (a YAML file with the key "task")')
+        asked = [task.name for task in read]
+        read += [task for group in read if group.is_group for task in _beside(group)]
+    if not asked:
+        raise UserError(f'{_TASKS}: "{entry}" holds no task of lm-eval (a YAML file with the key "task")')
+    return asked, read
 
 
-def _take(files: dict[str, TaskFile], found: list[TaskFile]) -> None:
-    for task in found:
-        there = files.setdefault(task.name, task)
-        if there.path != task.path:
-            raise UserError(f'{_TASKS}: {there.path} and {task.path} are both called "{task.name}"')
+def _beside(group: TaskFile) -> Iterator[TaskFile]:
+    """The tasks in the folder of a group's file that it names, by name or by tag."""
+    members = _members(group.values)
+    for file in sorted(group.path.parent.glob("*.yaml")):
+        try:
+            task = read_task_file(file)
+        except UserError:  # it need not belong to the group
+            continue
+        tags = task.values.get("tag") or []
+        if not task.is_group and members & {task.name, *([tags] if isinstance(tags, str) else map(str, tags))}:
+            yield task
+
+
+def _members(values: Mapping[str, Any]) -> set[str]:
+    """The names of tasks, groups and tags under the key `task` of a group, those of groups defined inside it too."""
+    members = values.get("task")
+    names: set[str] = set()
+    for member in members if isinstance(members, list) else [members]:
+        if isinstance(member, str):
+            names.add(member)
+        elif isinstance(member, dict):
+            names |= {str(member["group"])} if "group" in member else set()
+            names |= _members(member)
+    return names
 
 
 def _add_own(name: str, files: dict[str, TaskFile]) -> bool:
@@ -148,21 +146,18 @@ def own_tasks() -> Mapping[str, Path]:
 
 @cache
 def _index() -> frozenset[str]:
-    """Every name that the harness knows, tags too: it reads all its files for that."""
+    """The names of all the harness's tasks, groups and tags. It reads all its files for that, which takes long."""
+    with calm(logging.ERROR):
+        from lm_eval.tasks import TaskManager
 
-    return all_names()
+        return frozenset(TaskManager().all_tasks)
 
 
-def _refuse_code(tasks: list[TaskFile]) -> None:
-    """Refuse tasks that run code; of the files beside a group's those that it does not name do not matter."""
-    members = _members(tasks[0]) if tasks and tasks[0].is_group else {""}
-    for task in tasks:
-        if task is not tasks[0] and members.isdisjoint((task.name, "")):
-            continue
-        if code := code_in_task(task.values):
-            raise UserError(
-                f"{task.path} runs code ({code}); if you have read it and trust it, set {LM_EVAL}.allow_code to true"
-            )
+def _refuse_code(task: TaskFile) -> None:
+    if code := code_in_task(task.values):
+        raise UserError(
+            f"{task.path} runs code ({code}); if you have read it and trust it, set {LM_EVAL}.allow_code to true"
+        )
 
 
 def _check(task: TaskFile) -> None:
@@ -171,13 +166,5 @@ def _check(task: TaskFile) -> None:
         raise UserError(f'{_TASKS}: "{task.name}" runs code that the model writes, which is not done here')
     for place in task.data:
         path = Path.cwd() / place
-        if not path.exists() and not (is_pattern(place) and any(task_files(str(path)))):
+        if not path.exists() and not (is_pattern(place) and matches_something(path)):
             raise UserError(f'{task.path}: "{place}" not found; looked in {task.path.parent}, {Path.cwd()}')
-
-
-def all_names() -> frozenset[str]:
-    """The names of all the harness's own tasks, groups and tags."""
-    with calm(logging.ERROR):
-        from lm_eval.tasks import TaskManager
-
-        return frozenset(TaskManager().all_tasks)
