@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sft import sequences
 from sft.inference.batching import Capacity, Costs, run_batches
 from sft.inference.caches import BufferCache
 from sft.inference.decoder import Decoder
@@ -170,9 +171,7 @@ def common_prefix(prompts: Sequence[Ids]) -> int:
     """How many ids all prompts begin with, leaving each at least one of its own; 0 for a single prompt."""
     if len(prompts) < 2:
         return 0
-    low, high = min(map(list, prompts)), max(map(list, prompts))  # the outermost in order differ first
-    limit = min(map(len, prompts)) - 1
-    return next((place for place in range(limit) if low[place] != high[place]), limit)
+    return min(min(map(len, prompts)) - 1, sequences.common_prefix(list(map(list, prompts))))
 
 
 def picked(logits_BV: Tensor, ids_L: Tensor) -> Tensor:
