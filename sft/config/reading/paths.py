@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -134,6 +134,15 @@ def map_texts(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
     if isinstance(value, dict):
         return {key: map_texts(item, f"{where}.{key}", change) for key, item in value.items()}
     return value
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """The strings in a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from strings_in(item)
 
 
 class _Search:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sft.config.reading.paths import BUILDERS, is_pattern, map_texts, matches_something
+from sft.config.reading.paths import BUILDERS, is_pattern, map_texts, matches_something, strings_in
 from sft.config.sections.lm_eval import SUFFIXES
 from sft.errors import UserError
 from sft.io import digest, hash_path, hash_pattern
@@ -65,7 +65,7 @@ class TaskFile:
         place = self.values.get("dataset_path")
         if isinstance(place, str) and place.startswith((".", "/")):
             named.append(self._beside(place))
-        return tuple(text for text in _texts(named) if "://" not in text)
+        return tuple(text for text in strings_in(named) if "://" not in text)
 
     @property
     def _files(self) -> dict[str, Any]:
@@ -169,11 +169,3 @@ def _loader(folder: Path, sources: dict[Path, None]) -> Any:
 
     Loader.add_constructor("!function", function)
     return Loader
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
