@@ -9,6 +9,7 @@ from sft.report.comparison import Comparison, Estimate, Row
 from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
 from sft.report.read.runs import Run
+from sft.report.read.taken import span
 from sft.results.states import in_words
 
 BASELINE = "baseline"
@@ -171,10 +172,7 @@ def _difference(comparison: Comparison, index: int, metric: str) -> str:
 
 def labelled(row: Row) -> str:
     """How many labelled examples its runs used: `48`, or `44-48`."""
-    counts = sorted(set(row.labelled))
-    if not counts:
-        return "-"
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    return span(min(row.labelled), max(row.labelled)) if row.labelled else "-"
 
 
 def finished(row: Row) -> str:
