@@ -23,26 +23,26 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     neither be read nor trained on; their layers compute the same in training mode. Bases of `load_model` never repack:
     this is for those that come from elsewhere.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    for module, _ in modes:
-        if type(module).__name__ == "Linear4bit":
-            module.training = True
-    try:
+    with _evaluation_mode(model):
+        for module in model.modules():
+            if type(module).__name__ == "Linear4bit":
+                module.training = True
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode is put back afterwards."""
+    with _evaluation_mode(model), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def _evaluation_mode(model: Any) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, mode in modes:
+            module.training = mode

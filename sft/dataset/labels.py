@@ -15,7 +15,7 @@ from sft.dataset.label_sets import label_sets
 from sft.dataset.load import Splits
 from sft.dataset.rows import Rows
 from sft.errors import DataError
-from sft.log import get_logger
+from sft.log import get_logger, some
 
 log = get_logger(__name__)
 
@@ -76,9 +76,9 @@ def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
     known = frozenset(labels)
     for label in verbalizers:
         if label not in known:
-            raise DataError(f'prompting.verbalizers: "{label}" is not a label (labels: {_few(labels)})')
+            raise DataError(f'prompting.verbalizers: "{label}" is not a label (labels: {some(labels, 12)})')
     if lacking := [label for label in labels if verbalizers and label not in verbalizers]:
-        raise DataError(f"prompting.verbalizers lacks a text for {', '.join(lacking[:5])} (labels: {_few(labels)})")
+        raise DataError(f"prompting.verbalizers lacks a text for {', '.join(lacking[:5])} (labels: {some(labels, 12)})")
     texts = [verbalizers.get(label, label) for label in labels]
     repeated = [text for text, count in Counter(texts).items() if count > 1]
     if repeated:
@@ -138,11 +138,6 @@ def _check_known(texts: Sequence[str], labels: Sequence[str], role: str, config:
         origin = "dataset.labels" if config.dataset.labels else "the labels found"
         raise DataError(
             f'{config.dataset.path}: the {role} split has the label "{unknown[0]}"'
-            f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} unknown to {origin} ({_few(labels)}). "
+            f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''} unknown to {origin} ({some(labels, 12)}). "
             "Set dataset.labels"
         )
-
-
-def _few(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:12])
-    return shown if len(labels) <= 12 else f"{shown}, … {len(labels)} in all"

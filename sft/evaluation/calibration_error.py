@@ -14,11 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 Norm = Literal["l1", "l2", "max"]
 
 
+def bin_places(confidences_N: NDArray[np.floating], bins: int) -> NDArray[np.intp]:
+    """Return the bin of each row, from 0: bin m of M for a confidence in (m / M, (m + 1) / M]; 0 is in the first."""
+    return np.digitize(confidences_N, np.arange(1, bins) / bins, right=True)
+
+
 def calibration_error(confidences_N: ArrayLike, correct_N: ArrayLike, bins: int = 15, norm: Norm = "l1") -> float:
     """Distance of accuracy and mean confidence over bins of equal width, in 0..1.
 
-    Row n falls into bin m of M when its confidence lies in ((m - 1) / M, m / M]; 0 falls into the first. Empty bins
-    count nothing.
+    Empty bins count nothing.
 
     Args:
         confidences_N: probability of the predicted label, in 0..1.
@@ -49,8 +53,7 @@ def _bin_distances(
     confidences: NDArray[np.float64], correct: NDArray[np.float64], bins: int
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Rows, and |accuracy - mean confidence|, of the bins that hold rows."""
-    inner_edges = np.arange(1, bins) / bins
-    places = np.digitize(confidences, inner_edges, right=True)
+    places = bin_places(confidences, bins)
     counts = np.bincount(places, minlength=bins)
     filled = counts > 0
     sums = np.bincount(places, weights=correct - confidences, minlength=bins)

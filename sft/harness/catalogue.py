@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sft.config.reading.paths import is_pattern
+from sft.config.reading.paths import is_pattern, matches_something
 from sft.config.reading.task_code import code_in_task
 from sft.config.reading.task_files import TaskFile, read_task_file, task_files
 from sft.config.sections.lm_eval import LM_EVAL, LmEvalConfig, is_task_path, require_lm_eval
@@ -166,5 +166,5 @@ def _check(task: TaskFile) -> None:
         raise UserError(f'{_TASKS}: "{task.name}" runs code that the model writes, which is not done here')
     for place in task.data:
         path = Path.cwd() / place
-        if not path.exists() and not (is_pattern(place) and any(task_files(str(path)))):
+        if not path.exists() and not (is_pattern(place) and matches_something(path)):
             raise UserError(f'{task.path}: "{place}" not found; looked in {task.path.parent}, {Path.cwd()}')

@@ -6,7 +6,8 @@ Shapes: B rows, S tokens of the longest, V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from functools import cached_property, partialmethod
 from typing import Any
 
 from lm_eval.api.model import CacheHook
@@ -19,7 +20,7 @@ from sft.model.trial import FAILURES, Trials, failed
 
 log = get_logger(__name__)
 
-PHASE = "lm-eval"
+_PHASE = "lm-eval"
 
 
 class Lent:
@@ -62,55 +63,46 @@ class Lent:
 
 
 class LentModel(HFLM):
-    """The harness's model of transformers, on one that is lent; tells of each request that is answered.
+    """The harness's model of transformers, on one that is lent; reports the requests that are answered.
 
     Args:
         model: see `Lent`.
         tokenizer: of the model; stays as it is.
         batch_size: rows at once.
-        progress: told of requests.
+        tasks: the harness's, that will be asked.
+        progress: called after each request.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, progress: Progress) -> None:
-        backend = "seq2seq" if model.config.is_encoder_decoder else "causal"
+    # evaluate() leaves the progress bars of these on
+    loglikelihood = partialmethod(HFLM.loglikelihood, disable_tqdm=True)
+    loglikelihood_rolling = partialmethod(HFLM.loglikelihood_rolling, disable_tqdm=True)
+    generate_until = partialmethod(HFLM.generate_until, disable_tqdm=True)
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int, tasks: Collection[Any], progress: Progress) -> None:
         super().__init__(
             pretrained=Lent(model),
             tokenizer=copy.deepcopy(tokenizer),  # it is given a padding token, and pads on either side
-            backend=backend,
+            backend="seq2seq" if model.config.is_encoder_decoder else "causal",
             batch_size=batch_size,
             softmax_dtype="float32",  # in bfloat16 answers would tie
         )
-        self._told = _Told(progress)
-        self.set_cache_hook(self._told)
-
-    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = True) -> Any:
-        """log p of each continuation, and whether it is the greedy one."""
-        self._told.expect(len(requests))
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-
-    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> Any:
-        """log p of each whole text."""
-        self._told.expect(len(requests))
-        return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
-
-    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> Any:
-        """What is written after each prompt."""
-        self._told.expect(len(requests))
-        return super().generate_until(requests, disable_tqdm=disable_tqdm)
+        self.set_cache_hook(_Answers(tasks, progress))
 
 
-class _Told(CacheHook):
-    """Is told of each answer, as a cache of the harness would be, and keeps none."""
+class _Answers(CacheHook):
+    """Counts answers where a cache of the harness would keep them."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, tasks: Collection[Any], progress: Progress) -> None:
         super().__init__(None)
-        self._progress, self._done, self._total = progress, 0, 0
+        self._tasks, self._progress, self._done = tasks, progress, 0
+        progress(_PHASE, 0, 1)
 
-    def expect(self, requests: int) -> None:
-        """So many requests more are coming."""
-        self._total += requests
+    @cached_property
+    def _total(self) -> int:
+        """How many are coming: the harness builds all requests before it asks the first."""
+        return sum(request.repeats for task in self._tasks for request in task.instances)
 
     def add_partial(self, attr: str, req: Iterable[Any], res: Any) -> None:
         """One is answered."""
         self._done += 1
-        self._progress(PHASE, self._done, max(self._total, self._done))
+        self._progress(_PHASE, self._done, max(self._total, self._done))

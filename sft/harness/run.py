@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import random
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from sft.config.sections.lm_eval import LM_EVAL
@@ -36,15 +36,14 @@ def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) 
         UserError: the harness cannot ask the model that.
     """
     size = max(1, tasks.config.batch_size >> halvings())
-    with calm(logging.ERROR):
-        from lm_eval.evaluator import evaluate
-
-        from sft.harness.language_model import PHASE, LentModel
-
-    progress(PHASE, 0, 1)
-    _seed()
     with calm(logging.ERROR):  # it warns of being given a model
-        lent = LentModel(model, tokenizer, size, progress)
+        from lm_eval.evaluator import evaluate
+        from transformers import set_seed
+
+        from sft.harness.language_model import LentModel
+
+        lent = LentModel(model, tokenizer, size, tasks.loaded["tasks"].values(), progress)
+    set_seed(SEED)
     with calm():
         try:
             results = evaluate(
@@ -56,16 +55,7 @@ def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) 
             )
         except (AssertionError, ValueError, OSError) as error:
             raise UserError(f"{LM_EVAL}: lm-eval cannot ask this: {one_line(error)}") from error
-    return {name: _figures(results, name) for name in _shown(results["results"], tasks)}
-
-
-def _seed() -> None:
-    import numpy as np
-    import torch
-
-    random.seed(SEED)
-    np.random.seed(SEED)
-    torch.manual_seed(SEED)
+    return {name: _figures(results, name) for name in _shown(results, tasks)}
 
 
 def _all_means(tasks: OpenTasks) -> bool:
@@ -75,25 +65,24 @@ def _all_means(tasks: OpenTasks) -> bool:
     return all(one is mean for task in tasks.loaded["tasks"].values() for one in task.aggregation().values())
 
 
-def _shown(names: Collection[str], tasks: OpenTasks) -> list[str]:
+def _shown(results: Mapping[str, Any], tasks: OpenTasks) -> list[str]:
     """A group that was asked for stands for its tasks, where it has figures of its own; else they do."""
-    groups = tasks.loaded.get("groups", {})
-    whole = {name for name in tasks.names if name in groups and groups[name].has_aggregation}
-    inside = {task.task_name for name in whole for task in groups[name].get_all_tasks()}
-    return [name for name in names if name in whole or (name in tasks.loaded["tasks"] and name not in inside)]
+    whole = {name for name in tasks.names if name in results.get("groups", {})}
+    inside = {task.task_name for name in whole for task in tasks.loaded["groups"][name].get_all_tasks()}
+    shown = whole | (tasks.loaded["tasks"].keys() - inside)
+    return [name for name in results["results"] if name in shown]
 
 
 def _figures(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The figures of a task. The harness's keys are `metric,filter`; a metric of one filter goes without its name."""
     found = results["results"][name]
     keys = [tuple(key.split(",", 1)) for key in found if "," in key]
-    filters: dict[str, set[str]] = {}
-    for metric, kind in keys:
-        filters.setdefault(metric, set()).add(kind)
+    filters = Counter(metric for metric, _ in keys)
     figures: dict[str, Any] = {}
     better: dict[str, bool] = {}
     for metric, kind in keys:
         base = metric.removesuffix(_STDERR)
-        plain = base if len(filters[metric]) == 1 else f"{base}_{kind.replace('-', '_')}"
+        plain = base if filters[metric] == 1 else f"{base}_{kind.replace('-', '_')}"
         value = _number(found[f"{metric},{kind}"])
         if value is not None:
             figures[f"{plain}{_STDERR}" if metric != base else plain] = value

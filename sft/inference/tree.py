@@ -8,12 +8,14 @@ Shapes: Q tokens of the tree, C labels, T tokens of the longest label.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate, pairwise, takewhile
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sft.sequences import common_prefix
 
 
 class LabelTree(NamedTuple):
@@ -76,9 +78,5 @@ def tree_chunk(labels: Sequence[Sequence[int]], nodes: int) -> int:
 
 def _new_nodes(labels: Sequence[Sequence[int]]) -> Iterator[int]:
     """How many nodes each label adds to those of the labels before it."""
-    before: Sequence[int] = ()
-    for label in labels:
-        path = label[:-1]
-        shared = takewhile(lambda pair: pair[0] == pair[1], zip(before, path, strict=False))
-        yield len(path) - sum(1 for _ in shared)
-        before = path
+    for before, label in pairwise((labels[0][:0], *labels)):
+        yield len(label) - 1 - common_prefix((before[:-1], label[:-1]))

@@ -22,7 +22,6 @@ ADAPTER = "default"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_CONFIG = "config.json"
-VLLM_RANK = 16  # vLLM's own --max-lora-rank, where none is given
 
 
 def save_adapter(

@@ -14,6 +14,7 @@ from sft.prompting.conversation import Conversation, Layout, text_of
 from sft.prompting.encode import Encoder
 from sft.prompting.words import OwnWords, Words
 from sft.prompting.write import Written
+from sft.sequences import common_prefix
 
 _ALWAYS_CHECKED = 3
 
@@ -82,8 +83,7 @@ class Checker:
             return
         if expected is None:
             raise ModelError("the chat template raises an error on the texts of a row that it does not raise on others")
-        pairs = enumerate(zip(expected, ours, strict=False))
-        at = next((place for place, (a, b) in pairs if a != b), min(len(expected), len(ours)))
+        at = common_prefix((expected, ours))
         raise ModelError(
             "the chat template writes a text of a row in a way that cannot be followed: "
             f"{expected[at : at + 30]!r} instead of {ours[at : at + 30]!r} after {ours[max(at - 30, 0) : at]!r}; "
@@ -94,7 +94,7 @@ class Checker:
         own = self._tokenizer(written.shown, add_special_tokens=False, verbose=False)["input_ids"]
         ours = self._encoder.encode(written.text).ids
         if own != ours:
-            at = next((i for i, (a, b) in enumerate(zip(own, ours, strict=False)) if a != b), min(len(own), len(ours)))
+            at = common_prefix((own, ours))
             raise ModelError(
                 f"the tokenizer {type(self._tokenizer).__name__} encodes text in a way of its own "
                 f"(token {at}: {own[at : at + 3]} instead of {ours[at : at + 3]}); it cannot be used"

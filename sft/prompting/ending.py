@@ -11,6 +11,8 @@ import re
 from itertools import takewhile
 from typing import NamedTuple
 
+from sft.sequences import common_prefix
+
 _WORD = r"\s+|\w+|[^\w\s]"
 
 
@@ -118,4 +120,4 @@ class Endings:
 
 def _common(one: list[str], other: list[str]) -> list[str]:
     """What both begin with."""
-    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
+    return one[: common_prefix((one, other))]

@@ -27,8 +27,6 @@ from sft.prompting.words import Words, clip
 class PlainTemplate:
     """Writes conversations in the plain form; stands in for a `ChatTemplate`."""
 
-    has_system = True
-
     def __init__(self, tokenizer: Any, single_column: bool) -> None:
         self._end = tokenizer.eos_token or "\n"
         self._opening = "Input: " if single_column else ""

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from itertools import takewhile
 
 from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.prompt import LabelledPrompt, Prompt
 from sft.prompting.render import Renderer
 from sft.prompting.truncate import Row
+from sft.sequences import common_prefix
 
 
 class Questions:
@@ -51,7 +51,7 @@ class Questions:
         """
         asked = [renderer.render_labels(self._asked(row, text), (), self._yes_no) for text in self._texts]
         whole = [[*one.prompt.ids, *ids] for one in asked for ids in one.label_ids]
-        shared = _shared(whole)
+        shared = common_prefix(whole)
         first = asked[0].prompt
         spans = tuple(span._replace(end=min(span.end, shared)) for span in first.spans if span.start < shared)
         cut = max(one.prompt.cut_tokens for one in asked)
@@ -74,9 +74,3 @@ class Questions:
 
     def _asked(self, row: Row, text: str) -> Row:
         return {**row, self.column: text}
-
-
-def _shared(sequences: Sequence[list[int]]) -> int:
-    """How many ids all begin with."""
-    least, most = min(sequences), max(sequences)  # what these two share, all that sort between them share too
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(least, most, strict=False)))

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sft.prompting.prompt import Prompt
 from sft.secrets import redact_text
+from sft.sequences import common_prefix
 
 _STYLES = {
     "instruction": "magenta",
@@ -167,14 +168,8 @@ def _pieces(tokenizer: Any, ids: Sequence[int], borders: Sequence[int]) -> list[
     A character of several tokens belongs to the piece that completes it.
     """
     whole = _decoded(tokenizer, ids)
-    ends = accumulate((_shared(_decoded(tokenizer, ids[:border]), whole) for border in borders), max)
+    ends = accumulate((common_prefix((_decoded(tokenizer, ids[:border]), whole)) for border in borders), max)
     return [whole[start:end] for start, end in pairwise([0, *ends, len(whole)])]
-
-
-def _shared(first: str, second: str) -> int:
-    """How many characters both texts begin with."""
-    differ = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
-    return next(differ, min(len(first), len(second)))
 
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sft.config.varying import ABSENT, Setting, labels_of, settings, short_name, varying_settings
 from sft.errors import UserError, did_you_mean
+from sft.log import some
 from sft.report.comparison import Row
 from sft.report.read.runs import Run
 
@@ -124,7 +125,9 @@ def _named(rows: Sequence[Row], wanted: str) -> int:
         raise UserError(f'--baseline: {len(found)} rows are named "{wanted}"; give the recipe id of one ({ids})')
     if not found:
         names = [row.name for row in rows]
-        raise UserError(f'--baseline: no row is named "{wanted}"{did_you_mean(wanted, names)} (rows: {_few(names)})')
+        raise UserError(
+            f'--baseline: no row is named "{wanted}"{did_you_mean(wanted, names)} (rows: {some(names, 20)})'
+        )
     return found[0]
 
 
@@ -205,7 +208,3 @@ def _as_number(text: str) -> tuple[bool, float, str]:
         return False, float(text), text
     except ValueError:
         return True, 0.0, text
-
-
-def _few(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from sft.log import get_logger, plain
+from sft.procfs import process_stat
 
 log = get_logger(__name__)
 
@@ -302,8 +303,6 @@ def _start_of(pid: int) -> str | None:
 
     None: this system does not say, and only the process id is compared.
     """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+    if (stat := process_stat(pid)) is None:
         return None
-    return "ended" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    return "ended" if stat.state in "ZX" else str(stat.start)

@@ -207,6 +207,18 @@ class RunFolder:
         stamped = state.model_copy(update={"updated": time.time()})
         write_json(self.path / "state.json", stamped.model_dump(mode="json"))
 
+    def config(self) -> dict[str, Any]:
+        """The config that the run was started with.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is no JSON object.
+        """
+        data = parse_json(read_regular(self.config_file).decode("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it is no object")
+        return data
+
     def state(self) -> RunState | None:
         """Where the run stands, or None when it never started (or the file is unreadable)."""
         try:

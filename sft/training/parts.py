@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from sft import sequences
+
 MOST_ROWS = 128  # of a part: looking further would take longer than it saves
 # What a forward with its backward takes however short it is, in products of the weights of one layer: measured on a
 # CPU with adapters on all linear layers; for a device a guess (the same Python starts it, and it multiplies faster).
@@ -113,5 +115,4 @@ class Splitter:
 
 def common_prefix(one: Row, other: Row) -> int:
     """How many ids two rows begin with, but for the last one before those that are learnt: it predicts the first."""
-    limit = min(one.start, other.start) - 1
-    return next((place for place in range(limit) if one.ids[place] != other.ids[place]), limit)
+    return min(one.start - 1, other.start - 1, sequences.common_prefix((one.ids, other.ids)))

@@ -72,6 +72,21 @@ def test_a_folder_stands_for_its_tasks(write_task: WriteTask) -> None:
         found(str(folder / "template.yaml"))
 
 
+@pytest.mark.parametrize("place", ["", "/a_group.yaml", "/*.yaml"])
+def test_no_file_that_would_be_loaded_runs_code_unasked(write_task: WriteTask, place: str) -> None:
+    """Neither one beside a group that names another, nor one that a group names by its tag."""
+    write_task("x.yaml", task="plain")
+    coded = Path(write_task("z.yaml", task="coded", tag="a_tag", process_docs="FUNCTION"))
+    folder = coded.parent
+    coded.write_text(coded.read_text().replace('"FUNCTION"', "!function functions.clean"))
+    member = "a_tag" if place == "/a_group.yaml" else "plain"
+    (folder / "a_group.yaml").write_text(f"group: mine\ntask: [{member}]\n")
+    with pytest.raises(UserError, match=r"z\.yaml runs code \(process_docs: !function functions\.clean\)"):
+        found(f"{folder}{place}")
+    (folder / "a_group.yaml").write_text("group: mine\ntask: [plain]\n")
+    assert set(found(str(folder / "a_group.yaml")).files) == {"mine", "plain"}, "others beside it do not matter"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

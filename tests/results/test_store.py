@@ -222,3 +222,16 @@ def test_the_id_of_a_renamed_folder_is_not_waited_for(tmp_path: Path) -> None:
     folder.mkdir()
     os.mkfifo(folder / "result.json")
     assert id_of(folder) == "renamed"
+
+
+def test_a_config_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "x-0123456789abcdef")
+    folder.path.mkdir()
+    with pytest.raises(FileNotFoundError):
+        folder.config()
+    folder.write_config({"name": "x"})
+    assert folder.config() == {"name": "x"}
+    for text in ("[]", "{", '{"a": NaN}'):
+        folder.config_file.write_text(text)
+        with pytest.raises(ValueError, match=r"."):
+            folder.config()

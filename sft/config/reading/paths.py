@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from itertools import takewhile
 from pathlib import Path
@@ -122,18 +122,28 @@ def _resolve_arguments(dataset: Mapping[str, Any], search: _Search) -> dict[str,
         return args
     for key in {"data_files", "data_dir"} & set(args):
         within = search.within(inside) if inside is not None and inside.is_dir() else search
-        args[key] = _map_texts(args[key], f"dataset.args.{key}", within.resolve_file)
+        args[key] = map_texts(args[key], f"dataset.args.{key}", within.resolve_file)
     return args
 
 
-def _map_texts(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
+def map_texts(value: Any, where: str, change: Callable[[str, str], str]) -> Any:
+    """A copy of a value with every string in it changed; `change` is given the string and its key path."""
     if isinstance(value, str) and value:
         return change(value, where)
     if isinstance(value, list):
-        return [_map_texts(item, f"{where}[{position}]", change) for position, item in enumerate(value)]
+        return [map_texts(item, f"{where}[{position}]", change) for position, item in enumerate(value)]
     if isinstance(value, dict):
-        return {key: _map_texts(item, f"{where}.{key}", change) for key, item in value.items()}
+        return {key: map_texts(item, f"{where}.{key}", change) for key, item in value.items()}
     return value
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """The strings in a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from strings_in(item)
 
 
 class _Search:
@@ -187,7 +197,7 @@ class _Search:
                 path = folder / Path(value).expanduser()  # an absolute value replaces the folder
                 if path.exists():
                     return str(path.resolve())
-                if is_pattern(value) and (_is_too_much(_fixed_part(path)) or _matches_something(path)):
+                if is_pattern(value) and (_is_too_much(_fixed_part(path)) or matches_something(path)):
                     return str(path)
             except (OSError, RuntimeError):  # a name too long, a folder that may not be entered, the home of nobody
                 continue
@@ -232,7 +242,8 @@ def _is_too_much(path: Path) -> bool:
     return path.parent == path or place in whole or place.startswith(("/proc/", "/sys/"))
 
 
-def _matches_something(pattern: Path) -> bool:
+def matches_something(pattern: Path) -> bool:
+    """Whether anything exists that a pattern of paths matches."""
     return next(glob.iglob(str(pattern), recursive=True), None) is not None  # noqa: PTH207 - it may be absolute
 
 

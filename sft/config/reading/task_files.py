@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sft.config.reading.paths import is_pattern
+from sft.config.reading.paths import is_pattern, map_texts, matches_something, strings_in
 from sft.config.sections.lm_eval import SUFFIXES
 from sft.errors import UserError
 from sft.io import digest, hash_path, hash_pattern
@@ -66,7 +66,7 @@ class TaskFile:
         place = self.values.get("dataset_path")
         if isinstance(place, str) and place.startswith((".", "/")):
             named.append(self._beside(place))
-        return tuple(text for text in _texts(named) if "://" not in text)
+        return tuple(text for text in strings_in(named) if "://" not in text)
 
     @property
     def _files(self) -> dict[str, Any]:
@@ -77,13 +77,15 @@ class TaskFile:
         return {key: arguments[key] for key in _DATA_KEYS if key in arguments}
 
     def _beside(self, value: Any) -> Any:
-        if isinstance(value, str):
-            place = self.path.parent / value
-            there = place.exists() or (is_pattern(value) and hash_pattern(str(place)) is not None)
-            return str(place.resolve() if place.exists() else place) if there and "://" not in value else value
-        if isinstance(value, list):
-            return [self._beside(item) for item in value]
-        return {key: self._beside(item) for key, item in value.items()} if isinstance(value, dict) else value
+        return map_texts(value, "", lambda text, _: self._absolute(text))
+
+    def _absolute(self, text: str) -> str:
+        place = self.path.parent / text
+        if "://" in text:
+            return text
+        if place.exists():
+            return str(place.resolve())
+        return str(place) if is_pattern(text) and matches_something(place) else text
 
 
 def task_files(place: str) -> list[Path]:
@@ -168,11 +170,3 @@ def _loader(folder: Path, sources: dict[Path, None]) -> Any:
 
     Loader.add_constructor("!function", function)
     return Loader
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from sft.config.wording import shown
@@ -26,33 +26,12 @@ _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 def value_problems(value: Any) -> list[Problem]:
     """Every value in `value` that cannot be used, with its key path."""
-    return [] if _is_sound(value) else list(_problems(value))
+    return [Problem(where.removeprefix("."), what) for where, what in _problems(value, 0)]
 
 
 def can_be_walked(problems: Iterable[Problem]) -> bool:
     """Whether further checks may look into the value all the same: they take any number, not any text or depth."""
     return all(problem.what in (_INFINITE, _TOO_LARGE) for problem in problems)
-
-
-def _is_sound(value: Any) -> bool:
-    """Whether there is no problem at all: quick, since nearly always so. Level by level, so that depth is no danger."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict | list) and len(item) > MAX_ENTRIES:
-                return False
-            if isinstance(item, dict):
-                below.extend(item)
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-            elif _trouble(item) is not None:
-                return False
-        if not below:
-            return True
-        level = below
-    return False
 
 
 def _trouble(item: Any) -> str | None:
@@ -69,24 +48,19 @@ def _trouble(item: Any) -> str | None:
     return None
 
 
-def _problems(value: Any) -> Iterator[Problem]:
-    waiting: list[tuple[str, Any, int]] = [("", value, 0)]
-    while waiting:
-        where, item, depth = waiting.pop()
-        if isinstance(item, dict | list) and depth > MAX_DEPTH:
-            yield Problem(where, f"is nested too deeply: more than {MAX_DEPTH} levels")
-        elif isinstance(item, dict | list) and len(item) > MAX_ENTRIES:
-            yield Problem(where, f"expected at most {MAX_ENTRIES:,} entries, got {len(item):,}")
-        elif isinstance(item, dict):
-            for key in item:
-                if trouble := _trouble(key):
-                    yield Problem(_below(where, key), f"the key {trouble}")
-            waiting += [(_below(where, key), one, depth + 1) for key, one in reversed(item.items())]
-        elif isinstance(item, list):
-            waiting += [(f"{where}[{n}]", one, depth + 1) for n, one in reversed(list(enumerate(item)))]
-        elif trouble := _trouble(item):
-            yield Problem(where, trouble)
-
-
-def _below(where: str, key: str) -> str:
-    return f"{where}.{shown(key)}" if where else shown(key)
+def _problems(value: Any, depth: int) -> list[Problem]:
+    """The problems of a value, with key paths from it on (`.a.b[1]`)."""
+    if not isinstance(value, dict | list):
+        return [] if (trouble := _trouble(value)) is None else [Problem("", trouble)]
+    if depth > MAX_DEPTH:
+        return [Problem("", f"is nested too deeply: more than {MAX_DEPTH} levels")]
+    if len(value) > MAX_ENTRIES:
+        return [Problem("", f"expected at most {MAX_ENTRIES:,} entries, got {len(value):,}")]
+    problems: list[Problem] = []
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(key, str) and (trouble := _trouble(key)) is not None:
+            problems.append(Problem(f".{shown(key)}", f"the key {trouble}"))
+        for where, what in _problems(item, depth + 1):
+            step = f".{shown(key)}" if isinstance(key, str) else f"[{key}]"
+            problems.append(Problem(step + where, what))
+    return problems

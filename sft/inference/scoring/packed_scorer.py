@@ -24,6 +24,7 @@ from sft.inference.packing import PackedPrompts
 from sft.inference.scoring.scores import ScoreTable
 from sft.inference.tree import LabelTree, label_tree, tree_chunk, tree_size
 from sft.log import Progress
+from sft.sequences import common_prefix as longest_prefix
 
 Ids = Sequence[int]
 
@@ -170,9 +171,7 @@ def common_prefix(prompts: Sequence[Ids]) -> int:
     """How many ids all prompts begin with, leaving each at least one of its own; 0 for a single prompt."""
     if len(prompts) < 2:
         return 0
-    low, high = min(map(list, prompts)), max(map(list, prompts))  # the outermost in order differ first
-    limit = min(map(len, prompts)) - 1
-    return next((place for place in range(limit) if low[place] != high[place]), limit)
+    return min(min(map(len, prompts)) - 1, longest_prefix(list(map(list, prompts))))
 
 
 def picked(logits_BV: Tensor, ids_L: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sft.procfs import process_stat
+
 if TYPE_CHECKING:
     import psutil
 
@@ -148,10 +150,8 @@ def _lives(process: psutil.Process) -> bool:
 
 def _birth(process: psutil.Process) -> float:
     """Return when a process was born: on Linux in seconds since the system started, so that no set clock moves it."""
-    with suppress(OSError, ValueError, IndexError):
-        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return float(process.create_time())
+    stat = process_stat(process.pid)
+    return float(process.create_time()) if stat is None else stat.start / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(process: psutil.Process) -> int:

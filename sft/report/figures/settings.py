@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sft.config.varying import ABSENT, Setting, settings, short_name
 from sft.log import plain
 from sft.report.comparison import Comparison, Row
+from sft.sequences import common_prefix
 
 MOST_SERIES = 8  # lines that can be told apart
 LONGEST_LABEL = 32  # letters
@@ -189,7 +190,5 @@ def short_labels(values: Sequence[str], most: int = LONGEST_LABEL) -> dict[str, 
 
 def _common_start(texts: Sequence[str]) -> str:
     """What all texts begin with, up to a space where it has one."""
-    low, high = min(texts), max(texts)
-    same = next((at for at, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), len(low))
-    start = low[:same]
+    start = texts[0][: common_prefix(texts)]
     return start[: start.rfind(" ") + 1] or start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sft.config.varying import show
+from sft.log import some
 from sft.report.comparison import Comparison
 from sft.report.read.runs import Run
 
@@ -16,7 +17,7 @@ def subject(comparison: Comparison) -> list[str]:
     for run in comparison.runs:
         if run.result is not None:
             models.setdefault(_judged(run), {})[show("model.name", run.config.model.name)] = None
-    lines = [f"{_some(list(names))} · {judged}" for judged, names in models.items()]
+    lines = [f"{some(list(names), _MOST_MODELS)} · {judged}" for judged, names in models.items()]
     if len(lines) > MOST_LINES:
         return [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more"]
     return lines
@@ -31,8 +32,3 @@ def _judged(run: Run) -> str:
     parts += [f"{result.labels} labels"] if result is not None and result.labels else []
     name = show("dataset.path", dataset.path)
     return f"{name}: {', '.join(parts)}" if parts else name
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_MODELS} more models" if len(names) > _MOST_MODELS else ""
-    return ", ".join(names[:_MOST_MODELS]) + more

@@ -9,6 +9,7 @@ from sft.report.comparison import Comparison, Estimate, Row
 from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
 from sft.report.read.runs import Run
+from sft.report.read.taken import span
 from sft.results.states import in_words
 
 BASELINE = "baseline"
@@ -64,7 +65,7 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
     for index, row in enumerate(comparison.rows):
         own = [row.name if not shown or not _is_made(row.name) else "-"] if named else []
         cells = [*own, *(setting.values[index] or "none" for setting in shown)]
-        cells.append(_labelled(row))
+        cells.append(labelled(row))
         for number_, column in enumerate(columns):
             if index in comparison.best.get(column.metric, ()):
                 best.add((index, len(cells)))
@@ -73,7 +74,7 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
             if intervals and number_ == place - 1:
                 cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
-        rows.append([*cells, *_contrast(comparison, index, wide)[: len(contrasts)], _finished(row)])
+        rows.append([*cells, *_contrast(comparison, index, wide)[: len(contrasts)], finished(row)])
     return Table(header, rows, best, tied)
 
 
@@ -137,12 +138,17 @@ def contrast_header(comparison: Comparison, intervals: bool = False) -> list[str
     """Return the headers of the difference to the baseline and its tests; empty where nothing is compared."""
     if not comparison.metrics or not comparison.has_baseline:
         return []
-    leading = comparison.metrics[0]
-    tested = any(comparison.judgement(index, leading).contrast for index in range(len(comparison.rows)))
+    tested = is_tested(comparison)
     if not tested and not comparison.baseline_named:
         return []
     tests = ["95 % interval of Δ", "p", THESE_MODELS] if intervals else ["p", THESE_MODELS]
-    return [f"Δ {title(leading)}", *(tests if tested else [])]
+    return [f"Δ {title(comparison.metrics[0])}", *(tests if tested else [])]
+
+
+def is_tested(comparison: Comparison) -> bool:
+    """Whether some row's leading metric was tested against the baseline."""
+    places = range(len(comparison.rows))
+    return any(comparison.judgement(index, comparison.metrics[0]).contrast is not None for index in places)
 
 
 def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:
@@ -164,14 +170,13 @@ def _difference(comparison: Comparison, index: int, metric: str) -> str:
     return "-" if found is None else signed(found, metric)
 
 
-def _labelled(row: Row) -> str:
-    counts = sorted(set(row.labelled))
-    if not counts:
-        return "-"
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+def labelled(row: Row) -> str:
+    """How many labelled examples its runs used: `48`, or `44-48`."""
+    return span(min(row.labelled), max(row.labelled)) if row.labelled else "-"
 
 
-def _finished(row: Row) -> str:
+def finished(row: Row) -> str:
+    """How many of its runs have a result: `3`, or `2 of 3`."""
     total = len(row.runs)
     return str(total) if row.finished == total else f"{row.finished} of {total}"
 

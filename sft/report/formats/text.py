@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from sft.log import plain, some
 from sft.report.comparison import Comparison
 from sft.report.formats.notes import notes
@@ -14,7 +16,7 @@ MOST_FAILURES = 20  # that are told one by one
 
 def render_text(comparison: Comparison) -> str:
     """The table, how the best was chosen, and the runs that have no result."""
-    table = "\n".join([*_aligned(comparison_table(comparison)), *notes(comparison, "*", "=")])
+    table = "\n".join([*aligned(_marked(comparison_table(comparison))), *notes(comparison, "*", "=")])
     lines = failures(comparison)
     return f"{table}\n\n" + "\n".join(lines) if lines else table
 
@@ -38,12 +40,20 @@ def _failure(run: Run) -> list[str]:
     return [line, f"  {run.folder.log_file}"] if run.folder.log_file.exists() else [line]
 
 
-def _aligned(table: Table) -> list[str]:
-    cells = [list(map(plain, table.header))] + [
-        [plain(cell) + _mark(table, r, c) for c, cell in enumerate(row)] for r, row in enumerate(table.rows)
-    ]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+def _marked(table: Table) -> list[list[str]]:
+    rows = [[cell + _mark(table, r, c) for c, cell in enumerate(row)] for r, row in enumerate(table.rows)]
+    return [table.header, *rows]
+
+
+def aligned(lines: Sequence[Sequence[str]], stripped: bool = True) -> Iterator[str]:
+    """Lines of cells with aligned columns, without control characters; `stripped`: without spaces at their ends."""
+    from rich.cells import cell_len
+
+    cleaned = [[plain(cell) for cell in line] for line in lines]
+    widths = [max(map(cell_len, column)) for column in zip(*cleaned, strict=True)]
+    for line in cleaned:
+        text = "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        yield text.rstrip() if stripped else text
 
 
 def _mark(table: Table, row: int, column: int) -> str:

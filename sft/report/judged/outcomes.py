@@ -23,6 +23,7 @@ _OURS = frozenset({
     "predictions", "probabilities", "logprob", "tokens", "exact_match", "token_f1", "rouge1", "rouge2", "rougeL",
 })  # fmt: skip
 _TEXT_MEANS = ("token_f1", "rouge1", "rouge2", "rougeL")
+_TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json; relative above 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +113,11 @@ class Outcomes:
         if self.confidence_N is None:
             return None
         return calibration_l1(self.confidence_N, self.hits["accuracy"], self.bins)
+
+
+def is_made(stored: float | None, made: float | None) -> bool:
+    """Whether a metric made of rows is the one in result.json."""
+    return stored is not None and made is not None and abs(stored - made) <= _TOLERANCE * max(1.0, abs(made))
 
 
 def gradients_of(several: Sequence[Sequence[Outcomes]]) -> dict[str, Floats] | None:

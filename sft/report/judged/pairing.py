@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.report.comparison import Comparison, Row
-from sft.report.judged.outcomes import Outcomes, gradients_of
+from sft.report.judged.outcomes import Outcomes, gradients_of, is_made
 from sft.report.read.runs import Run
 from sft.report.statistics.crossed import Recipe
 from sft.report.statistics.exchange import Runs, of_hits
@@ -25,7 +25,6 @@ Known = Mapping[tuple[str, str], frozenset[str]]  # the metrics that may be made
 
 _Plan = tuple[str, tuple[int, ...]]  # a metric, and indices of the table's rows
 _Key = tuple[str, str]
-_TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json; relative above 1
 _MOST_BYTES = 250 * 2**20  # of the arrays of several metrics at once
 _SPLIT = "test"
 
@@ -84,11 +83,7 @@ def known_metrics(comparison: Comparison, outcomes: Found) -> tuple[dict[tuple[s
             if found is None:
                 continue
             values, stored = found.values(), run.metrics(split)
-            same = {
-                key
-                for key, value in values.items()
-                if abs(stored.get(key, np.inf) - value) <= _TOLERANCE * max(1.0, abs(value))
-            }
+            same = {key for key, value in values.items() if is_made(stored.get(key), value)}
             known[run.id, split] = frozenset(same)
             differing += [key for key in values if key in stored and key not in same]
     return known, list(dict.fromkeys(differing))

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field, replace
 from sft.config.varying import ABSENT
 from sft.log import plain
 from sft.report.comparison import Comparison, Row
-from sft.report.formats.table import THESE_MODELS, contrast_header, estimate, p_value
+from sft.report.formats.table import (
+    THESE_MODELS,
+    contrast_header,
+    estimate,
+    finished,
+    interval,
+    is_tested,
+    labelled,
+    p_value,
+)
 from sft.report.judgement import Contrast, Interval
 from sft.report.metrics import best_of, number, signed, title
 from sft.report.read.runs import Run
@@ -133,7 +142,7 @@ def _figure_columns(comparison: Comparison) -> Iterator[Column]:
         leading = plain(title(comparison.metrics[0]))
         hint = f"difference of {leading} to the baseline, its 95 % interval and p: rows and seeds sampled, corrected"
         yield Column("difference", f"Δ {leading}", hint, "metric", "descending")
-        if _tested(comparison):
+        if is_tested(comparison):
             hint = "p of the difference of these trained models on these test rows, whatever other seeds give (Holm)"
             yield Column("these_models", THESE_MODELS, hint, "metric")
     yield Column("n", "n", "finished runs (seeds)", "count", "descending")
@@ -154,11 +163,6 @@ def _compared(comparison: Comparison) -> bool:
     return bool(contrast_header(comparison))
 
 
-def _tested(comparison: Comparison) -> bool:
-    places = range(len(comparison.rows))
-    return any(comparison.judgement(index, comparison.metrics[0]).contrast is not None for index in places)
-
-
 def _choices(comparison: Comparison) -> list[Choice]:
     found = []
     for setting in comparison.shown_settings:
@@ -173,13 +177,12 @@ def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bo
     cells = [_setting(setting.values[index]) for setting in comparison.shown_settings]
     if _folds(comparison):
         cells[0] = replace(cells[0], folded=_folded(comparison, index))
-    cells += [Cell(plain(row.name)), _labelled(row)]
+    cells += [Cell(plain(row.name)), Cell(labelled(row), str(max(row.labelled, default="")))]
     cells += [_metric(comparison, index, key, split) for key, split, _ in shown]
     if _compared(comparison):
         cells.append(_difference(comparison, index))
-        cells += [_these_models(comparison, index)] if _tested(comparison) else []
-    total = len(row.runs)
-    cells.append(Cell(str(total) if row.finished == total else f"{row.finished} of {total}", str(row.finished)))
+        cells += [_these_models(comparison, index)] if is_tested(comparison) else []
+    cells.append(Cell(finished(row), str(row.finished)))
     runs = [_run_line(comparison, row, run, shown) for run in row.runs]
     name = plain(row.name) if comparison.shown_settings else ""
     return Line(index, name, cells, list(_remarks(comparison, index)), runs)
@@ -197,13 +200,6 @@ def _folded(comparison: Comparison, index: int) -> str:
     return plain(", ".join(f"{name}={value}" for name, value in values if value not in ("", ABSENT)))
 
 
-def _labelled(row: Row) -> Cell:
-    counts = sorted(set(row.labelled))
-    if not counts:
-        return Cell("-")
-    return Cell(str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}", str(counts[-1]))
-
-
 def _metric(comparison: Comparison, index: int, key: str, split: str) -> Cell:
     found = comparison.rows[index].estimate(key, split)
     if found is None:
@@ -216,8 +212,8 @@ def _metric(comparison: Comparison, index: int, key: str, split: str) -> Cell:
     return Cell(estimate(found, key), repr(found.mean), _brackets(judged.interval, key), best, tied)
 
 
-def _brackets(interval: Interval | None, key: str) -> str:
-    return "" if interval is None else f"{number(interval.low, key)} to {number(interval.high, key)}"
+def _brackets(found: Interval | None, key: str) -> str:
+    return "" if found is None else interval(found, key)
 
 
 def _difference(comparison: Comparison, index: int) -> Cell:
@@ -292,7 +288,7 @@ def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[
     for key, split, _ in shown:
         interval = comparison.significance.runs.get((run.id, key)) if split == "test" else None
         cells.append(Cell(number(metrics[split].get(key), key), small=_brackets(interval, key)))
-    cells += [Cell("")] * (1 + _tested(comparison)) if _compared(comparison) else []
+    cells += [Cell("")] * (1 + is_tested(comparison)) if _compared(comparison) else []
     cells.append(Cell("" if run.state == "done" else in_words(run.state)))
     several = len({one.recipe_id for one in row.runs}) > 1
     label = plain(run.name) if several else "no seed" if run.is_fixed else f"seed {run.seed}"

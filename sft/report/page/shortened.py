@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sft.io import canonical_json
+from sft.report.read.finished import evenly
 from sft.report.read.inspection import cut
 
 BUDGET = 10_000_000  # bytes of all records
@@ -104,13 +105,7 @@ def _shorter_prompts(page: Record) -> Record:
 def _coarser_curves(page: Record) -> Record:
     if "loss" not in page:
         return page
-    return {**page, "loss": {name: _some(points) for name, points in page["loss"].items()}}
-
-
-def _some(points: list[Any], most: int = 30) -> list[Any]:
-    """Evenly chosen, the first and the last among them."""
-    last = len(points) - 1
-    return points if last < most else [points[round(place * last / (most - 1))] for place in range(most)]
+    return {**page, "loss": {name: evenly(points, 30) for name, points in page["loss"].items()}}
 
 
 def _without(*names: str) -> Callable[[Record], Record]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sft.log import plain
+from sft.report.formats.text import aligned
 from sft.report.pairs.agreement import RELATIVE, Agreement, Answered, Changed, Figure
 
 
 def told(agreement: Agreement) -> Iterator[str]:
     """Lines: each figure, the rows, the verdict, and what the two ran on where that differs."""
-    cells = [("", "recorded", "again", ""), *map(_cells, agreement.figures)]
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    for row in cells:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned([("", "recorded", "again", ""), *map(_cells, agreement.figures)])
     yield ""
     yield from map(_rows, agreement.answers)
     yield _verdict(agreement)
@@ -24,7 +22,7 @@ def told(agreement: Agreement) -> Iterator[str]:
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     numbers = ("-" if value is None else f"{value:.6g}" for value in (figure.before, figure.now))
-    return (plain(figure.name), *numbers, _of(figure))
+    return (figure.name, *numbers, _of(figure))
 
 
 def _of(figure: Figure) -> str:

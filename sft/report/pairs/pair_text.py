@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from sft.io import finite
 from sft.log import plain
 from sft.report.formats.table import THESE_MODELS, p_value
+from sft.report.formats.text import aligned
 from sft.report.metrics import number, signed, title
 from sft.report.pairs.pair import Answer, Pair, RowPair
 from sft.report.pairs.tested import EXACT, FLIPS, Metric
@@ -82,7 +83,7 @@ def _settings(pair: Pair) -> Iterator[str]:
         )
     if found := [*pair.settings, *pair.data]:
         lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in found)]
-        yield from _aligned([[cut(cell, _WIDEST_SETTING) for cell in line] for line in lines])
+        yield from aligned([[cut(cell, _WIDEST_SETTING) for cell in line] for line in lines])
 
 
 def _called(run: Run) -> str:
@@ -104,7 +105,7 @@ def _metric(one: Metric) -> dict[str, Any]:
 def _metrics(pair: Pair) -> Iterator[str]:
     tested = any(one.test for one in pair.metrics)
     header = [pair.split, "A", "B", "B - A", *(("95 % interval", f"p ({THESE_MODELS})", "d") if tested else ())]
-    yield from _aligned([header, *(_cells(one, tested) for one in pair.metrics)])
+    yield from aligned([header, *(_cells(one, tested) for one in pair.metrics)])
     if tested:
         exact = [_name(one) for one in pair.metrics if one.test and one.test.method == EXACT]
         by = f"exact test of McNemar ({', '.join(exact)}), else " if exact else ""
@@ -151,7 +152,7 @@ def _rows(pair: Pair, most: int, width: int) -> Iterator[str]:
     shown = pair.different[:most]
     cells = [["row", "its own", "A", "B"], *map(_row, shown)]
     texts = ["input", *(one.text for one in shown)]
-    for line, text in zip(_aligned(cells, stripped=False), texts, strict=True):
+    for line, text in zip(aligned(cells, stripped=False), texts, strict=True):
         yield f"{line}  {cut(redact_text(text), max(_NARROWEST_TEXT, width - len(line) - 2))}".rstrip()
 
 
@@ -163,13 +164,3 @@ def _answer(answer: Answer) -> str:
     text = cut(redact_text(answer.text), _WIDEST_ANSWER)
     probability = "" if answer.probability is None else f" {number(answer.probability)}"
     return f"{text}{probability}{' *' if answer.right else ''}"
-
-
-def _aligned(lines: Sequence[Sequence[str]], stripped: bool = True) -> Iterator[str]:
-    from rich.cells import cell_len
-
-    cleaned = [[plain(cell) for cell in line] for line in lines]
-    widths = [max(map(cell_len, column)) for column in zip(*cleaned, strict=True)]
-    for line in cleaned:
-        text = "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
-        yield text.rstrip() if stripped else text

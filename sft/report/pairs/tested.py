@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.report.judged.outcomes import Outcomes, gradients_of
+from sft.report.judged.outcomes import Outcomes, gradients_of, is_made
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.paired import effect_size, mcnemar, permutation
 
@@ -20,7 +20,6 @@ Values = Mapping[str, NDArray[np.float64]]
 FLIPS = 9_999
 EXACT = "McNemar, exact"
 _FEWEST_DIFFERENT = 10  # rows, for an interval of a difference: with fewer, draws of the rows say too little
-_TOLERANCE = 1e-4  # between a metric made of the rows and the one in result.json; relative above 1
 
 
 class Tested(NamedTuple):
@@ -56,7 +55,11 @@ def tested(metrics: Sequence[Metric], first: Outcomes, second: Outcomes) -> Iter
         second: the same rows of B.
     """
     made = first.values(), second.values()
-    able = {one.name for one in metrics if _is_made(one.a, one, made[0]) and _is_made(one.b, one, made[1])}
+    able = {
+        one.name
+        for one in metrics
+        if all(is_made(stored, values.get(one.name)) for stored, values in zip((one.a, one.b), made, strict=True))
+    }
     if not able or first.rows < 2:
         yield from metrics
         return
@@ -82,11 +85,6 @@ def tested(metrics: Sequence[Metric], first: Outcomes, second: Outcomes) -> Iter
 def _unsure(first: Outcomes, second: Outcomes) -> frozenset[str]:
     """The metrics whose bootstrap cannot be trusted: labels with too few rows."""
     return frozenset().union(*(one.unsure for side in (first, second) for one in side.sums()))
-
-
-def _is_made(stored: float | None, metric: Metric, values: Mapping[str, float]) -> bool:
-    value = values.get(metric.name)
-    return stored is not None and value is not None and abs(stored - value) <= _TOLERANCE * max(1.0, abs(value))
 
 
 def _drawn(first: Outcomes, second: Outcomes) -> dict[str, NDArray[np.float64]]:

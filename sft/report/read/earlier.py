@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 from sft.config.checking.checks import value_at
 from sft.config.identity import ID_VERSION
-from sft.config.reading.paths import PATH_FIELDS
+from sft.config.reading.paths import PATH_FIELDS, strings_in
 from sft.config.sections.prompting import DEFAULT_DATE
 from sft.errors import UserError
-from sft.io import parse_json, read_regular
 from sft.plugins import PLUGIN_SETTINGS
 from sft.report.read.runs import Run, what_it_says
 from sft.results.store import ResultStore, RunFolder
@@ -55,23 +54,14 @@ def _dumped(run: Run) -> dict[str, Any]:
 def _matching(folders: Sequence[RunFolder], known: Mapping[str, str]) -> Iterator[Earlier]:
     """Those whose config is a known one; one that another command made is other work, not earlier work."""
     for folder in folders:
-        data = _config_of(folder)
-        endpoint = None if data is None else known.get(_key(data.get("name"), data.get("seed"), data))
-        if data is not None and endpoint is not None:
-            try:
-                result = folder.result()
-            except UserError:  # it cannot be read now
-                continue
-            if result is not None and result.endpoint == endpoint:
-                yield Earlier(result.name, result.id, tuple(_sources(data)), result.id_version < ID_VERSION)
-
-
-def _config_of(folder: RunFolder) -> dict[str, Any] | None:
-    try:
-        data = parse_json(read_regular(folder.config_file).decode("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
+        try:
+            data = folder.config()
+            endpoint = known.get(_key(data.get("name"), data.get("seed"), data))
+            result = None if endpoint is None else folder.result()
+        except (UserError, OSError, ValueError):  # they cannot be read now
+            continue
+        if result is not None and result.endpoint == endpoint:
+            yield Earlier(result.name, result.id, tuple(_sources(data)), result.id_version < ID_VERSION)
 
 
 def _key(name: Any, seed: Any, config: Mapping[str, Any]) -> str:
@@ -86,23 +76,15 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
     arguments = _section(_section(config, "dataset"), "args")
     places = [
         *(_section(config, section).get(key) for section, key in PATH_FIELDS),
-        *_strings(arguments.get("data_files")),
-        *_strings(arguments.get("data_dir")),
-        *_strings(_section(_section(config, "evaluation"), "lm_eval").get("tasks")),
+        *strings_in(arguments.get("data_files")),
+        *strings_in(arguments.get("data_dir")),
+        *strings_in(_section(_section(config, "evaluation"), "lm_eval").get("tasks")),
     ]
     yield from (Path(place).name for place in places if isinstance(place, str) and Path(place).is_absolute())
-    plugs = [name for path in PLUGIN_SETTINGS for name in _strings(value_at(config, path))]
+    plugs = [name for path in PLUGIN_SETTINGS for name in strings_in(value_at(config, path))]
     yield from (plug.partition(":")[0] + ".py" for plug in plugs if ":" in plug)
 
 
 def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = config.get(key)
     return value if isinstance(value, dict) else {}
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sft.errors import UserError, did_you_mean
-from sft.io import parse_json
+from sft.log import some
 from sft.report.read.runs import Run, run_of
 from sft.results.names import is_named_by_id
 from sft.results.store import RUNS, ResultStore, RunFolder
@@ -111,12 +111,10 @@ def matching(
 def _name(folder: RunFolder) -> str:
     """The experiment's name, as its config says."""
     try:
-        data: Any = parse_json(folder.config_file.read_text(encoding="utf-8"))
+        return str(folder.config().get("name") or "")
     except (OSError, ValueError):
         return ""
-    return str(data.get("name") or "") if isinstance(data, dict) else ""
 
 
 def _few(folders: Sequence[RunFolder]) -> str:
-    names = [folder.path.name for folder in folders[:_SHOWN]]
-    return ", ".join(names) + (", …" if len(folders) > _SHOWN else "")
+    return some([folder.path.name for folder in folders], _SHOWN)

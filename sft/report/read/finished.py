@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,14 +101,16 @@ def _reasons(results: Mapping[str, Any]) -> dict[str, str]:
 
 def _thinned(training: Mapping[str, Any]) -> dict[str, Any]:
     """Histories of at most `MOST_POINTS` entries, evenly chosen, the first and the last among them."""
-    return {key: _some(value) if key.endswith("_history") else value for key, value in training.items()}
+    return {
+        key: evenly(value, MOST_POINTS) if key.endswith("_history") and isinstance(value, list | tuple) else value
+        for key, value in training.items()
+    }
 
 
-def _some(history: Any) -> Any:
-    if not isinstance(history, list | tuple) or len(history) <= MOST_POINTS:
-        return history
-    last = len(history) - 1
-    return [history[round(place * last / (MOST_POINTS - 1))] for place in range(MOST_POINTS)]
+def evenly(points: Sequence[Any], most: int) -> Sequence[Any]:
+    """At most so many of some points, evenly chosen, the first and the last among them."""
+    last = len(points) - 1
+    return points if last < most else [points[round(place * last / (most - 1))] for place in range(most)]
 
 
 def _record(result: RunResult) -> bytes:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sft.config.experiment import Experiment
 from sft.config.sections.schema import DEFAULT_SEED, Endpoint, ExperimentConfig
 from sft.errors import UserError
-from sft.io import digest, parse_json, read_regular
+from sft.io import digest
 from sft.log import get_logger
 from sft.report.read.finished import Finished, finished
 from sft.results.schema import RunResult
@@ -215,7 +215,7 @@ def _of_folder(store: ResultStore, folder: RunFolder, configs: _Configs) -> Run 
     if state == "missing" and not why:
         return None
     try:
-        data = parse_json(read_regular(folder.config_file).decode("utf-8"))
+        data = folder.config()
     except (OSError, ValueError) as error:
         log.warning("%s is left out: its config cannot be read (%s)", folder.path, error)
         return None

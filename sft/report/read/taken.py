@@ -43,8 +43,8 @@ class Taken(NamedTuple):
         """`86`, `86-187`, or `20 of 24` where it is no whole number for each label."""
         ends = (self.fewest, self.most)
         if any(one % self.labels for one in ends):
-            return f"{_range(*ends)} of {self.asked * self.labels}"
-        return _range(*(one // self.labels for one in ends))
+            return f"{span(*ends)} of {self.asked * self.labels}"
+        return span(*(one // self.labels for one in ends))
 
 
 def taken(result: RunResult, config: ExperimentConfig) -> tuple[Taken, ...]:
@@ -90,5 +90,6 @@ def _calibrated_with(recorded: Mapping[str, Any], config: ExperimentConfig) -> I
         yield Taken(CALIBRATED_WITH, given.train_samples, count, count)
 
 
-def _range(fewest: int, most: int) -> str:
+def span(fewest: int, most: int) -> str:
+    """`86`, or `86-187`."""
     return str(fewest) if fewest == most else f"{fewest}-{most}"
