@@ -89,7 +89,9 @@ def _compared(comparison: Comparison) -> Iterator[str]:
         return
     leading = comparison.metrics[0]
     names = some(list(dict.fromkeys(comparison.rows[index].name for index in places)))
-    contrasts = {i: one for i in range(len(comparison.rows)) if (one := comparison.judgement(i, leading).contrast)}
+    contrasts = {
+        i: one for i in range(len(comparison.rows)) if (one := comparison.significance_of(i, leading).contrast)
+    }
     if not contrasts and not comparison.baseline_named:
         return
     tested = (

@@ -6,9 +6,9 @@ import re
 from typing import NamedTuple
 
 from sft.report.comparison import Comparison, Estimate, Row
-from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
 from sft.report.read.runs import Run
+from sft.report.significance import Interval
 from sft.results.states import in_words
 
 BASELINE = "baseline"
@@ -68,11 +68,11 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
         for number_, column in enumerate(columns):
             if index in comparison.best.get(column.metric, ()):
                 best.add((index, len(cells)))
-            elif column.split == "test" and comparison.judgement(index, column.metric).tied_with_best:
+            elif column.split == "test" and comparison.significance_of(index, column.metric).tied_with_best:
                 tied.add((index, len(cells)))
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
             if intervals and number_ == place - 1:
-                cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
+                cells.append(interval(comparison.significance_of(index, column.metric).interval, column.metric))
         rows.append([*cells, *_contrast(comparison, index, wide)[: len(contrasts)], _finished(row)])
     return Table(header, rows, best, tied)
 
@@ -92,7 +92,7 @@ def _columns(comparison: Comparison) -> list[_Column]:
 
 def _has_intervals(comparison: Comparison) -> bool:
     leading = comparison.metrics[0] if comparison.metrics else ""
-    return any(comparison.judgement(index, leading).interval for index in range(len(comparison.rows)))
+    return any(comparison.significance_of(index, leading).interval for index in range(len(comparison.rows)))
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -138,7 +138,7 @@ def contrast_header(comparison: Comparison, intervals: bool = False) -> list[str
     if not comparison.metrics or not comparison.has_baseline:
         return []
     leading = comparison.metrics[0]
-    tested = any(comparison.judgement(index, leading).contrast for index in range(len(comparison.rows)))
+    tested = any(comparison.significance_of(index, leading).contrast for index in range(len(comparison.rows)))
     if not tested and not comparison.baseline_named:
         return []
     tests = ["95 % interval of Δ", "p", THESE_MODELS] if intervals else ["p", THESE_MODELS]
@@ -150,7 +150,7 @@ def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:
     if not comparison.metrics:
         return []
     leading = comparison.metrics[0]
-    found = comparison.judgement(index, leading).contrast
+    found = comparison.significance_of(index, leading).contrast
     if found is None:
         return [_difference(comparison, index, leading), *["-"] * (3 if intervals else 2)]
     tests = [p_value(found.p_holm), p_value(found.models.p_holm)]

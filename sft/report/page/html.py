@@ -3,7 +3,7 @@
 The template writes the table, so that it can be read and printed without scripts; the scripts of `page/` sort and
 filter it, draw the figures, and show a run's page when one is opened. All text is escaped by the template, or lies in
 JSON that the scripts only ever turn into text; the content security policy lets no other script run and nothing be
-fetched. Knows no arithmetic: see `sft.report.page.details` and `sft.report.judged.significance`.
+fetched. Knows no arithmetic: see `sft.report.page.details` and `sft.report.compared.assess`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sft.config.varying import varying_settings
-from sft.report.judged.outcomes import Outcomes, outcomes_of
+from sft.report.compared.outcomes import Outcomes, outcomes_of
 from sft.report.metrics import HEADLINE_METRICS
 from sft.report.pairs.agreement import data_changes
 from sft.report.pairs.tested import Metric, tested

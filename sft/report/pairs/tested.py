@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.report.judged.outcomes import Outcomes, gradients_of
+from sft.report.compared.outcomes import Outcomes, gradients_of
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.paired import effect_size, mcnemar, permutation
 

@@ -71,7 +71,7 @@ class Run:
         """Where its folder lies, as a relative path with `/`: `runs/<name>` from the results folder."""
         return seen_from(place, self.folder.path)
 
-    def judged_rows(self, split: str = "test") -> str | None:
+    def evaluated_rows(self, split: str = "test") -> str | None:
         """What it was judged on, as text that is equal for the same rows; None without a result."""
         return None if self.result is None else self.result.judged_on.get(split)
 

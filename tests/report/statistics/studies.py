@@ -14,11 +14,11 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.report.judged import contrasts
-from sft.report.judged.contrasts import rows_tests
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.pairing import Paired, paired_rows
-from sft.report.judged.significance import row_intervals
+from sft.report.compared import contrasts
+from sft.report.compared.assess import row_intervals
+from sft.report.compared.contrasts import rows_tests
+from sft.report.compared.outcomes import Outcomes
+from sft.report.compared.pairing import Paired, paired_rows
 from sft.report.statistics.bootstrap import Draws
 from sft.report.statistics.paired import holm
 from sft.report.statistics.sums import Sums, confusion

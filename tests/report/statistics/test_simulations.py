@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sft.report.judged.significance import row_intervals
+from sft.report.compared.assess import row_intervals
 from sft.report.statistics.bootstrap import Draws
 from sft.report.statistics.intervals import mean_bounds
 from sft.report.statistics.sums import Sums, confusion, means

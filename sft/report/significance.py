@@ -66,7 +66,7 @@ class Gap(NamedTuple):
     p_holm: float
 
 
-class Judgement(NamedTuple):
+class RowSignificance(NamedTuple):
     """What is said of a metric of a row.
 
     Args:
@@ -84,16 +84,16 @@ class Judgement(NamedTuple):
 
 
 class Significance(NamedTuple):
-    """All judgements of a comparison.
+    """Intervals and tests of a whole comparison.
 
     Args:
         rows: by (index of the row, metric); of the test split.
         runs: interval over test rows by (id of the run, metric); of the test split.
         methods: sentences on how all this was made, to stand under the table.
-        unread: names of the finished runs whose judged rows could not be read.
+        unread: names of the finished runs whose evaluated rows could not be read.
     """
 
-    rows: dict[tuple[int, str], Judgement]
+    rows: dict[tuple[int, str], RowSignificance]
     runs: dict[tuple[str, str], Interval]
     methods: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sft.report.comparison import Comparison
-from sft.report.judged.contrasts import (
+from sft.report.compared.contrasts import (
     AND_EXCHANGE,
     EXCHANGED,
     LONG_SIGN_FLIPS,
@@ -13,9 +12,10 @@ from sft.report.judged.contrasts import (
     RANDOM_FLIPS,
     SIGN_FLIPS,
 )
-from sft.report.judged.pairing import Found, Known
-from sft.report.judgement import Contrast, Interval, Judgement
+from sft.report.compared.pairing import Found, Known
+from sft.report.comparison import Comparison
 from sft.report.metrics import title
+from sft.report.significance import Contrast, Interval, RowSignificance
 from sft.report.statistics.bootstrap import DRAWS
 from sft.report.statistics.sums import (
     FEWEST_OF_A_KIND,
@@ -32,7 +32,7 @@ FEWEST_FOR_BCA = 50  # right and wrong: with fewer, a share takes too few values
 
 def methods(
     comparison: Comparison,
-    rows: Mapping[tuple[int, str], Judgement],
+    rows: Mapping[tuple[int, str], RowSignificance],
     runs: Mapping[tuple[str, str], Interval],
     differing: Sequence[str],
 ) -> Iterable[str]:

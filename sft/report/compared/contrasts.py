@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sft.report.judged.pairing import Paired
+from sft.report.compared.pairing import Paired
 from sft.report.statistics.exchange import exchanged, exchanged_hits
 from sft.report.statistics.paired import (
     differences,

@@ -13,10 +13,10 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.pairing import same_rows
-from sft.report.judged.significance import judge
-from sft.report.judgement import Significance
+from sft.report.compared.assess import assess
+from sft.report.compared.outcomes import Outcomes
+from sft.report.compared.pairing import same_rows
+from sft.report.significance import Significance
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROWS, Study, outcome, seeds
@@ -279,7 +279,7 @@ def test_figures_that_the_rows_do_not_give_have_no_statistics_over_rows() -> Non
 
 def test_runs_without_rows_and_empty_tables_are_judged_too() -> None:
     study = Study([seeds(0.6, 2), seeds(0.7, 1)])
-    found = judge(study.comparison, {})
+    found = assess(study.comparison, {})
     assert {one.interval.method for one in found.rows.values() if one.interval} == {"t over 2 seeds"}
     assert found.runs == {}
     assert Study([[None], [None]]).judged() == Significance({}, {})

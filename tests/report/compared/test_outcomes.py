@@ -15,7 +15,7 @@ from sft.config.sections.schema import ExperimentConfig
 from sft.evaluation.classification import classification_metrics
 from sft.evaluation.generation import row_metrics
 from sft.evaluation.multilabel import multilabel_metrics, set_texts
-from sft.report.judged.outcomes import Outcomes, gradients_of, outcomes_of
+from sft.report.compared.outcomes import Outcomes, gradients_of, outcomes_of
 from sft.report.read.answers import Answers
 
 LABELS = ("bad", "so, so", "good")

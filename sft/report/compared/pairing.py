@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sft.report.compared.outcomes import Outcomes, gradients_of
 from sft.report.comparison import Comparison, Row
-from sft.report.judged.outcomes import Outcomes, gradients_of
 from sft.report.read.runs import Run
 from sft.report.statistics.crossed import Recipe
 from sft.report.statistics.exchange import Runs, of_hits

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from sft.log import get_logger, some
+from sft.report.compared.methods import BCA, FEWEST_FOR_BCA, FEWEST_ROWS, WILSON, methods, withheld
+from sft.report.compared.outcomes import Outcomes
+from sft.report.compared.pairing import Found, Known, known_metrics
+from sft.report.compared.recipes import compared
 from sft.report.comparison import Comparison
-from sft.report.judged.methods import BCA, FEWEST_FOR_BCA, FEWEST_ROWS, WILSON, methods, withheld
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.pairing import Found, Known, known_metrics
-from sft.report.judged.recipes import compared
-from sft.report.judgement import Interval, Judgement, Significance
 from sft.report.metrics import bounds
+from sft.report.significance import Interval, RowSignificance, Significance
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.intervals import Bounds, mean_bounds, share_bounds
 from sft.report.statistics.sums import Floats, Sums
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 _RUNS_AT_ONCE = 32
 
 
-def judge(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes]) -> Significance:
+def assess(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes]) -> Significance:
     """All that statistics say of a comparison.
 
     Args:
@@ -36,7 +36,7 @@ def judge(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes]) 
     intervals = _row_intervals(comparison, runs)
     found = compared(comparison, outcomes, known)
     rows = {
-        key: Judgement(intervals.get(key), found.contrasts.get(key), found.ties.get(key), found.gaps.get(key))
+        key: RowSignificance(intervals.get(key), found.contrasts.get(key), found.ties.get(key), found.gaps.get(key))
         for key in dict.fromkeys([*intervals, *found.contrasts, *found.ties])
     }
     words = [*methods(comparison, rows, runs, differing), *withheld(known, runs, outcomes)]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from sft.report.compared.assess import assess
+from sft.report.compared.outcomes import Outcomes
 from sft.report.comparison import Comparison, Row
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.significance import judge
-from sft.report.judgement import Significance
 from sft.report.read.finished import Finished
+from sft.report.significance import Significance
 
 ROWS = 300
 
@@ -79,7 +79,7 @@ class Study:
         return [run.metrics()[metric] for run in self.rows[index].runs]
 
     def judged(self) -> Significance:
-        return judge(self.comparison, self.outcomes)
+        return assess(self.comparison, self.outcomes)
 
 
 def seeds(rate: float, count: int, first: int = 0) -> list[Outcomes]:
