@@ -174,7 +174,9 @@ def simulated(number: int) -> list[str]:
         "|---|---|---|---|",
     ]
     for case in studies.EQUAL:
-        lines.append(f"| {case.what} | {case.rows:,} | {title(case.metric)} | {studies.told_apart(case, number):.1%} |")
+        lines.append(
+            f"| {case.what} | {case.rows:,} | {title(case.metric)} | {studies.false_positives(case, number):.1%} |"
+        )
     return lines
 
 

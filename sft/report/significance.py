@@ -1,4 +1,4 @@
-"""What statistics say of one metric of one row of the table, beside its mean: plain values, no arithmetic."""
+"""Interval and tests of one metric of one row of the table: plain values, no arithmetic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SIGNIFICANT = 0.05
 
 
 class Interval(NamedTuple):
-    """A 95 % confidence interval, and how it was made, in words that stand under the table (`t over 3 seeds`)."""
+    """A 95 % confidence interval and its method, as shown under the table (`t over 3 seeds`)."""
 
     low: float
     high: float
@@ -16,12 +16,12 @@ class Interval(NamedTuple):
 
 
 class RowsTest(NamedTuple):
-    """A test on the test rows alone: whether these trained models differ, whatever other seeds would give.
+    """A test on the test rows alone: whether these trained models differ. It says nothing about other seeds.
 
     Args:
         p_value: two-sided, of the paired test.
-        p_holm: the same, corrected by Holm over the rows of the table.
-        test: in words: `McNemar, exact`, `sign flips, exact`, `permutation of 9,999`.
+        p_holm: p_value, Holm-corrected over the rows of the table.
+        test: name of the test: `McNemar, exact`, `sign flips, exact`, `permutation of 9,999`.
     """
 
     p_value: float
@@ -30,17 +30,17 @@ class RowsTest(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """A row against the baseline, on the same test rows.
+    """Comparison of a row with the baseline on the same test rows.
 
     Args:
         difference: of the means, the row's minus the baseline's.
         effect_size: Cohen's d of the paired rows (difference over the standard deviation of the rows' differences);
             None where it is not defined.
-        interval: 95 %, of the difference, with rows and seeds both sampled; None where p is None, or nothing varies.
-        p_value: two-sided, with rows and seeds both sampled; None where one of both has a single run and something
-            random in it: one seed does not tell how far others would move it.
-        p_holm: the same, corrected over the pairs of the table.
-        test: in words: `over rows and 3 paired seeds`; empty without p.
+        interval: 95 % interval of the difference, rows and seeds both sampled; None where p is None or nothing varies.
+        p_value: two-sided, rows and seeds both sampled; None where one of the recipes is random and has one run: one
+            seed does not show how much other seeds differ.
+        p_holm: p_value, corrected over the pairs of the table.
+        test: sampling of the test: `over rows and 3 paired seeds`; empty without p.
         models: the test on the rows alone.
     """
 
@@ -54,12 +54,12 @@ class Contrast(NamedTuple):
 
     @property
     def is_significant(self) -> bool:
-        """Whether the recipes differ, by rows and seeds."""
+        """Whether the recipes differ significantly, rows and seeds both sampled."""
         return self.p_holm is not None and self.p_holm <= SIGNIFICANT
 
 
 class Gap(NamedTuple):
-    """A row against the best one: its mean minus the best one's, the 95 % interval of that, and the corrected p."""
+    """Comparison of a row with the best: difference of the means, its 95 % interval and the corrected p."""
 
     difference: float
     interval: Interval | None
@@ -67,14 +67,14 @@ class Gap(NamedTuple):
 
 
 class RowSignificance(NamedTuple):
-    """What is said of a metric of a row.
+    """Interval and tests of one metric of one row.
 
     Args:
-        interval: of its mean: over seeds, or for a single run over test rows; None where neither can be made.
-        contrast: against the baseline; None for the baseline itself, and where rows cannot be paired.
-        tied_with_best: whether it cannot be told apart from the best row (the best itself: true); None where no test
-            was made.
-        to_best: of a row other than the best: its difference to the best; None where no test was made.
+        interval: interval of its mean, over seeds or for a single run over test rows; None where neither is possible.
+        contrast: comparison with the baseline; None for the baseline itself and where rows cannot be paired.
+        tied_with_best: whether it cannot be distinguished from the best row (true for the best itself); None where it
+            was not tested.
+        to_best: difference to the best; None for the best itself and where it was not tested.
     """
 
     interval: Interval | None = None
@@ -87,10 +87,10 @@ class Significance(NamedTuple):
     """Intervals and tests of a whole comparison.
 
     Args:
-        rows: by (index of the row, metric); of the test split.
-        runs: interval over test rows by (id of the run, metric); of the test split.
-        methods: sentences on how all this was made, to stand under the table.
-        unread: names of the finished runs whose evaluated rows could not be read.
+        rows: significance on the test split, by (index of the row, metric).
+        runs: interval over test rows, by (id of the run, metric).
+        methods: sentences on the methods, shown under the table.
+        unread: names of the finished runs whose rows could not be read.
     """
 
     rows: dict[tuple[int, str], RowSignificance]

@@ -1,1 +1,1 @@
-"""How sure a table is: the judged rows of its runs side by side, and what statistics say of them."""
+"""Significance of a table: its runs compared on the same test rows, with intervals and tests."""

@@ -1,6 +1,6 @@
-"""How sure a table is: intervals, contrasts with the baseline and ties with the best, and what could not be judged.
+"""Significance of a table: intervals, contrasts with the baseline, ties with the best, and runs that cannot be tested.
 
-Puts together the arithmetic of `sft.report.statistics` and the rows of the table; reads no files.
+Applies `sft.report.statistics` to the rows of the table; reads no files.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _RUNS_AT_ONCE = 32
 
 
 def assess(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes]) -> Significance:
-    """All that statistics say of a comparison.
+    """Return all intervals and tests of a comparison.
 
     Args:
         comparison: the table.
-        outcomes: of its runs, by run id and split; runs without are left out of what needs rows.
+        outcomes: outcomes of its runs, by run id and split; runs without outcomes have no statistics over rows.
     """
     known, differing = known_metrics(comparison, outcomes)
     runs = _run_intervals(comparison, outcomes, known)
@@ -44,7 +44,7 @@ def assess(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes])
 
 
 def _unread(comparison: Comparison, outcomes: Found) -> Iterable[str]:
-    """The names of the finished runs whose judged rows could not be read; the reasons are told in the log."""
+    """Yield the names of the finished runs whose rows could not be read, and log the reasons."""
     found: dict[str, list[str]] = {}
     for run in comparison.runs:
         if run.metrics():
@@ -59,7 +59,7 @@ def _unread(comparison: Comparison, outcomes: Found) -> Iterable[str]:
 
 
 def _run_intervals(comparison: Comparison, outcomes: Found, known: Known) -> dict[tuple[str, str], Interval]:
-    """Over test rows, of each run's metrics."""
+    """Return the interval over test rows of each run's metrics."""
     by_size: dict[int, list[str]] = {}
     for run in comparison.runs:
         if known.get((run.id, "test")):
@@ -68,31 +68,31 @@ def _run_intervals(comparison: Comparison, outcomes: Found, known: Known) -> dic
     for size, ids in by_size.items():
         draws = Draws(size) if size >= FEWEST_ROWS else None
         for start in range(0, len(ids), _RUNS_AT_ONCE):
-            together = {one: outcomes[one, "test"] for one in ids[start : start + _RUNS_AT_ONCE]}
-            for one, intervals in _over_rows(together, draws).items():
+            batch = {one: outcomes[one, "test"] for one in ids[start : start + _RUNS_AT_ONCE]}
+            for one, intervals in _over_rows(batch, draws).items():
                 kept = known[one, "test"]
                 found |= {(one, key): interval for key, interval in intervals.items() if key in kept}
     return found
 
 
-def _over_rows(together: Mapping[str, Outcomes], draws: Draws | None) -> dict[str, dict[str, Interval]]:
-    """The intervals over rows of some runs with equally many; without draws, those that need none."""
-    parts = [(one, outcome, sums) for one, outcome in together.items() for sums in outcome.sums()]
+def _over_rows(batch: Mapping[str, Outcomes], draws: Draws | None) -> dict[str, dict[str, Interval]]:
+    """Return the intervals over rows of runs with equally many rows; without draws only those that need none."""
+    parts = [(one, outcome, sums) for one, outcome in batch.items() for sums in outcome.sums()]
     parts = [(one, outcome, sums) for one, outcome, sums in parts if not sums.unsure >= set(sums.values())]
     replicates = [{}] * len(parts) if draws is None else draws.replicates([sums for _, _, sums in parts])
-    found: dict[str, dict[str, Interval]] = {one: {} for one in together}
+    found: dict[str, dict[str, Interval]] = {one: {} for one in batch}
     for (one, outcome, sums), replicated in zip(parts, replicates, strict=True):
         found[one] = row_intervals(sums, replicated, outcome.hits.keys()) | found[one]
     return found
 
 
 def row_intervals(sums: Sums, replicated: Mapping[str, Floats], shares: Collection[str]) -> dict[str, Interval]:
-    """Over test rows, of a run's metrics: BCa, or Wilson for shares of rows with few rows of either kind.
+    """Return the interval over test rows of a run's metrics: BCa, or Wilson for shares with few right or wrong rows.
 
     Args:
-        sums: of the run.
-        replicated: its metrics in the draws [B].
-        shares: which of them are shares of rows.
+        sums: sums of the run.
+        replicated: metrics of the run in each draw [B].
+        shares: metrics that are shares of rows.
     """
     values, influences, rows = sums.values(), sums.pseudo_values(), len(sums)
     found = {}
@@ -110,7 +110,7 @@ def row_intervals(sums: Sums, replicated: Mapping[str, Floats], shares: Collecti
 
 
 def _row_intervals(comparison: Comparison, runs: Mapping[tuple[str, str], Interval]) -> dict[tuple[int, str], Interval]:
-    """Of each row of the table: over seeds; over test rows where there is one run, or all seeds gave the same."""
+    """Return the interval of each row of the table: over seeds, or over test rows for one run or seeds that agree."""
     found = {}
     for index, row in enumerate(comparison.rows):
         for key in row.metrics():
@@ -126,7 +126,7 @@ def _row_intervals(comparison: Comparison, runs: Mapping[tuple[str, str], Interv
 
 
 def _within(found: Bounds, metric: str) -> Bounds:
-    """No further than the metric can go."""
+    """Clip an interval to the range of the metric."""
     limits = bounds(metric)
     if limits is None:
         return found

@@ -12,7 +12,7 @@ from sft.report.comparison import Comparison
 from sft.report.metrics import has_direction, title
 from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
-from sft.report.read.runs import seen_from
+from sft.report.read.runs import relative_path
 from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken
 
 _MOST_COPIED = 3  # runs whose folders are named
@@ -206,8 +206,8 @@ def _copied(comparison: Comparison) -> Iterator[str]:
 
 
 def _folders(comparison: Comparison, those: list[Copy]) -> str:
-    left_out = [seen_from(comparison.place, one.left_out) for one in those]
-    return f"{seen_from(comparison.place, those[0].counted)}, not {some(left_out, _MOST_COPIED)}"
+    left_out = [relative_path(comparison.place, one.left_out) for one in those]
+    return f"{relative_path(comparison.place, those[0].counted)}, not {some(left_out, _MOST_COPIED)}"
 
 
 def _difference(comparison: Comparison, one: Copy) -> str:

@@ -126,7 +126,7 @@ def test_what_a_row_is_and_what_it_is_compared_with(comparison: Comparison) -> N
 def test_what_a_row_was_judged_on(comparison: Comparison) -> None:
     def judged(row: Row, rows: int, what: str) -> Row:
         runs = [
-            replace(run, result=run.result and replace(run.result, rows={"test": rows}, judged_on={"test": what}))
+            replace(run, result=run.result and replace(run.result, rows={"test": rows}, evaluated_on={"test": what}))
             for run in row.runs
         ]
         return replace(row, runs=tuple(runs))
