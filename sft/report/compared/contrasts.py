@@ -65,13 +65,13 @@ def rows_tests(table: Paired, pairs: Sequence[tuple[int, int]]) -> list[Tested]:
         return [Tested(size, *_exact(table, *pair)) for size, pair in zip(sizes, pairs, strict=True)]
     flips = max(_FEWEST_FLIPS, _FLIPS_PER_TEST * len(pairs))
     p_values = permutation(table.values_RN.T, pairs, flips).tolist()
-    found = []
+    tested = []
     for size, (one, other), p in zip(sizes, pairs, p_values, strict=True):
         unequal = table.seeds[one] != table.seeds[other]
         larger = max(p, exchange_of_runs(table, one, other)) if unequal else p
         name = f"permutation of {flips:,}{AND_EXCHANGE if unequal else ''}"
-        found.append(Tested(size, larger, name, 1 / (1 + flips)))
-    return found
+        tested.append(Tested(size, larger, name, 1 / (1 + flips)))
+    return tested
 
 
 def _exact(table: Paired, mine: int, theirs: int) -> tuple[float, str]:

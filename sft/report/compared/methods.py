@@ -12,7 +12,7 @@ from sft.report.compared.contrasts import (
     MCNEMAR,
     RANDOM_FLIPS,
 )
-from sft.report.compared.pairing import Found, Known
+from sft.report.compared.pairing import MetricsByRun, OutcomesByRun
 from sft.report.comparison import Comparison
 from sft.report.metrics import title
 from sft.report.significance import Contrast, Interval, RowSignificance
@@ -49,7 +49,7 @@ def methods(
         yield f"No statistics over rows for {names} of some runs: their predictions give other values than the result."
 
 
-def withheld(known: Known, runs: Mapping[tuple[str, str], Interval], outcomes: Found) -> Iterable[str]:
+def withheld(known: MetricsByRun, runs: Mapping[tuple[str, str], Interval], outcomes: OutcomesByRun) -> Iterable[str]:
     """Yield the reason why some metrics of labels have no interval over rows."""
     if any(
         metric in MACRO_AVERAGES and (one, metric) not in runs and outcomes[one, split].rows >= FEWEST_ROWS

@@ -60,10 +60,10 @@ class Outcomes:
 
     def values(self) -> dict[str, float]:
         """Return the metrics over all rows: those of `result.json` that can be computed from rows."""
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         for one in self.sums():
-            found = {**one.values(), **found}  # shares take precedence: with one label per row micro F1 is a share
-        return found
+            values = {**one.values(), **values}  # shares take precedence: with one label per row micro F1 is a share
+        return values
 
     def row_values(self, gradients: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the contribution of each row to each metric [N], so that runs can be compared row by row.
@@ -74,21 +74,23 @@ class Outcomes:
         Args:
             gradients: derivatives of the metrics of labels at the mean of all compared recipes (see `gradients_of`).
         """
-        found = {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
+        values = {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
         labels, bins = (self.of_labels() if gradients else None), self._of_bins()
         if labels is not None:
-            found = {name: labels.along(gradient_K) for name, gradient_K in gradients.items()} | found
-        return found if bins is None else {**bins.pseudo_values(), **found}
+            values = {name: labels.along(gradient_K) for name, gradient_K in gradients.items()} | values
+        return values if bins is None else {**bins.pseudo_values(), **values}
 
     def influences(self) -> dict[str, Floats]:
         """Return the influence of each row on each metric of this run [N].
 
         Metrics of labels or bins use pseudo-values, so that their variance over rows is the variance of the metric.
         """
-        found: dict[str, Floats] = {}
+        influences: dict[str, Floats] = {}
         for one in (self.of_labels(), self._of_bins()):
-            found |= {} if one is None else one.pseudo_values()
-        return found | {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
+            influences |= {} if one is None else one.pseudo_values()
+        return influences | {
+            name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()
+        }
 
     def of_labels(self) -> Sums | None:
         """Return the metrics that depend on how often each label is correct, predicted and present."""
@@ -176,12 +178,12 @@ def _proper(
 ) -> dict[str, NDArray[np.float32]]:
     """Return each row's proper scores, as `sft.evaluation.classification` defines them."""
     own_N = np.take_along_axis(probabilities_NL, reference_N[:, None], axis=1)[:, 0]
-    found = {"brier": ((probabilities_NL**2).sum(axis=1) - 2 * own_N + 1).astype(np.float32)}
+    scores = {"brier": ((probabilities_NL**2).sum(axis=1) - 2 * own_N + 1).astype(np.float32)}
     if logs_NL is not None:
         own_log_N = np.take_along_axis(logs_NL, reference_N[:, None], axis=1)[:, 0]
         if np.isfinite(own_log_N).all():  # else the log-loss is infinite and not a metric
-            found["log_loss"] = -own_log_N.astype(np.float32)
-    return found
+            scores["log_loss"] = -own_log_N.astype(np.float32)
+    return scores
 
 
 def _labelled(answers: Answers, base: Outcomes) -> Outcomes:
@@ -218,33 +220,33 @@ def _truth(answers: Answers) -> NDArray[np.bool_]:
 def _written(answers: Answers, base: Outcomes) -> Outcomes:
     """Return the outcomes of generated texts: the scores that the run stored per row; older runs stored none."""
     matches_N = answers.numbers("exact_match")
-    found = {name: numbers_N for name in _TEXT_MEANS if (numbers_N := answers.numbers(name)) is not None}
+    scores = {name: numbers_N for name in _TEXT_MEANS if (numbers_N := answers.numbers(name)) is not None}
     return Outcomes(
         base.rows,
         base.fingerprint,
         {} if matches_N is None or not np.isin(matches_N, (0, 1)).all() else {"exact_match": matches_N == 1},
-        {name: numbers_N.astype(np.float32) for name, numbers_N in found.items() if np.isfinite(numbers_N).all()},
+        {name: numbers_N.astype(np.float32) for name, numbers_N in scores.items() if np.isfinite(numbers_N).all()},
     )
 
 
 def _fingerprint(answers: Answers) -> str:
     """Return a hash of the number of rows, their references and all columns of the data."""
-    found = hashlib.blake2b(f"{len(answers)}\0{answers.task.name}".encode(), digest_size=16)
+    hasher = hashlib.blake2b(f"{len(answers)}\0{answers.task.name}".encode(), digest_size=16)
     many = answers.task.takes_several
     known = _truth(answers).astype(np.int64).tolist() if many else answers.references
-    found.update("\0".join(map(str, known)).encode("utf-8", "surrogatepass"))
+    hasher.update("\0".join(map(str, known)).encode("utf-8", "surrogatepass"))
     for name in sorted(set(answers.columns) - _OURS):
-        found.update(name.encode())
-        _add_texts(found, answers.table.column(name))
-    return found.hexdigest()
+        hasher.update(name.encode())
+        _add_texts(hasher, answers.table.column(name))
+    return hasher.hexdigest()
 
 
-def _add_texts(found: Any, column: Any) -> None:
+def _add_texts(hasher: Any, column: Any) -> None:
     """Add a column to a hash by its bytes: making thousands of strings would take longer than all else."""
     whole = column.combine_chunks()
     for chunk in getattr(whole, "chunks", [whole]):  # one chunk, or several above 2 GB
         _, ends, data = chunk.buffers()
         ends_N = np.frombuffer(ends, dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        found.update(np.diff(ends_N).tobytes())
+        hasher.update(np.diff(ends_N).tobytes())
         if data is not None and len(ends_N):
-            found.update(memoryview(data)[int(ends_N[0]) : int(ends_N[-1])])
+            hasher.update(memoryview(data)[int(ends_N[0]) : int(ends_N[-1])])

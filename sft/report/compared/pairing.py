@@ -20,8 +20,8 @@ from sft.report.statistics.crossed import Recipe
 from sft.report.statistics.exchange import Runs, of_hits
 from sft.report.statistics.sums import Floats
 
-Found = Mapping[tuple[str, str], Outcomes]  # by run id and split
-Known = Mapping[tuple[str, str], frozenset[str]]  # metrics that may be computed from rows, by the same keys
+OutcomesByRun = Mapping[tuple[str, str], Outcomes]  # by run id and split
+MetricsByRun = Mapping[tuple[str, str], frozenset[str]]  # metrics that may be computed from rows, by the same keys
 
 _Plan = tuple[str, tuple[int, ...]]  # a metric, and indices of the table's rows
 _Key = tuple[str, str]
@@ -61,29 +61,31 @@ class Paired:
         return Runs(self.seeds[position], sums_N, self.squares_RN[position], self.cubes_RN[position])
 
 
-def same_rows(comparison: Comparison, outcomes: Found, split: str) -> bool:
+def same_rows(comparison: Comparison, outcomes: OutcomesByRun, split: str) -> bool:
     """Whether all runs of the table with readable rows were evaluated on the same rows of a split, in the same order.
 
     Compares the content of the rows; `comparison.comparable` compares what the runs recorded about their data.
     """
-    found = {
+    evaluated = {
         (one.fingerprint, one.rows)
         for run in comparison.runs
         if (one := outcomes.get((run.id, split))) is not None and one.fingerprint
     }
-    return len(found) <= 1
+    return len(evaluated) <= 1
 
 
-def known_metrics(comparison: Comparison, outcomes: Found) -> tuple[dict[tuple[str, str], frozenset[str]], list[str]]:
+def known_metrics(
+    comparison: Comparison, outcomes: OutcomesByRun
+) -> tuple[dict[tuple[str, str], frozenset[str]], list[str]]:
     """Return the metrics whose values from rows equal the result, by run and split; and those that differ."""
     known: dict[tuple[str, str], frozenset[str]] = {}
     differing: list[str] = []
     for run in comparison.runs:
         for split in ("test", "validation"):
-            found = outcomes.get((run.id, split))
-            if found is None:
+            outcome = outcomes.get((run.id, split))
+            if outcome is None:
                 continue
-            values, stored = found.values(), run.metrics(split)
+            values, stored = outcome.values(), run.metrics(split)
             same = {
                 key
                 for key, value in values.items()
@@ -94,7 +96,7 @@ def known_metrics(comparison: Comparison, outcomes: Found) -> tuple[dict[tuple[s
     return known, list(dict.fromkeys(differing))
 
 
-def paired_rows(comparison: Comparison, outcomes: Found, known: Known) -> Iterator[Paired]:
+def paired_rows(comparison: Comparison, outcomes: OutcomesByRun, known: MetricsByRun) -> Iterator[Paired]:
     """Yield the arrays of each metric, once for every set of test rows that several rows of the table share.
 
     Args:
@@ -111,9 +113,9 @@ def paired_rows(comparison: Comparison, outcomes: Found, known: Known) -> Iterat
         yield from _filled(block, comparison, outcomes)
 
 
-def _plans(comparison: Comparison, outcomes: Found, known: Known) -> Iterator[_Plan]:
+def _plans(comparison: Comparison, outcomes: OutcomesByRun, known: MetricsByRun) -> Iterator[_Plan]:
     """Yield each metric with the indices of the table's rows that can be paired."""
-    metrics = dict.fromkeys(key for found in known.values() for key in sorted(found))
+    metrics = dict.fromkeys(key for names in known.values() for key in sorted(names))
     for metric in metrics:
         groups: dict[tuple[str, int], list[int]] = {}
         for index, row in enumerate(comparison.rows):
@@ -123,7 +125,7 @@ def _plans(comparison: Comparison, outcomes: Found, known: Known) -> Iterator[_P
         yield from ((metric, tuple(indices)) for indices in groups.values() if len(indices) > 1)
 
 
-def _rows_fingerprint(row: Row, metric: str, outcomes: Found, known: Known) -> tuple[str, int] | None:
+def _rows_fingerprint(row: Row, metric: str, outcomes: OutcomesByRun, known: MetricsByRun) -> tuple[str, int] | None:
     """Return the rows that all its runs with the metric were evaluated on; None where these differ or are unknown."""
     keys = [(run.id, _SPLIT) for run in _runs(row, metric)]
     if not keys or not all(metric in known.get(key, ()) and outcomes[key].rows > 1 for key in keys):
@@ -136,14 +138,14 @@ def _runs(row: Row, metric: str) -> list[Run]:
     return [run for run in row.runs if metric in run.metrics(_SPLIT)]
 
 
-def _size(plan: _Plan, outcomes: Found, comparison: Comparison) -> int:
+def _size(plan: _Plan, outcomes: OutcomesByRun, comparison: Comparison) -> int:
     metric, indices = plan
     runs = [_runs(comparison.rows[index], metric) for index in indices]
     arrays = 1 if len({len(of_row) for of_row in runs}) == 1 else 3
     return (8 * arrays * len(indices) + 4 * sum(map(len, runs))) * outcomes[runs[0][0].id, _SPLIT].rows
 
 
-def _filled(plans: Sequence[_Plan], comparison: Comparison, outcomes: Found) -> Iterator[Paired]:
+def _filled(plans: Sequence[_Plan], comparison: Comparison, outcomes: OutcomesByRun) -> Iterator[Paired]:
     """Yield the arrays of several metrics; the outcomes of each run are read once for all of them."""
     tables = [_Table(metric, indices, comparison, outcomes) for metric, indices in plans]
     gradients: dict[Any, dict[str, Floats] | None] = {}
@@ -176,7 +178,7 @@ class _Table:
         outcomes: outcomes of all runs.
     """
 
-    def __init__(self, metric: str, indices: tuple[int, ...], comparison: Comparison, outcomes: Found) -> None:
+    def __init__(self, metric: str, indices: tuple[int, ...], comparison: Comparison, outcomes: OutcomesByRun) -> None:
         self.metric = metric
         self._rows = [comparison.rows[index] for index in indices]
         runs = [_runs(row, metric) for row in self._rows]

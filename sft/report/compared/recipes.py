@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sft.report.compared.contrasts import Tested, rows_tests
-from sft.report.compared.pairing import Found, Known, Paired, paired_rows, same_rows
+from sft.report.compared.pairing import MetricsByRun, OutcomesByRun, Paired, paired_rows, same_rows
 from sft.report.comparison import Comparison
 from sft.report.significance import SIGNIFICANT, Contrast, Gap, Interval, RowsTest
 from sft.report.statistics.crossed import Recipe, crossed_variances
@@ -68,7 +68,7 @@ class _Family:
     competing: tuple[int, ...] = ()
 
 
-def compared(comparison: Comparison, outcomes: Found, known: Known) -> Compared:
+def compared(comparison: Comparison, outcomes: OutcomesByRun, known: MetricsByRun) -> Compared:
     """Test the rows of a table against their baselines and the best."""
     splits = {"test", comparison.chosen_on}
     comparable = comparison.comparable and all(same_rows(comparison, outcomes, split) for split in splits)
@@ -76,19 +76,19 @@ def compared(comparison: Comparison, outcomes: Found, known: Known) -> Compared:
     for table in paired_rows(comparison, outcomes, known):
         best = comparison.best.get(table.metric, ()) if comparable else ()
         family = families.setdefault(table.metric, _Family())
-        _Filling(comparison, table, family).fill(best if set(best) <= set(table.indices) else ())
-    found = Compared({}, {}, {})
+        _PairTests(comparison, table, family).add(best if set(best) <= set(table.indices) else ())
+    result = Compared({}, {}, {})
     for metric, family in families.items():
         corrected = _corrected(comparison, family)
-        found.contrasts.update(_contrasts(comparison, metric, family, corrected))
+        result.contrasts.update(_contrasts(comparison, metric, family, corrected))
         for index in family.competing:
-            _against_best(comparison, (index, metric), family, corrected, found)
+            _against_best(comparison, (index, metric), family, corrected, result)
     if comparable:
-        found.ties.update({(index, metric): True for metric, rows in comparison.best.items() for index in rows})
-    return found
+        result.ties.update({(index, metric): True for metric, rows in comparison.best.items() for index in rows})
+    return result
 
 
-class _Filling:
+class _PairTests:
     """Adds the tests of one table to a family.
 
     Args:
@@ -102,7 +102,7 @@ class _Filling:
         self._position = {index: position for position, index in enumerate(table.indices)}
         self._means_R = np.array([one.values_S.mean() for one in table.recipes])
 
-    def fill(self, best: Sequence[int]) -> None:
+    def add(self, best: Sequence[int]) -> None:
         """Test all rows against their baselines, and against the best rows if there are any."""
         bases = {
             index: base
@@ -157,8 +157,8 @@ class _Filling:
         recipes = [tuple(self._table.recipes[self._position[one]] for one in pair) for pair in pairs]
         difference_C = np.array([mine.values_S.mean() - theirs.values_S.mean() for mine, theirs in recipes])
         p_C, half_C = p_values(difference_C, variance), half_widths(variance)
-        found = zip(difference_C.tolist(), p_C.tolist(), half_C.tolist(), strict=True)
-        for pair, (mine, theirs), (difference, p, half) in zip(pairs, recipes, found, strict=True):
+        values = zip(difference_C.tolist(), p_C.tolist(), half_C.tolist(), strict=True)
+        for pair, (mine, theirs), (difference, p, half) in zip(pairs, recipes, values, strict=True):
             if np.isnan(p):
                 continue
             sampling, test = _sampling(mine, theirs), by_rows.get(pair)
@@ -219,17 +219,17 @@ def _contrasts(
         pair, models = _pair(index, base), RowsTest(test.p_value, p_holm, test.test)
         difference, tested = mine.mean - theirs.mean, family.shown.get(pair)
         if tested is None:
-            found = Contrast(difference, test.effect_size, None, None, None, "", models)
+            contrast = Contrast(difference, test.effect_size, None, None, None, "", models)
         else:
             interval = (tested if index < base else _reversed(tested)).interval
-            found = Contrast(
+            contrast = Contrast(
                 difference, test.effect_size, interval, tested.p_value, corrected[pair], tested.test, models
             )
-        yield (index, metric), found
+        yield (index, metric), contrast
 
 
 def _against_best(
-    comparison: Comparison, key: _Key, family: _Family, corrected: Mapping[_Pair, float], found: Compared
+    comparison: Comparison, key: _Key, family: _Family, corrected: Mapping[_Pair, float], result: Compared
 ) -> None:
     """Record whether a row differs from the best; if several rows are best, from any of them."""
     index, metric = key
@@ -239,7 +239,7 @@ def _against_best(
     if index in best or not known:
         return
     if min(known) <= SIGNIFICANT or len(known) == len(pairs):
-        found.ties[key] = min(known) > SIGNIFICANT
+        result.ties[key] = min(known) > SIGNIFICANT
         pair = min((pair for pair in pairs if pair in corrected), key=lambda one: corrected[one])
         tested = family.shown[pair] if pair[0] == index else _reversed(family.shown[pair])
-        found.gaps[key] = Gap(tested.difference, tested.interval, corrected[pair])
+        result.gaps[key] = Gap(tested.difference, tested.interval, corrected[pair])

@@ -148,19 +148,19 @@ def agreement(before: RunFolder, now: RunFolder) -> Agreement:
 
 def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Changed, ...]:
     """Return the differences between the data of two results; ignores properties that only one of them records."""
-    found, content = [], (before.get("sha256"), now.get("sha256"))
+    changes, content = [], (before.get("sha256"), now.get("sha256"))
     if all(content) and content[0] != content[1]:
-        found.append(Changed("content", *(f"sha256 {str(one)[:_SHOWN_OF_HASH]}…" for one in content)))
+        changes.append(Changed("content", *(f"sha256 {str(one)[:_SHOWN_OF_HASH]}…" for one in content)))
     rows = before.get("rows") or {}, now.get("rows") or {}
     sizes = ((split, rows[0][split], rows[1][split]) for split in rows[0] if split in rows[1])
-    return (*found, *(Changed(f"{split} rows", str(old), str(new)) for split, old, new in sizes if old != new))
+    return (*changes, *(Changed(f"{split} rows", str(old), str(new)) for split, old, new in sizes if old != new))
 
 
 def _result(folder: RunFolder) -> RunResult:
-    found = folder.result()
-    if found is None:
+    result = folder.result()
+    if result is None:
         raise UserError(f"{folder.path} has no result{f': {damage}' if (damage := folder.damage()) else ''}")
-    return found
+    return result
 
 
 def _figures(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[Figure]:
@@ -169,10 +169,10 @@ def _figures(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[
 
 
 def _numbers(result: RunResult) -> dict[str, float]:
-    found = dict(_flatten(result.results, ""))
+    numbers = dict(_flatten(result.results, ""))
     if (loss := result.training.get("train_loss")) is not None:
-        found["training.loss"] = float(loss)
-    return found
+        numbers["training.loss"] = float(loss)
+    return numbers
 
 
 def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
@@ -234,6 +234,6 @@ def _environment(result: RunResult) -> dict[str, str]:
     """Return the environment of a run by name: packages, platform, device."""
     environment = result.environment
     packages = environment.get("packages") or {}
-    found = {**packages, **{key: value for key, value in environment.items() if key != "packages"}}
-    found |= {name: result.resources[name] for name in _MACHINE_KEYS if name in result.resources}
-    return {name: str(value) for name, value in found.items()}
+    values = {**packages, **{key: value for key, value in environment.items() if key != "packages"}}
+    values |= {name: result.resources[name] for name in _MACHINE_KEYS if name in result.resources}
+    return {name: str(value) for name, value in values.items()}

@@ -34,7 +34,7 @@ class Difference(NamedTuple):
 
 
 class Right(NamedTuple):
-    """Number of rows answered correctly by both, one or none of the runs, by the metric that defines correct."""
+    """Number of rows with right answers of both, one or neither run, by the metric that defines right."""
 
     metric: str
     both: int
@@ -112,13 +112,13 @@ def pair(a: Run, b: Run, split: str = "test") -> Pair:
         UserError: a file of a run cannot be read.
     """
     settings, metrics, data = tuple(_settings(a, b)), _metrics(a, b, split), tuple(_data(a, b))
-    found = answers_of(a, split), answers_of(b, split)
-    if found[0] is None or found[1] is None:
+    answers = answers_of(a, split), answers_of(b, split)
+    if answers[0] is None or answers[1] is None:
         missing = [
-            _nothing(name, run, split) for name, run, one in zip("AB", (a, b), found, strict=True) if one is None
+            _nothing(name, run, split) for name, run, one in zip("AB", (a, b), answers, strict=True) if one is None
         ]
         return Pair(a, b, split, settings, metrics, "; ".join(missing), data=data)
-    first, second = (_Side(one, outcomes_of(one)) for one in (found[0], found[1]))
+    first, second = (_Side(one, outcomes_of(one)) for one in (answers[0], answers[1]))
     if reason := _unlike(first, second):
         return Pair(a, b, split, settings, metrics, reason, data=data)
     return Pair(
@@ -144,14 +144,17 @@ def _data(a: Run, b: Run) -> Iterator[Difference]:
     """Yield the differences between data of the same name, as the runs recorded it."""
     if a.config.dataset.path == b.config.dataset.path:
         results = [run.folder.result() for run in (a, b)]
-        found = data_changes(*({} if one is None else one.data for one in results))
-        yield from (Difference(f"data: {name}", *values) for name, *values in found)
+        changes = data_changes(*({} if one is None else one.data for one in results))
+        yield from (Difference(f"data: {name}", *values) for name, *values in changes)
 
 
 def _metrics(a: Run, b: Run, split: str) -> tuple[Metric, ...]:
     first, second = a.metrics(split), b.metrics(split)
-    there = [*first, *(name for name in second if name not in first)]
-    names = [*(name for name in HEADLINE_METRICS if name in there), *(n for n in there if n not in HEADLINE_METRICS)]
+    available = [*first, *(name for name in second if name not in first)]
+    names = [
+        *(name for name in HEADLINE_METRICS if name in available),
+        *(n for n in available if n not in HEADLINE_METRICS),
+    ]
     return tuple(Metric(name, first.get(name), second.get(name)) for name in names)
 
 
@@ -209,7 +212,7 @@ def _answers(side: _Side, rows: Sequence[int]) -> Iterator[Answer]:
 def _inputs(answers: Answers, rows: Sequence[int]) -> list[str]:
     """Return the input columns of some rows, joined to one string per row."""
     named = answers.config.prompting.input_columns if answers.config.prompting is not None else ()
-    there = answers.columns
-    columns = [f"{name}_of_data" if f"{name}_of_data" in there else name for name in named]
-    texts = [answers.texts(column, rows) for column in columns if column in there]
+    available = answers.columns
+    columns = [f"{name}_of_data" if f"{name}_of_data" in available else name for name in named]
+    texts = [answers.texts(column, rows) for column in columns if column in available]
     return [" · ".join(parts) for parts in zip(*texts, strict=True)] if texts else [""] * len(rows)

@@ -48,7 +48,7 @@ def pair_lines(pair: Pair, rows: int, width: int) -> Iterator[str]:
 
 def pair_json(pair: Pair) -> str:
     """Return the comparison as one line of JSON in ASCII."""
-    found = {
+    content = {
         "split": pair.split,
         **{name: _identity(run) for name, run in (("a", pair.a), ("b", pair.b))},
         "settings": [one._asdict() for one in pair.settings],
@@ -59,7 +59,7 @@ def pair_json(pair: Pair) -> str:
         "right": None if pair.right is None else pair.right._asdict(),
         "rows": [{**one._asdict(), "a": one.a._asdict(), "b": one.b._asdict()} for one in pair.different],
     }
-    return json.dumps(redacted(finite(found)))
+    return json.dumps(redacted(finite(content)))
 
 
 def cut(text: str, width: int) -> str:
@@ -76,8 +76,8 @@ def _settings(pair: Pair) -> Iterator[str]:
         return
     if not pair.settings:
         yield ("The configs are equal, but the data differs:" if pair.data else "The configs are equal.")
-    if found := [*pair.settings, *pair.data]:
-        lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in found)]
+    if differences := [*pair.settings, *pair.data]:
+        lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in differences)]
         yield from _aligned([[cut(cell, _WIDEST_SETTING) for cell in line] for line in lines])
 
 
@@ -90,11 +90,11 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def _metric(one: Metric) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": one.name, "a": one.a, "b": one.b, "difference": one.difference}
+    content: dict[str, Any] = {"name": one.name, "a": one.a, "b": one.b, "difference": one.difference}
     if one.test is not None:
         p, low, high, effect, method = one.test
-        found |= {"ci_low": low, "ci_high": high, "p_value": p, "effect_size": effect, "test": method}
-    return found
+        content |= {"ci_low": low, "ci_high": high, "p_value": p, "effect_size": effect, "test": method}
+    return content
 
 
 def _metrics(pair: Pair) -> Iterator[str]:

@@ -94,16 +94,16 @@ def _is_from_rows(stored: float | None, metric: Metric, values: Mapping[str, flo
 def _draws(first: Outcomes, second: Outcomes) -> dict[str, NDArray[np.float64]]:
     """Return B minus A of each metric in each bootstrap draw [draws], with the same draws for both."""
     sums = tuple([one for one in side.sums() if one.resampled] for side in (first, second))
-    found = Draws(first.rows).replicates([*sums[0], *sums[1]])
-    a, b = _merged(found[: len(sums[0])]), _merged(found[len(sums[0]) :])
+    replicates = Draws(first.rows).replicates([*sums[0], *sums[1]])
+    a, b = _merged(replicates[: len(sums[0])]), _merged(replicates[len(sums[0]) :])
     return {name: b[name] - a[name] for name in a if name in b}
 
 
 def _merged(parts: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
-    found: dict[str, NDArray[np.float64]] = {}
+    merged: dict[str, NDArray[np.float64]] = {}
     for one in parts:
-        found = {**one, **found}
-    return found
+        merged = {**one, **merged}
+    return merged
 
 
 def _p_values(
@@ -111,13 +111,13 @@ def _p_values(
 ) -> dict[str, tuple[float, str]]:
     """Return p and method of each metric: exact where rows are right or wrong, else by one set of permutations."""
     exact = [name for name in names if name in first.hits and name in second.hits]
-    found = {name: (mcnemar(first.hits[name], second.hits[name]), EXACT) for name in exact}
-    if others := [name for name in names if name not in found]:
+    results = {name: (mcnemar(first.hits[name], second.hits[name]), EXACT) for name in exact}
+    if others := [name for name in names if name not in results]:
         columns = [side[name] / _size(values, name) for name in others for side in values]
         pairs = [(2 * number, 2 * number + 1) for number in range(len(others))]
         p_values = permutation(np.stack(columns, axis=1), pairs, FLIPS).tolist()
-        found |= {name: (p, f"permutation of {FLIPS:,}") for name, p in zip(others, p_values, strict=True)}
-    return found
+        results |= {name: (p, f"permutation of {FLIPS:,}") for name, p in zip(others, p_values, strict=True)}
+    return results
 
 
 def _size(values: tuple[Values, Values], name: str) -> float:

@@ -72,8 +72,8 @@ class Answers:
 
     def texts(self, column: str, rows: Sequence[int] | None = None) -> list[str]:
         """Return a column as strings; with `rows`, only of these rows."""
-        found = self.table.column(column)
-        return list((found if rows is None else found.take(_row_numbers(rows))).to_pylist())
+        values = self.table.column(column)
+        return list((values if rows is None else values.take(_row_numbers(rows))).to_pylist())
 
     def numbers(self, column: str) -> NDArray[np.float64] | None:
         """Return a column as numbers [N], empty cells as NaN; None if it does not exist or has other values."""
@@ -100,10 +100,10 @@ class Answers:
         """
         if self.truth is not None and self.truth.ndim == 1:
             return self.truth.astype(np.int64)
-        found = self._as_labels(self.texts(self._reference_column))
-        if OUTSIDE in found:
+        reference_N = self._as_labels(self.texts(self._reference_column))
+        if OUTSIDE in reference_N:
             raise UserError("its references are unknown: label_scores.safetensors is missing")
-        return found
+        return reference_N
 
     @cached_property
     def predicted_N(self) -> NDArray[np.int64]:
@@ -189,16 +189,16 @@ def own_scores(run: Run, split: str) -> NDArray[Any] | None:
     calibration is a user's function, whose code a report does not run.
     """
     inference = run.config.inference or InferenceConfig()
-    kind, given = inference.label_scoring, inference.calibration_args
+    kind, calibration = inference.label_scoring, inference.calibration_args
     try:
-        if given is None:
+        if calibration is None:
             return SplitScores(run.folder.read_scores(split, NEEDED_OF_ROWS)).scores(kind)
         stored = run.folder.read_scores(split, (CALIBRATED,)).get(CALIBRATED)
-        if stored is not None or given.calibration_fn not in CALIBRATIONS:
+        if stored is not None or calibration.calibration_fn not in CALIBRATIONS:
             return stored
-        settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
+        settings = Settings(calibration.num_estimations, calibration.gamma_range, calibration.gamma_steps)
         scored = SplitScores(run.folder.read_scores(split))
-        return calibrate(given.calibration_fn, scored.evidence(kind, settings)).logs_NL
+        return calibrate(calibration.calibration_fn, scored.evidence(kind, settings)).logs_NL
     except (UserError, KeyError, ValueError):
         return None
 

@@ -55,27 +55,27 @@ def calibrated_runs(
         raise UserError(f"--calibration: {trouble}; or use {NONE} for uncalibrated scores")
     plug_paths(Path.cwd())
     reasons: dict[str, list[str]] = {}
-    found = []
+    changed = []
     for run in runs:
         try:
-            found.append(run if run.result is None else _calibrated(run, name, trust))
+            changed.append(run if run.result is None else _calibrated(run, name, trust))
         except UserError as error:
             reasons.setdefault(str(error), []).append(run.name)
             if odd is not None and isinstance(error, OddFileError):
                 odd[run.name] = str(error)
-            found.append(replace(run, result=None if run.result is None else replace(run.result, metrics={})))
+            changed.append(replace(run, result=None if run.result is None else replace(run.result, metrics={})))
     code = dict.fromkeys(one for run in runs if not trust for one in run.config.evaluation.metrics if ":" in one)
     if code:
         log.warning(
             "metrics left out under --calibration: %s; they are code named by runs, use --trust to run it",
             some(list(code)),
         )
-    if not any(run.metrics() for run in found):
+    if not any(run.metrics() for run in changed):
         raise UserError(f"--calibration {name}: {next(iter(reasons), 'no run has finished')}")
     for reason, names in reasons.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         log.warning("no metrics under --calibration %s for %s%s: %s", name, names[0], more, reason)
-    return found
+    return changed
 
 
 def _without_code(config: ExperimentConfig) -> ExperimentConfig:
@@ -119,15 +119,15 @@ def metrics_under(name: str, scored: SplitScores, config: ExperimentConfig, labe
     from sft.evaluation.further import further_metrics
 
     calibrated = _probabilities(name, scored, config)
-    found_NL = calibrated.probabilities_NL
+    probabilities_NL = calibrated.probabilities_NL
     references = [labels[column] for column in scored.labels.tolist()]
-    predictions = [labels[column] for column in found_NL.argmax(axis=1).tolist()]
+    predictions = [labels[column] for column in probabilities_NL.argmax(axis=1).tolist()]
     evaluation = config.evaluation
     metrics = classification_metrics(
         references,
         predictions,
         labels,
-        Probabilities(found_NL, calibrated.logs_NL),
+        Probabilities(probabilities_NL, calibrated.logs_NL),
         ece_bins=evaluation.ece_bins,
         ece_norm=evaluation.ece_norm,
     )
@@ -187,5 +187,5 @@ def recalibrated(answers: Answers, run: Run, split: str, name: str) -> Answers:
         return answers
     name = FORMER_CALIBRATIONS.get(name, name)
     scored = SplitScores(run.folder.read_scores(split))
-    found = _probabilities(name, scored, run.config)
-    return replace(answers, changed_probabilities_NL=found.probabilities_NL, changed_logs_NL=found.logs_NL)
+    calibrated = _probabilities(name, scored, run.config)
+    return replace(answers, changed_probabilities_NL=calibrated.probabilities_NL, changed_logs_NL=calibrated.logs_NL)

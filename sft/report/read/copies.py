@@ -58,14 +58,14 @@ def _rank(one: _NumberedRun) -> tuple[bool, int, bool, bool, int]:
     return run.result is None, one.store, not named, path.is_symlink(), one.number
 
 
-def each_once(found: Sequence[Sequence[Run]]) -> list[Run]:
+def each_once(runs_of_stores: Sequence[Sequence[Run]]) -> list[Run]:
     """Return the runs of several results folders in order, each id once.
 
     Finished runs take precedence, then the order of the results folders, then a folder with its original name, then a
     folder before a link.
     """
     by_id: dict[str, list[_NumberedRun]] = {}
-    for number, (store, run) in enumerate((store, run) for store, here in enumerate(found) for run in here):
+    for number, (store, run) in enumerate((store, run) for store, here in enumerate(runs_of_stores) for run in here):
         by_id.setdefault(run.id, []).append(_NumberedRun(number, store, run))
     kept = (same_id[0] if len(same_id) == 1 else min(same_id, key=_rank) for same_id in by_id.values())
     return [one.run for one in sorted(kept, key=lambda one: one.number)]

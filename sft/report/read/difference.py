@@ -56,12 +56,12 @@ def config_difference(one: ExperimentConfig, other: ExperimentConfig, shared: Sh
 
 
 def _settings(config: ExperimentConfig) -> Mapping[str, Any]:
-    found = redacted(settings(config))
-    return found if isinstance(found, dict) else {}
+    without_secrets = redacted(settings(config))
+    return without_secrets if isinstance(without_secrets, dict) else {}
 
 
 def _values(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
     """Return both values as shown in tables; in full if the short forms are equal."""
-    given = left.get(key, ABSENT), right.get(key, ABSENT)
-    shown = [show(key, value) for value in given]
-    return [cut(text, VALUE_CHARACTERS) for text in (shown if shown[0] != shown[1] else map(str, given))]
+    values = left.get(key, ABSENT), right.get(key, ABSENT)
+    shown = [show(key, value) for value in values]
+    return [cut(text, VALUE_CHARACTERS) for text in (shown if shown[0] != shown[1] else map(str, values))]

@@ -13,5 +13,5 @@ _LONGEST_LINE = 500
 def log_tail(folder: RunFolder, lines: int = TAIL_LINES) -> list[str]:
     """Return the last lines of a run's log, shortened and without control characters and secrets."""
     text = redact_text("\n".join(folder.log_tail(lines)))  # redacted as a whole, since a secret may span several lines
-    found = [plain(line) for line in text.split("\n") if line.strip()]
-    return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …" for line in found]
+    shown = [plain(line) for line in text.split("\n") if line.strip()]
+    return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …" for line in shown]

@@ -44,11 +44,11 @@ def find_run(path: Path) -> RunFolder:
         if not folders:
             raise UserError(f"{path} contains no runs")
         raise UserError(f"{path} contains {len(runs)} runs; name one of them: {_names(runs)}")
-    found = _each_once(matching(folders, path.name, lambda folder: folder, _name))
-    if len(found) == 1:
-        return RunFolder(found[0].path.resolve())
-    if found:
-        raise UserError(f'"{path.name}" matches {len(found)} runs of {root}: {_names(found)}')
+    matched = _each_once(matching(folders, path.name, lambda folder: folder, _name))
+    if len(matched) == 1:
+        return RunFolder(matched[0].path.resolve())
+    if matched:
+        raise UserError(f'"{path.name}" matches {len(matched)} runs of {root}: {_names(matched)}')
     near = did_you_mean(path.name, [*map(_name, folders), *(folder.path.name for folder in folders)])
     raise UserError(f'{root} has no run "{path.name}"{near}')
 
@@ -104,7 +104,7 @@ def matching(
         lambda one: name_of(one).rpartition(" seed=")[0] == text,
         lambda one: folder_of(one).id.startswith(text) or folder_of(one).path.name.startswith(text),
     )
-    return next((found for is_match in matches if (found := [one for one in candidates if is_match(one)])), [])
+    return next((matched for is_match in matches if (matched := [one for one in candidates if is_match(one)])), [])
 
 
 def _name(folder: RunFolder) -> str:

@@ -95,9 +95,11 @@ def _data_notes(result: RunResult) -> list[str]:
 
 
 def _reasons(results: Mapping[str, Any]) -> dict[str, str]:
-    found = results.get("undefined")
+    reasons = results.get("undefined")
     return (
-        {sys.intern(str(k)): sys.intern(str(reason)) for k, reason in found.items()} if isinstance(found, dict) else {}
+        {sys.intern(str(k)): sys.intern(str(reason)) for k, reason in reasons.items()}
+        if isinstance(reasons, dict)
+        else {}
     )
 
 

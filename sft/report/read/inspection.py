@@ -89,8 +89,8 @@ def _cells(confusion_LL: Integers) -> dict[str, Any]:
     rows, columns = np.nonzero(confusion_LL)
     counts = confusion_LL[rows, columns]
     order = np.lexsort((-counts, rows != columns))[:CELLS]
-    found = np.stack([rows, columns, counts], axis=1)[order].tolist()
-    return {"confusion": found, "confusion_left_out": max(0, len(counts) - CELLS)}
+    cells = np.stack([rows, columns, counts], axis=1)[order].tolist()
+    return {"confusion": cells, "confusion_left_out": max(0, len(counts) - CELLS)}
 
 
 def label_scores(right_L: Integers, predicted_L: Integers, support_L: Integers) -> list[list[float | None]]:
@@ -119,12 +119,12 @@ def _reliability(answers: Answers, run: Run) -> dict[str, list[list[float]]]:
     if probabilities_NL is None:
         return {}
     bins = answers.config.evaluation.ece_bins
-    found = {"as answered": reliability_bins(probabilities_NL, answers.reference_N, bins)}
+    curves = {"as answered": reliability_bins(probabilities_NL, answers.reference_N, bins)}
     before_NL = probabilities_before(answers, run)
     if before_NL is None:
-        return found
+        return curves
     return {
-        "calibrated": found["as answered"],
+        "calibrated": curves["as answered"],
         "uncalibrated": reliability_bins(before_NL, answers.reference_N, bins),
     }
 
@@ -243,7 +243,7 @@ def _predictions(answers: Answers, rows: Sequence[int]) -> list[str]:
 
 def _input_columns(answers: Answers) -> dict[str, str]:
     """Map each input column of the data to its column in the table, `<name>_of_data` where the name is taken."""
-    wanted = answers.config.prompting.input_columns if answers.config.prompting is not None else ()
-    there = set(answers.columns)
-    names = {name: f"{name}_of_data" if f"{name}_of_data" in there else name for name in wanted}
-    return {name: column for name, column in names.items() if column in there}
+    input_columns = answers.config.prompting.input_columns if answers.config.prompting is not None else ()
+    available = set(answers.columns)
+    names = {name: f"{name}_of_data" if f"{name}_of_data" in available else name for name in input_columns}
+    return {name: column for name, column in names.items() if column in available}

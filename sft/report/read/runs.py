@@ -143,8 +143,8 @@ def planned_runs(store: ResultStore) -> list[Run] | None:
 def all_runs(store: ResultStore) -> list[Run]:
     """Return every run of the folder, finished or not; runs with an unreadable config are logged and left out."""
     configs = _Configs()
-    found = [_of_folder(store, folder, configs) for folder in store.folders()]
-    return [run for run in found if run is not None]
+    runs = [_of_folder(store, folder, configs) for folder in store.folders()]
+    return [run for run in runs if run is not None]
 
 
 def run_of(store: ResultStore, folder: RunFolder) -> Run | None:

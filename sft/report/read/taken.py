@@ -54,12 +54,12 @@ def taken(result: RunResult, config: ExperimentConfig) -> tuple[Taken, ...]:
 
 def together(several: Iterable[Taken]) -> dict[str, Taken]:
     """Merge the numbers of several runs by key; without keys whose requested numbers differ."""
-    found: dict[str, list[Taken]] = {}
+    by_key: dict[str, list[Taken]] = {}
     for one in several:
-        found.setdefault(one.key, []).append(one)
+        by_key.setdefault(one.key, []).append(one)
     return {
         key: same_key[0]._replace(fewest=min(one.fewest for one in same_key), most=max(one.most for one in same_key))
-        for key, same_key in found.items()
+        for key, same_key in by_key.items()
         if len({(one.asked, one.labels) for one in same_key}) == 1
     }
 
@@ -84,10 +84,10 @@ def _examples(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator
 
 
 def _calibrated_with(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
-    given = None if config.inference is None else config.inference.calibration_args
+    calibration = None if config.inference is None else config.inference.calibration_args
     count = recorded.get("calibrated_with")
-    if given is not None and given.train_samples and count and config.dataset.task.has_one_label:
-        yield Taken(CALIBRATED_WITH, given.train_samples, count, count)
+    if calibration is not None and calibration.train_samples and count and config.dataset.task.has_one_label:
+        yield Taken(CALIBRATED_WITH, calibration.train_samples, count, count)
 
 
 def _range(fewest: int, most: int) -> str:

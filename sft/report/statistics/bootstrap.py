@@ -39,7 +39,7 @@ class Draws:
 
     def replicates(self, several: Sequence[Sums]) -> list[dict[str, Floats]]:
         """Return the metrics of each run in every draw [B], by name."""
-        found: list[dict[str, Floats]] = []
+        replicates: list[dict[str, Floats]] = []
         widest = max(1, _MOST_BYTES // (4 * self._rows))  # columns at once: one product for many runs is fastest
         start = 0
         while start < len(several):
@@ -47,19 +47,19 @@ class Draws:
             while end < len(several) and width + several[end].width <= widest:
                 width += several[end].width
                 end += 1
-            found += self._replicates_of(several[start:end])
+            replicates += self._replicates_of(several[start:end])
             start = end
-        return found
+        return replicates
 
     def _replicates_of(self, several: Sequence[Sums]) -> list[dict[str, Floats]]:
         rows_NK = np.hstack([one.rows_NK for one in several])
         sums_BK = np.concatenate([counts_BN @ rows_NK for counts_BN in self.parts()])
-        found, start = [], 0
+        replicates, start = [], 0
         for one in several:
             own_BK = sums_BK[:, start : start + one.width].astype(np.float64)
             start += one.width
-            found.append(dict(one.function(own_BK, float(self._rows))))
-        return found
+            replicates.append(dict(one.function(own_BK, float(self._rows))))
+        return replicates
 
     def _draw(self) -> Iterator[NDArray[np.float32]]:
         rng = np.random.default_rng(SEED)

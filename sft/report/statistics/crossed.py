@@ -63,13 +63,13 @@ class Recipe:
 def crossed_variances(recipes: Sequence[Recipe], others: Sequence[Recipe]) -> Variance:
     """Return the variances of the differences of all pairs of means [R, Q]; NaN where one has too few seeds."""
     shape = (len(recipes), len(others))
-    found = Variance(*(np.full(shape, np.nan) for _ in range(3)))
+    variances = Variance(*(np.full(shape, np.nan) for _ in range(3)))
     for mine in _groups(recipes):
         for theirs in _groups(others):
             if mine.is_sampled and theirs.is_sampled:
-                for whole_RQ, part_RQ in zip(found, _Block(mine, theirs).variance(), strict=True):
+                for whole_RQ, part_RQ in zip(variances, _Block(mine, theirs).variance(), strict=True):
                     whole_RQ[np.ix_(mine.indices, theirs.indices)] = part_RQ
-    return found
+    return variances
 
 
 class _Group:
@@ -196,25 +196,25 @@ class _Block:
     def _residual(self) -> Floats:
         """Return the residual variance [R, Q] from the same seeds as the variance over seeds."""
         mine, theirs, pairs = self._mine, self._theirs, self._pairs
-        found = np.zeros((len(mine.indices), len(theirs.indices)))
+        residual_RQ = np.zeros((len(mine.indices), len(theirs.indices)))
         if pairs:
             scale = (1 / mine.runs, 1 / theirs.runs)
             single_RQ = sum(self._of_means([own], [other], scale) for own, other in pairs)
             own, other = zip(*pairs, strict=True)
             mean_RQ = len(pairs) * self._of_means(own, other, scale)
-            found = (single_RQ - mean_RQ) * len(pairs) / (len(pairs) - 1) / mine.rows
+            residual_RQ = (single_RQ - mean_RQ) * len(pairs) / (len(pairs) - 1) / mine.rows
         if mine.seeds and (single := mine.runs - len(pairs)):
-            found = found + mine.residual_R[:, None] * single / mine.runs**2
+            residual_RQ = residual_RQ + mine.residual_R[:, None] * single / mine.runs**2
         if theirs.seeds and (single := theirs.runs - len(pairs)):
-            found = found + theirs.residual_R * single / theirs.runs**2
-        return found
+            residual_RQ = residual_RQ + theirs.residual_R * single / theirs.runs**2
+        return residual_RQ
 
     def _of_means(self, own: Sequence[int], other: Sequence[int], scale: tuple[float, float]) -> Floats:
         """Return the variance over rows of the differences of scaled means over some runs [R, Q]."""
         mine_RN, theirs_QN = scale[0] * self._mine.mean_RN(own), scale[1] * self._theirs.mean_RN(other)
         shared_RQ = (mine_RN @ theirs_QN.T).astype(np.float64) / (mine_RN.shape[1] - 1)
-        found_RQ = _variances(mine_RN)[:, None] + _variances(theirs_QN) - 2 * shared_RQ
-        return np.maximum(found_RQ, 0.0)
+        variance_RQ = _variances(mine_RN)[:, None] + _variances(theirs_QN) - 2 * shared_RQ
+        return np.maximum(variance_RQ, 0.0)
 
 
 def _variances(centred_RN: NDArray[np.float32]) -> Floats:

@@ -78,7 +78,7 @@ def half_widths(variance: Variance) -> Floats:
     """Return half the width of each 95 % interval [C], where p is 5 % at the ends; NaN for an unknown variance or 0."""
     total_C = variance.rows_C + variance.seeds_C
     known_C = np.flatnonzero(total_C > _ROUNDING**2)
-    found_C = np.full(len(total_C), np.nan)
+    half_C = np.full(len(total_C), np.nan)
     for start in range(0, len(known_C), _AT_ONCE):
         part_C = known_C[start : start + _AT_ONCE]
         points = _Points(variance.at(part_C))
@@ -88,8 +88,8 @@ def half_widths(variance: Variance) -> Floats:
             middle_C = np.sqrt(low_C * high_C)
             inside_C = points.p_values(middle_C, weights_CK) > _LEVEL
             low_C, high_C = np.where(inside_C, middle_C, low_C), np.where(inside_C, high_C, middle_C)
-        found_C[part_C] = high_C
-    return found_C
+        half_C[part_C] = high_C
+    return half_C
 
 
 class _Points:

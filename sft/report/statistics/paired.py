@@ -99,10 +99,10 @@ def differences(first_N: NDArray[np.floating], second_N: NDArray[np.floating]) -
     The means of one run and of several runs with equal answers differ in their last digits, and a test would count any
     difference.
     """
-    found_N = first_N.astype(np.float64) - second_N
-    size = float(np.abs(first_N).mean() + np.abs(second_N).mean()) / 2 if len(found_N) else 0.0
-    found_N[np.abs(found_N) <= ROUNDING * size] = 0
-    return found_N
+    differences_N = first_N.astype(np.float64) - second_N
+    size = float(np.abs(first_N).mean() + np.abs(second_N).mean()) / 2 if len(differences_N) else 0.0
+    differences_N[np.abs(differences_N) <= ROUNDING * size] = 0
+    return differences_N
 
 
 def permutation(values_NR: NDArray[np.floating], pairs_C2: Sequence[tuple[int, int]], flips: int) -> Floats:

@@ -109,16 +109,16 @@ class Sums:
     def gradients(self, sums_K: Floats) -> dict[str, Floats]:
         """Return the derivatives of each metric by the sums [K] at `sums_K`; 0 for sums that are 0."""
         used_P = np.flatnonzero(sums_K)
-        found = {name: np.zeros(len(sums_K)) for name in self.function(sums_K, float(len(self)))}
+        gradients = {name: np.zeros(len(sums_K)) for name in self.function(sums_K, float(len(self)))}
         at_once = max(1, _MOST_NUMBERS // max(1, len(sums_K)))
         for start in range(0, len(used_P), at_once):
             part_P = used_P[start : start + at_once]
             steps_PK = np.zeros((len(part_P), len(sums_K)))
             steps_PK[np.arange(len(part_P)), part_P] = step_P = _STEP * np.abs(sums_K[part_P])
             above, below = (self.function(sums_K + direction * steps_PK, float(len(self))) for direction in (1, -1))
-            for name, gradient_K in found.items():
+            for name, gradient_K in gradients.items():
                 gradient_K[part_P] = (above[name] - below[name]) / (2 * step_P)
-        return found
+        return gradients
 
     def along(self, gradient_K: Floats) -> Floats:
         """Return the contribution of each row to a metric with this derivative [N]; their mean is its linear part.

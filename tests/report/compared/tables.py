@@ -48,12 +48,12 @@ class Study:
 
     def _row(self, number: int, outcomes: Sequence[Outcomes | None]) -> Row:
         runs = []
-        for seed, found in enumerate(outcomes):
+        for seed, run_outcome in enumerate(outcomes):
             name = f"{number}-{seed}"
             values: Mapping[str, float] = {}
-            if found is not None:
-                self.outcomes[name, "test"] = found
-                values = {**found.values(), "auroc": 0.5 + 0.01 * seed, "micro_f1": 0.5}
+            if run_outcome is not None:
+                self.outcomes[name, "test"] = run_outcome
+                values = {**run_outcome.values(), "auroc": 0.5 + 0.01 * seed, "micro_f1": 0.5}
             runs.append(self._run(name, values))
         return Row(tuple(runs), f"row {number}")
 

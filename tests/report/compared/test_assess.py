@@ -24,60 +24,60 @@ from tables import ROWS, Study, outcome, seeds
 
 def test_several_seeds_have_an_interval_over_seeds_and_each_run_one_over_rows() -> None:
     study = Study([seeds(0.6, 3), seeds(0.7, 1, 10)])
-    found = study.significance()
+    significance = study.significance()
     values = [run.metrics()["macro_f1"] for run in study.rows[0].runs]
-    over_seeds = found.rows[0, "macro_f1"].interval
+    over_seeds = significance.rows[0, "macro_f1"].interval
     assert over_seeds is not None
     assert over_seeds.method == "t over 3 seeds"
     known = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (over_seeds.low, over_seeds.high) == pytest.approx((max(known[0], 0), min(known[1], 1)))
-    assert found.rows[1, "macro_f1"].interval == found.runs["1-0", "macro_f1"]
-    assert found.runs["1-0", "macro_f1"].method == "BCa bootstrap over test rows"
-    assert found.runs["0-2", "brier"].low < values[0] + 1
-    assert found.rows[0, "auroc"].interval is not None  # over seeds for any metric
-    assert (1, "auroc") not in found.rows
+    assert significance.rows[1, "macro_f1"].interval == significance.runs["1-0", "macro_f1"]
+    assert significance.runs["1-0", "macro_f1"].method == "BCa bootstrap over test rows"
+    assert significance.runs["0-2", "brier"].low < values[0] + 1
+    assert significance.rows[0, "auroc"].interval is not None  # over seeds for any metric
+    assert (1, "auroc") not in significance.rows
 
 
 def test_the_interval_of_a_share_is_near_that_of_scipy() -> None:
     one = outcome(0.7, 1)
-    found = Study([[one]]).significance().runs["0-0", "accuracy"]
+    interval = Study([[one]]).significance().runs["0-0", "accuracy"]
     known = stats.bootstrap((one.hits["accuracy"].astype(float),), np.mean, method="BCa", rng=np.random.default_rng(0))
-    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval), abs=0.008)
+    assert (interval.low, interval.high) == pytest.approx(tuple(known.confidence_interval), abs=0.008)
 
 
 def test_shares_near_the_end_and_few_rows_are_wilsons() -> None:
-    found = Study([[outcome(0.97, 1)], [outcome(0.6, 2, rows=15)], [outcome(1.0, 3)]]).significance()
-    assert found.runs["0-0", "accuracy"].method == "Wilson over test rows"
-    assert found.runs["0-0", "brier"].method == "BCa bootstrap over test rows"
-    assert found.runs["1-0", "accuracy"].method == "Wilson over test rows"
-    assert ("1-0", "brier") not in found.runs
-    assert found.runs["2-0", "accuracy"].low == pytest.approx(300 / (300 + 3.8415), abs=1e-4)
-    assert found.runs["2-0", "accuracy"].high == 1
-    assert ("2-0", "macro_f1") not in found.runs  # all rows are right: its spread is unknown
-    assert any("Wilson" in sentence for sentence in found.methods)
+    significance = Study([[outcome(0.97, 1)], [outcome(0.6, 2, rows=15)], [outcome(1.0, 3)]]).significance()
+    assert significance.runs["0-0", "accuracy"].method == "Wilson over test rows"
+    assert significance.runs["0-0", "brier"].method == "BCa bootstrap over test rows"
+    assert significance.runs["1-0", "accuracy"].method == "Wilson over test rows"
+    assert ("1-0", "brier") not in significance.runs
+    assert significance.runs["2-0", "accuracy"].low == pytest.approx(300 / (300 + 3.8415), abs=1e-4)
+    assert significance.runs["2-0", "accuracy"].high == 1
+    assert ("2-0", "macro_f1") not in significance.runs  # all rows are right: its spread is unknown
+    assert any("Wilson" in sentence for sentence in significance.methods)
 
 
 def test_seeds_that_agree_have_the_interval_over_rows() -> None:
-    found = Study([[outcome(0.7, 1)] * 3]).significance().rows[0, "accuracy"].interval
-    assert found is not None
-    assert found.method == "BCa bootstrap over test rows, since its 3 seeds agree"
-    assert found.high - found.low > 0.05
+    interval = Study([[outcome(0.7, 1)] * 3]).significance().rows[0, "accuracy"].interval
+    assert interval is not None
+    assert interval.method == "BCa bootstrap over test rows, since its 3 seeds agree"
+    assert interval.high - interval.low > 0.05
 
 
 def test_an_interval_stays_within_the_metrics_range() -> None:
-    found = Study([[outcome(0.999, 1), outcome(0.9, 2)]]).significance().rows[0, "accuracy"].interval
-    assert found is not None
-    assert found.high == 1
+    interval = Study([[outcome(0.999, 1), outcome(0.9, 2)]]).significance().rows[0, "accuracy"].interval
+    assert interval is not None
+    assert interval.high == 1
 
 
 def test_single_runs_are_tested_by_mcnemar_and_holm() -> None:
     outcomes = [outcome(rate, number) for number, rate in enumerate((0.6, 0.68, 0.64, 0.8))]
-    found = Study([[one] for one in outcomes]).significance()
+    significance = Study([[one] for one in outcomes]).significance()
     known = []
     for one in outcomes[1:]:
         a, b = one.hits["accuracy"], outcomes[0].hits["accuracy"]
         known.append(mcnemar([[0, (a & ~b).sum()], [(b & ~a).sum(), 0]], exact=True).pvalue)
-    contrasts = [found.rows[index, "accuracy"].contrast for index in (1, 2, 3)]
+    contrasts = [significance.rows[index, "accuracy"].contrast for index in (1, 2, 3)]
     assert all(one is not None and one.models.test == "McNemar, exact" for one in contrasts)
     assert [one.models.p_value for one in contrasts if one] == pytest.approx(known)
     assert [one.models.p_holm for one in contrasts if one] == pytest.approx(
@@ -88,13 +88,13 @@ def test_single_runs_are_tested_by_mcnemar_and_holm() -> None:
     assert contrasts[2].difference == pytest.approx(differences_N.mean())
     assert contrasts[2].effect_size == pytest.approx(differences_N.mean() / differences_N.std(ddof=1), rel=1e-5)
     assert all(one is not None and one.p_value is one.p_holm is one.interval is None for one in contrasts)
-    assert found.rows[0, "accuracy"].contrast is None
+    assert significance.rows[0, "accuracy"].contrast is None
 
 
 def test_several_seeds_are_tested_on_their_average() -> None:
     study = Study([seeds(0.6, 3), seeds(0.6, 3, 40), seeds(0.7, 3, 20)])
-    found = study.significance()
-    first = found.rows[1, "accuracy"].contrast
+    significance = study.significance()
+    first = significance.rows[1, "accuracy"].contrast
     assert first is not None
     assert first.models.test == "sign flips, exact"
     means_RN = [
@@ -111,8 +111,8 @@ def test_several_seeds_are_tested_on_their_average() -> None:
 
 def test_other_metrics_are_tested_by_permutation() -> None:
     study = Study([seeds(0.6, 3), seeds(0.6, 3, 40), seeds(0.8, 3, 20)])
-    found = study.significance()
-    near, far = (found.rows[index, "macro_f1"].contrast for index in (1, 2))
+    significance = study.significance()
+    near, far = (significance.rows[index, "macro_f1"].contrast for index in (1, 2))
     assert near is not None
     assert far is not None
     assert near.models.test == "permutation of 9,999"
@@ -126,20 +126,20 @@ def test_other_metrics_are_tested_by_permutation() -> None:
 def test_unequal_numbers_of_runs_are_exchanged_too() -> None:
     study = Study([seeds(0.6, 1), seeds(0.6, 3, 40), seeds(0.8, 3, 20)], best={"macro_f1": (2,), "accuracy": (2,)})
     study.fix(0)
-    found = study.significance()
+    significance = study.significance()
     for metric, test in (("accuracy", "sign flips, exact"), ("macro_f1", "permutation of 9,999")):
-        near, far = (found.rows[index, metric].contrast for index in (1, 2))
+        near, far = (significance.rows[index, metric].contrast for index in (1, 2))
         assert near is not None
         assert far is not None
         assert near.models.test == far.models.test == f"{test} and exchange of runs"
         assert near.models.p_value > 0.05 > far.models.p_value
-        assert [found.rows[index, metric].tied_with_best for index in range(3)] == [False, False, True]
-    assert any("unequal numbers of runs" in sentence for sentence in found.methods)
+        assert [significance.rows[index, metric].tied_with_best for index in range(3)] == [False, False, True]
+    assert any("unequal numbers of runs" in sentence for sentence in significance.methods)
     hits_N = [study.outcomes[key, "test"].hits["accuracy"].astype(int) for key in ("0-0", "1-0", "1-1", "1-2")]
     of_row_N, rng = sum(hits_N), np.random.default_rng(0)
     alone_P = rng.hypergeometric(of_row_N, 4 - of_row_N, 1, (20_000, ROWS)).sum(axis=1)
     observed = abs(hits_N[0].sum() - of_row_N.sum() / 4)
-    near = found.rows[1, "accuracy"].contrast
+    near = significance.rows[1, "accuracy"].contrast
     assert near is not None
     assert near.models.p_value >= float((np.abs(alone_P - of_row_N.sum() / 4) >= observed - 1e-9).mean()) - 0.01
 
@@ -158,29 +158,29 @@ def test_one_run_without_the_few_errors_of_each_of_ten_runs_is_not_significant()
     ten = [wrong_on(range(3 * run, 3 * run + 3)) for run in range(10)]
     study = Study([ten, [wrong_on(())]], best={"accuracy": (1,), "brier": (1,)})
     study.fix(1)
-    found = study.significance()
+    significance = study.significance()
     of_ten = stats.binom(30, 1 / 11)  # on how many of the 30 rows the single run would be wrong
     for metric, near in (("accuracy", 1e-9), ("brier", 0.05)):  # sign flips alone: 2 / 2**30
-        contrast = found.rows[1, metric].contrast
+        contrast = significance.rows[1, metric].contrast
         assert contrast is not None
         assert contrast.models.p_value == pytest.approx(of_ten.cdf(0) + of_ten.sf(5), abs=near)
         assert contrast.p_value is not None
         assert contrast.p_value >= contrast.models.p_value
-        assert found.rows[0, metric].tied_with_best is True
+        assert significance.rows[0, metric].tied_with_best is True
 
 
 def test_the_same_answers_of_one_run_and_of_several_are_no_difference() -> None:
     one = outcome(0.7, 1)
     study = Study([[one], [one] * 3, [one] * 7], best={"macro_f1": (0,), "brier": (0,)})
     study.fix(0)
-    found = study.significance()
+    significance = study.significance()
     for index in (1, 2):
         for metric in ("accuracy", "macro_f1", "mcc", "brier"):
-            contrast = found.rows[index, metric].contrast
+            contrast = significance.rows[index, metric].contrast
             assert contrast is not None
             assert (contrast.p_value, contrast.models.p_value, contrast.effect_size) == (1, 1, None), metric
-        assert found.rows[index, "macro_f1"].tied_with_best is True
-        assert found.rows[index, "brier"].tied_with_best is True
+        assert significance.rows[index, "macro_f1"].tied_with_best is True
+        assert significance.rows[index, "brier"].tied_with_best is True
 
 
 def test_five_rows_that_differ_are_not_significant() -> None:
@@ -190,11 +190,11 @@ def test_five_rows_that_differ_are_not_significant() -> None:
     predicted_N = one.predicted.copy()
     wrong = np.flatnonzero(predicted_N != one.reference)[:5]
     predicted_N[wrong] = one.reference[wrong]
-    found = Study(
+    significance = Study(
         [[one], [replace(one, hits={"accuracy": predicted_N == one.reference}, predicted=predicted_N)]]
     ).significance()
     for metric in ("accuracy", "macro_f1", "mcc", "weighted_f1", "cohen_kappa"):
-        contrast = found.rows[1, metric].contrast
+        contrast = significance.rows[1, metric].contrast
         assert contrast is not None
         assert contrast.models.p_value == pytest.approx(2 / 32, abs=0.01), metric
 
@@ -203,10 +203,10 @@ def test_averages_over_a_rare_label_have_no_interval_over_rows() -> None:
     one = outcome(0.7, 1)
     assert one.reference is not None
     rare_N = np.where((one.reference == 2) & (np.arange(ROWS) > 24), 0, one.reference).astype(np.int16)
-    found = Study([[replace(one, reference=rare_N, hits={})]]).significance()
-    assert ("0-0", "macro_f1") not in found.runs
-    assert ("0-0", "mcc") in found.runs
-    assert any("fewer than 10 rows" in sentence for sentence in found.methods)
+    significance = Study([[replace(one, reference=rare_N, hits={})]]).significance()
+    assert ("0-0", "macro_f1") not in significance.runs
+    assert ("0-0", "mcc") in significance.runs
+    assert any("fewer than 10 rows" in sentence for sentence in significance.methods)
     assert not any("fewer than 10 rows" in sentence for sentence in Study([[one]]).significance().methods)
 
 
@@ -240,10 +240,12 @@ def test_ties_and_marks_need_the_same_rows() -> None:
 
 def test_other_rows_are_never_paired() -> None:
     others = outcome(0.8, 2, fingerprint="those")
-    found = Study([[outcome(0.6, 1)], [others], [outcome(0.8, 3), others]], best={"accuracy": (1,)}).significance()
-    assert all(one.contrast is None for one in found.rows.values())
-    assert found.rows[1, "accuracy"].tied_with_best is None
-    assert found.rows[1, "accuracy"].interval is not None
+    significance = Study(
+        [[outcome(0.6, 1)], [others], [outcome(0.8, 3), others]], best={"accuracy": (1,)}
+    ).significance()
+    assert all(one.contrast is None for one in significance.rows.values())
+    assert significance.rows[1, "accuracy"].tied_with_best is None
+    assert significance.rows[1, "accuracy"].interval is not None
 
 
 def test_each_row_has_its_own_baseline_or_none() -> None:
@@ -258,10 +260,12 @@ def test_each_row_has_its_own_baseline_or_none() -> None:
 def test_ties_are_of_whole_rows_and_the_metrics_direction() -> None:
     rows = [seeds(0.8, 5), seeds(0.79, 5, 10), seeds(0.5, 5, 20), [*seeds(0.8, 3, 30), None]]
     best = {"accuracy": (0,), "brier": (0,), "macro_f1": (0,)}
-    found = Study(rows, best=best).significance()
+    significance = Study(rows, best=best).significance()
     for metric in best:
-        assert [found.rows[index, metric].tied_with_best for index in range(4)] == [True, True, False, None], metric
-    assert any(sentence.startswith("Tied with the best") for sentence in found.methods)
+        assert [significance.rows[index, metric].tied_with_best for index in range(4)] == [True, True, False, None], (
+            metric
+        )
+    assert any(sentence.startswith("Tied with the best") for sentence in significance.methods)
     apart = Study(rows, best=best, comparable=False).significance()
     assert all(one.tied_with_best is None for one in apart.rows.values())
 
@@ -270,18 +274,18 @@ def test_metrics_that_differ_from_the_rows_have_no_statistics_over_rows() -> Non
     study = Study([seeds(0.6, 1), seeds(0.9, 1, 5)], best={"accuracy": (1,)})
     run = study.rows[1].runs[0]
     run.set("test", {**run.metrics(), "accuracy": 0.123})
-    found = study.significance()
-    assert ("1-0", "accuracy") not in found.runs
-    assert found.rows[1, "accuracy"].contrast is None
-    assert found.rows[1, "macro_f1"].contrast is not None
-    assert any("accuracy" in sentence and "other values" in sentence for sentence in found.methods)
+    significance = study.significance()
+    assert ("1-0", "accuracy") not in significance.runs
+    assert significance.rows[1, "accuracy"].contrast is None
+    assert significance.rows[1, "macro_f1"].contrast is not None
+    assert any("accuracy" in sentence and "other values" in sentence for sentence in significance.methods)
 
 
 def test_runs_without_rows_and_empty_tables_are_allowed() -> None:
     study = Study([seeds(0.6, 2), seeds(0.7, 1)])
-    found = assess(study.comparison, {})
-    assert {one.interval.method for one in found.rows.values() if one.interval} == {"t over 2 seeds"}
-    assert found.runs == {}
+    significance = assess(study.comparison, {})
+    assert {one.interval.method for one in significance.rows.values() if one.interval} == {"t over 2 seeds"}
+    assert significance.runs == {}
     assert Study([[None], [None]]).significance() == Significance({}, {})
 
 

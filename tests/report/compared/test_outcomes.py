@@ -52,8 +52,8 @@ def classified(seed: int = 0, **more: Any) -> Answers:
     return answers(columns, truth=truth_N, **more)
 
 
-def of_rows(found: Outcomes) -> dict[str, float]:
-    return found.values()
+def of_rows(result: Outcomes) -> dict[str, float]:
+    return result.values()
 
 
 @pytest.mark.parametrize("bins", [5, 15])
@@ -62,9 +62,9 @@ def test_a_classifiers_rows_give_its_metrics(bins: int) -> None:
     known = classification_metrics(
         given.references, given.texts("predictions"), LABELS, given.probabilities_NL, ece_bins=bins
     )
-    found = of_rows(outcomes_of(given))
+    result = of_rows(outcomes_of(given))
     for metric in set(known) - {"auroc", "confusion_matrix", "support"}:
-        assert found[metric] == pytest.approx(known[metric], abs=1e-6), metric
+        assert result[metric] == pytest.approx(known[metric], abs=1e-6), metric
 
 
 def test_other_norms_of_the_calibration_error_are_not_computed_from_rows() -> None:
@@ -75,12 +75,12 @@ def test_predictions_outside_the_labels_are_wrong() -> None:
     given = classified()
     predictions = ["none of them"] * 9 + given.texts("predictions")[9:]
     table = given.table.set_column(2, "predictions", pyarrow.array(predictions)).drop_columns(["probabilities"])
-    found = outcomes_of(replace(given, table=table))
+    result = outcomes_of(replace(given, table=table))
     known = classification_metrics(given.references, predictions, LABELS, None)
-    assert "micro_f1" not in found.hits
+    assert "micro_f1" not in result.hits
     for metric in ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc"):
-        assert of_rows(found)[metric] == pytest.approx(known[metric], abs=1e-6), metric
-    assert not {"brier", "ece"} & set(of_rows(found))
+        assert of_rows(result)[metric] == pytest.approx(known[metric], abs=1e-6), metric
+    assert not {"brier", "ece"} & set(of_rows(result))
 
 
 def test_another_calibration_has_other_outcomes() -> None:
@@ -90,9 +90,9 @@ def test_another_calibration_has_other_outcomes() -> None:
     known = classification_metrics(
         given.references, [LABELS[n] for n in turned.predicted_N], LABELS, turned.probabilities_NL
     )
-    found = of_rows(outcomes_of(turned))
+    result = of_rows(outcomes_of(turned))
     for metric in ("accuracy", "macro_f1", "brier", "log_loss", "ece"):
-        assert found[metric] == pytest.approx(known[metric], abs=1e-6), metric
+        assert result[metric] == pytest.approx(known[metric], abs=1e-6), metric
     assert outcomes_of(turned).fingerprint == outcomes_of(given).fingerprint
 
 
@@ -101,9 +101,9 @@ def test_sets_of_labels_give_their_metrics() -> None:
     truth_NL, given_NL = rng.random((ROWS, 3)) < 0.3, rng.random((ROWS, 3)) < 0.3
     known = multilabel_metrics(truth_NL, given_NL, LABELS)
     columns = {"text": ["."] * ROWS, "label": ["whatever"] * ROWS, "predictions": list(set_texts(given_NL, LABELS))}
-    found = outcomes_of(answers(columns, "multilabel", truth=truth_NL.astype(np.int64)))
-    assert of_rows(found).keys() == known.keys() - {"per_label_f1", "support"}
-    for metric, value in of_rows(found).items():
+    result = outcomes_of(answers(columns, "multilabel", truth=truth_NL.astype(np.int64)))
+    assert of_rows(result).keys() == known.keys() - {"per_label_f1", "support"}
+    for metric, value in of_rows(result).items():
         assert value == pytest.approx(known[metric], abs=1e-6), metric
 
 
@@ -112,9 +112,9 @@ def test_generated_texts_use_their_stored_scores() -> None:
     by_row = row_metrics(references, predictions)
     columns = {"text": ["1", "2", "3"], "label": references, "predictions": predictions}
     columns |= {name: [f"{value:.6g}" for value in values] for name, values in by_row.items()}
-    found = outcomes_of(answers(columns, "generation", labels=()))
-    assert found.hits["exact_match"].tolist() == [True, False, False]
-    assert of_rows(found) == pytest.approx({name: np.mean(values) for name, values in by_row.items()}, abs=1e-6)
+    result = outcomes_of(answers(columns, "generation", labels=()))
+    assert result.hits["exact_match"].tolist() == [True, False, False]
+    assert of_rows(result) == pytest.approx({name: np.mean(values) for name, values in by_row.items()}, abs=1e-6)
     bare = outcomes_of(answers({"text": ["1"], "label": ["a"], "predictions": ["a"]}, "generation", labels=()))
     assert of_rows(bare) == {}
 
@@ -141,9 +141,9 @@ def test_only_the_same_rows_have_the_same_fingerprint() -> None:
 
 
 def test_unknown_references_give_no_metrics() -> None:
-    found = outcomes_of(answers({"text": ["x"], "label": ["?"], "predictions": ["bad"]}))
-    assert of_rows(found) == {}
-    assert "its references are unknown" in found.unread
+    result = outcomes_of(answers({"text": ["x"], "label": ["?"], "predictions": ["bad"]}))
+    assert of_rows(result) == {}
+    assert "its references are unknown" in result.unread
 
 
 def test_sets_of_labels_are_read_from_the_data_where_no_scores_are() -> None:

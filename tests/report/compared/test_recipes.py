@@ -43,7 +43,7 @@ def table(rates: Sequence[Sequence[float]], seed: int = 0, rows: int = ROWS, fix
     for index in fixed:
         study.fix(index)
     best = {"accuracy": best_rows(study.rows, "accuracy", "test")}
-    study.comparison = replace(study.comparison, best={key: found for key, found in best.items() if found})
+    study.comparison = replace(study.comparison, best={key: result for key, result in best.items() if result})
     return study
 
 
@@ -52,32 +52,32 @@ def assessed(study: Study) -> Comparison:
 
 
 def contrast(study: Study, index: int = 1, metric: str = "accuracy") -> Contrast:
-    found = study.significance().rows[index, metric].contrast
-    assert found is not None
-    return found
+    result = study.significance().rows[index, metric].contrast
+    assert result is not None
+    return result
 
 
 def test_seeds_that_differ_widely_are_not_significant() -> None:
     """Significant on the rows of these models, but other seeds could change the order."""
     study = table([[0.5, 0.6, 0.45], [0.62, 0.48, 0.72]], fixed=())
-    found = contrast(study)
-    assert found.models.p_holm < 0.01
-    assert found.p_holm is not None
-    assert found.p_holm > 0.05
-    assert found.interval is not None
-    assert found.interval.low < 0 < found.interval.high
+    result = contrast(study)
+    assert result.models.p_holm < 0.01
+    assert result.p_holm is not None
+    assert result.p_holm > 0.05
+    assert result.interval is not None
+    assert result.interval.low < 0 < result.interval.high
     text = notes(assessed(study), "*", "=")
     assert "Different from the baseline on these test rows, but other seeds could change that: row 1." in text
     assert assessed(study).significance_of(0, "accuracy").tied_with_best is True
 
 
 def test_seeds_that_agree_are_significant() -> None:
-    found = contrast(table([[0.5, 0.51, 0.49, 0.5, 0.5], [0.7, 0.71, 0.69, 0.7, 0.7]]))
-    assert found.p_holm is not None
-    assert found.p_holm < 0.001
-    assert found.interval is not None
-    assert 0.2 < found.interval.low < found.difference < found.interval.high < 0.45
-    assert found.test == found.interval.method == "over rows and 5 paired seeds"
+    result = contrast(table([[0.5, 0.51, 0.49, 0.5, 0.5], [0.7, 0.71, 0.69, 0.7, 0.7]]))
+    assert result.p_holm is not None
+    assert result.p_holm < 0.001
+    assert result.interval is not None
+    assert 0.2 < result.interval.low < result.difference < result.interval.high < 0.45
+    assert result.test == result.interval.method == "over rows and 5 paired seeds"
 
 
 def test_the_effect_of_shared_shots_is_no_difference() -> None:
@@ -104,9 +104,9 @@ def test_some_of_the_seeds_are_paired() -> None:
 
 def test_one_seed_has_no_p_and_the_note_names_the_number_of_seeds() -> None:
     study = table([[0.3], [0.5, 0.52, 0.51], [0.9]], fixed=[0])
-    found = contrast(study, 2)
-    assert (found.p_value, found.p_holm, found.interval, found.test) == (None, None, None, "")
-    assert found.models.p_holm < 0.001
+    result = contrast(study, 2)
+    assert (result.p_value, result.p_holm, result.interval, result.test) == (None, None, None, "")
+    assert result.models.p_holm < 0.001
     assert contrast(study).p_value is not None
     comparison = assessed(study)
     assert [comparison.significance_of(index, "accuracy").tied_with_best for index in range(3)] == [None, None, True]
@@ -119,17 +119,17 @@ def test_one_seed_has_no_p_and_the_note_names_the_number_of_seeds() -> None:
 
 
 def test_deterministic_recipes_are_their_models() -> None:
-    found = contrast(table([[0.5], [0.6]], fixed=[0, 1]))
-    assert (found.p_value, found.test) == (found.models.p_value, "McNemar, exact")
-    assert found.interval is not None
-    assert found.interval.method == "over rows"
+    result = contrast(table([[0.5], [0.6]], fixed=[0, 1]))
+    assert (result.p_value, result.test) == (result.models.p_value, "McNemar, exact")
+    assert result.interval is not None
+    assert result.interval.method == "over rows"
 
 
 def test_recipes_never_have_a_lower_p_than_their_models() -> None:
     for seed in range(20):
-        found = contrast(table([[0.6] * 3, [0.62] * 3], seed, rows=60))
-        assert found.p_value is not None
-        assert found.p_value >= found.models.p_value - 1e-12
+        result = contrast(table([[0.6] * 3, [0.62] * 3], seed, rows=60))
+        assert result.p_value is not None
+        assert result.p_value >= result.models.p_value - 1e-12
 
 
 def test_five_rows_that_differ_with_three_equal_seeds_are_not_significant() -> None:
@@ -142,16 +142,16 @@ def test_five_rows_that_differ_with_three_equal_seeds_are_not_significant() -> N
     predicted_N[wrong] = one.reference[wrong]
     other = replace(one, hits={"accuracy": predicted_N == one.reference}, predicted=predicted_N)
     for metric in ("accuracy", "macro_f1"):
-        found = contrast(Study([[one] * 3, [other] * 3]), metric=metric)
-        assert found.p_value == pytest.approx(2 / 32, abs=0.01)
+        result = contrast(Study([[one] * 3, [other] * 3]), metric=metric)
+        assert result.p_value == pytest.approx(2 / 32, abs=0.01)
 
 
 def test_the_best_of_the_validation_split_is_compared_on_the_test_rows() -> None:
     study = table([[0.5] * 4, [0.8] * 4])
     for index, rate in ((0, 0.9), (1, 0.5)):
         for number, one in enumerate(study.rows[index].runs):
-            found: Any = one
-            found.set("validation", {"accuracy": rate + 0.001 * number})
+            result: Any = one
+            result.set("validation", {"accuracy": rate + 0.001 * number})
     study.comparison = replace(study.comparison, best={"accuracy": (0,)}, chosen_on="validation")
     comparison = assessed(study)
     assert [comparison.significance_of(index, "accuracy").tied_with_best for index in (0, 1)] == [True, False]
@@ -168,11 +168,11 @@ def marks(comparison: Comparison) -> None:
             assert (index, column) in shown.best
             continue
         with_best = [max(index, one) for one in best if 0 in (index, one)]  # the rows whose Δ compares the two
-        found = [comparison.significance_of(one, "accuracy").contrast for one in with_best]
-        p = [one.p_holm for one in found if one is not None and one.p_holm is not None]
+        result = [comparison.significance_of(one, "accuracy").contrast for one in with_best]
+        p = [one.p_holm for one in result if one is not None and one.p_holm is not None]
         if p and (len(p) == len(best) or min(p) <= 0.05):
             assert ((index, column) in shown.tied) is (min(p) > 0.05)
-        elif found and not p:
+        elif result and not p:
             assert (index, column) not in shown.tied
 
 
@@ -209,9 +209,9 @@ def random_table(seed: int) -> None:
 def test_the_baseline_has_the_larger_part_of_the_level() -> None:
     """Of three recipes each pair with the baseline has three eighths of the level, the third pair a quarter."""
     study = table([[0.5] * 3, [0.58] * 3, [0.6] * 3], rows=200)
-    found = study.significance()
-    p = [found.rows[index, "accuracy"].contrast for index in (1, 2)]
-    gap = found.rows[1, "accuracy"].to_best
+    result = study.significance()
+    p = [result.rows[index, "accuracy"].contrast for index in (1, 2)]
+    gap = result.rows[1, "accuracy"].to_best
     assert all(one is not None and one.p_value is not None and one.p_holm is not None for one in p)
     assert gap is not None
     smallest = min(p, key=lambda one: one.p_value if one and one.p_value is not None else 1)

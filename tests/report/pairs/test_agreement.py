@@ -40,34 +40,36 @@ def folder(
     return made
 
 
-def text(found: Agreement) -> str:
-    return "\n".join(agreement_lines(found))
+def text(comparison: Agreement) -> str:
+    return "\n".join(agreement_lines(comparison))
 
 
 def test_the_same_agrees_exactly(tmp_path: Path) -> None:
-    found = agreement(
+    comparison = agreement(
         folder(tmp_path), folder(tmp_path, "now", timings={"total": 9.0}, resources={"device": "cpu", "threads": 2})
     )
-    assert found.agrees
-    assert found.is_same
+    assert comparison.agrees
+    assert comparison.is_same
     names = ["accuracy", "ece", "accuracy_by_scoring.sum", "validation.accuracy", "training.loss"]
-    assert [figure.name for figure in found.figures] == names
-    assert found.changed == ()
-    assert text(found).count("agrees exactly") == 5
-    assert text(found).endswith("test: all 4 predictions are the same, and all label scores too\nReproduced exactly.")
+    assert [figure.name for figure in comparison.figures] == names
+    assert comparison.changed == ()
+    assert text(comparison).count("agrees exactly") == 5
+    assert text(comparison).endswith(
+        "test: all 4 predictions are the same, and all label scores too\nReproduced exactly."
+    )
 
 
 def test_small_differences_agree_and_are_reported(tmp_path: Path) -> None:
     environment = {"packages": {"torch": "2.2", "trl": "1"}, "python": "3.11", "git_commit": "def"}
     near = folder(tmp_path, "now", score=0.25, results={**RESULTS, "ece": 0.1 + 3e-6}, environment=environment,
                   resources={"device": "H200", "threads": 2})  # fmt: skip
-    found = agreement(folder(tmp_path), near)
-    assert found.agrees
-    assert not found.is_same
-    assert "agrees within 3e-06" in text(found)
-    assert "all 4 predictions are the same; label scores differ by 0.25 at most" in text(found)
+    comparison = agreement(folder(tmp_path), near)
+    assert comparison.agrees
+    assert not comparison.is_same
+    assert "agrees within 3e-06" in text(comparison)
+    assert "all 4 predictions are the same; label scores differ by 0.25 at most" in text(comparison)
     differences = "no metric differs by more than 1e-04 of its size; label scores differ by 0.25 at most."
-    assert f"Reproduced: {differences}" in text(found)
+    assert f"Reproduced: {differences}" in text(comparison)
     changed = [
         "torch: 2.1, now 2.2",
         "numpy: 2.0, now -",
@@ -75,36 +77,36 @@ def test_small_differences_agree_and_are_reported(tmp_path: Path) -> None:
         "device: cpu, now H200",
         "trl: -, now 1",
     ]
-    assert text(found).splitlines()[-5:] == [f"  {line}" for line in changed]
+    assert text(comparison).splitlines()[-5:] == [f"  {line}" for line in changed]
 
 
 def test_larger_differences_do_not_agree(tmp_path: Path) -> None:
     results = {**RESULTS, "accuracy": 0.5, "bleu": 3.0}
-    found = agreement(folder(tmp_path), folder(tmp_path, "now", predictions="abbb", results=results))
-    assert not found.agrees
-    assert "differs by -0.25" in text(found)
-    assert "present in only one run" in text(found)
-    assert "test: 1 of 4 predictions differ; label scores are the same\n" in text(found)
-    assert text(found).endswith("Not reproduced, metrics differ: accuracy, bleu.")
+    comparison = agreement(folder(tmp_path), folder(tmp_path, "now", predictions="abbb", results=results))
+    assert not comparison.agrees
+    assert "differs by -0.25" in text(comparison)
+    assert "present in only one run" in text(comparison)
+    assert "test: 1 of 4 predictions differ; label scores are the same\n" in text(comparison)
+    assert text(comparison).endswith("Not reproduced, metrics differ: accuracy, bleu.")
 
 
 def test_other_predictions_are_reported_where_all_metrics_are_the_same(tmp_path: Path) -> None:
-    found = agreement(folder(tmp_path), folder(tmp_path, "now", predictions="abab"))
-    assert found.agrees
-    assert not found.is_same
-    assert text(found).endswith("Reproduced: all metrics are the same; 2 of 4 predictions differ.")
+    comparison = agreement(folder(tmp_path), folder(tmp_path, "now", predictions="abab"))
+    assert comparison.agrees
+    assert not comparison.is_same
+    assert text(comparison).endswith("Reproduced: all metrics are the same; 2 of 4 predictions differ.")
 
 
 def test_other_label_scores_are_not_exactly_the_same(tmp_path: Path) -> None:
-    found = agreement(folder(tmp_path), folder(tmp_path, "now", score=3.1))
-    assert found.agrees
-    assert not found.is_same
-    assert text(found).endswith("Reproduced: all metrics are the same; label scores differ by 3.1 at most.")
+    comparison = agreement(folder(tmp_path), folder(tmp_path, "now", score=3.1))
+    assert comparison.agrees
+    assert not comparison.is_same
+    assert text(comparison).endswith("Reproduced: all metrics are the same; label scores differ by 3.1 at most.")
     without = folder(tmp_path, "without")
     (without.path / "label_scores.safetensors").unlink()
-    found = agreement(folder(tmp_path), without)
-    assert not found.is_same
-    assert text(found).endswith("Reproduced: all metrics are the same; label scores cannot be compared.")
+    comparison = agreement(folder(tmp_path), without)
+    assert not comparison.is_same
+    assert text(comparison).endswith("Reproduced: all metrics are the same; label scores cannot be compared.")
 
 
 def test_other_data_is_never_a_reproduction(tmp_path: Path) -> None:
@@ -119,8 +121,8 @@ def test_other_data_is_never_a_reproduction(tmp_path: Path) -> None:
     )
     rows = {"test": 4, "train": 10}
     worse = folder(tmp_path, "worse", data={**data, "rows": rows}, results={**RESULTS, "accuracy": 0.25})
-    found = agreement(before, worse)
-    assert text(found).endswith(
+    comparison = agreement(before, worse)
+    assert text(comparison).endswith(
         "Not reproduced, metrics differ: accuracy; the data has changed (train rows: 9, now 10)."
     )
     assert agreement(before, folder(tmp_path, "same", data={**data, "path": "y"})).is_same  # the path may differ
@@ -136,8 +138,8 @@ def test_another_id_is_not_exactly_the_same(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_compared(tmp_path: Path) -> None:
-    found = agreement(folder(tmp_path), folder(tmp_path, "now", predictions="abb"))
-    assert "test: the rows cannot be compared (4 before, 3 now)" in text(found)
+    comparison = agreement(folder(tmp_path), folder(tmp_path, "now", predictions="abb"))
+    assert "test: the rows cannot be compared (4 before, 3 now)" in text(comparison)
     gone = folder(tmp_path, "gone")
     gone.predictions_file().unlink()
     (gone.path / "label_scores.safetensors").unlink()

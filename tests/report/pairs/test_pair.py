@@ -149,10 +149,10 @@ def test_other_rows_are_not_paired_and_the_rest_is_shown(
 ) -> None:
     first = classified(store, experiment("first"), range(20))
     second = classified(store, experiment("second", shots=16), [0], **other)
-    found = pair(open_run(first.path), open_run(second.path))
-    assert found.refused == reason
-    assert (found.different, found.right, {one.test for one in found.metrics}) == ((), None, {None})
-    text = "\n".join(pair_lines(found, 20, 80))
+    comparison = pair(open_run(first.path), open_run(second.path))
+    assert comparison.refused == reason
+    assert (comparison.different, comparison.right, {one.test for one in comparison.metrics}) == ((), None, {None})
+    text = "\n".join(pair_lines(comparison, 20, 80))
     assert text.endswith(f"Not paired row by row: {reason}.")
     assert "dataset.shots 4 16" in " ".join(text.split())
     assert "accuracy  .667  " in text
@@ -164,11 +164,11 @@ def test_a_run_without_a_result_says_so(store: ResultStore) -> None:
     folder = store.folder(one.id, one.slug)
     folder.write_config(config_of(one))
     folder.write_state(RunState(state="oom"))
-    found = pair(open_run(first.path), open_run(folder.path))
-    assert found.refused == "B has no result (out of memory)"
+    comparison = pair(open_run(first.path), open_run(folder.path))
+    assert comparison.refused == "B has no result (out of memory)"
     folder.write_state(RunState(state="failed", error="the model hub/model is not there"))
-    found = pair(open_run(first.path), open_run(folder.path))
-    assert found.refused == "B has no result (failed: the model hub/model is not there)"
+    comparison = pair(open_run(first.path), open_run(folder.path))
+    assert comparison.refused == "B has no result (failed: the model hub/model is not there)"
     assert pair(open_run(first.path), open_run(first.path), "validation").refused.startswith(
         "A was not evaluated on the validation split; B"
     )
@@ -187,13 +187,13 @@ def test_generated_texts_are_paired_by_their_exact_matches(store: ResultStore) -
         }  # fmt: skip
         results = {"exact_match": 0.5, "token_f1": 0.5}
         folders.append(finish(store, experiment(f"run {number}", number, "generation"), results, columns))
-    found = pair(*(open_run(folder.path) for folder in folders))
-    assert found.refused == ""
-    assert found.right is not None
-    assert tuple(found.right) == ("exact_match", 1, 1, 1, 1)
-    assert [one.row for one in found.different] == [1, 2, 3]
-    assert tuple(found.different[0].b) == ("y1", None, False)
-    tests = {one.name: one.test.method for one in found.metrics if one.test}
+    comparison = pair(*(open_run(folder.path) for folder in folders))
+    assert comparison.refused == ""
+    assert comparison.right is not None
+    assert tuple(comparison.right) == ("exact_match", 1, 1, 1, 1)
+    assert [one.row for one in comparison.different] == [1, 2, 3]
+    assert tuple(comparison.different[0].b) == ("y1", None, False)
+    tests = {one.name: one.test.method for one in comparison.metrics if one.test}
     assert tests == {"exact_match": "McNemar, exact", "token_f1": "permutation of 9,999"}
 
 
@@ -233,13 +233,13 @@ def test_data_of_the_same_name_with_other_content_is_reported(store: ResultStore
     result = other.result()
     assert result is not None
     other.write_result(result.model_copy(update={"data": {"sha256": "two" * 9, "rows": {"test": ROWS}}}))
-    found = pair(open_run(first.path), open_run(other.path))
-    assert found.settings == ()
-    assert [tuple(one) for one in found.data] == [("data: content", "sha256 one…", "sha256 twotwotw…")]
-    lines = list(pair_lines(found, 20, 80))
+    comparison = pair(open_run(first.path), open_run(other.path))
+    assert comparison.settings == ()
+    assert [tuple(one) for one in comparison.data] == [("data: content", "sha256 one…", "sha256 twotwotw…")]
+    lines = list(pair_lines(comparison, 20, 80))
     assert "The configs are equal, but the data differs:" in lines
     assert "data: content  sha256 one…  sha256 twotwotw…" in lines
-    assert json.loads(pair_json(found))["data"][0]["b"] == "sha256 twotwotw…"
+    assert json.loads(pair_json(comparison))["data"][0]["b"] == "sha256 twotwotw…"
     elsewhere = classified(store, experiment("third", path="hub/other"), [1])
     its = elsewhere.result()
     assert its is not None
@@ -256,15 +256,15 @@ def test_a_folder_with_one_run_names_that_run(store: ResultStore) -> None:
 
 
 def test_the_json_holds_all(two: Pair) -> None:
-    found = json.loads(pair_json(two))
-    assert [found[key] for key in ("refused", "judged_rows", "split")] == [None, 60, "test"]  # words: fixed name
-    assert found["settings"][0] == {"key": "dataset.shots", "a": "4", "b": "16"}
-    accuracy = found["metrics"][0]
+    content = json.loads(pair_json(two))
+    assert [content[key] for key in ("refused", "judged_rows", "split")] == [None, 60, "test"]  # words: fixed name
+    assert content["settings"][0] == {"key": "dataset.shots", "a": "4", "b": "16"}
+    accuracy = content["metrics"][0]
     assert accuracy["difference"] == pytest.approx(0.25)
     assert accuracy["test"] == "McNemar, exact"
     assert accuracy.keys() >= {"ci_low", "ci_high", "p_value", "effect_size"}
-    assert len(found["rows"]) == 19
-    assert found["rows"][0]["b"] == {"text": "good", "probability": 0.9, "right": True}
+    assert len(content["rows"]) == 19
+    assert content["rows"][0]["b"] == {"text": "good", "probability": 0.9, "right": True}
 
 
 def test_the_command(store: ResultStore, two: Pair) -> None:

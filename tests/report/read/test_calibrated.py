@@ -48,8 +48,8 @@ def results(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_f
 
 def metrics(results: Path, calibration: str | None = None) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
     runs = compare(ResultStore(results)).runs
-    found = runs if calibration is None else calibrated_runs(runs, calibration)
-    return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in found}
+    selected = runs if calibration is None else calibrated_runs(runs, calibration)
+    return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in selected}
 
 
 def test_it_gives_the_metrics_of_the_run(results: Path, caplog: pytest.LogCaptureFixture) -> None:

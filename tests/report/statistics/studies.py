@@ -160,11 +160,11 @@ def coverage(case: Truth, studies: int, metrics: tuple[str, ...] = METRICS) -> d
     given, held = dict.fromkeys(metrics, 0), dict.fromkeys(metrics, 0)
     draws = Draws(rows)
     for made in _confusions(cells_LL, rows, studies):
-        found = row_intervals(made, draws.replicates([made])[0], ())
+        result = row_intervals(made, draws.replicates([made])[0], ())
         for metric in metrics:
-            if metric in found:
+            if metric in result:
                 given[metric] += 1
-                held[metric] += found[metric].low - 1e-6 <= truth[metric] <= found[metric].high + 1e-6
+                held[metric] += result[metric].low - 1e-6 <= truth[metric] <= result[metric].high + 1e-6
     return {metric: Covered(given[metric], held[metric] / max(1, given[metric])) for metric in metrics}
 
 

@@ -87,8 +87,8 @@ def bounds_of(made: Sums, metric: str, draws: int) -> Bounds | None:
 
 def test_biased_draws_are_corrected() -> None:
     replicates_B = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000) + 0.2
-    found = bca_bounds(0.0, replicates_B, np.array([-1.0, 0.0, 1.0]))
-    assert found == pytest.approx((0.2 - 2 * 0.2 - 1.96, 0.2 - 2 * 0.2 + 1.96), abs=0.002)
+    result = bca_bounds(0.0, replicates_B, np.array([-1.0, 0.0, 1.0]))
+    assert result == pytest.approx((0.2 - 2 * 0.2 - 1.96, 0.2 - 2 * 0.2 + 1.96), abs=0.002)
 
 
 def test_rows_without_spread_have_no_bounds() -> None:

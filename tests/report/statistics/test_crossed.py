@@ -25,8 +25,8 @@ def hits(seed: int, runs: int) -> np.ndarray:
 
 
 def between(one: Recipe, other: Recipe) -> tuple[float, float, float]:
-    found: Variance = crossed_variances([one], [other])
-    rows, seeds, freedom = (float(part[0, 0]) for part in found)
+    result: Variance = crossed_variances([one], [other])
+    rows, seeds, freedom = (float(part[0, 0]) for part in result)
     return rows, seeds, freedom
 
 
@@ -113,13 +113,13 @@ def test_many_recipes_at_once_equal_single_pairs() -> None:
         recipe(hits(1, 3), (1, 2, 3)), recipe(hits(2, 1), ()), recipe(hits(3, 3), (1, 2, 3)),
         recipe(hits(4, 2), (7, 8)), recipe(hits(5, 1), (1,)),
     ]  # fmt: skip
-    found = crossed_variances(recipes, recipes)
+    result = crossed_variances(recipes, recipes)
     for i, one in enumerate(recipes):
         for j, other in enumerate(recipes):
             if i != j:
-                together = [float(part[i, j]) for part in found]
+                together = [float(part[i, j]) for part in result]
                 np.testing.assert_allclose(together, between(one, other), rtol=1e-4, atol=1e-9)
-                np.testing.assert_allclose(together, [float(part[j, i]) for part in found], rtol=1e-4, atol=1e-9)
+                np.testing.assert_allclose(together, [float(part[j, i]) for part in result], rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("shared", [True, False])

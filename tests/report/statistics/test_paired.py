@@ -39,8 +39,8 @@ def test_mcnemar_and_exact_flips_equal_statsmodels(rows: int, better: float) -> 
     first_N, second_N = rng.random(rows) < better, rng.random(rows) < 0.5
     known = known_p(first_N, second_N)
     assert mcnemar(first_N, second_N) == pytest.approx(known, rel=1e-9)
-    found = exact_flips(first_N.astype(int) - second_N.astype(int))
-    assert found == pytest.approx(max(known, 1e-12), rel=1e-9, abs=1e-13)
+    result = exact_flips(first_N.astype(int) - second_N.astype(int))
+    assert result == pytest.approx(max(known, 1e-12), rel=1e-9, abs=1e-13)
 
 
 def test_rows_that_agree_are_not_significant() -> None:
@@ -63,8 +63,8 @@ def test_random_flips_approximate_all_flips() -> None:
     values_NR = rng.normal(size=(12, 4)) + np.array([0, 0.2, 0.5, 1])
     pairs = [(1, 0), (2, 0), (3, 0), (3, 2)]
     known = [by_all_flips(values_NR[:, one] - values_NR[:, other]) for one, other in pairs]
-    found = permutation(values_NR.astype(np.float32), pairs, 40_000)
-    assert found == pytest.approx(known, abs=0.01)
+    result = permutation(values_NR.astype(np.float32), pairs, 40_000)
+    assert result == pytest.approx(known, abs=0.01)
     assert 0.001 < min(known) < 0.05 < max(known)
 
 
@@ -72,8 +72,8 @@ def test_equal_sums_count_as_large_and_p_is_never_0() -> None:
     values_NR = np.zeros((30, 3), dtype=np.float32)
     values_NR[:, 1] = 1 / 3
     values_NR[0, 2] = 1
-    found = permutation(values_NR, [(0, 0), (1, 0), (2, 0)], 999)
-    assert found.tolist() == [1.0, 0.001, 1.0]
+    result = permutation(values_NR, [(0, 0), (1, 0), (2, 0)], 999)
+    assert result.tolist() == [1.0, 0.001, 1.0]
 
 
 def test_differences_of_rounding_are_none() -> None:
@@ -118,6 +118,6 @@ def test_holm_equals_statsmodels(p_values: list[float]) -> None:
 
 
 def test_a_test_with_twice_the_weight_needs_half_the_correction_and_passes_it_on() -> None:
-    # shares of the level: 1/2, 1/4, 1/4; once the first is found, the others share all of it
+    # shares of the level: 1/2, 1/4, 1/4; once the first is result, the others share all of it
     assert holm([0.02, 0.03, 0.2], [2, 1, 1]) == pytest.approx([0.04, 0.06, 0.2])
     assert holm([0.2, 0.01, 0.03], [2, 1, 1]) == pytest.approx([0.2, 0.04, 0.09])

@@ -36,9 +36,9 @@ def covered(draws: Draws, study: Callable[[], Sums], truth: dict[str, float], sh
     hits = dict.fromkeys(truth, 0)
     for _ in range(STUDIES):
         made = study()
-        found = row_intervals(made, draws.replicates([made])[0], truth if shares else ())
+        result = row_intervals(made, draws.replicates([made])[0], truth if shares else ())
         for metric, value in truth.items():
-            hits[metric] += metric in found and found[metric].low - 1e-6 <= value <= found[metric].high + 1e-6
+            hits[metric] += metric in result and result[metric].low - 1e-6 <= value <= result[metric].high + 1e-6
     return {metric: count / STUDIES for metric, count in hits.items()}
 
 
@@ -87,8 +87,8 @@ def test_intervals_of_brier_and_log_loss(rows: int) -> None:
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_intervals_over_normal_seeds(seeds: int) -> None:
     values_SN = np.random.default_rng(seeds).normal(0.7, 0.03, (STUDIES, seeds))
-    found = [mean_bounds(values) for values in values_SN.tolist()]
-    share = float(np.mean([one is not None and one.low <= 0.7 <= one.high for one in found]))
+    result = [mean_bounds(values) for values in values_SN.tolist()]
+    share = float(np.mean([one is not None and one.low <= 0.7 <= one.high for one in result]))
     assert 0.93 <= shown(f"normal, {seeds} seeds", share) <= 0.97
 
 
@@ -103,16 +103,16 @@ def test_intervals_over_skewed_seeds_cover_as_documented(kind: str, seeds: int, 
     rng = np.random.default_rng(seeds)
     values_SN = rng.exponential(size=(20_000, seeds)) if kind == "exponential" else rng.lognormal(size=(20_000, seeds))
     truth = 1.0 if kind == "exponential" else float(np.exp(0.5))
-    found = [mean_bounds(values) for values in values_SN.tolist()]
-    share = float(np.mean([one is not None and one.low <= truth <= one.high for one in found]))
+    result = [mean_bounds(values) for values in values_SN.tolist()]
+    share = float(np.mean([one is not None and one.low <= truth <= one.high for one in result]))
     assert shown(f"{kind}, {seeds} seeds", share) == pytest.approx(known, abs=0.01)
 
 
 @pytest.mark.parametrize("case", TRUTHS, ids=str)
 def test_intervals_with_rare_labels_cover_the_truth_or_are_missing(case: Truth) -> None:
-    for metric, found in coverage(case, STUDIES).items():
-        what = f"{metric}, {case.rows} rows, {case.what}: given in {found.given} of {STUDIES} studies"
-        assert shown(what, found.share) >= 0.92 or found.given < STUDIES / 20
+    for metric, result in coverage(case, STUDIES).items():
+        what = f"{metric}, {case.rows} rows, {case.what}: given in {result.given} of {STUDIES} studies"
+        assert shown(what, result.share) >= 0.92 or result.given < STUDIES / 20
 
 
 @pytest.mark.parametrize("case", EQUAL, ids=str)
