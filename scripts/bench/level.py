@@ -4,7 +4,7 @@
 
 Studies are made up: recipes that are equally good, whose accuracy differs from seed to seed by a known spread, and in
 which some rows are harder than others, for all recipes and for each of them. Their runs go through the code that makes
-the table (`sft.report.judged.recipes.compared`), with the same seeds for all recipes or with others for each.
+the table (`sft.report.compared.recipes.compared`), with the same seeds for all recipes or with others for each.
 Level: in which share of the studies anything is found, a p of at most .05 against the baseline or a row told apart from
 the best (family-wise; 5 % is the aim). Coverage: which share of the 95 % intervals of Δ hold 0. Power: in which share a
 recipe that is better by .1 is found. Contradictions: tables in which p and `=` say different things of one pair.

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from sft.report.compared import contrasts
+from sft.report.compared.outcomes import Outcomes
+from sft.report.compared.recipes import Compared, compared
 from sft.report.comparison import Comparison, Row
-from sft.report.judged import contrasts
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.recipes import Compared, compared
 from sft.report.rows import best_rows
 
 METRICS = ("accuracy", "macro_f1")

@@ -43,13 +43,13 @@ PACKAGES = ("numpy", "scipy", "pyarrow")
 JUDGE = """
 from pathlib import Path
 from sft.report.read.answers import answers_of
-from sft.report.judged.outcomes import outcomes_of
+from sft.report.compared.outcomes import outcomes_of
 from sft.report.rows import compare
-from sft.report.judged.significance import judge
+from sft.report.compared.assess import assess
 from sft.results.store import ResultStore
 comparison = compare(ResultStore(Path({results!r})))
 outcomes = {{(run.id, "test"): outcomes_of(answers_of(run)) for run in comparison.runs}}
-found = judge(comparison, outcomes)
+found = assess(comparison, outcomes)
 assert len(found.runs) >= 8 * len(comparison.runs), len(found.runs)
 """
 
@@ -174,7 +174,9 @@ def simulated(number: int) -> list[str]:
         "|---|---|---|---|",
     ]
     for case in studies.EQUAL:
-        lines.append(f"| {case.what} | {case.rows:,} | {title(case.metric)} | {studies.told_apart(case, number):.1%} |")
+        lines.append(
+            f"| {case.what} | {case.rows:,} | {title(case.metric)} | {studies.false_positives(case, number):.1%} |"
+        )
     return lines
 
 

@@ -123,7 +123,7 @@ def reproduce(
     2 it cannot be run again.
     """
     from sft.report.pairs.agreement import agreement
-    from sft.report.pairs.agreement_text import told
+    from sft.report.pairs.agreement_text import agreement_lines
     from sft.report.read.find import find_run
     from sft.sweep import reproducing
 
@@ -141,6 +141,6 @@ def reproduce(
         reproducing.run_again(recorded if threads is None else replace(recorded, threads=threads), folder, results)
         typer.echo(f"Run again: {folder.path}")
     found = agreement(recorded.folder, folder)
-    for line in told(found):
+    for line in agreement_lines(found):
         typer.echo(line)
     raise typer.Exit(0 if found.agrees else 1)

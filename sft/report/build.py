@@ -11,10 +11,10 @@ from typing import Any
 
 from sft.errors import UserError
 from sft.log import Progress, get_logger, silent
+from sft.report.compared.assess import assess
+from sft.report.compared.outcomes import Outcomes, outcomes_of
+from sft.report.compared.pairing import same_rows
 from sft.report.comparison import Built, Comparison
-from sft.report.judged.outcomes import Outcomes, outcomes_of
-from sft.report.judged.pairing import same_rows
-from sft.report.judged.significance import judge
 from sft.report.page.details import detail_of
 from sft.report.read.answers import Answers, answers_of
 from sft.report.read.difference import Shared
@@ -58,7 +58,7 @@ def build(comparison: Comparison, with_details: bool = True, progress: Progress 
         return Built(comparison, details)
     if not all(same_rows(comparison, outcomes, split) for split in {"test", comparison.chosen_on}):
         comparison = replace(comparison, comparable=False, best={})  # more than what the runs recorded of their data
-    return Built(replace(comparison, significance=judge(comparison, outcomes)), details)
+    return Built(replace(comparison, significance=assess(comparison, outcomes)), details)
 
 
 def answers_under(comparison: Comparison, run: Run, split: str = "test") -> Answers | None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sft.config.varying import ABSENT, Setting, settings, short_name, show
-from sft.report.judgement import NO_SIGNIFICANCE, SIGNIFICANT, Judgement, Significance
 from sft.report.metrics import best_of
 from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
 from sft.report.read.runs import Run
 from sft.report.read.taken import Taken, together
+from sft.report.significance import NO_SIGNIFICANCE, SIGNIFICANT, RowSignificance, Significance
 
-_NO_JUDGEMENT = Judgement()
+_NO_ROW_SIGNIFICANCE = RowSignificance()
 
 
 class Estimate(NamedTuple):
@@ -66,9 +66,9 @@ class Row:
         """How many labelled rows its runs took of those asked for, by the setting's key."""
         return together(one for run in self.runs if run.result is not None for one in run.result.taken)
 
-    def judged_rows(self, split: str = "test") -> frozenset[str]:
+    def evaluated_rows(self, split: str = "test") -> frozenset[str]:
         """What its runs were judged on: one text per distinct set of rows."""
-        return frozenset(rows for run in self.runs if (rows := run.judged_rows(split)) is not None)
+        return frozenset(rows for run in self.runs if (rows := run.evaluated_rows(split)) is not None)
 
     def is_whole(self, metric: str, split: str = "test") -> bool:
         """Whether all of its runs have the metric: only such rows compete."""
@@ -182,20 +182,20 @@ class Comparison:
 
         Where not all rows were judged on the same data, what was not tested may be a pair of such.
         """
-        base, contrast = self.baseline_of(index), self.judgement(index, metric).contrast
+        base, contrast = self.baseline_of(index), self.significance_of(index, metric).contrast
         if contrast is not None:
             return contrast.difference
         if base is None or not self.comparable:
             return None
         mine, theirs = self.rows[index], self.rows[base]
         found, other = mine.estimate(metric), theirs.estimate(metric)
-        if found is None or other is None or len(mine.judged_rows() | theirs.judged_rows()) > 1:
+        if found is None or other is None or len(mine.evaluated_rows() | theirs.evaluated_rows()) > 1:
             return None
         return found.mean - other.mean
 
-    def judgement(self, index: int, metric: str) -> Judgement:
+    def significance_of(self, index: int, metric: str) -> RowSignificance:
         """What statistics say of a metric of a row."""
-        return self.significance.rows.get((index, metric), _NO_JUDGEMENT)
+        return self.significance.rows.get((index, metric), _NO_ROW_SIGNIFICANCE)
 
     def undecided(self, metric: str) -> list[int]:
         """The rows that lack some of their runs, or more, and whose mean is ahead of the best all the same."""
@@ -212,7 +212,9 @@ class Comparison:
 
     def differ_by_rows_alone(self, metric: str) -> list[int]:
         """The rows whose models differ from the baseline's on the test rows, while other seeds could change that."""
-        contrasts = {i: one for i in range(len(self.rows)) if (one := self.judgement(i, metric).contrast) is not None}
+        contrasts = {
+            i: one for i in range(len(self.rows)) if (one := self.significance_of(i, metric).contrast) is not None
+        }
         return [
             index
             for index, one in contrasts.items()
@@ -229,7 +231,7 @@ class Comparison:
 
     def ahead_of_the_chosen(self, metric: str) -> list[int]:
         """The rows that are better on the test rows than the best, which was chosen on the validation rows."""
-        gaps = {index: gap for index in range(len(self.rows)) if (gap := self.judgement(index, metric).to_best)}
+        gaps = {index: gap for index in range(len(self.rows)) if (gap := self.significance_of(index, metric).to_best)}
         return [
             index
             for index, gap in gaps.items()

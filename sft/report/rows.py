@@ -139,4 +139,6 @@ def best_rows(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ..
 
 def _same_rows(rows: Sequence[Row], chosen_on: str) -> bool:
     """Whether the test rows, and those that the best is chosen on, are the same for all."""
-    return all(len(frozenset().union(*(row.judged_rows(split) for row in rows))) <= 1 for split in {"test", chosen_on})
+    return all(
+        len(frozenset().union(*(row.evaluated_rows(split) for row in rows))) <= 1 for split in {"test", chosen_on}
+    )

@@ -17,7 +17,7 @@ from sft.report.formats.values import values_of
 from sft.report.read.copies import Copy
 from sft.report.read.failures import log_tail
 from sft.report.read.finished import Finished
-from sft.report.read.runs import Run, seen_from
+from sft.report.read.runs import Run, relative_path
 from sft.report.read.taken import Taken
 
 REPORT_VERSION = 3
@@ -114,8 +114,8 @@ def _copied(comparison: Comparison, one: Copy) -> dict[str, Any]:
     return {
         "name": one.name,
         "id": one.id,
-        "counted": seen_from(comparison.place, one.counted),
-        "not_counted": seen_from(comparison.place, one.left_out),
+        "counted": relative_path(comparison.place, one.counted),
+        "not_counted": relative_path(comparison.place, one.left_out),
         "same_results": one.same,
         "differences": {key: [mine, theirs] for key, mine, theirs in one.differences},
     }
@@ -175,7 +175,7 @@ def _run(comparison: Comparison, run: Run) -> bytes:
         "id": run.id,
         "recipe_id": run.recipe_id,
         "seed": run.seed,
-        "folder": run.place(comparison.place),
+        "folder": run.path_from(comparison.place),
         "state": run.state,
         "error": run.error,
     }

@@ -138,7 +138,7 @@ def test_several_folders_are_shown_as_one(store: ResultStore, tmp_path: Path) ->
     assert len(comparison.rows) == len(CONFIGS) + 1
     row = comparison.rows[1]
     assert [run.seed for run in row.runs] == [13, 14, 15]  # two of the first folder, one of the second
-    assert [run.place(tmp_path).split("/")[0] for run in row.runs] == ["results", "results", "more"]
+    assert [run.path_from(tmp_path).split("/")[0] for run in row.runs] == ["results", "results", "more"]
     with pytest.raises(UserError, match="no runs to report"):
         compare(store, others=[ResultStore(tmp_path / "nowhere")])
 

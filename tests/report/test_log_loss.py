@@ -104,7 +104,7 @@ def test_rows_of_a_run_give_its_log_loss_so_that_it_is_tested(
     for name in ("contextual", "batch"):
         ran(tmp_path, config_of(make_config, sure_model), name)
     output = CliRunner().invoke(app, ["report", str(tmp_path), "--metric", "log_loss"])
-    assert "their predictions give other figures than the result" not in output.output
+    assert "their predictions give other values than the result" not in output.output
     rows = json.loads((tmp_path / "aggregated_results.json").read_text())["rows"]
     assert rows[1]["metrics"]["log_loss"]["p_value"] is not None
 

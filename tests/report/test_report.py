@@ -287,7 +287,7 @@ def test_metrics_that_were_asked_for_are_columns(tmp_path: Path) -> None:
     [
         (lambda entry: entry.pop("recipe_id"), "experiment 2 has no 'recipe_id'"),
         (lambda entry: entry["config"]["dataset"].update(shotz=3), "experiment 2, config.dataset.shotz: Extra inputs"),
-        (lambda entry: entry.update(seed="x"), "experiment 2 is none"),
+        (lambda entry: entry.update(seed="x"), "experiment 2 is not valid"),
     ],
 )
 def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, said: str) -> None:
@@ -296,12 +296,12 @@ def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, said: str) -> N
     data = json.loads(store.plan_file.read_text())
     damage(data["experiments"][1])
     store.plan_file.write_text(json.dumps(data))
-    with pytest.raises(UserError, match="run the grid again, or give report --all") as error:
+    with pytest.raises(UserError, match="run the grid again, or use report --all") as error:
         compare(store)
     assert str(error.value).startswith(f"{store.plan_file}: {said}")
     assert compare(store, Choices(everything=True)).runs
     store.plan_file.write_text("[1, 2")
-    with pytest.raises(UserError, match="is not a plan; run the grid again"):
+    with pytest.raises(UserError, match="not a valid plan; run the grid again"):
         compare(store)
 
 

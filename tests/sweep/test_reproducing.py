@@ -90,7 +90,7 @@ def test_a_training_run_again_gives_the_same_to_the_last_score(
     capfd.readouterr()
     code, said = run_cli("reproduce", results / "one")
     assert code == 0, said
-    assert "all 9 predictions are the same, to the last score\nIt agrees exactly." in said
+    assert "all 9 predictions are the same, and all label scores too\nReproduced exactly." in said
     assert "training.loss" in said
     assert "score" in capfd.readouterr().err  # its progress
     assert (files_of(folder), files_of(RunFolder(tmp_path / "adapters"))) == (before, adapter)
@@ -115,7 +115,7 @@ def test_what_agrees_is_exit_code_0_and_what_does_not_is_1(
     redone["results"] = {"accuracy": 0.25}
     code, said = run_cli("reproduce", run.path, "--again")
     assert (code, redone["times"]) == (1, 2)
-    assert "It does not agree: accuracy." in said
+    assert "Not reproduced, metrics differ: accuracy." in said
     earlier = tmp_path / "results-reproduced" / reproducing.EARLIER / f"{run.path.name}.1"
     assert json.loads((earlier / "result.json").read_text())["results"] == {"accuracy": 0.5}  # nothing is lost
 
@@ -143,7 +143,7 @@ def test_data_that_has_changed_is_told_first(zero: dict[str, Any], tmp_path: Pat
     code, said = run_cli("reproduce", run.path)
     assert said.startswith(f"warning: the data has changed since: {tmp_path / 'data'}\n")
     assert code == 1
-    assert "The figures agree, but this is no reproduction: the data has changed (" in said.splitlines()[-1]
+    assert "Not reproduced: the metrics agree, but the data has changed (" in said.splitlines()[-1]
     assert redone["times"] == 2  # other work: not what was reproduced before
 
 

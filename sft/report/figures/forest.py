@@ -54,7 +54,7 @@ def _figure(comparison: Comparison, metric: str, order: Sequence[int]) -> Figure
 
 def _record(comparison: Comparison, metric: str, index: int, label: str) -> Record:
     found = comparison.rows[index].estimate(metric)
-    judged = comparison.judgement(index, metric)
+    judged = comparison.significance_of(index, metric)
     against = comparison.baseline_of(index)
     base = None if against is None else comparison.rows[against].estimate(metric)
     assert found is not None  # noqa: S101 - only rows that have the metric are ordered
@@ -75,7 +75,7 @@ def _record(comparison: Comparison, metric: str, index: int, label: str) -> Reco
 def _group(comparison: Comparison, metric: str, index: int) -> str:
     if index in comparison.best.get(metric, ()):
         return BEST
-    tied = comparison.judgement(index, metric).tied_with_best
+    tied = comparison.significance_of(index, metric).tied_with_best
     return UNTESTED if tied is None else TIED if tied else WORSE
 
 

@@ -131,7 +131,7 @@ def _judged_on(row: Row) -> list[Any]:
         {run.result.rows["test"] for run in row.runs if run.result is not None and "test" in run.result.rows}
     )
     rows = None if not counts else counts[0] if len(counts) == 1 else " or ".join(map(str, counts))
-    which = sorted(row.judged_rows())
+    which = sorted(row.evaluated_rows())
     return [rows, digest(canonical_json(which), _JUDGED_ON_DIGITS) if which else None]
 
 

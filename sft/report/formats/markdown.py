@@ -70,7 +70,7 @@ def _failures(comparison: Comparison) -> str:
 
 def _place(comparison: Comparison, run: Run) -> str:
     """Where its folder lies, seen from the report; in code, where a backtick would end it."""
-    return run.place(comparison.place).replace("`", "'")
+    return run.path_from(comparison.place).replace("`", "'")
 
 
 def _tail(lines: Sequence[str]) -> str:

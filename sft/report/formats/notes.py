@@ -12,7 +12,7 @@ from sft.report.comparison import Comparison
 from sft.report.metrics import has_direction, title
 from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
-from sft.report.read.runs import seen_from
+from sft.report.read.runs import relative_path
 from sft.report.read.taken import CALIBRATED_WITH, SHOTS, SHOWN, SHOWN_IN_TRAINING, Taken
 
 _MOST_COPIED = 3  # runs whose folders are named
@@ -89,7 +89,9 @@ def _compared(comparison: Comparison) -> Iterator[str]:
         return
     leading = comparison.metrics[0]
     names = some(list(dict.fromkeys(comparison.rows[index].name for index in places)))
-    contrasts = {i: one for i in range(len(comparison.rows)) if (one := comparison.judgement(i, leading).contrast)}
+    contrasts = {
+        i: one for i in range(len(comparison.rows)) if (one := comparison.significance_of(i, leading).contrast)
+    }
     if not contrasts and not comparison.baseline_named:
         return
     tested = (
@@ -204,8 +206,8 @@ def _copied(comparison: Comparison) -> Iterator[str]:
 
 
 def _folders(comparison: Comparison, those: list[Copy]) -> str:
-    left_out = [seen_from(comparison.place, one.left_out) for one in those]
-    return f"{seen_from(comparison.place, those[0].counted)}, not {some(left_out, _MOST_COPIED)}"
+    left_out = [relative_path(comparison.place, one.left_out) for one in those]
+    return f"{relative_path(comparison.place, those[0].counted)}, not {some(left_out, _MOST_COPIED)}"
 
 
 def _difference(comparison: Comparison, one: Copy) -> str:

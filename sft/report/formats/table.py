@@ -6,10 +6,10 @@ import re
 from typing import NamedTuple
 
 from sft.report.comparison import Comparison, Estimate, Row
-from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
 from sft.report.read.runs import Run
 from sft.report.read.taken import span
+from sft.report.significance import Interval
 from sft.results.states import in_words
 
 BASELINE = "baseline"
@@ -69,11 +69,11 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
         for number_, column in enumerate(columns):
             if index in comparison.best.get(column.metric, ()):
                 best.add((index, len(cells)))
-            elif column.split == "test" and comparison.judgement(index, column.metric).tied_with_best:
+            elif column.split == "test" and comparison.significance_of(index, column.metric).tied_with_best:
                 tied.add((index, len(cells)))
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
             if intervals and number_ == place - 1:
-                cells.append(interval(comparison.judgement(index, column.metric).interval, column.metric))
+                cells.append(interval(comparison.significance_of(index, column.metric).interval, column.metric))
         rows.append([*cells, *_contrast(comparison, index, wide)[: len(contrasts)], finished(row)])
     return Table(header, rows, best, tied)
 
@@ -93,7 +93,7 @@ def _columns(comparison: Comparison) -> list[_Column]:
 
 def _has_intervals(comparison: Comparison) -> bool:
     leading = comparison.metrics[0] if comparison.metrics else ""
-    return any(comparison.judgement(index, leading).interval for index in range(len(comparison.rows)))
+    return any(comparison.significance_of(index, leading).interval for index in range(len(comparison.rows)))
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -148,7 +148,7 @@ def contrast_header(comparison: Comparison, intervals: bool = False) -> list[str
 def is_tested(comparison: Comparison) -> bool:
     """Whether some row's leading metric was tested against the baseline."""
     places = range(len(comparison.rows))
-    return any(comparison.judgement(index, comparison.metrics[0]).contrast is not None for index in places)
+    return any(comparison.significance_of(index, comparison.metrics[0]).contrast is not None for index in places)
 
 
 def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:
@@ -156,7 +156,7 @@ def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:
     if not comparison.metrics:
         return []
     leading = comparison.metrics[0]
-    found = comparison.judgement(index, leading).contrast
+    found = comparison.significance_of(index, leading).contrast
     if found is None:
         return [_difference(comparison, index, leading), *["-"] * (3 if intervals else 2)]
     tests = [p_value(found.p_holm), p_value(found.models.p_holm)]

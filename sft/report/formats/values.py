@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sft.report.comparison import Comparison
-from sft.report.judgement import Contrast, Gap, Interval
+from sft.report.significance import Contrast, Gap, Interval
 
 VALUES = (
     "mean", "std", "best", "ci_low", "ci_high", "ci_method", "difference", "difference_ci_low", "difference_ci_high",
@@ -21,17 +21,17 @@ def values_of(comparison: Comparison, index: int, metric: str) -> dict[str, Any]
 
     `difference` is that of the means where no test was made: of AUROC, which is no mean over rows, there is no test.
     """
-    found, judgement = comparison.rows[index].estimate(metric), comparison.judgement(index, metric)
+    found, known = comparison.rows[index].estimate(metric), comparison.significance_of(index, metric)
     return {
         "mean": None if found is None else found.mean,
         "std": None if found is None else found.std,
         "n": None if found is None else found.n,
-        **_bounds("ci", judgement.interval),
-        "ci_method": None if judgement.interval is None else judgement.interval.method,
+        **_bounds("ci", known.interval),
+        "ci_method": None if known.interval is None else known.interval.method,
         "difference": comparison.difference(index, metric),
-        **_contrast(judgement.contrast),
-        "tied_with_best": judgement.tied_with_best,
-        **_gap(judgement.to_best),
+        **_contrast(known.contrast),
+        "tied_with_best": known.tied_with_best,
+        **_gap(known.to_best),
         "best": None if found is None else index in comparison.best.get(metric, ()),
     }
 

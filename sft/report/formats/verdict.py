@@ -42,7 +42,7 @@ def _who(row: Row, others: int) -> str:
 def _on_a_par(comparison: Comparison, leading: str, best: Sequence[int]) -> str:
     """Which others cannot be told apart from the best."""
     others = [one for one in range(len(comparison.rows)) if one not in best]
-    judged = [comparison.judgement(one, leading).tied_with_best for one in others]
+    judged = [comparison.significance_of(one, leading).tied_with_best for one in others]
     tied, untested = sum(bool(one) for one in judged), judged.count(None)
     if untested == len(judged):
         return _untested(comparison, leading) if untested else ""

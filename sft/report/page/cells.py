@@ -22,9 +22,9 @@ from sft.report.formats.table import (
     labelled,
     p_value,
 )
-from sft.report.judgement import Contrast, Interval
 from sft.report.metrics import best_of, number, signed, title
 from sft.report.read.runs import Run
+from sft.report.significance import Contrast, Interval
 from sft.results.states import in_words
 
 MOST_CHOICES = 12  # values of a setting that are offered to choose from
@@ -207,7 +207,7 @@ def _metric(comparison: Comparison, index: int, key: str, split: str) -> Cell:
     best = index in comparison.best.get(key, ())
     if split != "test":
         return Cell(estimate(found, key), repr(found.mean), best=best)
-    judged = comparison.judgement(index, key)
+    judged = comparison.significance_of(index, key)
     tied = not best and bool(judged.tied_with_best)
     return Cell(estimate(found, key), repr(found.mean), _brackets(judged.interval, key), best, tied)
 
@@ -219,7 +219,7 @@ def _brackets(found: Interval | None, key: str) -> str:
 def _difference(comparison: Comparison, index: int) -> Cell:
     """To the baseline, with p: of the test, or without one of the means alone."""
     leading = comparison.metrics[0]
-    found = comparison.judgement(index, leading).contrast
+    found = comparison.significance_of(index, leading).contrast
     if found is not None:
         below = ["" if found.p_holm is None else _p(found.p_holm), _brackets(found.interval, leading)]
         text = signed(found.difference, leading)
@@ -232,7 +232,7 @@ def _difference(comparison: Comparison, index: int) -> Cell:
 
 def _these_models(comparison: Comparison, index: int) -> Cell:
     """p of the test on rows alone."""
-    found = comparison.judgement(index, comparison.metrics[0]).contrast
+    found = comparison.significance_of(index, comparison.metrics[0]).contrast
     return Cell("-") if found is None else Cell(p_value(found.models.p_holm), repr(found.models.p_holm))
 
 
@@ -249,11 +249,11 @@ def _remarks(comparison: Comparison, index: int) -> Iterator[str]:
         found = comparison.rows[index].estimate(key)
         if found is None:
             continue
-        judged = comparison.judgement(index, key)
+        judged = comparison.significance_of(index, key)
         parts = [f"{plain(title(key))} {estimate(found, key)}"]
         if judged.interval is not None:
             parts.append(f"95 % interval {_brackets(judged.interval, key)} ({plain(judged.interval.method)})")
-        elif key in NO_INTERVAL and comparison.judgement(index, comparison.metrics[0]).interval is not None:
+        elif key in NO_INTERVAL and comparison.significance_of(index, comparison.metrics[0]).interval is not None:
             parts.append(NO_INTERVAL[key])
         if judged.contrast is not None:
             parts.append(f"against {against} {_in_full(judged.contrast, key)}")

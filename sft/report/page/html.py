@@ -3,7 +3,7 @@
 The template writes the table, so that it can be read and printed without scripts; the scripts of `page/` sort and
 filter it, draw the figures, and show a run's page when one is opened. All text is escaped by the template, or lies in
 JSON that the scripts only ever turn into text; the content security policy lets no other script run and nothing be
-fetched. Knows no arithmetic: see `sft.report.page.details` and `sft.report.judged.significance`.
+fetched. Knows no arithmetic: see `sft.report.page.details` and `sft.report.compared.assess`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _pages(comparison: Comparison, details: Mapping[str, Mapping[str, Any]]) -> 
     """The records in the order of the table, with where the run lies from here and its metrics' intervals over rows."""
     found = {}
     for run in (run for row in comparison.rows for run in row.runs if run.id in details):
-        page = {**details[run.id], "folder": run.place(comparison.place)}
+        page = {**details[run.id], "folder": run.path_from(comparison.place)}
         if run.result is not None:
             page["subject"] = [plain(one) for one in subject(replace(comparison, runs=(run,)))]
         if "metrics" in page:
@@ -183,5 +183,5 @@ def _failure(comparison: Comparison, run: Run, details: Mapping[str, Mapping[str
         "state": in_words(run.state),
         "error": redact_text(plain(run.error)),
         "tail": "\n".join(details[run.id].get("log", ()) if run.id in details else log_lines(run)),
-        "log": f"{run.place(comparison.place)}/log.txt" if run.folder.log_file.exists() else "",
+        "log": f"{run.path_from(comparison.place)}/log.txt" if run.folder.log_file.exists() else "",
     }

@@ -1,1 +1,1 @@
-"""Two runs side by side: which rows they answer differently, and whether one reproduces the other."""
+"""Comparison of two runs: rows that they answer differently, and whether one reproduces the other."""

@@ -1,8 +1,8 @@
-"""Whether two results of the same work agree: metric by metric, row by row, and what they ran on. Starts nothing.
+"""Agreement of two results of the same experiment: metrics, rows and environment. Starts nothing.
 
-Figures agree within 1e-4 of the larger one, or 1e-6 where both are near zero: as far as single precision carries from
-one library or processor to another. Identical predictions and label scores say more, and are told beside it. On other
-data nothing is reproduced, whatever the figures are.
+Values agree within 1e-4 of the larger one, or 1e-6 near zero: the accuracy of single precision between libraries and
+processors. Identical predictions and label scores are stronger evidence and are reported too. A run on other data is
+never a reproduction.
 Shapes: N rows, L labels.
 """
 
@@ -24,11 +24,11 @@ from sft.results.store import RunFolder
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 _SCORES = "sum_logprob"
 _SHOWN_OF_HASH = 8
-_OF_THE_MACHINE = ("device", "processors", "threads", "batch_halvings")
+_MACHINE_KEYS = ("device", "processors", "threads", "batch_halvings")
 
 
 class Figure(NamedTuple):
-    """A number in both results; None where one lacks it."""
+    """A number of both results; None where a result lacks it."""
 
     name: str
     before: float | None
@@ -36,12 +36,12 @@ class Figure(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether both are the very same number."""
+        """Whether both numbers are equal."""
         return self.before == self.now
 
     @property
     def agrees(self) -> bool:
-        """Whether they are as near as the same work gives elsewhere."""
+        """Whether the numbers differ by no more than the tolerance between machines."""
         if self.before is None or self.now is None:
             return self.is_same
         return self.is_same or abs(self.now - self.before) <= max(
@@ -55,14 +55,14 @@ class Figure(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The rows of a split in both runs.
+    """Rows of a split in both runs.
 
     Args:
         split: `test` or `validation`.
-        rows: how many there were, and are now.
-        different: rows whose prediction differs; None where there are not as many rows, or a run has left none.
-        largest: the largest difference of a label's score (log-probability); None where there are none to compare.
-        comparable: whether both left what can be compared: as many rows, and label scores of as many labels.
+        rows: number of rows before and now.
+        different: number of rows with different predictions; None if the numbers of rows differ or are 0.
+        largest: largest difference of a label's score (log-probability); None without scores to compare.
+        comparable: whether both have equally many rows, and label scores of equally many labels.
     """
 
     split: str
@@ -73,12 +73,12 @@ class Answered(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether every prediction and every label score is the very same."""
+        """Whether all predictions and all label scores are equal."""
         return self.comparable and not self.different and not self.largest
 
 
 class Changed(NamedTuple):
-    """Something that the runs ran on, and that is not the same."""
+    """A property of data or environment that differs between the runs."""
 
     name: str
     before: str
@@ -87,15 +87,14 @@ class Changed(NamedTuple):
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two results of the same work side by side.
+    """Comparison of two results of the same experiment.
 
     Args:
-        figures: metrics of the test split, `validation.` those of that one, `training.` the loss.
-        answers: of each split.
-        changed: versions, platform, device, commit.
-        data: what of the data is not the same: its content, or how many rows a split has. None can be told of data
-            that is not local.
-        ids: of the work, then and now: they differ where the data, a model, an adapter or a plug has changed.
+        figures: metrics of the test split, of the validation split (`validation.`), and the loss (`training.`).
+        answers: rows of each split.
+        changed: differences of versions, platform, device and commit.
+        data: differences of the data: its content or the number of rows of a split; unknown for data on the Hub.
+        ids: ids before and now; they differ if the data, a model, an adapter or a plugin has changed.
     """
 
     figures: tuple[Figure, ...]
@@ -106,22 +105,22 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether it is a reproduction: of the same data, with figures that agree."""
+        """Whether the second run reproduces the first: on the same data, with metrics that agree."""
         return self.figures_agree and not self.data
 
     @property
     def figures_agree(self) -> bool:
-        """Whether all figures agree, whatever they are of."""
+        """Whether all metrics agree, on whatever data."""
         return all(figure.agrees for figure in self.figures)
 
     @property
     def figures_are_same(self) -> bool:
-        """Whether every figure is the very same."""
+        """Whether all metrics are equal."""
         return all(one.is_same for one in self.figures)
 
     @property
     def is_same(self) -> bool:
-        """Whether every figure, every prediction and every label score is the very same, of the same work."""
+        """Whether all metrics, predictions and label scores are equal, on the same data and with the same id."""
         answers = all(one.is_same for one in self.answers)
         return self.figures_are_same and answers and not self.data and self.ids[0] == self.ids[1]
 
@@ -130,38 +129,38 @@ def agreement(before: RunFolder, now: RunFolder) -> Agreement:
     """Compare two runs.
 
     Args:
-        before: the run that was.
-        now: the one that did its work again.
+        before: the original run.
+        now: the run that repeats it.
 
     Raises:
-        UserError: one has no result, or its predictions cannot be read.
+        UserError: a run has no result, or its predictions cannot be read.
     """
     results = _result(before), _result(now)
-    there = [split for split in SPLITS if any(one.predictions_file(split).exists() for one in (before, now))]
+    splits = [split for split in SPLITS if any(one.predictions_file(split).exists() for one in (before, now))]
     return Agreement(
         tuple(_figures(*map(_numbers, results))),
-        tuple(_answered(before, now, split) for split in there),
-        tuple(_changed(*map(_surroundings, results))),
+        tuple(_answered(before, now, split) for split in splits),
+        tuple(_changed(*map(_environment, results))),
         data_changes(*(result.data for result in results)),
         (results[0].id, results[1].id),
     )
 
 
 def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Changed, ...]:
-    """What two results record of their data that is not the same; what one of them does not record is left out."""
-    found, content = [], (before.get("sha256"), now.get("sha256"))
+    """Return the differences between the data of two results; ignores properties that only one of them records."""
+    changes, content = [], (before.get("sha256"), now.get("sha256"))
     if all(content) and content[0] != content[1]:
-        found.append(Changed("content", *(f"sha256 {str(one)[:_SHOWN_OF_HASH]}…" for one in content)))
+        changes.append(Changed("content", *(f"sha256 {str(one)[:_SHOWN_OF_HASH]}…" for one in content)))
     rows = before.get("rows") or {}, now.get("rows") or {}
     sizes = ((split, rows[0][split], rows[1][split]) for split in rows[0] if split in rows[1])
-    return (*found, *(Changed(f"{split} rows", str(was), str(now)) for split, was, now in sizes if was != now))
+    return (*changes, *(Changed(f"{split} rows", str(old), str(new)) for split, old, new in sizes if old != new))
 
 
 def _result(folder: RunFolder) -> RunResult:
-    found = folder.result()
-    if found is None:
+    result = folder.result()
+    if result is None:
         raise UserError(f"{folder.path} has no result{f': {damage}' if (damage := folder.damage()) else ''}")
-    return found
+    return result
 
 
 def _figures(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[Figure]:
@@ -170,16 +169,16 @@ def _figures(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[
 
 
 def _numbers(result: RunResult) -> dict[str, float]:
-    found = dict(_flat(result.results, ""))
+    numbers = dict(_flatten(result.results, ""))
     if (loss := result.training.get("train_loss")) is not None:
-        found["training.loss"] = float(loss)
-    return found
+        numbers["training.loss"] = float(loss)
+    return numbers
 
 
-def _flat(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for name, item in value.items():
         if isinstance(item, Mapping):
-            yield from _flat(item, f"{prefix}{name}.")
+            yield from _flatten(item, f"{prefix}{name}.")
         elif (
             isinstance(item, int | float)
             and not isinstance(item, bool)
@@ -189,11 +188,11 @@ def _flat(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
 
 
 def _answered(before: RunFolder, now: RunFolder, split: str) -> Answered:
-    told = [_predictions(one, split) for one in (before, now)]
-    rows = (len(told[0]), len(told[1]))
+    predictions = [_predictions(one, split) for one in (before, now)]
+    rows = (len(predictions[0]), len(predictions[1]))
     if rows[0] != rows[1] or not rows[0]:
         return Answered(split, rows, None, None, comparable=False)
-    different = sum(one != other for one, other in zip(*told, strict=True))
+    different = sum(one != other for one, other in zip(*predictions, strict=True))
     scores = _scores(before, split), _scores(now, split)
     return Answered(split, rows, different, _largest(*scores), comparable=_shape(scores[0]) == _shape(scores[1]))
 
@@ -207,7 +206,7 @@ def _predictions(folder: RunFolder, split: str) -> list[str]:
 
 
 def _scores(folder: RunFolder, split: str) -> NDArray[np.float32] | None:
-    """The label scores of all rows [N, L]; None where there are none that can be read."""
+    """Return the label scores of all rows [N, L]; None if they cannot be read."""
     try:
         return folder.read_scores(split, (_SCORES,))[_SCORES]
     except (UserError, KeyError):
@@ -231,10 +230,10 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Chan
             yield Changed(name, first, second)
 
 
-def _surroundings(result: RunResult) -> dict[str, str]:
-    """What it ran on, by name."""
+def _environment(result: RunResult) -> dict[str, str]:
+    """Return the environment of a run by name: packages, platform, device."""
     environment = result.environment
     packages = environment.get("packages") or {}
-    found = {**packages, **{key: value for key, value in environment.items() if key != "packages"}}
-    found |= {name: result.resources[name] for name in _OF_THE_MACHINE if name in result.resources}
-    return {name: str(value) for name, value in found.items()}
+    values = {**packages, **{key: value for key, value in environment.items() if key != "packages"}}
+    values |= {name: result.resources[name] for name in _MACHINE_KEYS if name in result.resources}
+    return {name: str(value) for name, value in values.items()}

@@ -1,7 +1,7 @@
-"""Two runs side by side: their configs, their metrics with paired tests, and the rows that they answer differently.
+"""Comparison of two runs: their configs, their metrics with paired tests, and the rows with different answers.
 
-Paired only where both were judged on the same rows. The same tests as in the table's (`sft.report.statistics`), and
-since it is two single runs: nothing is said of other seeds. Prints nothing.
+Rows are paired only if both runs were evaluated on the same rows. The tests are those of the table
+(`sft.report.statistics`); for two single runs they say nothing about other seeds. Prints nothing.
 Shapes: N rows.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sft.config.varying import varying_settings
-from sft.report.judged.outcomes import Outcomes, outcomes_of
+from sft.report.compared.outcomes import Outcomes, outcomes_of
 from sft.report.metrics import HEADLINE_METRICS
 from sft.report.pairs.agreement import data_changes
 from sft.report.pairs.tested import Metric, tested
@@ -22,11 +22,11 @@ from sft.report.read.runs import Run
 from sft.results.states import in_words
 from sft.secrets import redact_text
 
-_RIGHT = ("accuracy", "subset_accuracy", "exact_match")  # what it is for an answer to be right
+_RIGHT = ("accuracy", "subset_accuracy", "exact_match")  # metrics that define a right answer
 
 
 class Difference(NamedTuple):
-    """A setting that is not the same."""
+    """A setting that differs between the runs."""
 
     key: str
     a: str
@@ -34,7 +34,7 @@ class Difference(NamedTuple):
 
 
 class Right(NamedTuple):
-    """How many rows which of the two got right, by the metric that says what right is."""
+    """Number of rows with right answers of both, one or neither run, by the metric that defines right."""
 
     metric: str
     both: int
@@ -44,7 +44,7 @@ class Right(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a run answered: with the probability of that label, and whether it is right, where these are known."""
+    """Answer of a run, with the probability of its label and whether it is right, where known."""
 
     text: str
     probability: float | None
@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
 
 class RowPair(NamedTuple):
-    """A row that the two answer differently: its number in the split, its input, its own answer, theirs."""
+    """A row with different answers: its number in the split, its input, its reference and both answers."""
 
     row: int
     text: str
@@ -63,18 +63,18 @@ class RowPair(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs side by side, on one split.
+    """Comparison of two runs on one split.
 
     Args:
         a, b: the runs.
         split: `test` or `validation`.
-        settings: what differs in their configs, the seed and the command too.
-        data: what differs in the data where both configs name the same: its content, or how many rows a split has.
-        metrics: all that one of them has, the leading ones first.
-        refused: why the rows cannot be paired; empty where they are.
-        rows: how many rows were judged; 0 where they are not paired.
-        right: who got what right; None where that is not known of each row.
-        different: the rows with different answers.
+        settings: differences of their configs, including seed and command.
+        data: differences of the data where both configs name the same: content or number of rows of a split.
+        metrics: metrics of either run, the leading ones first.
+        refused: why the rows cannot be paired; empty if they are.
+        rows: number of evaluated rows; 0 if they are not paired.
+        right: counts of right answers; None where unknown for each row.
+        different: rows with different answers.
     """
 
     a: Run
@@ -90,12 +90,12 @@ class Pair:
 
     @property
     def is_one(self) -> bool:
-        """Whether both are the very same run."""
+        """Whether both are the same run."""
         return self.a.folder.path.resolve() == self.b.folder.path.resolve()
 
 
 class _Side(NamedTuple):
-    """A run's answers, and what became of each row."""
+    """Answers of a run and their outcomes."""
 
     answers: Answers
     outcomes: Outcomes
@@ -105,20 +105,20 @@ def pair(a: Run, b: Run, split: str = "test") -> Pair:
     """Compare two runs.
 
     Args:
-        a, b: finished or not.
+        a, b: the runs, finished or not.
         split: `test` or `validation`.
 
     Raises:
-        UserError: a file of theirs cannot be read.
+        UserError: a file of a run cannot be read.
     """
     settings, metrics, data = tuple(_settings(a, b)), _metrics(a, b, split), tuple(_data(a, b))
-    found = answers_of(a, split), answers_of(b, split)
-    if found[0] is None or found[1] is None:
+    answers = answers_of(a, split), answers_of(b, split)
+    if answers[0] is None or answers[1] is None:
         missing = [
-            _nothing(name, run, split) for name, run, one in zip("AB", (a, b), found, strict=True) if one is None
+            _nothing(name, run, split) for name, run, one in zip("AB", (a, b), answers, strict=True) if one is None
         ]
         return Pair(a, b, split, settings, metrics, "; ".join(missing), data=data)
-    first, second = (_Side(one, outcomes_of(one)) for one in (found[0], found[1]))
+    first, second = (_Side(one, outcomes_of(one)) for one in (answers[0], answers[1]))
     if reason := _unlike(first, second):
         return Pair(a, b, split, settings, metrics, reason, data=data)
     return Pair(
@@ -141,17 +141,20 @@ def _settings(a: Run, b: Run) -> Iterator[Difference]:
 
 
 def _data(a: Run, b: Run) -> Iterator[Difference]:
-    """What they record of data that is not the same, though it has the same name."""
+    """Yield the differences between data of the same name, as the runs recorded it."""
     if a.config.dataset.path == b.config.dataset.path:
         results = [run.folder.result() for run in (a, b)]
-        found = data_changes(*({} if one is None else one.data for one in results))
-        yield from (Difference(f"data: {name}", *values) for name, *values in found)
+        changes = data_changes(*({} if one is None else one.data for one in results))
+        yield from (Difference(f"data: {name}", *values) for name, *values in changes)
 
 
 def _metrics(a: Run, b: Run, split: str) -> tuple[Metric, ...]:
     first, second = a.metrics(split), b.metrics(split)
-    there = [*first, *(name for name in second if name not in first)]
-    names = [*(name for name in HEADLINE_METRICS if name in there), *(n for n in there if n not in HEADLINE_METRICS)]
+    available = [*first, *(name for name in second if name not in first)]
+    names = [
+        *(name for name in HEADLINE_METRICS if name in available),
+        *(n for n in available if n not in HEADLINE_METRICS),
+    ]
     return tuple(Metric(name, first.get(name), second.get(name)) for name in names)
 
 
@@ -160,19 +163,19 @@ def _nothing(name: str, run: Run, split: str) -> str:
         why = redact_text(run.error)
         return f"{name} has no result ({in_words(run.state)}{f': {why}' if why else ''})"
     if not run.metrics(split):
-        return f"{name} was not judged on the {split} split"
-    return f"{name} has lost its {run.folder.predictions_file(split).name}"
+        return f"{name} was not evaluated on the {split} split"
+    return f"{name} has no {run.folder.predictions_file(split).name}: the file is missing"
 
 
 def _unlike(first: _Side, second: _Side) -> str:
-    """Why the rows of two runs cannot be paired; empty where they are the same."""
+    """Return why the rows of two runs cannot be paired; empty if they are the same."""
     a, b = first.answers, second.answers
     if a.task != b.task:
         return f"A's task is {a.task.name}, B's {b.task.name}"
     if len(a) != len(b):
-        return f"A was judged on {len(a)} rows, B on {len(b)}"
-    if first.outcomes.judged_on != second.outcomes.judged_on:
-        return f"A and B were judged on different rows, {len(a)} each: their texts or labels differ"
+        return f"A was evaluated on {len(a)} rows, B on {len(b)}"
+    if first.outcomes.fingerprint != second.outcomes.fingerprint:
+        return f"A and B were evaluated on different rows, {len(a)} each: their texts or labels differ"
     return "there are no rows" if not len(a) else ""
 
 
@@ -186,13 +189,13 @@ def _right(first: Outcomes, second: Outcomes) -> Right | None:
 
 
 def _different(first: _Side, second: _Side) -> Iterator[RowPair]:
-    told = first.answers.texts("predictions"), second.answers.texts("predictions")
-    rows = [row for row, (one, other) in enumerate(zip(*told, strict=True)) if one != other]
+    predictions = first.answers.texts("predictions"), second.answers.texts("predictions")
+    rows = [row for row, (one, other) in enumerate(zip(*predictions, strict=True)) if one != other]
     inputs = _inputs(first.answers, rows)
     references = first.answers.references
     sides = [list(_answers(side, rows)) for side in (first, second)]
-    for place, row in enumerate(rows):
-        yield RowPair(row, inputs[place], references[row], sides[0][place], sides[1][place])
+    for number, row in enumerate(rows):
+        yield RowPair(row, inputs[number], references[row], sides[0][number], sides[1][number])
 
 
 def _answers(side: _Side, rows: Sequence[int]) -> Iterator[Answer]:
@@ -207,9 +210,9 @@ def _answers(side: _Side, rows: Sequence[int]) -> Iterator[Answer]:
 
 
 def _inputs(answers: Answers, rows: Sequence[int]) -> list[str]:
-    """The input columns of some rows, as one text each."""
+    """Return the input columns of some rows, joined to one string per row."""
     named = answers.config.prompting.input_columns if answers.config.prompting is not None else ()
-    there = answers.columns
-    columns = [f"{name}_of_data" if f"{name}_of_data" in there else name for name in named]
-    texts = [answers.texts(column, rows) for column in columns if column in there]
+    available = answers.columns
+    columns = [f"{name}_of_data" if f"{name}_of_data" in available else name for name in named]
+    texts = [answers.texts(column, rows) for column in columns if column in available]
     return [" · ".join(parts) for parts in zip(*texts, strict=True)] if texts else [""] * len(rows)

@@ -1,4 +1,4 @@
-"""Two runs side by side as text for a terminal, and as JSON for programs. Text from configs and data is cleaned."""
+"""Comparison of two runs as text for a terminal and as JSON. Text from configs and data is sanitized."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NARROWEST_TEXT = 12
 
 
 def pair_lines(pair: Pair, rows: int, width: int) -> Iterator[str]:
-    """The comparison in lines.
+    """Yield the lines of a comparison.
 
     Args:
-        pair: of two runs.
-        rows: how many of the rows that they answer differently are shown.
+        pair: comparison of two runs.
+        rows: how many of the rows with different answers are shown.
         width: columns of the terminal.
     """
     yield from (f"{name}  {_called(run)}" for name, run in (("A", pair.a), ("B", pair.b)))
@@ -42,29 +42,29 @@ def pair_lines(pair: Pair, rows: int, width: int) -> Iterator[str]:
         return
     if pair.right is not None:
         right = pair.right
-        told = f"both {right.both}, only A {right.only_a}, only B {right.only_b}, neither {right.neither}"
-        yield f"Right, of {pair.rows} rows: {told}."
+        counts = f"both {right.both}, only A {right.only_a}, only B {right.only_b}, neither {right.neither}"
+        yield f"Right answers, of {pair.rows} rows: {counts}."
     yield from _rows(pair, rows, width)
 
 
 def pair_json(pair: Pair) -> str:
-    """All of it as one line of JSON, in ASCII: `a`, `b`, `settings`, `data`, `metrics`, `refused`, `right`, `rows`."""
-    found = {
+    """Return the comparison as one line of JSON in ASCII."""
+    content = {
         "split": pair.split,
         **{name: _identity(run) for name, run in (("a", pair.a), ("b", pair.b))},
         "settings": [one._asdict() for one in pair.settings],
         "data": [one._asdict() for one in pair.data],
         "metrics": [_metric(one) for one in pair.metrics],
         "refused": pair.refused or None,
-        "judged_rows": pair.rows,
+        "judged_rows": pair.rows,  # words: fixed name
         "right": None if pair.right is None else pair.right._asdict(),
         "rows": [{**one._asdict(), "a": one.a._asdict(), "b": one.b._asdict()} for one in pair.different],
     }
-    return json.dumps(redacted(finite(found)))
+    return json.dumps(redacted(finite(content)))
 
 
 def cut(text: str, width: int) -> str:
-    """Text of at most so many columns of a terminal, without control characters; `…` says that there was more."""
+    """Cut text to a number of terminal columns and remove control characters; `…` marks the cut."""
     from rich.cells import cell_len, set_cell_size
 
     text = plain(" ".join(text.split()))
@@ -73,16 +73,12 @@ def cut(text: str, width: int) -> str:
 
 def _settings(pair: Pair) -> Iterator[str]:
     if pair.is_one:
-        yield "A and B are one run."
+        yield "A and B are the same run."
         return
     if not pair.settings:
-        yield (
-            "Their configs say the same, but their data is not the same:"
-            if pair.data
-            else "Their configs say the same."
-        )
-    if found := [*pair.settings, *pair.data]:
-        lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in found)]
+        yield ("The configs are equal, but the data differs:" if pair.data else "The configs are equal.")
+    if differences := [*pair.settings, *pair.data]:
+        lines = [("", "A", "B"), *((one.key, one.a, one.b) for one in differences)]
         yield from aligned([[cut(cell, _WIDEST_SETTING) for cell in line] for line in lines])
 
 
@@ -95,11 +91,11 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def _metric(one: Metric) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": one.name, "a": one.a, "b": one.b, "difference": one.difference}
+    content: dict[str, Any] = {"name": one.name, "a": one.a, "b": one.b, "difference": one.difference}
     if one.test is not None:
         p, low, high, effect, method = one.test
-        found |= {"ci_low": low, "ci_high": high, "p_value": p, "effect_size": effect, "test": method}
-    return found
+        content |= {"ci_low": low, "ci_high": high, "p_value": p, "effect_size": effect, "test": method}
+    return content
 
 
 def _metrics(pair: Pair) -> Iterator[str]:
@@ -108,18 +104,18 @@ def _metrics(pair: Pair) -> Iterator[str]:
     yield from aligned([header, *(_cells(one, tested) for one in pair.metrics)])
     if tested:
         exact = [_name(one) for one in pair.metrics if one.test and one.test.method == EXACT]
-        by = f"exact test of McNemar ({', '.join(exact)}), else " if exact else ""
+        by = f"McNemar's exact test ({', '.join(exact)}), else " if exact else ""
         yield f"p: {by}{FLIPS:,} permutations of the pairs. Interval: BCa bootstrap over rows. d: Cohen's."
         yield _of_recipes(pair)
 
 
 def _of_recipes(pair: Pair) -> str:
-    """What the tests of two runs say of their recipes."""
+    """Explain what the tests of two runs mean for their recipes."""
     if pair.a.is_fixed and pair.b.is_fixed:
-        return "Nothing is random in either run: what holds for these models holds for their recipes."
+        return "Both runs are deterministic: what holds for these models holds for their recipes."
     return (
-        "p and interval hold for these two models on such rows. Whether one recipe is better takes several seeds of "
-        "each: p in the report's table."
+        "p and interval hold for these two models only. To compare the recipes, run several seeds of each and see p "
+        "in the report's table."
     )
 
 
@@ -140,17 +136,20 @@ def _cells(one: Metric, tested: bool) -> list[str]:
 
 
 def _rows(pair: Pair, most: int, width: int) -> Iterator[str]:
-    count, answered = len(pair.different), "1 row is" if len(pair.different) == 1 else f"{len(pair.different)} rows are"
+    count, answered = (
+        len(pair.different),
+        "1 row has" if len(pair.different) == 1 else f"{len(pair.different)} rows have",
+    )
     if not count:
-        yield f"All {pair.rows} rows are answered alike."
+        yield f"All {pair.rows} rows have the same answers."
         return
     first = f"; the first {most}" if 0 < most < count else ""
     if not most:
-        yield f"{answered} answered differently."
+        yield f"{answered} different answers."
         return
-    yield f"{answered} answered differently{first}{' (* right)' if pair.right else ''}:"
+    yield f"{answered} different answers{first}{' (* right)' if pair.right else ''}:"
     shown = pair.different[:most]
-    cells = [["row", "its own", "A", "B"], *map(_row, shown)]
+    cells = [["row", "reference", "A", "B"], *map(_row, shown)]
     texts = ["input", *(one.text for one in shown)]
     for line, text in zip(aligned(cells, stripped=False), texts, strict=True):
         yield f"{line}  {cut(redact_text(text), max(_NARROWEST_TEXT, width - len(line) - 2))}".rstrip()

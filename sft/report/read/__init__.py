@@ -1,1 +1,1 @@
-"""What a report is about, as it lies on the disk: runs, finished or not, and what they answered."""
+"""Files that a report reads: runs, finished or not, and their answers."""

@@ -1,6 +1,6 @@
-"""What a run answered, row by row: its `predictions.tsv` and the references beside it. Judges nothing.
+"""Answers of a run, row by row: its `predictions.tsv` with the references. Computes no metrics.
 
-Read with pyarrow, since a report may read thousands of these files; texts stay in the table until somebody asks.
+Reads with pyarrow, since a report may read thousands of these files; strings are only created on demand.
 Shapes: N rows, L labels.
 """
 
@@ -28,25 +28,25 @@ from sft.report.read.runs import Run
 from sft.results.store import RunFolder
 from sft.task_types import TaskType
 
-OUTSIDE = -1  # a prediction that is none of the labels
+OUTSIDE = -1  # a prediction outside the labels
 _OURS = ("predictions", "probabilities")
-_BLOCK = 2**20  # bytes that are read at once
+_BLOCK = 2**20  # bytes read at once
 _LARGEST_BLOCK = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The judged rows of one run on one split, in the order of the split.
+    """Answers of one run on one split, in the order of the split.
 
     Args:
-        table: all columns of `predictions.tsv`, as text.
-        config: of the run.
-        labels: in the order of the scores' columns; empty for generated texts.
-        truth: the rows' own labels as the run stored them: columns [N], for multilabel which apply [N, L]; None for
-            generated texts, or where the run has left none.
-        changed_probabilities_NL: probabilities that stand in for the run's own, under another calibration.
+        table: all columns of `predictions.tsv` as strings.
+        config: config of the run.
+        labels: labels in the order of the scores' columns; empty for generated texts.
+        truth: reference labels as the run stored them: columns [N], for multilabel which apply [N, L]; None for
+            generated texts or if the run stored none.
+        changed_probabilities_NL: probabilities under another calibration; they replace the run's own.
         changed_logs_NL: their logarithms.
-        scores_NL: what the run's own probabilities are the softmax of, as stored; None where the run has left none.
+        scores_NL: stored scores whose softmax is the run's own probabilities; None if the run stored none.
     """
 
     table: Any
@@ -62,21 +62,21 @@ class Answers:
 
     @property
     def task(self) -> TaskType:
-        """What an answer is."""
+        """Task type of the run."""
         return self.config.dataset.task
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the table."""
+        """Names of the table's columns."""
         return tuple(self.table.column_names)
 
     def texts(self, column: str, rows: Sequence[int] | None = None) -> list[str]:
-        """A column as texts; of some rows only, where they are given."""
-        found = self.table.column(column)
-        return list((found if rows is None else found.take(_places(rows))).to_pylist())
+        """Return a column as strings; with `rows`, only of these rows."""
+        values = self.table.column(column)
+        return list((values if rows is None else values.take(_row_numbers(rows))).to_pylist())
 
     def numbers(self, column: str) -> NDArray[np.float64] | None:
-        """A column of numbers [N], an empty cell NaN; None where there is no such column, or it holds other things."""
+        """Return a column as numbers [N], empty cells as NaN; None if it does not exist or has other values."""
         if column not in self.columns:
             return None
         try:
@@ -86,37 +86,37 @@ class Answers:
 
     @cached_property
     def references(self) -> list[str]:
-        """The rows' own answers, as text: the label's name, the set of labels as JSON list, the reference text."""
+        """Reference answers as strings: the label's name, the set of labels as a JSON list, or the reference text."""
         if self.truth is not None and self.truth.ndim == 1:
             return [self.labels[column] for column in self.truth.tolist()]
         return self.texts(self._reference_column)
 
     @cached_property
     def reference_N(self) -> NDArray[np.int64]:
-        """The rows' own labels, as columns [N] (classification only).
+        """Reference labels as columns [N] (classification only).
 
         Raises:
-            UserError: they cannot be told: the run left no scores, and the column holds something else than labels.
+            UserError: the run stored no scores, and the column has other values than labels.
         """
         if self.truth is not None and self.truth.ndim == 1:
             return self.truth.astype(np.int64)
-        found = self._as_labels(self.texts(self._reference_column))
-        if OUTSIDE in found:
-            raise UserError("its references cannot be told: label_scores.safetensors is missing")
-        return found
+        reference_N = self._as_labels(self.texts(self._reference_column))
+        if OUTSIDE in reference_N:
+            raise UserError("its references are unknown: label_scores.safetensors is missing")
+        return reference_N
 
     @cached_property
     def predicted_N(self) -> NDArray[np.int64]:
-        """The predicted labels, as columns [N], `OUTSIDE` for what is none (classification only)."""
+        """Predicted labels as columns [N], `OUTSIDE` for other predictions (classification only)."""
         if self.changed_probabilities_NL is not None:
             return self.changed_probabilities_NL.argmax(axis=1)
         return self._as_labels(self.texts("predictions"))
 
     @cached_property
     def probabilities_NL(self) -> NDArray[np.float64] | None:
-        """The probabilities of the labels [N, L]; None where the run gave none.
+        """Probabilities of the labels [N, L]; None if the run has none.
 
-        Those of stored scores are exact; the table has six digits of them.
+        Those from stored scores are exact; the table has six digits.
         """
         if self.changed_probabilities_NL is not None:
             return self.changed_probabilities_NL
@@ -125,14 +125,14 @@ class Answers:
         if "probabilities" not in self.columns or not self.labels:
             return None
         try:
-            rows = json.loads(f"[{','.join(self.texts('probabilities'))}]")  # one call: a hundred times as quick
+            rows = json.loads(f"[{','.join(self.texts('probabilities'))}]")  # one call is a hundred times faster
             return np.array([[row[label] for label in self.labels] for row in rows], dtype=np.float64)
         except (KeyError, TypeError, ValueError):
             return None
 
     @cached_property
     def log_probabilities_NL(self) -> NDArray[np.float64] | None:
-        """The logarithms of the probabilities [N, L]: exact where scores are stored, minus infinity for a 0."""
+        """Logarithms of the probabilities [N, L]: exact where scores are stored, minus infinity for a 0."""
         if self.changed_logs_NL is not None:
             return self.changed_logs_NL
         if self.changed_probabilities_NL is None and self.scores_NL is not None:
@@ -145,21 +145,21 @@ class Answers:
         return f"{name}_of_data" if f"{name}_of_data" in self.columns else name
 
     def _as_labels(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        places = {label: column for column, label in enumerate(self.labels)}
-        if not places.keys() & set(texts):  # a column of numbers that have names
-            places = {str(column): column for column in range(len(self.labels))}
-        return np.array([places.get(text, OUTSIDE) for text in texts], dtype=np.int64)
+        columns = {label: column for column, label in enumerate(self.labels)}
+        if not columns.keys() & set(texts):  # the column has label numbers instead of names
+            columns = {str(column): column for column in range(len(self.labels))}
+        return np.array([columns.get(text, OUTSIDE) for text in texts], dtype=np.int64)
 
 
 def answers_of(run: Run, split: str = "test") -> Answers | None:
-    """What a finished run answered on a split; None without a result on it, and where its files do not tell.
+    """Return the answers of a run on a split; None if it has no result or no predictions there.
 
     Args:
-        run: of a report.
+        run: run of a report.
         split: `test` or `validation`.
 
     Raises:
-        UserError: the file is there and cannot be read; names it.
+        UserError: the file exists and cannot be read; names it.
     """
     if run.result is None or not run.result.metrics.get(split):
         return None
@@ -172,9 +172,9 @@ def answers_of(run: Run, split: str = "test") -> Answers | None:
     results = json.loads(run.result.record)["results"]
     labels = tuple((results if split == "test" else results[split]).get("support", {}))
     table = read_table(file)
-    judged = run.result.rows.get(split, table.num_rows)
-    if not is_sealed and judged != table.num_rows:
-        raise UserError(f"{file.name} has {table.num_rows} rows, and {judged} were evaluated")
+    evaluated = run.result.rows.get(split, table.num_rows)
+    if not is_sealed and evaluated != table.num_rows:
+        raise UserError(f"{file.name} has {table.num_rows} rows, and {evaluated} were evaluated")
     scores_NL = own_scores(run, split) if labels and run.config.dataset.task.has_one_label else None
     if scores_NL is not None and scores_NL.shape != (table.num_rows, len(labels)):
         scores_NL = None
@@ -183,28 +183,28 @@ def answers_of(run: Run, split: str = "test") -> Answers | None:
 
 
 def own_scores(run: Run, split: str) -> NDArray[Any] | None:
-    """The scores [N, L] whose softmax a run gave as probabilities; None where it has stored none.
+    """Return the scores [N, L] whose softmax is the run's probabilities; None if it stored none.
 
-    A run of a version that did not store calibrated log-probabilities: by the stored evidence, unless the calibration
-    is a function of the user's, whose code a report does not run.
+    Older versions did not store calibrated log-probabilities; these are computed from the stored evidence, unless the
+    calibration is a user's function, whose code a report does not run.
     """
     inference = run.config.inference or InferenceConfig()
-    kind, given = inference.label_scoring, inference.calibration_args
+    kind, calibration = inference.label_scoring, inference.calibration_args
     try:
-        if given is None:
+        if calibration is None:
             return SplitScores(run.folder.read_scores(split, NEEDED_OF_ROWS)).scores(kind)
         stored = run.folder.read_scores(split, (CALIBRATED,)).get(CALIBRATED)
-        if stored is not None or given.calibration_fn not in CALIBRATIONS:
+        if stored is not None or calibration.calibration_fn not in CALIBRATIONS:
             return stored
-        settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
+        settings = Settings(calibration.num_estimations, calibration.gamma_range, calibration.gamma_steps)
         scored = SplitScores(run.folder.read_scores(split))
-        return calibrate(given.calibration_fn, scored.evidence(kind, settings)).logs_NL
+        return calibrate(calibration.calibration_fn, scored.evidence(kind, settings)).logs_NL
     except (UserError, KeyError, ValueError):
         return None
 
 
-def _places(rows: Sequence[int]) -> Any:
-    """Row numbers as pyarrow takes them; by their bytes, since to make an array of a list it imports pandas."""
+def _row_numbers(rows: Sequence[int]) -> Any:
+    """Return row numbers as a pyarrow array, built from bytes: from a list, pyarrow would import pandas."""
     from pyarrow import Int64Array, int64, py_buffer
 
     numbers = np.asarray(rows, dtype=np.int64)
@@ -212,17 +212,17 @@ def _places(rows: Sequence[int]) -> Any:
 
 
 def read_table(file: Path) -> Any:
-    """A table of predictions as pyarrow has it, every column as text.
+    """Read a table of predictions as a pyarrow table of string columns.
 
     Raises:
-        UserError: it cannot be read; names it.
+        UserError: the file cannot be read; names it.
     """
     from pyarrow import ArrowInvalid, csv, string
 
     options = csv.ParseOptions(delimiter="\t", newlines_in_values=True)
 
     def read(block: int) -> Any:
-        # files are opened here: pyarrow takes paths in UTF-8 only
+        # files are opened here, since pyarrow only accepts paths in UTF-8
         reading = csv.ReadOptions(use_threads=False, block_size=block)
         with file.open("rb") as source:
             header = csv.open_csv(source, reading, options).schema.names
@@ -233,7 +233,7 @@ def read_table(file: Path) -> Any:
     try:
         try:
             return read(_BLOCK)
-        except ArrowInvalid:  # a row may be longer than two blocks; whatever else it is comes again
+        except ArrowInvalid:  # a row may be longer than two blocks; any other error is raised again
             return read(min(file.stat().st_size + 1, _LARGEST_BLOCK))
     except (OSError, ArrowInvalid) as error:
         raise UserError(f"{file} cannot be read: {error}") from None

@@ -1,6 +1,6 @@
-"""Runs as they would be with another calibration: their metrics made anew from the scores that they stored. No model.
+"""Runs under another calibration: their metrics computed again from stored scores, without a model.
 
-A run's own settings of that calibration are kept, where it has some; other runs have its defaults.
+A run that used this calibration keeps its own settings; other runs use the defaults.
 """
 
 from __future__ import annotations
@@ -37,46 +37,49 @@ NONE = "none"
 def calibrated_runs(
     runs: Sequence[Run], name: str, odd: dict[str, str] | None = None, trust: bool = False
 ) -> list[Run]:
-    """The runs, those with stored label scores with other metrics; the others, named in the log, without any.
+    """Return the runs under a calibration; runs without stored label scores have no metrics and are logged.
 
-    A user's own calibration is looked for in the working directory.
+    A user's own calibration is imported from the working directory.
 
     Args:
-        runs: of a report.
-        name: of a calibration, or `none`.
-        trust: run metrics that are code and named by nothing but the records of runs, too.
-        odd: gets the reason, by the run's name, where a run's scores are not those that it has written.
+        runs: runs of a report.
+        name: name of a calibration, or `none`.
+        trust: whether to run metrics that are code and named only by the records of runs.
+        odd: receives the reason, by the run's name, if the scores of a run have been changed.
 
     Raises:
-        UserError: no such calibration, or no run that it can be applied to.
+        UserError: unknown calibration, or no run that it can be applied to.
     """
     name = FORMER_CALIBRATIONS.get(name, name)
     if name != NONE and (trouble := CALIBRATIONS.problem(name)):
-        raise UserError(f"--calibration: {trouble}; {NONE}: the scores as they are")
+        raise UserError(f"--calibration: {trouble}; or use {NONE} for uncalibrated scores")
     plug_paths(Path.cwd())
     reasons: dict[str, list[str]] = {}
-    found = []
+    changed = []
     for run in runs:
         try:
-            found.append(run if run.result is None else _calibrated(run, name, trust))
+            changed.append(run if run.result is None else _calibrated(run, name, trust))
         except UserError as error:
             reasons.setdefault(str(error), []).append(run.name)
             if odd is not None and isinstance(error, OddFileError):
                 odd[run.name] = str(error)
-            found.append(replace(run, result=None if run.result is None else replace(run.result, metrics={})))
+            changed.append(replace(run, result=None if run.result is None else replace(run.result, metrics={})))
     code = dict.fromkeys(one for run in runs if not trust for one in run.config.evaluation.metrics if ":" in one)
     if code:
-        log.warning("Left out under --calibration: %s. Runs name this code; --trust runs it", some(list(code)))
-    if not any(run.metrics() for run in found):
+        log.warning(
+            "metrics left out under --calibration: %s; they are code named by runs, use --trust to run it",
+            some(list(code)),
+        )
+    if not any(run.metrics() for run in changed):
         raise UserError(f"--calibration {name}: {next(iter(reasons), 'no run has finished')}")
     for reason, names in reasons.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        log.warning("Without figures under --calibration %s: %s%s (%s)", name, names[0], more, reason)
-    return found
+        log.warning("no metrics under --calibration %s for %s%s: %s", name, names[0], more, reason)
+    return changed
 
 
 def _without_code(config: ExperimentConfig) -> ExperimentConfig:
-    """A config without metrics that are code: the folder of its run may come from somebody else."""
+    """Return the config without metrics that are code, since its run folder may come from someone else."""
     kept = tuple(one for one in config.evaluation.metrics if ":" not in one)
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"metrics": kept})})
 
@@ -88,43 +91,43 @@ def _calibrated(run: Run, name: str, trust: bool) -> Run:
         raise UserError(f'answers of task_type "{run.config.dataset.task_type}" have no probabilities to calibrate')
     labels = list(json.loads(run.result.record)["results"]["support"])
     config = run.config if trust else _without_code(run.config)
-    made = {
+    split_results = {
         split: metrics_under(name, SplitScores(run.folder.read_scores(split)), config, labels)
         for split in SPLITS
         if run.result.metrics.get(split)
     }
-    metrics = {split: numbers(values) for split, values in made.items()}
-    for split, values in metrics.items():  # what other tasks gave has no calibration
+    metrics = {split: numbers(values) for split, values in split_results.items()}
+    for split, values in metrics.items():  # metrics of other tasks have no calibration
         values |= {key: value for key, value in run.result.metrics[split].items() if key.startswith(HARNESS)}
-    undefined = made["test"]["undefined"] if "test" in made else {}
+    undefined = split_results["test"]["undefined"] if "test" in split_results else {}
     return replace(run, result=replace(run.result, metrics=metrics, undefined=undefined))
 
 
 def metrics_under(name: str, scored: SplitScores, config: ExperimentConfig, labels: Sequence[str]) -> dict[str, Any]:
-    """The metrics of a split's stored scores under a calibration, or `none`; `undefined` says why some are None.
+    """Return the metrics of a split's stored scores under a calibration or `none`; `undefined` explains missing ones.
 
     Args:
-        name: of the calibration.
+        name: name of the calibration.
         scored: the scores.
-        config: of the run that made them: kind of score, bins of the calibration error, further metrics.
-        labels: in the order of the scores' columns.
+        config: config of their run: kind of score, bins of the calibration error, further metrics.
+        labels: labels in the order of the scores' columns.
 
     Raises:
-        UserError: the calibration needs scores that were not made.
+        UserError: the calibration needs scores that were not stored.
     """
     from sft.evaluation.classification import Probabilities, classification_metrics, undefined_metrics
     from sft.evaluation.further import further_metrics
 
     calibrated = _probabilities(name, scored, config)
-    found_NL = calibrated.probabilities_NL
+    probabilities_NL = calibrated.probabilities_NL
     references = [labels[column] for column in scored.labels.tolist()]
-    predictions = [labels[column] for column in found_NL.argmax(axis=1).tolist()]
+    predictions = [labels[column] for column in probabilities_NL.argmax(axis=1).tolist()]
     evaluation = config.evaluation
     metrics = classification_metrics(
         references,
         predictions,
         labels,
-        Probabilities(found_NL, calibrated.logs_NL),
+        Probabilities(probabilities_NL, calibrated.logs_NL),
         ece_bins=evaluation.ece_bins,
         ece_norm=evaluation.ece_norm,
     )
@@ -145,10 +148,10 @@ def _probabilities(name: str, scored: SplitScores, config: ExperimentConfig) -> 
 
 
 def merged_runs(runs: Sequence[Run]) -> list[Run]:
-    """The runs, once each of those that differ by their calibration only: under another one they are the same.
+    """Merge runs that differ by their calibration only: under another calibration they are the same.
 
-    Their names say nothing of a calibration any more. Of each, the one without calibration counts, or that with the
-    fewest labelled examples.
+    The calibration is removed from their names. The run without calibration is kept, else the one with the fewest
+    labelled examples.
     """
     kept: dict[tuple[str, int], Run] = {}
     recipes: dict[int, str] = {}
@@ -158,7 +161,7 @@ def merged_runs(runs: Sequence[Run]) -> list[Run]:
         recipe = recipes[id(run.config)]
         name = re.sub(r"\s*\bcalibration=\S+", "", run.name).strip() or run.name
         kept.setdefault((recipe, run.seed), replace(run, name=name, recipe_id=run.id if run.is_fixed else recipe))
-    order = {run.id: place for place, run in enumerate(runs)}
+    order = {run.id: number for number, run in enumerate(runs)}
     return sorted(kept.values(), key=lambda run: order[run.id])
 
 
@@ -169,20 +172,20 @@ def _of_calibration(run: Run) -> tuple[bool, bool, int]:
 
 
 def _recipe(config: ExperimentConfig) -> str:
-    """Equal for configs that differ by their calibration only."""
+    """Return a key that is equal for configs that differ by their calibration only."""
     data = config.model_dump(mode="json", exclude={"name": True, "seed": True, "inference": {"calibration_args"}})
     return digest(canonical_json(data), 12)
 
 
 def recalibrated(answers: Answers, run: Run, split: str, name: str) -> Answers:
-    """The answers as they would be under a calibration, or `none`.
+    """Return the answers under a calibration or `none`.
 
     Raises:
-        UserError: the run lacks the scores.
+        UserError: the run has no stored scores.
     """
     if run.result is None or not answers.labels:
         return answers
     name = FORMER_CALIBRATIONS.get(name, name)
     scored = SplitScores(run.folder.read_scores(split))
-    found = _probabilities(name, scored, run.config)
-    return replace(answers, changed_probabilities_NL=found.probabilities_NL, changed_logs_NL=found.logs_NL)
+    calibrated = _probabilities(name, scored, run.config)
+    return replace(answers, changed_probabilities_NL=calibrated.probabilities_NL, changed_logs_NL=calibrated.logs_NL)

@@ -1,7 +1,7 @@
-"""The same run in several folders: copied, renamed, linked, or in another results folder too. Each id counts once.
+"""Copies of a run: copied, renamed or linked folders, or the same run in several results folders. Each id counts once.
 
-Two folders are of the same run when they have its id, since that stands for the work. What they hold should then be the
-same; where it is not (another machine gives other last digits, a file was replaced), the reader has to know.
+Two folders hold the same run if they have the same id, which stands for the experiment. Their content should be equal.
+If it is not (other last digits on another machine, a replaced file), the report shows it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sft.results.store import ResultStore
 
 
 class Copy(NamedTuple):
-    """A finished run that is in another folder too.
+    """A finished run with a copy in another folder.
 
     Args:
-        name, id: of the run.
-        counted: the folder whose result counts.
-        left_out: another one, whose result does not.
-        differences: the metrics that differ: name, the counted value, the other one (None: not there).
-        same: whether both hold the same results.
+        name, id: name and id of the run.
+        counted: folder whose result counts.
+        left_out: folder whose result does not count.
+        differences: metrics that differ: name, counted value, other value (None if missing).
+        same: whether both folders hold the same results.
     """
 
     name: str
@@ -40,39 +40,39 @@ class Copy(NamedTuple):
 
 
 def distinct(stores: Sequence[ResultStore]) -> list[ResultStore]:
-    """The results folders, each once, however often and by whatever path it is named."""
+    """Return the results folders without duplicates, resolving paths."""
     return list({store.root.resolve(): store for store in reversed(stores)}.values())[::-1]
 
 
-class _Placed(NamedTuple):
-    """A run, its number among all, and that of its results folder."""
+class _NumberedRun(NamedTuple):
+    """A run, its number among all runs, and the number of its results folder."""
 
     number: int
     store: int
     run: Run
 
 
-def _rank(one: _Placed) -> tuple[bool, int, bool, bool, int]:
+def _rank(one: _NumberedRun) -> tuple[bool, int, bool, bool, int]:
     run, path = one.run, one.run.folder.path
     named = path.name == f"{Experiment(run.name, run.config, run.seed).slug}-{run.id}"
     return run.result is None, one.store, not named, path.is_symlink(), one.number
 
 
-def each_once(found: Sequence[Sequence[Run]]) -> list[Run]:
-    """The runs of several results folders, each id once, in their order.
+def each_once(runs_of_stores: Sequence[Sequence[Run]]) -> list[Run]:
+    """Return the runs of several results folders in order, each id once.
 
-    A finished one counts before one that is not; then the results folders in their order; then the folder that has the
-    name it was made under; then a folder before a link to one.
+    Finished runs take precedence, then the order of the results folders, then a folder with its original name, then a
+    folder before a link.
     """
-    by_id: dict[str, list[_Placed]] = {}
-    for number, (store, run) in enumerate((store, run) for store, here in enumerate(found) for run in here):
-        by_id.setdefault(run.id, []).append(_Placed(number, store, run))
-    kept = (those[0] if len(those) == 1 else min(those, key=_rank) for those in by_id.values())
+    by_id: dict[str, list[_NumberedRun]] = {}
+    for number, (store, run) in enumerate((store, run) for store, here in enumerate(runs_of_stores) for run in here):
+        by_id.setdefault(run.id, []).append(_NumberedRun(number, store, run))
+    kept = (same_id[0] if len(same_id) == 1 else min(same_id, key=_rank) for same_id in by_id.values())
     return [one.run for one in sorted(kept, key=lambda one: one.number)]
 
 
 def copies(stores: Sequence[ResultStore], runs: Sequence[Run]) -> Iterator[Copy]:
-    """The other folders with a valid result of the runs."""
+    """Yield the other folders with a valid result of the runs."""
     counted = {run.id: run for run in runs if run.result is not None}
     for store in stores:
         for folder in store.folders():
@@ -81,7 +81,7 @@ def copies(stores: Sequence[ResultStore], runs: Sequence[Run]) -> Iterator[Copy]
                 continue
             try:
                 result = folder.result()
-            except UserError:  # it cannot be read now: it counts nowhere
+            except UserError:  # not readable now: not a copy
                 continue
             if result is not None:
                 yield _copy(run, folder.path, result)

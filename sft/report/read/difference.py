@@ -1,4 +1,4 @@
-"""The settings in which two configurations differ, as tables show them. Knows no HTML."""
+"""Settings that differ between two configurations, as tables show them. Knows no HTML."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ VALUE_CHARACTERS = 1000  # of a setting
 
 
 class Shared:
-    """What the pages of one report share, made once: thousands of runs have a few hundred configurations.
+    """Cache for the pages of one report: thousands of runs share a few hundred configurations.
 
     Args:
-        place: the report's folder, from where run folders are named; None: their results folder.
+        report_folder: folder that run folders are shown relative to; None: their results folder.
     """
 
-    def __init__(self, place: Path | None = None) -> None:
-        self._place = place
+    def __init__(self, report_folder: Path | None = None) -> None:
+        self._report_folder = report_folder
         self._kept: dict[int, tuple[ExperimentConfig, Mapping[str, Any], Any]] = {}
 
     def folder(self, run: Run) -> str:
-        """Where a run lies."""
-        return run.place(self._place or run.folder.path.parent.parent)
+        """Return the path of a run folder."""
+        return run.path_from(self._report_folder or run.folder.path.parent.parent)
 
     def settings(self, config: ExperimentConfig) -> Mapping[str, Any]:
-        """As dotted keys, without secrets."""
+        """Return the settings as dotted keys, without secrets."""
         return self._of(config)[1]
 
     def config(self, config: ExperimentConfig) -> Any:
-        """As JSON, without secrets and what equals the defaults."""
+        """Return the config as JSON, without secrets and defaults."""
         return self._of(config)[2]
 
     def _of(self, config: ExperimentConfig) -> tuple[ExperimentConfig, Mapping[str, Any], Any]:
-        if id(config) not in self._kept:  # held, so that no other one gets its id
+        if id(config) not in self._kept:  # kept alive, so that no other config gets its id
             dumped = redacted(config.model_dump(mode="json", by_alias=True, exclude_defaults=True))
             self._kept[id(config)] = (config, _settings(config), dumped)
         return self._kept[id(config)]
 
 
 def config_difference(one: ExperimentConfig, other: ExperimentConfig, shared: Shared | None = None) -> list[list[str]]:
-    """The settings in which two configurations differ: key, the one's value, the other's; no secrets in them."""
+    """Return the settings that differ, without secrets: key and both values."""
     if one is other:
         return []
     shared = shared or Shared()
@@ -56,12 +56,12 @@ def config_difference(one: ExperimentConfig, other: ExperimentConfig, shared: Sh
 
 
 def _settings(config: ExperimentConfig) -> Mapping[str, Any]:
-    found = redacted(settings(config))
-    return found if isinstance(found, dict) else {}
+    without_secrets = redacted(settings(config))
+    return without_secrets if isinstance(without_secrets, dict) else {}
 
 
 def _values(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
-    """As they stand in tables; in full, where two of them would look the same."""
-    given = left.get(key, ABSENT), right.get(key, ABSENT)
-    shown = [show(key, value) for value in given]
-    return [cut(text, VALUE_CHARACTERS) for text in (shown if shown[0] != shown[1] else map(str, given))]
+    """Return both values as shown in tables; in full if the short forms are equal."""
+    values = left.get(key, ABSENT), right.get(key, ABSENT)
+    shown = [show(key, value) for value in values]
+    return [cut(text, VALUE_CHARACTERS) for text in (shown if shown[0] != shown[1] else map(str, values))]

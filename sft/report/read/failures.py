@@ -1,4 +1,4 @@
-"""What is said of a run without a result: the end of its log, without secrets in it."""
+"""Last lines of the log of a run without a result, without secrets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST_LINE = 500
 
 
 def log_tail(folder: RunFolder, lines: int = TAIL_LINES) -> list[str]:
-    """The last lines of a run's log: no control characters, no secrets, none of endless length."""
-    text = redact_text("\n".join(folder.log_tail(lines)))  # as a whole: a secret may have several lines
-    found = [plain(line) for line in text.split("\n") if line.strip()]
-    return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …" for line in found]
+    """Return the last lines of a run's log, shortened and without control characters and secrets."""
+    text = redact_text("\n".join(folder.log_tail(lines)))  # redacted as a whole, since a secret may span several lines
+    shown = [plain(line) for line in text.split("\n") if line.strip()]
+    return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …" for line in shown]

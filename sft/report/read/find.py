@@ -1,9 +1,8 @@
-"""A run by what a person types for it: its folder, a file in it, or RESULTS/ and its name or the beginning of its id.
+"""Find a run by its folder, a file in it, or RESULTS/ with its name or a prefix of its id.
 
     results/runs/shots-8-97698e7aa610    results/shots=8    results/9769
 
-A results folder with one run in it means that run.
-Reads no more than the folders' names, and configs where only the experiment's name can tell.
+A results folder with one run means that run. Reads only folder names, and configs if it needs the experiment's name.
 """
 
 from __future__ import annotations
@@ -18,69 +17,69 @@ from sft.report.read.runs import Run, run_of
 from sft.results.names import is_named_by_id
 from sft.results.store import RUNS, ResultStore, RunFolder
 
-_OF_A_RUN = ("result.json", "config.json", "state.json")
+_RUN_FILES = ("result.json", "config.json", "state.json")
 _SHOWN = 8
 
 T = TypeVar("T")
 
 
-def find_run(given: Path) -> RunFolder:
-    """The run folder that is meant.
+def find_run(path: Path) -> RunFolder:
+    """Return the run folder that a path names.
 
     Raises:
-        UserError: there is none, or there are several.
+        UserError: no run or several runs match.
     """
-    if given.is_file() and given.name in _OF_A_RUN:
-        return RunFolder(given.resolve().parent)
-    if any((given / name).is_file() for name in _OF_A_RUN):
-        return RunFolder(given.resolve())
-    root = _results_folder(given)
+    if path.is_file() and path.name in _RUN_FILES:
+        return RunFolder(path.resolve().parent)
+    if any((path / name).is_file() for name in _RUN_FILES):
+        return RunFolder(path.resolve())
+    root = _results_folder(path)
     if root is None:
-        raise UserError(f"{given} is no run folder; name one: RESULTS/{RUNS}/<name>-<id>")
+        raise UserError(f"expected a run folder, RESULTS/{RUNS}/<name>-<id>; got {path}")
     folders = list(ResultStore(root).folders())
-    if (given / RUNS).is_dir():
+    if (path / RUNS).is_dir():
         runs = _each_once(folders)
         if len(runs) == 1:
             return RunFolder(runs[0].path.resolve())
         if not folders:
-            raise UserError(f"{given} holds no run")
-        raise UserError(f"{given} holds {len(runs)} runs; name one of them: {_few(runs)}")
-    found = _each_once(matching(folders, given.name, lambda folder: folder, _name))
-    if len(found) == 1:
-        return RunFolder(found[0].path.resolve())
-    if found:
-        raise UserError(f'"{given.name}" may be {len(found)} runs of {root}: {_few(found)}')
-    near = did_you_mean(given.name, [*map(_name, folders), *(folder.path.name for folder in folders)])
-    raise UserError(f'{root} has no run "{given.name}"{near}')
+            raise UserError(f"{path} contains no runs")
+        raise UserError(f"{path} contains {len(runs)} runs; name one of them: {_names(runs)}")
+    matched = _each_once(matching(folders, path.name, lambda folder: folder, _name))
+    if len(matched) == 1:
+        return RunFolder(matched[0].path.resolve())
+    if matched:
+        raise UserError(f'"{path.name}" matches {len(matched)} runs of {root}: {_names(matched)}')
+    near = did_you_mean(path.name, [*map(_name, folders), *(folder.path.name for folder in folders)])
+    raise UserError(f'{root} has no run "{path.name}"{near}')
 
 
-def open_run(given: Path) -> Run:
-    """The run that is meant, read.
+def open_run(path: Path) -> Run:
+    """Read the run that a path names.
 
     Raises:
-        UserError: there is none, or its config cannot be used.
+        UserError: no run or several runs match, or its config cannot be used.
     """
-    folder = find_run(given)
+    folder = find_run(path)
     run = run_of(ResultStore(results_folder(folder)), folder)
     if run is None:
-        raise UserError(f"{folder.path} does not say what was run")
+        raise UserError(f"{folder.path} has no result and no usable config")
     return run
 
 
 def results_folder(folder: RunFolder) -> Path:
-    """The results folder that a run folder lies in."""
+    """Return the results folder of a run folder."""
     parent = folder.path.resolve().parent
     return parent.parent if parent.name == RUNS else parent
 
 
-def _results_folder(given: Path) -> Path | None:
-    """The nearest one: `given` itself, or what it is named in."""
-    places = (given, given.parent, given.parent.parent) if given.parent.name == RUNS else (given, given.parent)
-    return next((place for place in places if (place / RUNS).is_dir()), None)
+def _results_folder(path: Path) -> Path | None:
+    """Return the nearest results folder: the path itself or a parent of it."""
+    candidates = (path, path.parent, path.parent.parent) if path.parent.name == RUNS else (path, path.parent)
+    return next((folder for folder in candidates if (folder / RUNS).is_dir()), None)
 
 
 def _each_once(folders: Iterable[RunFolder]) -> list[RunFolder]:
-    """The folders without copies of others: of several with one id, one with a result, named by the id."""
+    """Return one folder per id, preferring one with a result, then one named by the id."""
     kept: dict[str, RunFolder] = {}
     for folder in sorted(folders, key=lambda one: (not one.result_file.exists(), not is_named_by_id(one.path))):
         kept.setdefault(folder.id, folder)
@@ -90,31 +89,31 @@ def _each_once(folders: Iterable[RunFolder]) -> list[RunFolder]:
 def matching(
     candidates: Sequence[T], text: str, folder_of: Callable[[T], RunFolder], name_of: Callable[[T], str]
 ) -> list[T]:
-    """The candidates that a text means: by folder, else by id, else by name, else by how id or folder begin.
+    """Return the candidates that a string matches: by folder, else by id, by name, or by a prefix of id or folder.
 
     Args:
-        candidates: runs, or what stands for them.
-        text: typed by a person.
-        folder_of: the run folder of a candidate.
-        name_of: its experiment's name; called only where folders and ids do not match.
+        candidates: runs or objects that represent them.
+        text: string from the user.
+        folder_of: returns the run folder of a candidate.
+        name_of: returns its experiment's name; called only if no folder and no id matches.
     """
-    ways: tuple[Callable[[T], bool], ...] = (
+    matches: tuple[Callable[[T], bool], ...] = (
         lambda one: folder_of(one).path.name == text,
         lambda one: folder_of(one).id == text,
         lambda one: name_of(one) == text,
         lambda one: name_of(one).rpartition(" seed=")[0] == text,
         lambda one: folder_of(one).id.startswith(text) or folder_of(one).path.name.startswith(text),
     )
-    return next((found for fits in ways if (found := [one for one in candidates if fits(one)])), [])
+    return next((matched for is_match in matches if (matched := [one for one in candidates if is_match(one)])), [])
 
 
 def _name(folder: RunFolder) -> str:
-    """The experiment's name, as its config says."""
+    """Return the experiment's name from its config."""
     try:
         return str(folder.config().get("name") or "")
     except (OSError, ValueError):
         return ""
 
 
-def _few(folders: Sequence[RunFolder]) -> str:
+def _names(folders: Sequence[RunFolder]) -> str:
     return some([folder.path.name for folder in folders], _SHOWN)

@@ -1,4 +1,4 @@
-"""What a report keeps of a result: little enough that ten thousand of them fit into memory. Judges nothing."""
+"""Part of a result that a report keeps, small enough that ten thousand fit into memory. Compares nothing."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from sft.report.read.taken import Taken, taken
 from sft.results.schema import RunResult
 
 SPLITS = ("test", "validation")
-MOST_POINTS = 100  # of a loss curve that are kept
+MOST_POINTS = 100  # kept of a loss curve
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a report keeps of a result.
+    """Part of a result that a report keeps.
 
     Args:
-        labelled_examples: how many labelled rows the recipe used in all.
-        seconds: the run took.
+        labelled_examples: number of labelled rows that the recipe used.
+        seconds: duration of the run.
         metrics: plain numbers by split and name.
-        judged_on: for each split a text that is equal for runs that were judged on the same rows.
-        halvings: how often the batch was halved, after the run had run out of memory.
-        batch: what its batch became, `4 x 2 instead of 8 x 1`; empty where nothing was trained or halved.
-        record: what `aggregated_results.json` holds of the result, as one line of JSON.
-        rows: how many rows each split was judged on, where that is known.
-        labels: how many labels there are; 0 for generated texts.
-        training: JSON of how it was trained, `{}` where it was not: the result's `training` with at most `MOST_POINTS`
+        evaluated_on: for each split a string that is equal for runs evaluated on the same rows.
+        halvings: how often the batch was halved after the run ran out of memory.
+        batch: change of the batch, `4 x 2 instead of 8 x 1`; empty if nothing was trained or halved.
+        record: the result's part of `aggregated_results.json`, as one line of JSON.
+        rows: number of evaluated rows of each split, where known.
+        labels: number of labels; 0 for generated texts.
+        training: JSON of the training, `{}` without training: the result's `training` with at most `MOST_POINTS`
             entries of each history.
-        environment: JSON of versions, Python, platform and commit; shared by the runs that have the same.
-        data_notes: sentences on rows that are the same, in the evaluated split and the train split, say.
-        undefined: why metrics of the test split are not there, by name.
-        taken: how many labelled rows were taken of those asked for.
-        threads: that it computed with, where that was recorded: results depend on it in their last digits.
+        environment: JSON of versions, Python, platform and commit; one object for runs with the same environment.
+        data_notes: sentences on duplicate rows, such as rows in both the evaluated and the train split.
+        undefined: why metrics of the test split are missing, by name.
+        taken: number of labelled rows used and requested.
+        threads: number of threads, where recorded; the last digits of results depend on it.
     """
 
     labelled_examples: int
     seconds: float
     metrics: Mapping[str, Mapping[str, float]]
-    judged_on: Mapping[str, str]
+    evaluated_on: Mapping[str, str]
     halvings: int
     batch: str
     record: bytes
@@ -63,18 +63,18 @@ class Finished:
 
 
 def finished(result: RunResult, config: ExperimentConfig) -> Finished:
-    """The part of a result that reports need.
+    """Return the part of a result that reports need.
 
     Args:
-        result: of the run.
-        config: of the experiment, validated.
+        result: result of the run.
+        config: validated config of the experiment.
     """
     halvings = int(result.resources.get("batch_halvings", 0))
     return Finished(
         labelled_examples=result.labelled_examples,
         seconds=result.timings.get("total", 0.0),
         metrics={split: numbers(values) for split, values in _by_split(result.results).items()},
-        judged_on={split: _judged_on(result, config, split) for split in SPLITS},
+        evaluated_on={split: _evaluated_on(result, config, split) for split in SPLITS},
         halvings=halvings,
         batch=_batch(result, config) if halvings else "",
         record=_record(result),
@@ -95,12 +95,16 @@ def _data_notes(result: RunResult) -> list[str]:
 
 
 def _reasons(results: Mapping[str, Any]) -> dict[str, str]:
-    found = results.get("undefined")
-    return {sys.intern(str(k)): sys.intern(str(why)) for k, why in found.items()} if isinstance(found, dict) else {}
+    reasons = results.get("undefined")
+    return (
+        {sys.intern(str(k)): sys.intern(str(reason)) for k, reason in reasons.items()}
+        if isinstance(reasons, dict)
+        else {}
+    )
 
 
 def _thinned(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Histories of at most `MOST_POINTS` entries, evenly chosen, the first and the last among them."""
+    """Return the training record with at most `MOST_POINTS` evenly spaced entries per history, including both ends."""
     return {
         key: evenly(value, MOST_POINTS) if key.endswith("_history") and isinstance(value, list | tuple) else value
         for key, value in training.items()
@@ -108,9 +112,9 @@ def _thinned(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def evenly(points: Sequence[Any], most: int) -> Sequence[Any]:
-    """At most so many of some points, evenly chosen, the first and the last among them."""
+    """Return at most so many points, evenly spaced, including both ends."""
     last = len(points) - 1
-    return points if last < most else [points[round(place * last / (most - 1))] for place in range(most)]
+    return points if last < most else [points[round(index * last / (most - 1))] for index in range(most)]
 
 
 def _record(result: RunResult) -> bytes:
@@ -125,8 +129,8 @@ def _record(result: RunResult) -> bytes:
 
 
 def _line(value: Any, result: RunResult) -> bytes:
-    """A part of the result as one line of JSON."""
-    if result.schema_version == 1:  # of before secrets were taken out; since then the file was written without
+    """Return a part of the result as one line of JSON."""
+    if result.schema_version == 1:  # version 1 files may contain secrets; later ones do not
         return json_line(value)
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
 
@@ -136,9 +140,9 @@ def _by_split(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"test": results, "validation": validation if isinstance(validation, dict) else {}}
 
 
-def _judged_on(result: RunResult, config: ExperimentConfig, split: str) -> str:
+def _evaluated_on(result: RunResult, config: ExperimentConfig, split: str) -> str:
     dataset, data = config.dataset, result.data
-    rows = data.get("rows", {}).get(split, dataset.max_n_test)  # max_n_test is one sample: its size tells which
+    rows = data.get("rows", {}).get(split, dataset.max_n_test)  # max_n_test is one fixed sample: its size identifies it
     name = dataset.test_split if split == "test" else dataset.validation_split
     return sys.intern(canonical_json([data.get("sha256") or dataset.path, dataset.args, name, rows]))
 

@@ -1,6 +1,6 @@
-"""What the answers of one run show: confusions, each label's precision and recall, reliability, the worst errors.
+"""Analyses of one run's answers: confusions, precision and recall of each label, reliability, the worst errors.
 
-All of it bounded, whatever the number of rows and labels. Arithmetic on arrays and a few texts; no statistics, no HTML.
+Each result has a limited size, for any number of rows and labels. Computes no statistics and writes no HTML.
 Shapes: N rows, L labels, B bins.
 """
 
@@ -33,35 +33,35 @@ Floats = NDArray[np.float64]
 
 
 def inspect(answers: Answers, run: Run) -> dict[str, Any]:
-    """What a run's page shows of its answers on the test split.
+    """Return the analyses of a run's answers on the test split, for its page.
 
     Args:
         answers: of that run.
-        run: whose stored scores tell what its probabilities were before they were calibrated.
+        run: their run; its stored scores give the probabilities before calibration.
 
     Returns:
-        labels; confusion `[[reference, prediction, rows]]` by places in labels, the most frequent ones; per_label
+        labels; confusion `[[reference, prediction, rows]]` by index of the label, the most frequent ones; per_label
         `[[label, precision, recall, F1, support]]`; reliability `{name: [[confidence, accuracy, rows]]}`; errors
-        `[{row, inputs, reference, prediction, top}]`, the worst first; wrong (how many there are); each where the task
-        has it.
+        `[{row, inputs, reference, prediction, top}]`, the worst first; wrong (the number of errors). Keys that the task
+        does not have are missing.
     """
     try:
         if not answers.task.has_labels:
             return _generated(answers)
         return _multilabel(answers) if answers.task.takes_several else _classified(answers, run)
-    except (UserError, ValueError, KeyError):  # files of another version: the page goes without
+    except (UserError, ValueError, KeyError):  # files of another version: the page is shown without them
         return {}
 
 
 def rounded(value: Any) -> float | None:
-    """Six significant digits; None for what is no finite number."""
+    """Round to six significant digits; None unless the value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def cut(text: str, most: int) -> str:
-    """A text of at most so many characters, with a mark where it was cut."""
+    """Cut a text to at most `most` characters; ` …` marks the cut."""
     return text if len(text) <= most else f"{text[: most - 2]} …"
 
 
@@ -86,28 +86,28 @@ def _classified(answers: Answers, run: Run) -> dict[str, Any]:
 
 
 def _cells(confusion_LL: Integers) -> dict[str, Any]:
-    """The cells that hold rows, the most frequent confusions first among those off the diagonal."""
+    """Return the cells that are not empty: the diagonal, then the most frequent confusions."""
     rows, columns = np.nonzero(confusion_LL)
     counts = confusion_LL[rows, columns]
     order = np.lexsort((-counts, rows != columns))[:CELLS]
-    found = np.stack([rows, columns, counts], axis=1)[order].tolist()
-    return {"confusion": found, "confusion_left_out": max(0, len(counts) - CELLS)}
+    cells = np.stack([rows, columns, counts], axis=1)[order].tolist()
+    return {"confusion": cells, "confusion_left_out": max(0, len(counts) - CELLS)}
 
 
 def label_scores(right_L: Integers, predicted_L: Integers, support_L: Integers) -> list[list[float | None]]:
-    """For each label its place, precision, recall, F1 (0 where not defined) and support; the worst ones of very many.
+    """Return index, precision, recall, F1 (0 where not defined) and support of each label; of many labels the worst.
 
     Args:
-        right_L: rows of the label that were given it.
-        predicted_L: rows that were given it.
+        right_L: rows of the label that were predicted as it.
+        predicted_L: rows that were predicted as it.
         support_L: rows of the label.
     """
     precision_L = _ratio(right_L, predicted_L)
     recall_L = _ratio(right_L, support_L)
     f1_L = _ratio(2 * right_L, predicted_L + support_L)
-    places = np.sort(np.argsort(f1_L, kind="stable")[:LABELS]).tolist()
-    columns = (precision_L, recall_L, f1_L)
-    return [[place, *(round(float(one[place]), 4) for one in columns), int(support_L[place])] for place in places]
+    listed = np.sort(np.argsort(f1_L, kind="stable")[:LABELS]).tolist()
+    scores = (precision_L, recall_L, f1_L)
+    return [[label, *(round(float(one[label]), 4) for one in scores), int(support_L[label])] for label in listed]
 
 
 def _ratio(upper_L: Integers, lower_L: Integers) -> Floats:
@@ -115,50 +115,50 @@ def _ratio(upper_L: Integers, lower_L: Integers) -> Floats:
 
 
 def _reliability(answers: Answers, run: Run) -> dict[str, list[list[float]]]:
-    """Bins of the probabilities as they were given; beside them as they were scored, where they were calibrated."""
-    given_NL = answers.probabilities_NL
-    if given_NL is None:
+    """Return the reliability bins of the probabilities; for calibrated runs those before calibration too."""
+    probabilities_NL = answers.probabilities_NL
+    if probabilities_NL is None:
         return {}
     bins = answers.config.evaluation.ece_bins
-    found = {"as answered": reliability_bins(given_NL, answers.reference_N, bins)}
+    curves = {"as answered": reliability_bins(probabilities_NL, answers.reference_N, bins)}
     before_NL = probabilities_before(answers, run)
     if before_NL is None:
-        return found
+        return curves
     return {
-        "calibrated": found["as answered"],
+        "calibrated": curves["as answered"],
         "uncalibrated": reliability_bins(before_NL, answers.reference_N, bins),
     }
 
 
 def probabilities_before(answers: Answers, run: Run) -> Floats | None:
-    """The probabilities of the test split [N, L] as they were scored; None where they were never calibrated."""
-    given_NL = answers.probabilities_NL
+    """Return the uncalibrated probabilities of the test split [N, L]; None where they were never calibrated."""
+    probabilities_NL = answers.probabilities_NL
     inference = answers.config.inference or InferenceConfig()
-    if given_NL is None or (inference.calibration_args is None and answers.changed_probabilities_NL is None):
+    if probabilities_NL is None or (inference.calibration_args is None and answers.changed_probabilities_NL is None):
         return None
     try:
         scored = SplitScores(run.folder.read_scores("test", NEEDED_OF_ROWS))
         before_NL = np.asarray(probabilities(scored.scores(inference.label_scoring)), dtype=np.float64)
     except (UserError, KeyError):
         return None
-    return before_NL if before_NL.shape == given_NL.shape else None
+    return before_NL if before_NL.shape == probabilities_NL.shape else None
 
 
 def reliability_bins(probabilities_NL: Floats, reference_N: Integers, bins: int) -> list[list[float]]:
-    """Mean confidence, accuracy and rows of the bins of equal width that hold rows, as the calibration error has them.
+    """Return mean confidence, accuracy and rows of the bins that are not empty, binned as for the calibration error.
 
     Args:
         probabilities_NL: rows sum to 1.
         reference_N: the rows' own labels, as columns.
-        bins: how many, over 0..1.
+        bins: number of bins of equal width over 0..1.
     """
     confidence_N = probabilities_NL.max(axis=1)
     right_N = (probabilities_NL.argmax(axis=1) == reference_N).astype(np.float64)
-    places_N = bin_places(confidence_N, bins)
-    rows_B = np.bincount(places_N, minlength=bins)
+    bins_N = bin_places(confidence_N, bins)
+    rows_B = np.bincount(bins_N, minlength=bins)
     filled = np.flatnonzero(rows_B)
-    confidence_B = np.bincount(places_N, weights=confidence_N, minlength=bins)[filled] / rows_B[filled]
-    accuracy_B = np.bincount(places_N, weights=right_N, minlength=bins)[filled] / rows_B[filled]
+    confidence_B = np.bincount(bins_N, weights=confidence_N, minlength=bins)[filled] / rows_B[filled]
+    accuracy_B = np.bincount(bins_N, weights=right_N, minlength=bins)[filled] / rows_B[filled]
     return np.stack([confidence_B.round(4), accuracy_B.round(4), rows_B[filled]], axis=1).tolist()
 
 
@@ -166,24 +166,24 @@ def reliability_bins(probabilities_NL: Floats, reference_N: Integers, bins: int)
 
 
 def _wrong_labels(answers: Answers) -> dict[str, Any]:
-    """The wrong rows that were surest of their label."""
+    """Return the wrong rows with the highest probability of their predicted label."""
     wrong = np.flatnonzero(answers.predicted_N != answers.reference_N)
-    given_NL = answers.probabilities_NL
-    if given_NL is None:
+    probabilities_NL = answers.probabilities_NL
+    if probabilities_NL is None:
         return {"wrong": len(wrong), "errors": _errors(answers, wrong[:ERRORS].tolist())}
-    sureness = given_NL[wrong].max(axis=1) if len(wrong) else np.zeros(0)
-    rows = wrong[np.argsort(-sureness, kind="stable")[:ERRORS]].tolist()
-    tops = {row: _top(answers.labels, given_NL[row]) for row in rows}
+    confidence = probabilities_NL[wrong].max(axis=1) if len(wrong) else np.zeros(0)
+    rows = wrong[np.argsort(-confidence, kind="stable")[:ERRORS]].tolist()
+    tops = {row: _top(answers.labels, probabilities_NL[row]) for row in rows}
     return {"wrong": len(wrong), "errors": _errors(answers, rows, tops)}
 
 
 def _top(labels: Sequence[str], probabilities_L: Floats) -> list[list[Any]]:
-    places = np.argsort(-probabilities_L, kind="stable")[:TOP].tolist()
-    return [[labels[place], round(float(probabilities_L[place]), 4)] for place in places]
+    best = np.argsort(-probabilities_L, kind="stable")[:TOP].tolist()
+    return [[labels[label], round(float(probabilities_L[label]), 4)] for label in best]
 
 
 def _multilabel(answers: Answers) -> dict[str, Any]:
-    """Each label's scores, and the rows with the most labels wrong."""
+    """Return the scores of each label, and the rows with the most wrong labels."""
     labels = answers.labels
     truth = answers.truth
     truth_NL = membership(answers.references, labels) if truth is None else truth.astype(np.bool_)
@@ -203,7 +203,7 @@ def _multilabel(answers: Answers) -> dict[str, Any]:
 
 
 def _generated(answers: Answers) -> dict[str, Any]:
-    """The rows with the least words in common with their reference, where the run says; else the first that differ."""
+    """Return the rows with the lowest token F1 where the run stored it, else the first rows that differ."""
     scores_N = answers.numbers("token_f1")
     if scores_N is not None:
         order = np.argsort(np.nan_to_num(scores_N, nan=1.0), kind="stable")[:ERRORS]
@@ -227,24 +227,24 @@ def _errors(
     return [
         {
             "row": row,
-            "inputs": [[name, cut(texts[place], INPUT_CHARACTERS)] for name, texts in columns.items()],
+            "inputs": [[name, cut(texts[number], INPUT_CHARACTERS)] for name, texts in columns.items()],
             "reference": cut(answers.references[row], INPUT_CHARACTERS),
-            "prediction": cut(predictions[place], INPUT_CHARACTERS),
+            "prediction": cut(predictions[number], INPUT_CHARACTERS),
             "top": (tops or {}).get(row, []),
         }
-        for place, row in enumerate(rows)
+        for number, row in enumerate(rows)
     ]
 
 
 def _predictions(answers: Answers, rows: Sequence[int]) -> list[str]:
     if answers.changed_probabilities_NL is not None:
-        return [answers.labels[place] for place in answers.predicted_N[list(rows)].tolist()]
+        return [answers.labels[column] for column in answers.predicted_N[list(rows)].tolist()]
     return answers.texts("predictions", rows)
 
 
 def _input_columns(answers: Answers) -> dict[str, str]:
-    """Column in the table by the data's name for it: one that has a name of ours got `_of_data` behind it."""
-    wanted = answers.config.prompting.input_columns if answers.config.prompting is not None else ()
-    there = set(answers.columns)
-    places = {name: f"{name}_of_data" if f"{name}_of_data" in there else name for name in wanted}
-    return {name: column for name, column in places.items() if column in there}
+    """Map each input column of the data to its column in the table, `<name>_of_data` where the name is taken."""
+    input_columns = answers.config.prompting.input_columns if answers.config.prompting is not None else ()
+    available = set(answers.columns)
+    names = {name: f"{name}_of_data" if f"{name}_of_data" in available else name for name in input_columns}
+    return {name: column for name, column in names.items() if column in available}

@@ -1,4 +1,4 @@
-"""The runs that a report is about: those of the last grid, or all of a results folder. Reads, and judges nothing."""
+"""Runs of a report: those of the last grid, or all of a results folder. Reads only, compares nothing."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from sft.results.store import ResultStore, RunFolder
 
 log = get_logger(__name__)
 
-# What comes of numbers, names and tables that no run writes, in files that somebody has changed.
+# Errors raised for numbers, names and tables in files that someone has changed.
 ODD = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
-_WAY_OUT = "run the grid again, or give report --all"
+_WAY_OUT = "run the grid again, or use report --all"
 _NOTHING: Mapping[str, float] = {}
 
 
-def seen_from(place: Path, path: Path) -> str:
-    """A path as it is named in a folder: relative, with `/`."""
-    return Path(os.path.relpath(path, place)).as_posix()
+def relative_path(folder: Path, path: Path) -> str:
+    """Return a path relative to a folder, with `/`."""
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Run:
     """One experiment, finished or not.
 
     Args:
-        name, id, recipe_id, seed, folder: of the experiment.
-        config: its validated config, for what varies; without name, seed and output folder, and shared by its seeds.
+        name, id, recipe_id, seed, folder: properties of the experiment.
+        config: validated config without name, seed and output folder; one object for all its seeds.
         state: `done`, `failed`, `oom`, `timeout`, `interrupted`, `running`, `damaged`, `unreadable` or `missing`.
         error: why it did not finish.
-        result: what is kept of its valid result, if it finished.
-        endpoint: the command that it is run by, where that is known.
+        result: the kept part of its valid result, if it finished.
+        endpoint: the command that runs it, where known.
     """
 
     name: str
@@ -59,25 +59,25 @@ class Run:
     endpoint: str = ""
 
     def metrics(self, split: str = "test") -> Mapping[str, float]:
-        """The plain numbers of its result."""
+        """Return the plain numbers of its result."""
         return _NOTHING if self.result is None else self.result.metrics.get(split, _NOTHING)
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing in it is random: its id has no seed in it."""
+        """Whether it is deterministic: its id does not depend on the seed."""
         return self.id == self.recipe_id
 
-    def place(self, place: Path) -> str:
-        """Where its folder lies, as a relative path with `/`: `runs/<name>` from the results folder."""
-        return seen_from(place, self.folder.path)
+    def path_from(self, folder: Path) -> str:
+        """Return the path of its folder relative to another one: `runs/<name>` from the results folder."""
+        return relative_path(folder, self.folder.path)
 
-    def judged_rows(self, split: str = "test") -> str | None:
-        """What it was judged on, as text that is equal for the same rows; None without a result."""
-        return None if self.result is None else self.result.judged_on.get(split)
+    def evaluated_rows(self, split: str = "test") -> str | None:
+        """Return a string that is equal for the same evaluated rows; None without a result."""
+        return None if self.result is None else self.result.evaluated_on.get(split)
 
 
-class _Standing(NamedTuple):
-    """Where an experiment stands: its state, why, and its result."""
+class _Outcome(NamedTuple):
+    """State of an experiment, the reason for it, and its result."""
 
     state: str
     error: str = ""
@@ -85,9 +85,9 @@ class _Standing(NamedTuple):
 
 
 class _Configs:
-    """Validated configs; those that differ by name, seed or output folder only are one object.
+    """Cache of validated configs: configs that differ by name, seed or output folder only are one object.
 
-    Sections that are equal are one object too: most of ten thousand configs differ in two or three of them.
+    Equal sections are one object too: most of ten thousand configs differ in two or three sections.
     """
 
     def __init__(self) -> None:
@@ -95,12 +95,12 @@ class _Configs:
         self._sections: dict[tuple[str, str], Any] = {}
 
     def parse(self, data: Mapping[str, Any]) -> ExperimentConfig:
-        """The config of that JSON.
+        """Return the config of parsed JSON.
 
         Raises:
-            ValidationError: it is none.
+            ValidationError: it is not a valid config.
         """
-        text = json.dumps(what_it_says(data), sort_keys=True)
+        text = json.dumps(shared_config(data), sort_keys=True)
         key = digest(text)
         if key not in self._parsed:
             config = ExperimentConfig.model_validate_json(text)
@@ -112,8 +112,8 @@ class _Configs:
         return self._sections.setdefault((name, digest(section.model_dump_json())), section)
 
 
-def what_it_says(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a config without what each run has for itself: its name, its seed and its output folder."""
+def shared_config(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a config without the settings of a single run: name, seed and output folder."""
     left: dict[str, Any] = {key: value for key, value in data.items() if key not in ("name", "seed")}
     training = left.get("training")
     arguments = training.get("trainer_args") if isinstance(training, dict) else None
@@ -125,53 +125,53 @@ def what_it_says(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def planned_runs(store: ResultStore) -> list[Run] | None:
-    """The runs of the last grid; None when no grid was run here.
+    """Return the runs of the last grid; None if no grid was run here.
 
     Raises:
-        UserError: there is a plan that cannot be read.
+        UserError: the plan exists and cannot be read.
     """
     plan = store.plan()
     if plan is not None:
         configs = _Configs()
-        plan.reverse()  # each entry is let go once it is read: together they are larger than all that is kept
+        plan.reverse()  # entries are freed once read: together they are larger than the runs
         return [_planned(store, plan.pop(), number, configs) for number in range(1, len(plan) + 1)]
     if store.plan_file.exists():
-        raise UserError(f"{store.plan_file}: is not a plan; {_WAY_OUT}")
+        raise UserError(f"{store.plan_file}: not a valid plan; {_WAY_OUT}")
     return None
 
 
 def all_runs(store: ResultStore) -> list[Run]:
-    """Every run of the folder, finished or not; one whose config cannot be read is told in the log and left out."""
+    """Return every run of the folder, finished or not; runs with an unreadable config are logged and left out."""
     configs = _Configs()
-    found = [_of_folder(store, folder, configs) for folder in store.folders()]
-    return [run for run in found if run is not None]
+    runs = [_of_folder(store, folder, configs) for folder in store.folders()]
+    return [run for run in runs if run is not None]
 
 
 def run_of(store: ResultStore, folder: RunFolder) -> Run | None:
-    """The run of one folder, finished or not; None, told in the log, where it says too little."""
+    """Return the run of one folder, finished or not; None, with a log message, if its files are not enough."""
     return _of_folder(store, folder, _Configs())
 
 
-def _standing(store: ResultStore, folder: RunFolder) -> _Standing:
+def _outcome(store: ResultStore, folder: RunFolder) -> _Outcome:
     try:
         result = folder.result()
         damage = None if result is not None else folder.damage()
     except UserError as trouble:
-        return _Standing("unreadable", str(trouble))
+        return _Outcome("unreadable", str(trouble))
     if result is not None:
-        return _Standing("done", result=result)
+        return _Outcome("done", result=result)
     if damage:
-        return _Standing("damaged", f"its result cannot be used: {damage}")
+        return _Outcome("damaged", f"its result cannot be used: {damage}")
     state = folder.state()
     if state is None:
-        return _Standing("missing")
+        return _Outcome("missing")
     if state.state == "running" and is_gone(store, folder.id):
-        return _Standing("interrupted", GONE)
-    if state.state == "done":  # and no result: somebody has taken it away
-        return _Standing("missing", "it had finished, but its result is no longer there")
-    # a run that goes on again may still have the error of the last time
+        return _Outcome("interrupted", GONE)
+    if state.state == "done":  # without a result: someone has removed it
+        return _Outcome("missing", "it finished, but its result file is missing")
+    # a resumed run may still have the error of its last attempt
     error = "" if state.state == "running" else state.error or folder.last_error_line()
-    return _Standing(state.state, error)
+    return _Outcome(state.state, error)
 
 
 def _planned(store: ResultStore, entry: Any, number: int, configs: _Configs) -> Run:
@@ -186,33 +186,35 @@ def _planned(store: ResultStore, entry: Any, number: int, configs: _Configs) -> 
     except KeyError as error:
         raise UserError(f"{store.plan_file}: experiment {number} has no {error}; {_WAY_OUT}") from None
     except (AttributeError, TypeError, ValueError):
-        raise UserError(f"{store.plan_file}: experiment {number} is none; {_WAY_OUT}") from None
-    state, why, result = _standing(store, folder)
-    state, why, kept = _kept(state, why, result, config)
-    return Run(name, folder.id, recipe_id, seed, folder, config, state, why, kept, str(entry.get("endpoint", "")))
+        raise UserError(f"{store.plan_file}: experiment {number} is not valid; {_WAY_OUT}") from None
+    state, reason, result = _outcome(store, folder)
+    state, reason, kept = _kept(state, reason, result, config)
+    return Run(name, folder.id, recipe_id, seed, folder, config, state, reason, kept, str(entry.get("endpoint", "")))
 
 
-def _kept(state: str, why: str, result: RunResult | None, config: ExperimentConfig) -> tuple[str, str, Finished | None]:
-    """What is kept of a result; where it does not say what results say, the run is damaged."""
+def _kept(
+    state: str, reason: str, result: RunResult | None, config: ExperimentConfig
+) -> tuple[str, str, Finished | None]:
+    """Return state, reason and the kept part of a result; a run with an invalid result is damaged."""
     if result is None:
-        return state, why, None
+        return state, reason, None
     try:
-        return state, why, finished(result, config)
+        return state, reason, finished(result, config)
     except ODD as error:
         return "damaged", f"its result cannot be used ({type(error).__name__}: {error})", None
 
 
 def _of_folder(store: ResultStore, folder: RunFolder, configs: _Configs) -> Run | None:
-    """A run by what its folder says; None where it left too little."""
-    state, why, result = _standing(store, folder)
+    """Return the run of a folder; None if its files are not enough."""
+    state, reason, result = _outcome(store, folder)
     if result is not None:
         config = _config_of(folder, result.config, configs)
         if config is None:
             return None
         by = result.endpoint
-        state, why, kept = _kept(state, why, result, config)
-        return Run(result.name, result.id, result.recipe_id, result.seed, folder, config, state, why, kept, by)
-    if state == "missing" and not why:
+        state, reason, kept = _kept(state, reason, result, config)
+        return Run(result.name, result.id, result.recipe_id, result.seed, folder, config, state, reason, kept, by)
+    if state == "missing" and not reason:
         return None
     try:
         data = folder.config()
@@ -226,11 +228,11 @@ def _of_folder(store: ResultStore, folder: RunFolder, configs: _Configs) -> Run 
     seed = seed if isinstance(seed, int) else DEFAULT_SEED
     name = str(data.get("name") or folder.path.name)
     recipe_id = next((e.recipe_id for e in _experiments(name, config, seed) if e.id == folder.id), folder.id)
-    return Run(name, folder.id, recipe_id, seed, folder, config, state, why)
+    return Run(name, folder.id, recipe_id, seed, folder, config, state, reason)
 
 
 def _experiments(name: str, config: ExperimentConfig, seed: int) -> Iterator[Experiment]:
-    """The config under each command: a run folder does not say which one it was."""
+    """Yield the experiment for each command, since a run folder does not record its command."""
     for endpoint in get_args(Endpoint):
         yield Experiment(name, config, seed, endpoint)
 
@@ -240,7 +242,7 @@ def _config_of(folder: RunFolder, data: Any, configs: _Configs) -> ExperimentCon
         return configs.parse(data)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        log.warning("%s is left out: its config is not one of this version (%s)", folder.path, where)
+        log.warning("%s is left out: its config is not valid in this version (%s)", folder.path, where)
     except (AttributeError, TypeError):
-        log.warning("%s is left out: its config is none", folder.path)
+        log.warning("%s is left out: its config is not a JSON object", folder.path)
     return None

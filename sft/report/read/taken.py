@@ -1,6 +1,6 @@
-"""How many labelled rows a run was asked to take, and how many it took: shots, in-context examples, calibration rows.
+"""Number of labelled rows requested and used by a run: shots, in-context examples, calibration rows.
 
-Data may have fewer than asked for, and long examples may not fit into a prompt. Reads no files.
+Data may have fewer rows than requested, and long examples may not fit into a prompt. Reads no files.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ CALIBRATED_WITH = "inference.calibration_args.num_train_samples"
 
 
 class Taken(NamedTuple):
-    """Rows taken for one setting.
+    """Number of rows used for one setting.
 
     Args:
-        key: of the setting.
-        asked: what the config says.
-        fewest, most: what was taken: of a label, or in a prompt.
-        labels: how many labels the numbers are for, where they are counted over all of them together; else 1.
+        key: key of the setting.
+        asked: number in the config.
+        fewest, most: smallest and largest number used, per label or per prompt.
+        labels: number of labels if the rows are counted over all labels together, else 1.
     """
 
     key: str
@@ -35,12 +35,12 @@ class Taken(NamedTuple):
 
     @property
     def is_short(self) -> bool:
-        """Whether fewer than asked for were taken."""
+        """Whether fewer rows than requested were used."""
         return self.fewest < self.asked * self.labels
 
     @property
     def numbers(self) -> str:
-        """`86`, `86-187`, or `20 of 24` where it is no whole number for each label."""
+        """`86`, `86-187`, or `20 of 24` if the number per label is not an integer."""
         ends = (self.fewest, self.most)
         if any(one % self.labels for one in ends):
             return f"{span(*ends)} of {self.asked * self.labels}"
@@ -48,25 +48,25 @@ class Taken(NamedTuple):
 
 
 def taken(result: RunResult, config: ExperimentConfig) -> tuple[Taken, ...]:
-    """What a run took, of all that it was asked to take; nothing of what its result does not say."""
+    """Return the numbers of rows that a run used, as far as its result records them."""
     return (*_shots(result.shots, config), *_examples(result.shots, config), *_calibrated_with(result.shots, config))
 
 
 def together(several: Iterable[Taken]) -> dict[str, Taken]:
-    """By key, over several runs; none of a key where these were asked for different numbers."""
-    found: dict[str, list[Taken]] = {}
+    """Merge the numbers of several runs by key; without keys whose requested numbers differ."""
+    by_key: dict[str, list[Taken]] = {}
     for one in several:
-        found.setdefault(one.key, []).append(one)
+        by_key.setdefault(one.key, []).append(one)
     return {
-        key: those[0]._replace(fewest=min(one.fewest for one in those), most=max(one.most for one in those))
-        for key, those in found.items()
-        if len({(one.asked, one.labels) for one in those}) == 1
+        key: same_key[0]._replace(fewest=min(one.fewest for one in same_key), most=max(one.most for one in same_key))
+        for key, same_key in by_key.items()
+        if len({(one.asked, one.labels) for one in same_key}) == 1
     }
 
 
 def _shots(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
     asked, drawn = config.dataset.shots, recorded.get("drawn")
-    if not isinstance(asked, int) or not asked or not drawn:  # not used by its command, or all rows
+    if not isinstance(asked, int) or not asked or not drawn:  # not used by the command, or all rows requested
         return
     per_label = recorded.get("per_label") or {"": drawn}
     yield Taken(SHOTS, asked, min(per_label.values()), max(per_label.values()))
@@ -84,10 +84,10 @@ def _examples(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator
 
 
 def _calibrated_with(recorded: Mapping[str, Any], config: ExperimentConfig) -> Iterator[Taken]:
-    given = None if config.inference is None else config.inference.calibration_args
+    calibration = None if config.inference is None else config.inference.calibration_args
     count = recorded.get("calibrated_with")
-    if given is not None and given.train_samples and count and config.dataset.task.has_one_label:
-        yield Taken(CALIBRATED_WITH, given.train_samples, count, count)
+    if calibration is not None and calibration.train_samples and count and config.dataset.task.has_one_label:
+        yield Taken(CALIBRATED_WITH, calibration.train_samples, count, count)
 
 
 def span(fewest: int, most: int) -> str:

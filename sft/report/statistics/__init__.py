@@ -1,1 +1,1 @@
-"""How sure a comparison is: intervals, paired tests and ties, pure functions of arrays. Knows no runs and no files."""
+"""Statistics of a comparison: intervals and paired tests as pure functions of arrays. Knows no runs and no files."""

@@ -1,7 +1,7 @@
-"""Intervals over test rows: rows drawn again with replacement, by the method BCa. Arrays only, seeded.
+"""Intervals over test rows: the BCa bootstrap, which resamples rows with replacement. Arrays only, seeded.
 
 BCa (bias-corrected and accelerated): Efron 1987, "Better Bootstrap Confidence Intervals". The draws are the same for
-all runs with as many rows, so that thousands of runs need a matrix product each and nothing else.
+all runs with equally many rows, so each of thousands of runs needs only a matrix product.
 Shapes: N rows, B draws, K sums, M metrics' values.
 """
 
@@ -17,11 +17,11 @@ from sft.report.statistics.sums import Floats, Sums
 
 DRAWS = 2_000
 SEED = 20_140_611
-_MOST_BYTES = 96 * 2**20  # of the counts that are held at once
+_MOST_BYTES = 96 * 2**20  # of the counts held in memory at once
 
 
 class Draws:
-    """How often each of N rows is drawn, in B draws of N rows each.
+    """Counts of how often each of N rows is drawn, in B draws of N rows each.
 
     Args:
         rows: N.
@@ -31,37 +31,37 @@ class Draws:
     def __init__(self, rows: int, draws: int = DRAWS) -> None:
         self._rows = rows
         self._draws = draws
-        self._held = list(self._made()) if draws * rows * 4 <= _MOST_BYTES else None
+        self._held = list(self._draw()) if draws * rows * 4 <= _MOST_BYTES else None
 
     def parts(self) -> Iterator[NDArray[np.float32]]:
-        """The counts [part of B, N], few enough at once that memory stays small; the same ones at each call."""
-        yield from self._made() if self._held is None else self._held
+        """Yield the counts [part of B, N] in parts that limit memory; the same counts at each call."""
+        yield from self._draw() if self._held is None else self._held
 
     def replicates(self, several: Sequence[Sums]) -> list[dict[str, Floats]]:
-        """The metrics of each of some runs in every draw [B], by name."""
-        found: list[dict[str, Floats]] = []
-        widest = max(1, _MOST_BYTES // (4 * self._rows))  # columns at once: one product of many runs is the quickest
+        """Return the metrics of each run in every draw [B], by name."""
+        replicates: list[dict[str, Floats]] = []
+        widest = max(1, _MOST_BYTES // (4 * self._rows))  # columns at once: one product for many runs is fastest
         start = 0
         while start < len(several):
             end, width = start + 1, several[start].width
             while end < len(several) and width + several[end].width <= widest:
                 width += several[end].width
                 end += 1
-            found += self._of_some(several[start:end])
+            replicates += self._replicates_of(several[start:end])
             start = end
-        return found
+        return replicates
 
-    def _of_some(self, several: Sequence[Sums]) -> list[dict[str, Floats]]:
+    def _replicates_of(self, several: Sequence[Sums]) -> list[dict[str, Floats]]:
         rows_NK = np.hstack([one.rows_NK for one in several])
         sums_BK = np.concatenate([counts_BN @ rows_NK for counts_BN in self.parts()])
-        found, start = [], 0
+        replicates, start = [], 0
         for one in several:
             own_BK = sums_BK[:, start : start + one.width].astype(np.float64)
             start += one.width
-            found.append(dict(one.function(own_BK, float(self._rows))))
-        return found
+            replicates.append(dict(one.function(own_BK, float(self._rows))))
+        return replicates
 
-    def _made(self) -> Iterator[NDArray[np.float32]]:
+    def _draw(self) -> Iterator[NDArray[np.float32]]:
         rng = np.random.default_rng(SEED)
         size = max(1, min(self._draws, _MOST_BYTES // (4 * self._rows)))
         for start in range(0, self._draws, size):
@@ -72,22 +72,22 @@ class Draws:
 
 
 def bca_bounds(value: float, replicates_B: Floats, influence_N: Floats) -> Bounds | None:
-    """The interval of a metric.
+    """Return the BCa interval of a metric.
 
     Args:
-        value: of all rows.
-        replicates_B: in the draws.
-        influence_N: what each row contributes: its pseudo-value, whatever their mean.
+        value: metric over all rows.
+        replicates_B: metric in each draw.
+        influence_N: contribution of each row, its pseudo-value; their mean does not matter.
 
     Returns:
-        None where the rows say nothing of its spread: all contribute the same, or all draws lie on one side.
+        None where the spread is unknown: all rows contribute the same, or all draws are on one side of the value.
     """
     from scipy.special import ndtr, ndtri
 
     spread_N = influence_N - influence_N.mean()
     squares = float(spread_N @ spread_N)
     sorted_B = np.sort(replicates_B)
-    near = 1e-6 * max(abs(value), 1e-6)  # draws that equal the value but for rounding count half
+    near = 1e-6 * max(abs(value), 1e-6)  # draws that equal the value up to rounding count half
     below = np.searchsorted(sorted_B, value - near) + np.searchsorted(sorted_B, value + near, side="right")
     share = float(below) / (2 * len(sorted_B))
     if squares <= 1e-20 * len(spread_N) or not 0 < share < 1:

@@ -1,7 +1,7 @@
-"""Two recipes on the same test rows: exact and permutation tests, their correction, and the size of the effect.
+"""Paired tests of two recipes on the same test rows: exact and permutation tests, Holm's correction, effect size.
 
-All are two-sided tests of "it does not matter which of the two recipes answered which row", by flipping the signs of
-the rows' differences. Arrays only, seeded.
+The null hypothesis of all tests: it does not matter which of the two recipes answered which row. The tests are
+two-sided and flip the differences of the rows between plus and minus. Arrays only, seeded.
 Shapes: N rows, R recipes, P flips, C comparisons.
 """
 
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from sft.report.statistics.sums import Floats
 
 SEED = 19_350_101
-_MOST_BYTES = 32 * 2**20  # of the signs that are held at once
-_SMALLEST = 1e-12  # what the characteristic function can tell from 0
-MOST_NUMBERS = 2**26  # that an exact distribution is made of: some seconds
-ROUNDING = 1e-6  # of values of size 1
+_MOST_BYTES = 32 * 2**20  # of the flips held in memory at once
+_SMALLEST = 1e-12  # smallest probability above the rounding error of the characteristic function
+MOST_NUMBERS = 2**26  # in an exact distribution: takes some seconds
+ROUNDING = 1e-6  # relative
 
 
 def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> float:
-    """p of the exact test of McNemar 1947: of the rows that only one of both got right, how many are whose.
+    """Return p of McNemar's exact test (1947), which counts the rows that only one of the two answers correctly.
 
     Args:
-        first_N: what one got right.
-        second_N: what the other did.
+        first_N: whether the first answers each row correctly.
+        second_N: whether the second does.
     """
     from scipy.special import bdtr
 
@@ -34,11 +34,11 @@ def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> float:
     return min(1.0, 2 * float(bdtr(min(first, second), first + second, 0.5))) if first + second else 1.0
 
 
-def sign_flips(differences_N: NDArray[np.integer]) -> float:
-    """p of the sum of whole numbers, exact: the share of all 2^N choices of their signs that give as large a sum.
+def exact_flips(differences_N: NDArray[np.integer]) -> float:
+    """Return the exact p of a sum of integers: the share of all 2^N ways to flip them that give as large a sum.
 
-    The distribution of the sum comes from its characteristic function, the product of cos(d t) over the rows, by one
-    Fourier transform. For differences of -1, 0 and 1 it is McNemar's test. Not below 1e-12, where rounding begins.
+    The distribution of the sum is the Fourier transform of its characteristic function, the product of cos(d t) over
+    the rows. For differences of -1, 0 and 1 it is McNemar's test. At least 1e-12, the size of rounding errors.
     """
     sizes, counts, observed = _counted(differences_N)
     if not observed:
@@ -48,18 +48,18 @@ def sign_flips(differences_N: NDArray[np.integer]) -> float:
     product = np.ones_like(angles)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         product *= np.cos(size * angles) ** count
-    chances = np.fft.irfft(product, length)  # of 0, 1, ..., and at the end of ..., -2, -1
+    chances = np.fft.irfft(product, length)  # of the sums 0, 1, ..., -2, -1 in this order
     return float(np.clip(2 * chances[observed : length // 2].sum(), _SMALLEST, 1.0))
 
 
 def is_long(differences_N: NDArray[np.integer]) -> bool:
-    """Whether `sign_flips` would take many seconds: many rows, and means over many seeds in many sizes."""
+    """Whether `exact_flips` would take many seconds: for many rows with many distinct sizes of differences."""
     sizes, counts, _ = _counted(differences_N)
     return _length(sizes, counts) * len(sizes) > MOST_NUMBERS
 
 
-def random_sign_flips(differences_N: NDArray[np.integer], flips: int) -> float:
-    """The same p by random flips: (1 + as large ones) / (1 + P). Of equal differences only their number counts."""
+def random_flips(differences_N: NDArray[np.integer], flips: int) -> float:
+    """Return the same p by random flips: (1 + number of sums at least as large) / (1 + P)."""
     sizes, counts, observed = _counted(differences_N)
     rng = np.random.default_rng(SEED)
     sums_P = np.zeros(flips, dtype=np.int64)
@@ -69,7 +69,7 @@ def random_sign_flips(differences_N: NDArray[np.integer], flips: int) -> float:
 
 
 def _counted(differences_N: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """The sizes of the differences in the largest common unit, how many have each, and the size of their sum."""
+    """Return the distinct sizes of the differences in their largest common unit, their counts, and the sum's size."""
     sizes, counts = np.unique(np.abs(differences_N[differences_N != 0]).astype(np.int64), return_counts=True)
     if not len(sizes):
         return sizes, counts, 0
@@ -82,37 +82,38 @@ def _length(sizes: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
 
 
 def flipped_sums(values_NR: NDArray[np.float32], flips: int) -> Iterator[NDArray[np.float32]]:
-    """Sums over rows with random signs of the rows, the same for all recipes: parts [part of P, R]."""
+    """Yield sums over randomly flipped rows, with the same flips for all recipes: parts [part of P, R]."""
     rng = np.random.default_rng(SEED)
     rows, total_R = len(values_NR), values_NR.sum(axis=0, dtype=np.float64).astype(np.float32)
     size = max(1, min(flips, _MOST_BYTES // (4 * rows)))
     for start in range(0, flips, size):
         count = min(size, flips - start)
         bits = np.unpackbits(np.frombuffer(rng.bytes(count * ((rows + 7) // 8)), dtype=np.uint8).reshape(count, -1), 1)
-        # signs are 2 bits - 1; one pass over the P N bits less than making them
+        # flips are 2 bits - 1; this saves one pass over the P N bits
         yield 2 * (bits[:, :rows].astype(np.float32) @ values_NR) - total_R
 
 
 def differences(first_N: NDArray[np.floating], second_N: NDArray[np.floating]) -> Floats:
-    """First minus second, exactly 0 where they differ by rounding only: by less than a millionth of their size.
+    """Return first minus second, with 0 for differences by rounding only: less than a millionth of their size.
 
-    Equal answers of one run and of several differ in the last digits of their means, and to a test any difference is a
+    The means of one run and of several runs with equal answers differ in their last digits, and a test would count any
     difference.
     """
-    found_N = first_N.astype(np.float64) - second_N
-    size = float(np.abs(first_N).mean() + np.abs(second_N).mean()) / 2 if len(found_N) else 0.0
-    found_N[np.abs(found_N) <= ROUNDING * size] = 0
-    return found_N
+    differences_N = first_N.astype(np.float64) - second_N
+    size = float(np.abs(first_N).mean() + np.abs(second_N).mean()) / 2 if len(differences_N) else 0.0
+    differences_N[np.abs(differences_N) <= ROUNDING * size] = 0
+    return differences_N
 
 
 def permutation(values_NR: NDArray[np.floating], pairs_C2: Sequence[tuple[int, int]], flips: int) -> Floats:
-    """p [C] of the differences of recipes' means, by random flips: (1 + as large ones) / (1 + P).
+    """Return p [C] of the differences of means by random flips: (1 + number of sums at least as large) / (1 + P).
 
     Args:
-        values_NR: of each row under each recipe, the mean over seeds: its own for metrics that are means; else what it
-            adds to the linear part of the metric (`Sums.along`). With jackknife pseudo-values, which differ where the
-            answers are alike, equal macro F1 with rare labels was found to differ in 7-10 % of all studies.
-        pairs_C2: which recipes are compared.
+        values_NR: value of each row for each recipe, mean over seeds: the row's own value for metrics that are means,
+            else its contribution to the linear part of the metric (`Sums.along`). Not jackknife pseudo-values: they
+            differ where the answers are equal, and found equal macro F1 with rare labels to differ in 7-10 % of all
+            studies.
+        pairs_C2: recipes that are compared.
         flips: P.
     """
     if not len(pairs_C2):
@@ -120,7 +121,7 @@ def permutation(values_NR: NDArray[np.floating], pairs_C2: Sequence[tuple[int, i
     differences_NC = np.stack([differences(values_NR[:, one], values_NR[:, other]) for one, other in pairs_C2], axis=1)
     size_C = np.sqrt((differences_NC**2).sum(axis=0))
     scaled_NC = (differences_NC / np.where(size_C > 0, size_C, 1)).astype(np.float32)
-    least_C = np.abs(scaled_NC.sum(axis=0, dtype=np.float64)) - 1e-5  # single precision, of sums of about 1
+    least_C = np.abs(scaled_NC.sum(axis=0, dtype=np.float64)) - 1e-5  # rounding of single precision, for sums near 1
     as_large_C = np.zeros(len(pairs_C2), dtype=np.int64)
     for sums_PC in flipped_sums(scaled_NC, flips):
         as_large_C += (np.abs(sums_PC) >= least_C).sum(axis=0)
@@ -128,31 +129,31 @@ def permutation(values_NR: NDArray[np.floating], pairs_C2: Sequence[tuple[int, i
 
 
 def effect_size(differences_N: Floats) -> float | None:
-    """Cohen's d of paired rows: the mean of their differences over its standard deviation; None where that is 0.
+    """Return Cohen's d of paired rows: mean of the differences over their standard deviation; None where that is 0.
 
     Args:
-        differences_N: as `differences` gives them.
+        differences_N: result of `differences`.
     """
     spread = float(np.std(differences_N, ddof=1)) if len(differences_N) > 1 else 0.0
-    none = 1e-9 * float(np.abs(differences_N).max(initial=0.0))  # what rounding makes of equal differences
+    none = 1e-9 * float(np.abs(differences_N).max(initial=0.0))  # spread of equal differences by rounding
     return float(np.mean(differences_N)) / spread if spread > none else None
 
 
 def holm(p_values: Sequence[float] | Floats, weights: Sequence[float] | Floats | None = None) -> Floats:
-    """Corrected so that the chance of any false finding among all stays below the level (Holm 1979).
+    """Correct p-values so that the probability of any false positive stays below the level (Holm 1979).
 
     Args:
-        p_values: of the tests, C.
-        weights: each test's share of the level, whatever their sum; None: all the same. What a test had that found
-            something passes on to the others.
+        p_values: p of each test [C].
+        weights: share of the level of each test, not necessarily normalized; None: equal shares. The share of a
+            significant test passes on to the others.
 
     Returns:
-        The corrected p [C].
+        Corrected p [C].
     """
     p_C = np.asarray(p_values, dtype=np.float64)
     weights_C = np.ones(len(p_C)) if weights is None else np.asarray(weights, dtype=np.float64)
     order = np.argsort(p_C / weights_C, kind="stable")
-    left_C = np.cumsum(weights_C[order][::-1])[::-1]  # of all that are not yet found
+    left_C = np.cumsum(weights_C[order][::-1])[::-1]  # weights of all tests that are not yet significant
     stepped_C = np.minimum(np.maximum.accumulate(p_C[order] * left_C / weights_C[order]), 1.0)
     corrected_C = np.empty_like(stepped_C)
     corrected_C[order] = stepped_C

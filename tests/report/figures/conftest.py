@@ -88,8 +88,8 @@ def _run(name: str, place: int, seed: int, config: ExperimentConfig, results: Ma
         training = {"loss_history": [{"step": step, "loss": 3 / step} for step in range(1, 40)],
                     "validation_history": [{"step": step, "loss": 3 / step + 1} for step in (10, 20, 30)]}  # fmt: skip
         result = Finished(
-            labelled_examples=0, seconds=1.0, metrics={"test": plain}, judged_on={"test": "same"}, halvings=0, batch="",
-            record=record, training=json.dumps(training).encode(),
+            labelled_examples=0, seconds=1.0, metrics={"test": plain}, evaluated_on={"test": "same"}, halvings=0,
+            batch="", record=record, training=json.dumps(training).encode(),
         )  # fmt: skip
     state = "failed" if results is None else "done"
     return Run(f"{name} seed={seed}", run_id, f"recipe-{place}", seed, folder, config, state, result=result)

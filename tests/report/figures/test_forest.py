@@ -9,7 +9,7 @@ from typing import Any
 from sft.report.comparison import Comparison
 from sft.report.figures import Figure, figures_of
 from sft.report.figures.forest import MOST_ROWS
-from sft.report.judgement import Interval, Judgement, Significance
+from sft.report.significance import Interval, RowSignificance, Significance
 
 Make = Callable[..., Comparison]
 
@@ -28,7 +28,7 @@ def judged(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
         found = comparison.rows[index].estimate("accuracy")
         assert found is not None
         interval = Interval(found.mean - 0.05, found.mean + 0.05, "t over 3 seeds")
-        rows[index, "accuracy"] = Judgement(interval, None, one)
+        rows[index, "accuracy"] = RowSignificance(interval, None, one)
     return replace(comparison, significance=Significance(rows, {}))
 
 

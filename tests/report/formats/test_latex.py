@@ -12,8 +12,8 @@ from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Comparison
 from sft.report.formats import latex
 from sft.report.formats.latex import escape, render_latex
-from sft.report.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
+from sft.report.significance import Contrast, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
@@ -46,8 +46,10 @@ def comparison(tmp_path: Path) -> Comparison:
 def judged(comparison: Comparison) -> Comparison:
     intervals, models = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")], RowsTest(0.01, 0.02, "x")
     rows = {
-        (1, "accuracy"): Judgement(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
-        (2, "accuracy"): Judgement(intervals[1], Contrast(0.35, None, intervals[0], 1e-6, 2e-6, "x", models), True),
+        (1, "accuracy"): RowSignificance(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
+        (2, "accuracy"): RowSignificance(
+            intervals[1], Contrast(0.35, None, intervals[0], 1e-6, 2e-6, "x", models), True
+        ),
     }
     return replace(comparison, significance=Significance(rows, {}, ("Made with 9_999 draws.",)))
 

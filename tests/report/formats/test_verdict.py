@@ -8,7 +8,7 @@ from typing import Any
 
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.verdict import verdict
-from sft.report.judgement import Judgement, Significance
+from sft.report.significance import RowSignificance, Significance
 
 
 class Made:
@@ -34,7 +34,7 @@ def comparison(*rows: tuple[int, list[Made]], **more: Any) -> Comparison:
 ZERO, EIGHT, MORE = (0, [Made("zero", 0.4)]), (24, [Made("eight", 0.7), Made("eight", 0.8)]), (48, [Made("more", 0.6)])
 
 
-def judged(base: Comparison, ties: dict[int, Judgement]) -> Comparison:
+def judged(base: Comparison, ties: dict[int, RowSignificance]) -> Comparison:
     return replace(base, significance=Significance({(index, "accuracy"): one for index, one in ties.items()}, {}))
 
 
@@ -44,7 +44,11 @@ def test_what_is_best_and_from_how_much() -> None:
 
 
 def test_how_many_are_as_good_and_how_many_were_not_tested() -> None:
-    table, worse, tied = comparison(ZERO, EIGHT, MORE), Judgement(tied_with_best=False), Judgement(tied_with_best=True)
+    table, worse, tied = (
+        comparison(ZERO, EIGHT, MORE),
+        RowSignificance(tied_with_best=False),
+        RowSignificance(tied_with_best=True),
+    )
     found = verdict(judged(table, {0: worse, 1: tied, 2: tied}))
     assert found.endswith("eight, from 24 labelled examples. 1 other cannot be told apart from it "
                           "(test rows and seeds both sampled).")  # fmt: skip
@@ -55,7 +59,7 @@ def test_how_many_are_as_good_and_how_many_were_not_tested() -> None:
 
 
 def test_with_one_seed_each_nothing_is_said_of_the_others() -> None:
-    found = verdict(judged(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: Judgement()}))
+    found = verdict(judged(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
     assert found.endswith("Other seeds could change the order: with one seed each, recipes are not tested against "
                           "each other.")  # fmt: skip
 

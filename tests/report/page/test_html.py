@@ -16,11 +16,11 @@ import pytest
 
 from sft.report.comparison import Built
 from sft.report.figures import figures_of
-from sft.report.judgement import Judgement
 from sft.report.page import cells, html
 from sft.report.page.cells import view_of
 from sft.report.page.html import render_html
 from sft.report.read.runs import Run
+from sft.report.significance import RowSignificance
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from grids import built_of, config, results_of, small_grid
@@ -135,7 +135,7 @@ def test_marks_have_one_meaning(built: Built) -> None:
 def test_what_is_not_random_has_no_seed_and_what_has_no_interval_says_so(built: Built) -> None:
     comparison = built.comparison
     rows = {key: one for key, one in comparison.significance.rows.items() if key != (0, "ece")}
-    rows[0, "ece"] = Judgement()
+    rows[0, "ece"] = RowSignificance()
     runs = {key: one for key, one in comparison.significance.runs.items() if key[1] != "ece"}
     found = replace(comparison, significance=comparison.significance._replace(rows=rows, runs=runs))
     zero_shot, trained = view_of(found).lines[:2]

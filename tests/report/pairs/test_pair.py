@@ -1,4 +1,4 @@
-"""Two runs side by side: config, metrics, tests against independent counts, rows; what is refused; what is typed."""
+"""Comparison of two runs: config, metrics, tests against independent counts, rows, refusals, and names of runs."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def classified(
     """A run that answers some rows wrongly, with a probability of .9."""
     truth = np.array(TRUTH[:rows])
     given = np.where(np.isin(np.arange(rows), wrong), 1 - truth, truth)
-    told = [json.dumps({LABELS[at]: 0.9, LABELS[1 - at]: 0.1}) for at in given.tolist()]
+    probabilities = [json.dumps({LABELS[at]: 0.9, LABELS[1 - at]: 0.1}) for at in given.tolist()]
     columns = {
         "text": [f"{text} {row}" for row in range(rows)], "label": [LABELS[at] for at in truth.tolist()],
-        "predictions": [LABELS[at] for at in given.tolist()], "probabilities": told,
+        "predictions": [LABELS[at] for at in given.tolist()], "probabilities": probabilities,
     }  # fmt: skip
     results = {"accuracy": float((given == truth).mean()), "mcc": 0.123, "support": dict.fromkeys(LABELS, rows // 2)}
     return finish(store, one, results, columns, rows)
@@ -120,7 +120,10 @@ def test_accuracy_is_tested_exactly_and_its_interval_is_of_the_difference(two: P
 
 
 def test_a_metric_that_the_rows_do_not_give_is_not_tested(two: Pair) -> None:
-    assert {one.name: one.test is None for one in two.metrics} == {"accuracy": False, "mcc": True}  # it says .123
+    assert {one.name: one.test is None for one in two.metrics} == {
+        "accuracy": False,
+        "mcc": True,
+    }  # its result has .123
 
 
 def test_the_other_way_round(two: Pair) -> None:
@@ -137,8 +140,8 @@ def test_the_other_way_round(two: Pair) -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ({"rows": 40}, "A was judged on 60 rows, B on 40"),
-        ({"text": "line"}, "A and B were judged on different rows, 60 each: their texts or labels differ"),
+        ({"rows": 40}, "A was evaluated on 60 rows, B on 40"),
+        ({"text": "line"}, "A and B were evaluated on different rows, 60 each: their texts or labels differ"),
     ],
 )
 def test_other_rows_are_not_paired_and_the_rest_is_shown(
@@ -146,10 +149,10 @@ def test_other_rows_are_not_paired_and_the_rest_is_shown(
 ) -> None:
     first = classified(store, experiment("first"), range(20))
     second = classified(store, experiment("second", shots=16), [0], **other)
-    found = pair(open_run(first.path), open_run(second.path))
-    assert found.refused == reason
-    assert (found.different, found.right, {one.test for one in found.metrics}) == ((), None, {None})
-    text = "\n".join(pair_lines(found, 20, 80))
+    comparison = pair(open_run(first.path), open_run(second.path))
+    assert comparison.refused == reason
+    assert (comparison.different, comparison.right, {one.test for one in comparison.metrics}) == ((), None, {None})
+    text = "\n".join(pair_lines(comparison, 20, 80))
     assert text.endswith(f"Not paired row by row: {reason}.")
     assert "dataset.shots 4 16" in " ".join(text.split())
     assert "accuracy  .667  " in text
@@ -161,34 +164,36 @@ def test_a_run_without_a_result_says_so(store: ResultStore) -> None:
     folder = store.folder(one.id, one.slug)
     folder.write_config(config_of(one))
     folder.write_state(RunState(state="oom"))
-    found = pair(open_run(first.path), open_run(folder.path))
-    assert found.refused == "B has no result (out of memory)"
+    comparison = pair(open_run(first.path), open_run(folder.path))
+    assert comparison.refused == "B has no result (out of memory)"
     folder.write_state(RunState(state="failed", error="the model hub/model is not there"))
-    found = pair(open_run(first.path), open_run(folder.path))
-    assert found.refused == "B has no result (failed: the model hub/model is not there)"
+    comparison = pair(open_run(first.path), open_run(folder.path))
+    assert comparison.refused == "B has no result (failed: the model hub/model is not there)"
     assert pair(open_run(first.path), open_run(first.path), "validation").refused.startswith(
-        "A was not judged on the validation split; B"
+        "A was not evaluated on the validation split; B"
     )
     first.predictions_file().unlink()
-    assert pair(open_run(first.path), open_run(folder.path)).refused.startswith("A has lost its predictions.tsv; B")
+    assert pair(open_run(first.path), open_run(folder.path)).refused.startswith(
+        "A has no predictions.tsv: the file is missing; B"
+    )
 
 
 def test_generated_texts_are_paired_by_their_exact_matches(store: ResultStore) -> None:
     folders = []
-    for place, right in enumerate(([1, 1, 0, 0], [1, 0, 1, 0])):
+    for number, right in enumerate(([1, 1, 0, 0], [1, 0, 1, 0])):
         columns = {
-            "text": list("abcd"), "label": ["x"] * 4, "predictions": ["x" if one else f"y{place}" for one in right],
-            "logprob": [-1.0 - place] * 4, "tokens": [place] * 4, "exact_match": right, "token_f1": right,
+            "text": list("abcd"), "label": ["x"] * 4, "predictions": ["x" if one else f"y{number}" for one in right],
+            "logprob": [-1.0 - number] * 4, "tokens": [number] * 4, "exact_match": right, "token_f1": right,
         }  # fmt: skip
         results = {"exact_match": 0.5, "token_f1": 0.5}
-        folders.append(finish(store, experiment(f"run {place}", place, "generation"), results, columns))
-    found = pair(*(open_run(folder.path) for folder in folders))
-    assert found.refused == ""
-    assert found.right is not None
-    assert tuple(found.right) == ("exact_match", 1, 1, 1, 1)
-    assert [one.row for one in found.different] == [1, 2, 3]
-    assert tuple(found.different[0].b) == ("y1", None, False)
-    tests = {one.name: one.test.method for one in found.metrics if one.test}
+        folders.append(finish(store, experiment(f"run {number}", number, "generation"), results, columns))
+    comparison = pair(*(open_run(folder.path) for folder in folders))
+    assert comparison.refused == ""
+    assert comparison.right is not None
+    assert tuple(comparison.right) == ("exact_match", 1, 1, 1, 1)
+    assert [one.row for one in comparison.different] == [1, 2, 3]
+    assert tuple(comparison.different[0].b) == ("y1", None, False)
+    tests = {one.name: one.test.method for one in comparison.metrics if one.test}
     assert tests == {"exact_match": "McNemar, exact", "token_f1": "permutation of 9,999"}
 
 
@@ -199,74 +204,74 @@ def test_the_text_fits_the_terminal(two: Pair) -> None:
     long = two.different[0]._replace(text="日本 \x1b[31m\u202e" * 100)
     long_pair = replace(two, different=(long, *two.different[1:]))
     lines = list(pair_lines(long_pair, 3, 60))
-    table = lines[lines.index("19 rows are answered differently; the first 3 (* right):") + 1 :]
+    table = lines[lines.index("19 rows have different answers; the first 3 (* right):") + 1 :]
     assert len(table) == 4
     from rich.cells import cell_len
 
     assert cell_len(table[1]) <= 60
-    assert table[1].startswith("3    good     bad .900   good .900 *  日本 [31m日本")
+    assert table[1].startswith("3    good       bad .900   good .900 *  日本 [31m日本")
     assert table[1].endswith("…")
     assert not set("\x1b\u202e") & set("".join(lines))
-    assert "Right, of 60 rows: both 38, only A 2, only B 17, neither 3." in lines
-    assert "19 rows are answered differently." in pair_lines(two, 0, 60)
+    assert "Right answers, of 60 rows: both 38, only A 2, only B 17, neither 3." in lines
+    assert "19 rows have different answers." in pair_lines(two, 0, 60)
 
 
 def test_runs_that_are_alike(store: ResultStore) -> None:
     run = open_run(classified(store, experiment(), [1]).path)
     lines = list(pair_lines(pair(run, run), 20, 80))
-    assert "A and B are one run." in lines
-    assert lines[-1] == "All 60 rows are answered alike."
+    assert "A and B are the same run." in lines
+    assert lines[-1] == "All 60 rows have the same answers."
     again = open_run(classified(ResultStore(store.root.parent / "again"), experiment(), [1]).path)
     lines = list(pair_lines(pair(run, again), 20, 80))
-    assert "Their configs say the same." in lines
-    assert lines[-1] == "All 60 rows are answered alike."
+    assert "The configs are equal." in lines
+    assert lines[-1] == "All 60 rows have the same answers."
 
 
-def test_data_of_the_same_name_and_another_content_is_told(store: ResultStore) -> None:
+def test_data_of_the_same_name_with_other_content_is_reported(store: ResultStore) -> None:
     first = classified(store, experiment(), [1])
     other = classified(ResultStore(store.root.parent / "again"), experiment(), [1])
     result = other.result()
     assert result is not None
     other.write_result(result.model_copy(update={"data": {"sha256": "two" * 9, "rows": {"test": ROWS}}}))
-    found = pair(open_run(first.path), open_run(other.path))
-    assert found.settings == ()
-    assert [tuple(one) for one in found.data] == [("data: content", "sha256 one…", "sha256 twotwotw…")]
-    lines = list(pair_lines(found, 20, 80))
-    assert "Their configs say the same, but their data is not the same:" in lines
+    comparison = pair(open_run(first.path), open_run(other.path))
+    assert comparison.settings == ()
+    assert [tuple(one) for one in comparison.data] == [("data: content", "sha256 one…", "sha256 twotwotw…")]
+    lines = list(pair_lines(comparison, 20, 80))
+    assert "The configs are equal, but the data differs:" in lines
     assert "data: content  sha256 one…  sha256 twotwotw…" in lines
-    assert json.loads(pair_json(found))["data"][0]["b"] == "sha256 twotwotw…"
+    assert json.loads(pair_json(comparison))["data"][0]["b"] == "sha256 twotwotw…"
     elsewhere = classified(store, experiment("third", path="hub/other"), [1])
     its = elsewhere.result()
     assert its is not None
     elsewhere.write_result(its.model_copy(update={"data": {"sha256": "three"}}))
-    assert pair(open_run(first.path), open_run(elsewhere.path)).data == ()  # its config says so
+    assert pair(open_run(first.path), open_run(elsewhere.path)).data == ()  # the configs differ
 
 
-def test_of_a_folder_with_one_run_that_one_is_meant(store: ResultStore) -> None:
+def test_a_folder_with_one_run_names_that_run(store: ResultStore) -> None:
     store.root.joinpath("runs").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"holds no run$"):
+    with pytest.raises(UserError, match=r"contains no runs$"):
         find_run(store.root)
     run = classified(store, experiment(), [1])
     assert find_run(store.root).path == run.path.resolve()
 
 
 def test_the_json_holds_all(two: Pair) -> None:
-    found = json.loads(pair_json(two))
-    assert [found[key] for key in ("refused", "judged_rows", "split")] == [None, 60, "test"]
-    assert found["settings"][0] == {"key": "dataset.shots", "a": "4", "b": "16"}
-    accuracy = found["metrics"][0]
+    content = json.loads(pair_json(two))
+    assert [content[key] for key in ("refused", "judged_rows", "split")] == [None, 60, "test"]  # words: fixed name
+    assert content["settings"][0] == {"key": "dataset.shots", "a": "4", "b": "16"}
+    accuracy = content["metrics"][0]
     assert accuracy["difference"] == pytest.approx(0.25)
     assert accuracy["test"] == "McNemar, exact"
     assert accuracy.keys() >= {"ci_low", "ci_high", "p_value", "effect_size"}
-    assert len(found["rows"]) == 19
-    assert found["rows"][0]["b"] == {"text": "good", "probability": 0.9, "right": True}
+    assert len(content["rows"]) == 19
+    assert content["rows"][0]["b"] == {"text": "good", "probability": 0.9, "right": True}
 
 
 def test_the_command(store: ResultStore, two: Pair) -> None:
     runs = [f"{store.root}/first", f"{store.root}/{two.b.id[:5]}"]
     result = CliRunner().invoke(app, ["compare", *runs, "--rows", "1"])
     assert result.exit_code == 0, result.output
-    assert "19 rows are answered differently; the first 1 (* right):" in result.output
+    assert "19 rows have different answers; the first 1 (* right):" in result.output
     assert json.loads(CliRunner().invoke(app, ["compare", *runs, "--json"]).output)["b"]["name"] == "second"
 
 
@@ -290,29 +295,29 @@ def test_runs_are_found_by_folder_file_name_and_id(
     store: ResultStore, named: tuple[RunFolder, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, other = named
-    given = {
+    names = {
         first: [first.path, first.path / "result.json", store.root / "shots=4 seed=13", store.root / first.id],
         second: [store.root / "runs" / second.id[:6], store.root / "shots-4-seed-14"],
         other: [store.root / "other", other.path / "config.json"],
     }
-    for folder, places in given.items():
-        assert {find_run(place).path for place in places} == {folder.path.resolve()}
+    for folder, paths in names.items():
+        assert {find_run(path).path for path in paths} == {folder.path.resolve()}
     monkeypatch.chdir(first.path)
     assert find_run(Path()).path == first.path.resolve()
     monkeypatch.chdir(store.root.parent)
     assert find_run(Path("results/other")).path == other.path.resolve()
 
 
-def test_what_is_no_run_is_told(store: ResultStore, named: tuple[RunFolder, ...], tmp_path: Path) -> None:
-    for place, said in (
-        (store.root / "shots=4", "may be 2 runs"),
+def test_paths_without_a_run_are_refused(store: ResultStore, named: tuple[RunFolder, ...], tmp_path: Path) -> None:
+    for path, message in (
+        (store.root / "shots=4", "matches 2 runs"),
         (store.root / "othr", 'has no run "othr"; did you mean "other"?'),
-        (store.root, "holds 3 runs; name one of them: "),
-        (tmp_path / "nowhere", "is no run folder; name one: RESULTS/runs/<name>-<id>"),
-        (tmp_path, "is no run folder"),
+        (store.root, "contains 3 runs; name one of them: "),
+        (tmp_path / "nowhere", "expected a run folder, RESULTS/runs/<name>-<id>; got"),
+        (tmp_path, "expected a run folder"),
     ):
-        with pytest.raises(UserError, match=said.replace("?", r"\?")):
-            find_run(place)
+        with pytest.raises(UserError, match=message.replace("?", r"\?")):
+            find_run(path)
     assert os.listdir(store.root) == ["runs"]  # noqa: PTH208 - nothing was made
 
 

@@ -1,4 +1,4 @@
-"""Another calibration of stored scores: no model, and the figures that the run itself would have given."""
+"""Another calibration of stored scores gives the metrics of a run with that calibration, without a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MakeConfig = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_folder: Path) -> Path:
     """Three runs: uncalibrated, by batch, supervised."""
-    place = tmp_path_factory.mktemp("calibrated")
+    folder = tmp_path_factory.mktemp("calibrated")
     base = {
         "dataset": {
             "path": str(data_folder), "task_type": "classification", "validation_split": "validation",
@@ -42,17 +42,17 @@ def results(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_f
     for name in ("plain", "batch", "supervised"):
         inference = {} if name == "plain" else {"calibration_args": {"calibration_fn": name}}
         experiment = Experiment(name, ExperimentConfig.model_validate({**base, "inference": inference}))
-        pipeline.run(experiment, ResultStore(place).folder(experiment.id, experiment.slug))
-    return place
+        pipeline.run(experiment, ResultStore(folder).folder(experiment.id, experiment.slug))
+    return folder
 
 
 def metrics(results: Path, calibration: str | None = None) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
     runs = compare(ResultStore(results)).runs
-    found = runs if calibration is None else calibrated_runs(runs, calibration)
-    return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in found}
+    selected = runs if calibration is None else calibrated_runs(runs, calibration)
+    return {run.name: (dict(run.metrics()), dict(run.metrics("validation"))) for run in selected}
 
 
-def test_it_gives_what_the_run_gave(results: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_gives_the_metrics_of_the_run(results: Path, caplog: pytest.LogCaptureFixture) -> None:
     ran, batch, supervised, none = (metrics(results, name) for name in (None, "batch", "supervised", "none"))
     for split in (0, 1):
         for calibrated, name in ((batch, "batch"), (supervised, "supervised"), (none, "plain")):
@@ -61,7 +61,7 @@ def test_it_gives_what_the_run_gave(results: Path, caplog: pytest.LogCaptureFixt
         assert none["batch"][split] == pytest.approx(ran["plain"][split])
     assert ran["batch"][0]["log_loss"] != pytest.approx(ran["plain"][0]["log_loss"])
     assert supervised["plain"] == ({}, {})
-    assert "Without figures under --calibration supervised: batch and 1 more" in caplog.text
+    assert "no metrics under --calibration supervised for batch and 1 more" in caplog.text
 
 
 def test_the_command_shows_it_and_changes_no_file(results: Path) -> None:
@@ -112,7 +112,7 @@ def test_an_unknown_calibration_is_one_line(results: Path, name: str, what: str)
         compare(ResultStore(results), Choices(calibration=name))
 
 
-def test_runs_without_scores_have_no_figures(results: Path, tmp_path: Path) -> None:
+def test_runs_without_scores_have_no_metrics(results: Path, tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     for folder in ResultStore(results).folders():
         copy = tmp_path / "runs" / folder.path.name
@@ -149,13 +149,13 @@ def test_code_that_only_runs_name_is_left_out_without_trust(
         folder.write_result(result.model_copy(update={"config": config}))
     comparison = compare(store, Choices(calibration="none"))
     assert not (tmp_path / "executed").exists()
-    assert "Runs name this code; --trust runs it" in caplog.text
+    assert "use --trust to run it" in caplog.text
     assert {"always", "cohen_kappa"} & {*comparison.runs[0].metrics()} == {"cohen_kappa"}
     trusted = compare(store, Choices(calibration="none", trust=True))
     assert trusted.runs[0].metrics()["always"] == 0.25
 
 
-def test_what_tasks_of_lm_eval_gave_stays(results: Path, tmp_path: Path) -> None:
+def test_results_of_lm_eval_tasks_are_kept(results: Path, tmp_path: Path) -> None:
     store = ResultStore(Path(shutil.copytree(results, tmp_path / "copy")))
     for folder in store.folders():
         result = folder.result()

@@ -1,4 +1,4 @@
-"""Made-up studies with known truth: how often intervals cover it, and tests find differences where there are none.
+"""Simulated studies with known truth: how often intervals cover it, and how often tests give false positives.
 
 Used by `test_simulations.py` and by `scripts/bench/report.py`, which writes the shares down.
 Shapes: N test rows, L labels.
@@ -14,11 +14,11 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.report.judged import contrasts
-from sft.report.judged.contrasts import rows_tests
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.pairing import Paired, paired_rows
-from sft.report.judged.significance import row_intervals
+from sft.report.compared import contrasts
+from sft.report.compared.assess import row_intervals
+from sft.report.compared.contrasts import rows_tests
+from sft.report.compared.outcomes import Outcomes
+from sft.report.compared.pairing import Paired, paired_rows
 from sft.report.statistics.bootstrap import Draws
 from sft.report.statistics.paired import holm
 from sft.report.statistics.sums import Sums, confusion
@@ -34,14 +34,14 @@ class Equal(NamedTuple):
     """Recipes that are equally good.
 
     Args:
-        what: in words.
+        what: description.
         rows: N.
-        runs: how many each recipe has.
-        metric: `accuracy`, `brier` or one of labels.
-        rate: how often an answer is right, beside those that are by chance.
-        alike: share of the rows that are as hard for all recipes.
-        own: share of the other rows that are as hard for all runs of a recipe.
-        often: of each label.
+        runs: number of runs of each recipe.
+        metric: `accuracy`, `brier` or a metric of labels.
+        rate: share of right answers, not counting those right by chance.
+        alike: share of the rows that are equally hard for all recipes.
+        own: share of the other rows that are equally hard for all runs of a recipe.
+        often: frequency of each label.
     """
 
     what: str
@@ -76,20 +76,20 @@ EQUAL = (
 )
 
 
-def told_apart(case: Equal, studies: int) -> float:
-    """In which share of all studies equally good models are told apart from the first ones, by their rows alone."""
+def false_positives(case: Equal, studies: int) -> float:
+    """Return the share of studies with a significant difference between equally good models, tested on rows alone."""
     rng = np.random.default_rng(case.rows + len(case.runs))
-    pairs = [(place, 0) for place in range(1, len(case.runs))]
-    marked = 0
+    pairs = [(other, 0) for other in range(1, len(case.runs))]
+    significant = 0
     with patch.object(contrasts, "_FEWEST_FLIPS", FLIPS):
         for _ in range(studies):
             tests = rows_tests(_table(case, rng), pairs)
-            marked += bool(holm([one.p_value for one in tests]).min() <= 0.05)
-    return marked / studies
+            significant += bool(holm([one.p_value for one in tests]).min() <= 0.05)
+    return significant / studies
 
 
 def _table(case: Equal, rng: np.random.Generator) -> Paired:
-    """A table of one study."""
+    """Return the table of one study."""
     outcomes, rows = {}, []
     reference_N = rng.choice(len(case.often), case.rows, p=_shares(case.often))
     hard_N = rng.random(case.rows)
@@ -122,7 +122,7 @@ def _run(
 
 
 class Truth(NamedTuple):
-    """A classifier whose true figures are known: right at that rate, else drawn like the labels."""
+    """A classifier with known true metrics: right at a rate, else its answer is drawn like the labels."""
 
     what: str
     rows: int
@@ -144,14 +144,14 @@ METRICS = ("macro_f1", "macro_recall", "mcc")
 
 
 class Covered(NamedTuple):
-    """How many studies have an interval at all, and in which share of these it holds the truth."""
+    """Number of studies with an interval, and the share of these whose interval contains the truth."""
 
     given: int
     share: float
 
 
 def coverage(case: Truth, studies: int, metrics: tuple[str, ...] = METRICS) -> dict[str, Covered]:
-    """How often intervals over rows hold the true value of metrics of labels."""
+    """Return how often intervals over rows contain the true value of metrics of labels."""
     often_L, rows = _shares(case.often), case.rows
     cells_LL = case.rate * np.diag(often_L) + (1 - case.rate) * np.outer(often_L, often_L)
     sums_K = np.concatenate([np.diag(cells_LL), cells_LL.sum(axis=0), cells_LL.sum(axis=1)])
@@ -160,11 +160,11 @@ def coverage(case: Truth, studies: int, metrics: tuple[str, ...] = METRICS) -> d
     given, held = dict.fromkeys(metrics, 0), dict.fromkeys(metrics, 0)
     draws = Draws(rows)
     for made in _confusions(cells_LL, rows, studies):
-        found = row_intervals(made, draws.replicates([made])[0], ())
+        result = row_intervals(made, draws.replicates([made])[0], ())
         for metric in metrics:
-            if metric in found:
+            if metric in result:
                 given[metric] += 1
-                held[metric] += found[metric].low - 1e-6 <= truth[metric] <= found[metric].high + 1e-6
+                held[metric] += result[metric].low - 1e-6 <= truth[metric] <= result[metric].high + 1e-6
     return {metric: Covered(given[metric], held[metric] / max(1, given[metric])) for metric in metrics}
 
 

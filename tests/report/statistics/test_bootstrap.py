@@ -1,4 +1,4 @@
-"""Intervals over rows: the draws are what drawing rows again gives, the intervals those of scipy."""
+"""Intervals over rows: draws equal resampled rows, and intervals equal those of scipy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def counts_of(draws: Draws) -> np.ndarray:
     return np.concatenate(list(draws.parts()))
 
 
-def test_every_draw_has_as_many_rows_as_there_are() -> None:
+def test_every_draw_has_n_rows() -> None:
     counts_BN = counts_of(Draws(50, 400))
     assert counts_BN.shape == (400, 50)
     assert (counts_BN.sum(axis=1) == 50).all()
@@ -41,7 +41,7 @@ def test_replicates_are_the_metric_of_the_rows_drawn() -> None:
         assert of_means["brier"][draw] == pytest.approx(values_N[rows].mean(), abs=1e-6)
 
 
-def test_many_rows_are_drawn_in_parts_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_drawn_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     several = [means({"brier": np.random.default_rng(seed).random(40)}) for seed in range(5)]
     whole = Draws(40, 100)
     monkeypatch.setattr(bootstrap, "_MOST_BYTES", 3 * 4 * 40)
@@ -74,7 +74,7 @@ def test_bounds_of_macro_f1_are_those_of_scipy() -> None:
     known = stats.bootstrap(
         (reference_N, predicted_N), macro_f1, n_resamples=10_000, method="BCa", paired=True, rng=rng
     ).confidence_interval
-    # 150 rows make few values of the metric: half a row either way
+    # 150 rows give few values of the metric: half a row of tolerance
     assert bounds_of(confusion(reference_N, predicted_N, 2), "macro_f1", 10_000) == pytest.approx(
         tuple(known), abs=0.5 / 150 + 0.02 * (known.high - known.low)
     )
@@ -85,10 +85,10 @@ def bounds_of(made: Sums, metric: str, draws: int) -> Bounds | None:
     return bca_bounds(made.values()[metric], replicates_B, made.pseudo_values()[metric])
 
 
-def test_draws_that_lie_to_one_side_are_corrected() -> None:
+def test_biased_draws_are_corrected() -> None:
     replicates_B = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000) + 0.2
-    found = bca_bounds(0.0, replicates_B, np.array([-1.0, 0.0, 1.0]))
-    assert found == pytest.approx((0.2 - 2 * 0.2 - 1.96, 0.2 - 2 * 0.2 + 1.96), abs=0.002)
+    result = bca_bounds(0.0, replicates_B, np.array([-1.0, 0.0, 1.0]))
+    assert result == pytest.approx((0.2 - 2 * 0.2 - 1.96, 0.2 - 2 * 0.2 + 1.96), abs=0.002)
 
 
 def test_rows_without_spread_have_no_bounds() -> None:

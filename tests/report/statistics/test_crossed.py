@@ -1,4 +1,4 @@
-"""The variance of a difference of recipes by rows and seeds: an analysis of variance by hand, and a simulation."""
+"""Variance of a difference of recipes over rows and seeds, against an analysis of variance and a simulation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def hits(seed: int, runs: int) -> np.ndarray:
 
 
 def between(one: Recipe, other: Recipe) -> tuple[float, float, float]:
-    found: Variance = crossed_variances([one], [other])
-    rows, seeds, freedom = (float(part[0, 0]) for part in found)
+    result: Variance = crossed_variances([one], [other])
+    rows, seeds, freedom = (float(part[0, 0]) for part in result)
     return rows, seeds, freedom
 
 
 def mean_squares(values_SN: np.ndarray) -> tuple[float, float, float]:
-    """Of seeds, rows and what is left, of a crossed design with one value in each cell: the sums, written out."""
+    """Return the mean squares of seeds, rows and residual of a crossed design with one value per cell."""
     seeds, rows = values_SN.shape
     whole = values_SN.mean()
     of_seeds, of_rows = values_SN.mean(axis=1), values_SN.mean(axis=0)
@@ -78,7 +78,7 @@ def test_other_seeds_are_two_samples_and_the_rows_are_shared() -> None:
     assert 2 <= freedom <= 5
 
 
-def test_what_has_nothing_random_has_no_seed_part() -> None:
+def test_deterministic_recipes_have_no_seed_part() -> None:
     several, fixed = hits(1, 3), hits(2, 1)
     of_seeds, of_rows, left = mean_squares(several - fixed)
     rows, seeds, freedom = between(recipe(several, (1, 2, 3)), recipe(fixed, ()))
@@ -90,15 +90,15 @@ def test_what_has_nothing_random_has_no_seed_part() -> None:
     assert rows == pytest.approx(np.var(fixed - other, ddof=1) / ROWS * few_rows(), rel=1e-5)
 
 
-def test_one_seed_says_nothing_of_others() -> None:
+def test_one_seed_gives_no_variance() -> None:
     one, several = recipe(hits(1, 1), (1,)), recipe(hits(2, 3), (1, 2, 3))
     assert np.isnan(between(one, several)).all()
     assert np.isnan(between(several, one)).all()
     assert np.isnan(between(one, recipe(hits(3, 1), ()))).all()
 
 
-def test_seeds_that_one_of_both_lacks_count_for_the_other() -> None:
-    """Two of three seeds are paired: the parts by hand."""
+def test_unpaired_seeds_count_for_their_own_recipe() -> None:
+    """Two of three seeds are paired: the parts computed explicitly."""
     first, second = hits(1, 3), hits(2, 2)
     rows, seeds, freedom = between(recipe(first, (1, 2, 3)), recipe(second, (1, 2)))
     paired = first[:2].mean(axis=1) / 3 - second.mean(axis=1) / 2
@@ -108,32 +108,32 @@ def test_seeds_that_one_of_both_lacks_count_for_the_other() -> None:
     assert 1 <= freedom <= 3
 
 
-def test_many_at_once_are_those_one_by_one() -> None:
+def test_many_recipes_at_once_equal_single_pairs() -> None:
     recipes = [
         recipe(hits(1, 3), (1, 2, 3)), recipe(hits(2, 1), ()), recipe(hits(3, 3), (1, 2, 3)),
         recipe(hits(4, 2), (7, 8)), recipe(hits(5, 1), (1,)),
     ]  # fmt: skip
-    found = crossed_variances(recipes, recipes)
+    result = crossed_variances(recipes, recipes)
     for i, one in enumerate(recipes):
         for j, other in enumerate(recipes):
             if i != j:
-                together = [float(part[i, j]) for part in found]
+                together = [float(part[i, j]) for part in result]
                 np.testing.assert_allclose(together, between(one, other), rtol=1e-4, atol=1e-9)
-                np.testing.assert_allclose(together, [float(part[j, i]) for part in found], rtol=1e-4, atol=1e-9)
+                np.testing.assert_allclose(together, [float(part[j, i]) for part in result], rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_its_expectation_is_the_variance_over_studies(shared: bool) -> None:
-    """Values with known parts: what is estimated is how far differences vary from study to study, on average."""
+    """The mean estimate equals the variance of the differences between studies with known parts."""
     rng, number, rows = np.random.default_rng(1), 600, 60
     differences, estimates = [], []
     for _ in range(number):
         of_seeds_S = 0.2 * rng.standard_normal(3)  # the same for both, where seeds are shared
         sides = []
-        for place in range(2):
+        for side in range(2):
             own_S = of_seeds_S if shared else 0.2 * rng.standard_normal(3)
             values_SN = own_S[:, None] + 0.15 * rng.standard_normal((3, 1)) + rng.standard_normal(rows)
-            seeds = (1, 2, 3) if shared or not place else (4, 5, 6)
+            seeds = (1, 2, 3) if shared or not side else (4, 5, 6)
             sides.append(recipe(values_SN + 0.8 * rng.standard_normal((3, rows)), seeds))
         differences.append(sides[0].values_S.mean() - sides[1].values_S.mean())
         of_rows, of_seeds, _ = between(*sides)

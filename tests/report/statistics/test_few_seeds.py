@@ -1,4 +1,4 @@
-"""A difference whose variance comes from few seeds: its limits, an independent integral, and how often it errs."""
+"""A difference whose variance comes from few seeds: limiting cases, an independent integral, and its error rate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_without_a_part_of_seeds_it_is_the_normal_distribution() -> None:
 
 
 def plain(difference: float, rows: float, seeds: float, freedom: float) -> float:
-    """Behrens-Fisher, by adaptive quadrature over the chi-square variable behind the estimate."""
+    """Return the Behrens-Fisher p by adaptive quadrature over the chi-square variable of the estimate."""
 
     def integrand(chi2: float) -> float:
         return float(
@@ -45,7 +45,7 @@ def plain(difference: float, rows: float, seeds: float, freedom: float) -> float
 
 @pytest.mark.parametrize("freedom", [2.0, 4.0, 9.0])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_far_out_it_is_behrens_fishers(freedom: float, share: float) -> None:
+def test_in_the_tails_it_is_behrens_fisher(freedom: float, share: float) -> None:
     for difference in (5.0, 8.0, 20.0):
         known = plain(difference, 1 - share, share, freedom)
         assert p(difference, 1 - share, share, freedom) == pytest.approx(min(known, 0.05), rel=2e-3)
@@ -55,7 +55,7 @@ def test_far_out_it_is_behrens_fishers(freedom: float, share: float) -> None:
 @given(
     st.floats(1e-6, 1.0), st.floats(1e-6, 1.0), st.floats(1.0, 40.0), st.floats(0.0, 30.0), st.floats(1e-3, 1e3)
 )  # fmt: skip
-def test_p_and_the_interval_say_the_same_on_any_scale(
+def test_p_and_the_interval_agree_on_any_scale(
     rows: float, seeds: float, freedom: float, size: float, scale: float
 ) -> None:
     half = float(half_widths(variance(rows, seeds, freedom))[0])
@@ -69,7 +69,7 @@ def test_p_and_the_interval_say_the_same_on_any_scale(
     assert p(1.01 * difference, rows, seeds, freedom) <= p(difference, rows, seeds, freedom) + 1e-12
 
 
-def test_no_difference_and_no_knowledge() -> None:
+def test_no_difference_and_unknown_variances() -> None:
     assert p(0.0, 0.1, 0.1, 2) == 1
     assert p(0.0, 0.0, 0.0, 0) == 1
     assert np.isnan(p(0.3, np.nan, np.nan, np.nan))
@@ -90,13 +90,13 @@ def test_levels_hold_for_all_shares_of_both_parts(freedom: int) -> None:
 
 
 def _quantiles() -> tuple[np.ndarray, np.ndarray]:
-    """Points of a distribution, closer together where its variable is small, and what each stands for."""
+    """Return quantiles of a distribution, denser where its variable is small, and their weights."""
     ends = np.linspace(0, 1, 241) ** 4
     return (ends[1:] + ends[:-1]) / 2, np.diff(ends)
 
 
 def _level(known: Variance, weights: np.ndarray, level: float) -> float:
-    """How often p is below a level, where the whole variance is 1."""
+    """Return how often p is below a level, for a total variance of 1."""
     low, high = np.full(len(weights), 1e-3), np.full(len(weights), 1e4)
     for _ in range(60):
         middle = np.sqrt(low * high)

@@ -11,7 +11,7 @@ from sft.report.statistics.intervals import mean_bounds, share_bounds
 FIRST, SECOND = [0.71, 0.74, 0.69], [0.6, 0.66, 0.61, 0.7, 0.58]
 
 
-def test_over_seeds_is_students_t() -> None:
+def test_intervals_over_seeds_are_students_t() -> None:
     for values in (FIRST, SECOND, FIRST[:2]):
         known = stats.t.interval(0.95, len(values) - 1, loc=stats.tmean(values), scale=stats.sem(values))
         assert mean_bounds(values) == pytest.approx(known)

@@ -1,7 +1,7 @@
-"""How often intervals cover the truth, and tests cry wolf: 1,000 studies of each kind, with known truth.
+"""Coverage of intervals and false positives of tests, in 1,000 simulated studies of each kind.
 
-With 1,000 studies a share of 95 % comes out at 93.6-96.4 %, one of 5 % at 3.6-6.4 %; seeds are fixed.
-Run with `-s` to see the figures.
+With 1,000 studies a share of 95 % is estimated as 93.6-96.4 %, one of 5 % as 3.6-6.4 %. Seeds are fixed.
+Run with `-s` to see the shares.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sft.report.judged.significance import row_intervals
+from sft.report.compared.assess import row_intervals
 from sft.report.statistics.bootstrap import Draws
 from sft.report.statistics.intervals import mean_bounds
 from sft.report.statistics.sums import Sums, confusion, means
 
 sys.path.insert(0, str(Path(__file__).parent))
-from studies import EQUAL, TRUTHS, Equal, Truth, coverage, told_apart
+from studies import EQUAL, TRUTHS, Equal, Truth, coverage, false_positives
 
 pytestmark = pytest.mark.long
 
 STUDIES = 1_000
 
 
-def told(what: str, share: float) -> float:
+def shown(what: str, share: float) -> float:
     print(f"{what}: {100 * share:.1f} %")  # noqa: T201 - for those who run it by hand
     return share
 
 
 def covered(draws: Draws, study: Callable[[], Sums], truth: dict[str, float], shares: bool = False) -> dict[str, float]:
-    """How often the intervals over rows hold the true value of each metric."""
+    """Return how often the intervals over rows contain the true value of each metric."""
     hits = dict.fromkeys(truth, 0)
     for _ in range(STUDIES):
         made = study()
-        found = row_intervals(made, draws.replicates([made])[0], truth if shares else ())
+        result = row_intervals(made, draws.replicates([made])[0], truth if shares else ())
         for metric, value in truth.items():
-            hits[metric] += metric in found and found[metric].low - 1e-6 <= value <= found[metric].high + 1e-6
+            hits[metric] += metric in result and result[metric].low - 1e-6 <= value <= result[metric].high + 1e-6
     return {metric: count / STUDIES for metric, count in hits.items()}
 
 
@@ -47,7 +47,7 @@ def covered(draws: Draws, study: Callable[[], Sums], truth: dict[str, float], sh
 def test_intervals_of_accuracy(rows: int, rate: float) -> None:
     rng = np.random.default_rng(round(1000 * rate) + rows)
     share = covered(Draws(rows), lambda: means({"accuracy": rng.random(rows) < rate}), {"accuracy": rate}, shares=True)
-    assert 0.93 <= told(f"accuracy {rate}, {rows} rows", share["accuracy"]) <= 0.97
+    assert 0.93 <= shown(f"accuracy {rate}, {rows} rows", share["accuracy"]) <= 0.97
 
 
 @pytest.mark.parametrize("rows", [200, 500])
@@ -63,7 +63,7 @@ def test_intervals_of_macro_f1_and_mcc(rows: int, often: tuple[float, ...]) -> N
         return confusion(cells_N // 3, cells_N % 3, 3)
 
     for metric, share in covered(Draws(rows), study, {key: float(truth[key]) for key in ("macro_f1", "mcc")}).items():
-        assert 0.93 <= told(f"{metric}, {rows} rows, labels {often}", share) <= 0.97
+        assert 0.93 <= shown(f"{metric}, {rows} rows, labels {often}", share) <= 0.97
 
 
 @pytest.mark.parametrize("rows", [200, 500])
@@ -71,25 +71,25 @@ def test_intervals_of_brier_and_log_loss(rows: int) -> None:
     rng = np.random.default_rng(rows)
 
     def losses(count: int) -> dict[str, np.ndarray]:
-        """Of an overconfident model of three labels."""
+        """Return the losses of an overconfident model with three labels."""
         logits_NL = 1.5 * rng.standard_normal((count, 3))
-        true_NL, said_NL = (np.exp(sharp * logits_NL) for sharp in (1.0, 1.5))
-        true_NL, said_NL = (odds_NL / odds_NL.sum(axis=1, keepdims=True) for odds_NL in (true_NL, said_NL))
+        true_NL, predicted_NL = (np.exp(sharp * logits_NL) for sharp in (1.0, 1.5))
+        true_NL, predicted_NL = (odds_NL / odds_NL.sum(axis=1, keepdims=True) for odds_NL in (true_NL, predicted_NL))
         label_N = (rng.random((count, 1)) > np.cumsum(true_NL, axis=1)[:, :2]).sum(axis=1)
-        own_N = said_NL[np.arange(count), label_N]
-        return {"brier": (said_NL**2).sum(axis=1) - 2 * own_N + 1, "log_loss": -np.log(own_N)}
+        own_N = predicted_NL[np.arange(count), label_N]
+        return {"brier": (predicted_NL**2).sum(axis=1) - 2 * own_N + 1, "log_loss": -np.log(own_N)}
 
     truth = {metric: float(values.mean()) for metric, values in losses(4_000_000).items()}
     for metric, share in covered(Draws(rows), lambda: means(losses(rows)), truth).items():
-        assert 0.93 <= told(f"{metric}, {rows} rows", share) <= 0.97
+        assert 0.93 <= shown(f"{metric}, {rows} rows", share) <= 0.97
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_intervals_over_normal_seeds(seeds: int) -> None:
     values_SN = np.random.default_rng(seeds).normal(0.7, 0.03, (STUDIES, seeds))
-    found = [mean_bounds(values) for values in values_SN.tolist()]
-    share = float(np.mean([one is not None and one.low <= 0.7 <= one.high for one in found]))
-    assert 0.93 <= told(f"normal, {seeds} seeds", share) <= 0.97
+    result = [mean_bounds(values) for values in values_SN.tolist()]
+    share = float(np.mean([one is not None and one.low <= 0.7 <= one.high for one in result]))
+    assert 0.93 <= shown(f"normal, {seeds} seeds", share) <= 0.97
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,20 @@ def test_intervals_over_skewed_seeds_cover_as_documented(kind: str, seeds: int, 
     rng = np.random.default_rng(seeds)
     values_SN = rng.exponential(size=(20_000, seeds)) if kind == "exponential" else rng.lognormal(size=(20_000, seeds))
     truth = 1.0 if kind == "exponential" else float(np.exp(0.5))
-    found = [mean_bounds(values) for values in values_SN.tolist()]
-    share = float(np.mean([one is not None and one.low <= truth <= one.high for one in found]))
-    assert told(f"{kind}, {seeds} seeds", share) == pytest.approx(known, abs=0.01)
+    result = [mean_bounds(values) for values in values_SN.tolist()]
+    share = float(np.mean([one is not None and one.low <= truth <= one.high for one in result]))
+    assert shown(f"{kind}, {seeds} seeds", share) == pytest.approx(known, abs=0.01)
 
 
 @pytest.mark.parametrize("case", TRUTHS, ids=str)
-def test_intervals_with_rare_labels_cover_or_are_not_given(case: Truth) -> None:
-    for metric, found in coverage(case, STUDIES).items():
-        what = f"{metric}, {case.rows} rows, {case.what}: given in {found.given} of {STUDIES} studies"
-        assert told(what, found.share) >= 0.92 or found.given < STUDIES / 20
+def test_intervals_with_rare_labels_cover_the_truth_or_are_missing(case: Truth) -> None:
+    for metric, result in coverage(case, STUDIES).items():
+        what = f"{metric}, {case.rows} rows, {case.what}: given in {result.given} of {STUDIES} studies"
+        assert shown(what, result.share) >= 0.92 or result.given < STUDIES / 20
 
 
 @pytest.mark.parametrize("case", EQUAL, ids=str)
-def test_equally_good_models_are_rarely_told_apart(case: Equal) -> None:
-    share = told_apart(case, STUDIES)
-    # 1,000 studies: a share of 5 % comes out at 3.6-6.4 %
-    assert told(f"other than the baseline though equal: {case.what}, {case.metric}, {case.rows} rows", share) <= 0.064
+def test_equally_good_models_rarely_differ(case: Equal) -> None:
+    share = false_positives(case, STUDIES)
+    # with 1,000 studies a share of 5 % is estimated as 3.6-6.4 %
+    assert shown(f"false positives: {case.what}, {case.metric}, {case.rows} rows", share) <= 0.064

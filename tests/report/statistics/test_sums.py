@@ -1,4 +1,4 @@
-"""Metrics as sums over rows give what the metrics themselves give, and each row's part is what leaving it out says."""
+"""Metrics as sums over rows equal the metrics of the evaluation; contributions equal the effect of leaving out rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABELS = ["a", "b", "c", "d"]
 
 
 def answers(rows: int, seed: int, labels: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """References and predictions, some of which agree; the last of LABELS is never met."""
+    """Return references and predictions, some of which agree; the last of LABELS is never present."""
     rng = np.random.default_rng(seed)
     reference_N = rng.integers(0, labels, rows)
     predicted_N = np.where(rng.random(rows) < 0.6, reference_N, rng.integers(0, labels, rows))
@@ -26,8 +26,8 @@ def answers(rows: int, seed: int, labels: int = 3) -> tuple[np.ndarray, np.ndarr
 
 
 def left_out(made: Sums, metric: str) -> np.ndarray:
-    """The metric without each row in turn, by making it anew."""
-    rows_NK = made.distinct_GK[made.place_N]
+    """Return the metric without each row in turn, computed again each time."""
+    rows_NK = made.distinct_GK[made.group_N]
     without = [np.delete(rows_NK, row, axis=0) for row in range(len(made))]
     return np.array([made.function(rows.sum(axis=0), float(len(rows)))[metric] for rows in without])
 
@@ -39,15 +39,15 @@ def test_a_confusion_gives_the_metrics_of_the_evaluation(rows: int, labels: int,
     names = [*LABELS, "somewhere else"]
     known = classification_metrics([names[n] for n in reference_N], [names[n] for n in predicted_N], LABELS, None)
 
-    found = confusion(reference_N, predicted_N, len(LABELS)).values()
+    result = confusion(reference_N, predicted_N, len(LABELS)).values()
 
     for metric in ("micro_f1", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc"):
-        assert found[metric] == pytest.approx(known[metric], abs=1e-12), metric
+        assert result[metric] == pytest.approx(known[metric], abs=1e-12), metric
     if labels > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a prediction that is never met
-            assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(reference_N, predicted_N))
-        assert found["cohen_kappa"] == pytest.approx(cohen_kappa_score(reference_N, predicted_N))
+            warnings.simplefilter("ignore")  # a predicted label that is never present
+            assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(reference_N, predicted_N))
+        assert result["cohen_kappa"] == pytest.approx(cohen_kappa_score(reference_N, predicted_N))
 
 
 def test_sets_of_labels_give_the_metrics_of_the_evaluation() -> None:
@@ -55,9 +55,9 @@ def test_sets_of_labels_give_the_metrics_of_the_evaluation() -> None:
     truth_NL, given_NL = rng.random((70, 11)) < 0.3, rng.random((70, 11)) < 0.3
     truth_NL[:, 10] = given_NL[:, 10] = False
     known = multilabel_metrics(truth_NL, given_NL, [str(label) for label in range(11)])
-    found = multilabel(truth_NL, given_NL).values()
-    assert found["macro_f1"] == pytest.approx(known["macro_f1"], abs=1e-12)
-    assert found["micro_f1"] == pytest.approx(known["micro_f1"], abs=1e-12)
+    result = multilabel(truth_NL, given_NL).values()
+    assert result["macro_f1"] == pytest.approx(known["macro_f1"], abs=1e-12)
+    assert result["micro_f1"] == pytest.approx(known["micro_f1"], abs=1e-12)
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])
@@ -72,13 +72,13 @@ def test_gaps_of_bins_give_the_calibration_error(bins: int) -> None:
 
 def test_pseudo_values_of_a_mean_are_the_rows_themselves() -> None:
     values_N = np.random.default_rng(3).random(50)
-    found = means({"brier": values_N, "accuracy": values_N > 0.5}).pseudo_values()
-    np.testing.assert_allclose(found["brier"], values_N, atol=1e-12)
-    np.testing.assert_allclose(found["accuracy"], values_N > 0.5, atol=1e-12)
+    result = means({"brier": values_N, "accuracy": values_N > 0.5}).pseudo_values()
+    np.testing.assert_allclose(result["brier"], values_N, atol=1e-12)
+    np.testing.assert_allclose(result["accuracy"], values_N > 0.5, atol=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "mcc", "weighted_f1", "macro_precision", "balanced_accuracy"])
-def test_what_rows_add_is_the_difference_to_first_order_and_nothing_where_answers_agree(metric: str) -> None:
+def test_contributions_give_the_difference_to_first_order_and_0_for_equal_answers(metric: str) -> None:
     reference_N, first_N = answers(400, 7)
     second_N = first_N.copy()
     second_N[:12] = (second_N[:12] + 1) % 3
@@ -91,9 +91,9 @@ def test_what_rows_add_is_the_difference_to_first_order_and_nothing_where_answer
     assert np.flatnonzero(apart_N).max() < 12
 
 
-def test_gradients_are_derivatives_also_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_derivatives_even_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     reference_N, predicted_N = answers(300, 8)
-    made = confusion(reference_N, predicted_N, 4)  # the last label is never met: sums of 0
+    made = confusion(reference_N, predicted_N, 4)  # the last label is never present: sums of 0
     _, given_L, met_L = np.split(made.total_K, 3)
     whole = made.gradients(made.total_K)
     known_L = 2 / np.where(met_L > 0, given_L + met_L, np.inf) / 4
@@ -118,11 +118,11 @@ def test_metrics_that_rest_on_few_rows_have_no_interval_over_rows() -> None:
 
 
 def test_a_single_row_has_the_metric_as_its_pseudo_value() -> None:
-    found = confusion(np.array([1]), np.array([1]), 2).pseudo_values()
-    assert found["macro_f1"].tolist() == [0.5]
+    result = confusion(np.array([1]), np.array([1]), 2).pseudo_values()
+    assert result["macro_f1"].tolist() == [0.5]
 
 
-def test_pseudo_values_say_what_leaving_a_row_out_changes() -> None:
+def test_pseudo_values_equal_the_effect_of_leaving_out_a_row() -> None:
     reference_N, predicted_N = answers(40, 4)
     rng = np.random.default_rng(4)
     several = [
@@ -132,6 +132,6 @@ def test_pseudo_values_say_what_leaving_a_row_out_changes() -> None:
         (calibration_l1(rng.random(30), rng.random(30) < 0.5, 5), "ece"),
     ]
     for made, metric in several:
-        found, without = made.pseudo_values()[metric], left_out(made, metric)
-        assert found.mean() == pytest.approx(made.values()[metric])
-        np.testing.assert_allclose(found - found.mean(), (len(made) - 1) * (without.mean() - without), atol=1e-9)
+        result, without = made.pseudo_values()[metric], left_out(made, metric)
+        assert result.mean() == pytest.approx(made.values()[metric])
+        np.testing.assert_allclose(result - result.mean(), (len(made) - 1) * (without.mean() - without), atol=1e-9)

@@ -1,4 +1,4 @@
-"""Tables of runs with given outcomes, for tests of what is said of them."""
+"""Tables of runs with fixed outcomes, for tests of their statistics."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 
 import numpy as np
 
+from sft.report.compared.assess import assess
+from sft.report.compared.outcomes import Outcomes
 from sft.report.comparison import Comparison, Row
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judged.significance import judge
-from sft.report.judgement import Significance
 from sft.report.read.finished import Finished
+from sft.report.significance import Significance
 
 ROWS = 300
 
 
-def outcome(rate: float, seed: int, judged_on: str = "these", rows: int = ROWS) -> Outcomes:
-    """A run that answers that share of three labels rightly."""
+def outcome(rate: float, seed: int, fingerprint: str = "these", rows: int = ROWS) -> Outcomes:
+    """Return the outcomes of a run with three labels that is correct at a rate."""
     rng = np.random.default_rng(seed)
     reference_N = np.arange(rows) % 3
     right_N = rng.random(rows) < rate
     predicted_N = np.where(right_N, reference_N, (reference_N + 1) % 3)
     scores = {"brier": (rng.random(rows) * 0.2 + 0.8 * (1 - right_N)).astype(np.float32)}
     return Outcomes(
-        rows, judged_on, {"accuracy": right_N}, scores, 3, reference_N.astype(np.int16), predicted_N.astype(np.int16)
+        rows, fingerprint, {"accuracy": right_N}, scores, 3, reference_N.astype(np.int16), predicted_N.astype(np.int16)
     )
 
 
 class Study:
-    """A table of runs with given outcomes."""
+    """A table of runs with fixed outcomes."""
 
     def __init__(self, rows: Sequence[Sequence[Outcomes | None]], **more: Any) -> None:
         self.outcomes: dict[tuple[str, str], Outcomes] = {}
         self.rows = tuple(self._row(number, outcomes) for number, outcomes in enumerate(rows))
-        standing = {
+        defaults = {
             "settings": (),
             "metrics": ("accuracy", "macro_f1"),
             "best": {},
@@ -44,16 +44,16 @@ class Study:
             "baselines": (0,) * len(rows),
         }
         runs = tuple(run for row in self.rows for run in row.runs)
-        self.comparison = Comparison(runs=runs, rows=self.rows, **{**standing, **more})
+        self.comparison = Comparison(runs=runs, rows=self.rows, **{**defaults, **more})
 
     def _row(self, number: int, outcomes: Sequence[Outcomes | None]) -> Row:
         runs = []
-        for seed, found in enumerate(outcomes):
+        for seed, run_outcome in enumerate(outcomes):
             name = f"{number}-{seed}"
             values: Mapping[str, float] = {}
-            if found is not None:
-                self.outcomes[name, "test"] = found
-                values = {**found.values(), "auroc": 0.5 + 0.01 * seed, "micro_f1": 0.5}
+            if run_outcome is not None:
+                self.outcomes[name, "test"] = run_outcome
+                values = {**run_outcome.values(), "auroc": 0.5 + 0.01 * seed, "micro_f1": 0.5}
             runs.append(self._run(name, values))
         return Row(tuple(runs), f"row {number}")
 
@@ -71,15 +71,15 @@ class Study:
         )
 
     def fix(self, index: int) -> None:
-        """Nothing is random in that row's only run."""
+        """Make the only run of a row deterministic."""
         only: Any = self.rows[index].runs[0]
         only.is_fixed = True
 
     def figures(self, index: int, metric: str) -> list[float]:
         return [run.metrics()[metric] for run in self.rows[index].runs]
 
-    def judged(self) -> Significance:
-        return judge(self.comparison, self.outcomes)
+    def significance(self) -> Significance:
+        return assess(self.comparison, self.outcomes)
 
 
 def seeds(rate: float, count: int, first: int = 0) -> list[Outcomes]:

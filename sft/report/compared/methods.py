@@ -1,21 +1,21 @@
-"""How the statistics of a table were made, in sentences that stand under it. Computes nothing."""
+"""Sentences on how the statistics of a table were computed, shown under it. Computes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sft.report.comparison import Comparison
-from sft.report.judged.contrasts import (
+from sft.report.compared.contrasts import (
     AND_EXCHANGE,
+    EXACT_FLIPS,
     EXCHANGED,
-    LONG_SIGN_FLIPS,
+    LONG_FLIPS,
     MCNEMAR,
     RANDOM_FLIPS,
-    SIGN_FLIPS,
 )
-from sft.report.judged.pairing import Found, Known
-from sft.report.judgement import Contrast, Interval, Judgement
+from sft.report.compared.pairing import MetricsByRun, OutcomesByRun
+from sft.report.comparison import Comparison
 from sft.report.metrics import title
+from sft.report.significance import Contrast, Interval, RowSignificance
 from sft.report.statistics.bootstrap import DRAWS
 from sft.report.statistics.sums import (
     FEWEST_OF_A_KIND,
@@ -27,30 +27,30 @@ from sft.report.statistics.sums import (
 BCA = "BCa bootstrap over test rows"
 WILSON = "Wilson over test rows"
 FEWEST_ROWS = 20  # of a bootstrap
-FEWEST_FOR_BCA = 50  # right and wrong: with fewer, a share takes too few values and BCa covers up to 98 %, Wilson 95
+FEWEST_FOR_BCA = 50  # right and wrong rows: with fewer, a share has few values, and BCa covers up to 98 %, Wilson 95 %
 
 
 def methods(
     comparison: Comparison,
-    rows: Mapping[tuple[int, str], Judgement],
+    rows: Mapping[tuple[int, str], RowSignificance],
     runs: Mapping[tuple[str, str], Interval],
     differing: Sequence[str],
 ) -> Iterable[str]:
-    """What a reader has to know of how all this was made."""
+    """Yield the sentences on how intervals and tests were computed."""
     yield from _of_intervals([one.interval for one in rows.values() if one.interval is not None], runs)
     yield from _of_contrasts([one.contrast for one in rows.values() if one.contrast is not None])
     if any(one.tied_with_best is not None for one in rows.values()) and len(comparison.rows) > 1:
         yield (
             "Tied with the best (=): the corrected p of the difference to the best row on the test rows is above .05. "
-            "For the baseline it is the p beside the best row's Δ: there is one correction for all pairs."
+            "For the baseline it is the p shown next to the best row's Δ: one correction covers all pairs."
         )
     if differing:
         names = ", ".join(map(title, differing))
-        yield f"No statistics over rows for {names} of some runs: their predictions give other figures than the result."
+        yield f"No statistics over rows for {names} of some runs: their predictions give other values than the result."
 
 
-def withheld(known: Known, runs: Mapping[tuple[str, str], Interval], outcomes: Found) -> Iterable[str]:
-    """Why some metrics of labels have no interval over rows."""
+def withheld(known: MetricsByRun, runs: Mapping[tuple[str, str], Interval], outcomes: OutcomesByRun) -> Iterable[str]:
+    """Yield the reason why some metrics of labels have no interval over rows."""
     if any(
         metric in MACRO_AVERAGES and (one, metric) not in runs and outcomes[one, split].rows >= FEWEST_ROWS
         for (one, split), metrics in known.items()
@@ -91,18 +91,18 @@ def _of_contrasts(contrasts: Sequence[Contrast]) -> Iterable[str]:
             "baseline have at least three quarters of the level."
         )
     if any(one.p_value is None for one in contrasts):
-        yield "No p where a recipe has one run and something random in it: one seed does not show how others differ."
+        yield "No p where a recipe is random and has one run: one seed does not show how much other seeds differ."
     tests = dict.fromkeys(one.models.test.removesuffix(AND_EXCHANGE) for one in contrasts)
-    said = [words(one) for start, words in _TESTS.items() for one in tests if one.startswith(start)]
+    sentences = [words(one) for start, words in _TESTS.items() for one in tests if one.startswith(start)]
     if any(EXCHANGED in one.models.test for one in contrasts):
-        said.append(
-            "where the two have unequal numbers of runs, the larger p of that and of an exchange of runs within rows, "
+        sentences.append(
+            "for recipes with unequal numbers of runs the larger p of this test and an exchange of runs within rows, "
             "exact for shares, else by its first three moments"
         )
     yield (
         "these models: two-sided paired tests against the baseline on the same test rows, on outcomes averaged over "
-        f"seeds ({'; '.join(said)}). They hold for the models as trained here, not for other seeds. Corrected by Holm "
-        "over the rows of the table, for each metric by itself."
+        f"seeds ({'; '.join(sentences)}). They hold for the models as trained here, not for other seeds. Corrected by "
+        "Holm over the rows of the table, separately for each metric."
     )
 
 
@@ -112,11 +112,11 @@ _INTERVALS_OVER_ROWS = {
 }
 _TESTS: Mapping[str, Callable[[str], str]] = {
     MCNEMAR: lambda _: "McNemar's exact test for shares of rows of single runs",
-    SIGN_FLIPS: lambda _: "exact permutation for shares of rows averaged over seeds",
-    LONG_SIGN_FLIPS: lambda _: f"{RANDOM_FLIPS:,} random permutations where the exact one is too long",
+    EXACT_FLIPS: lambda _: "exact permutation for shares of rows averaged over seeds",
+    LONG_FLIPS: lambda _: f"{RANDOM_FLIPS:,} random permutations where the exact test would take too long",
     "permutation": lambda test: (
         f"{test.replace('permutation of', 'permutation by')} random sign flips of the rows' differences for other "
-        "metrics, each row with what it adds where the metric is no mean over rows (its linear part around the mean of "
-        "all that are compared)"
+        "metrics; where the metric is not a mean over rows, with each row's contribution (its linear part around the "
+        "mean of all compared recipes)"
     ),
 }

@@ -1,4 +1,4 @@
-"""Which recipes a table finds different: rows and seeds both sampled, and no two marks that contradict each other."""
+"""Which recipes differ in a table: rows and seeds both sampled, and marks that never contradict each other."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from sft.report.compared.outcomes import Outcomes
 from sft.report.comparison import Comparison
 from sft.report.formats.notes import notes
 from sft.report.formats.table import comparison_table
 from sft.report.formats.verdict import verdict
-from sft.report.judged.outcomes import Outcomes
-from sft.report.judgement import Contrast
 from sft.report.rows import best_rows
+from sft.report.significance import Contrast
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROWS, Study, outcome
 
 
 def run(rate: float, rng: np.random.Generator, hard_N: np.ndarray) -> Outcomes:
-    """One that is right on the rows that are easy for all, more or less."""
+    """Return a run that is mostly right on the rows that are easy for all runs."""
     rows = len(hard_N)
     reference_N = (np.arange(rows) % 3).astype(np.int16)
     right_N = 0.6 * hard_N + 0.4 * rng.random(rows) < rate
@@ -36,52 +36,52 @@ def run(rate: float, rng: np.random.Generator, hard_N: np.ndarray) -> Outcomes:
 
 
 def table(rates: Sequence[Sequence[float]], seed: int = 0, rows: int = ROWS, fixed: Sequence[int] = ()) -> Study:
-    """Rows of runs with given rates, on the same test rows, with the best of them found as the report does."""
+    """Return a table of runs with the given rates on the same test rows; the best rows are marked as in a report."""
     rng = np.random.default_rng(seed)
     hard_N = rng.random(rows)
     study = Study([[run(rate, rng, hard_N) for rate in of_row] for of_row in rates], metrics=("accuracy",))
     for index in fixed:
         study.fix(index)
     best = {"accuracy": best_rows(study.rows, "accuracy", "test")}
-    study.comparison = replace(study.comparison, best={key: found for key, found in best.items() if found})
+    study.comparison = replace(study.comparison, best={key: result for key, result in best.items() if result})
     return study
 
 
-def judged(study: Study) -> Comparison:
-    return replace(study.comparison, significance=study.judged())
+def assessed(study: Study) -> Comparison:
+    return replace(study.comparison, significance=study.significance())
 
 
 def contrast(study: Study, index: int = 1, metric: str = "accuracy") -> Contrast:
-    found = study.judged().rows[index, metric].contrast
-    assert found is not None
-    return found
+    result = study.significance().rows[index, metric].contrast
+    assert result is not None
+    return result
 
 
-def test_seeds_that_differ_widely_leave_it_open_which_recipe_is_better() -> None:
-    """By the rows of these models it is certain; the next seeds may turn it round."""
+def test_seeds_that_differ_widely_are_not_significant() -> None:
+    """Significant on the rows of these models, but other seeds could change the order."""
     study = table([[0.5, 0.6, 0.45], [0.62, 0.48, 0.72]], fixed=())
-    found = contrast(study)
-    assert found.models.p_holm < 0.01
-    assert found.p_holm is not None
-    assert found.p_holm > 0.05
-    assert found.interval is not None
-    assert found.interval.low < 0 < found.interval.high
-    text = notes(judged(study), "*", "=")
+    result = contrast(study)
+    assert result.models.p_holm < 0.01
+    assert result.p_holm is not None
+    assert result.p_holm > 0.05
+    assert result.interval is not None
+    assert result.interval.low < 0 < result.interval.high
+    text = notes(assessed(study), "*", "=")
     assert "Different from the baseline on these test rows, but other seeds could change that: row 1." in text
-    assert judged(study).judgement(0, "accuracy").tied_with_best is True
+    assert assessed(study).significance_of(0, "accuracy").tied_with_best is True
 
 
-def test_seeds_that_agree_leave_no_doubt() -> None:
-    found = contrast(table([[0.5, 0.51, 0.49, 0.5, 0.5], [0.7, 0.71, 0.69, 0.7, 0.7]]))
-    assert found.p_holm is not None
-    assert found.p_holm < 0.001
-    assert found.interval is not None
-    assert 0.2 < found.interval.low < found.difference < found.interval.high < 0.45
-    assert found.test == found.interval.method == "over rows and 5 paired seeds"
+def test_seeds_that_agree_are_significant() -> None:
+    result = contrast(table([[0.5, 0.51, 0.49, 0.5, 0.5], [0.7, 0.71, 0.69, 0.7, 0.7]]))
+    assert result.p_holm is not None
+    assert result.p_holm < 0.001
+    assert result.interval is not None
+    assert 0.2 < result.interval.low < result.difference < result.interval.high < 0.45
+    assert result.test == result.interval.method == "over rows and 5 paired seeds"
 
 
-def test_what_the_shared_shots_do_to_both_is_no_difference() -> None:
-    """With the same seeds the same shots: both gain and lose together."""
+def test_the_effect_of_shared_shots_is_no_difference() -> None:
+    """The same seeds draw the same shots, so both recipes gain and lose together."""
     rates = [[0.5, 0.7, 0.6, 0.4], [0.58, 0.78, 0.68, 0.48]]
     together, apart = table(rates, rows=2_000), table(rates, rows=2_000)
     for number, one in enumerate(apart.rows[1].runs):
@@ -102,14 +102,14 @@ def test_some_of_the_seeds_are_paired() -> None:
     assert contrast(study).test == "over rows, 2 and 3 seeds, 2 of them paired"
 
 
-def test_one_seed_has_no_p_and_the_note_says_how_many_give_one() -> None:
+def test_one_seed_has_no_p_and_the_note_names_the_number_of_seeds() -> None:
     study = table([[0.3], [0.5, 0.52, 0.51], [0.9]], fixed=[0])
-    found = contrast(study, 2)
-    assert (found.p_value, found.p_holm, found.interval, found.test) == (None, None, None, "")
-    assert found.models.p_holm < 0.001
+    result = contrast(study, 2)
+    assert (result.p_value, result.p_holm, result.interval, result.test) == (None, None, None, "")
+    assert result.models.p_holm < 0.001
     assert contrast(study).p_value is not None
-    comparison = judged(study)
-    assert [comparison.judgement(index, "accuracy").tied_with_best for index in range(3)] == [None, None, True]
+    comparison = assessed(study)
+    assert [comparison.significance_of(index, "accuracy").tied_with_best for index in range(3)] == [None, None, True]
     assert "Not tested, with one seed each (2 seeds give a p, 3 or more a better one): row 2." in notes(
         comparison, "*", "="
     )
@@ -118,22 +118,22 @@ def test_one_seed_has_no_p_and_the_note_says_how_many_give_one() -> None:
     assert row[-3:-1] == ["-", "<.001"]
 
 
-def test_where_nothing_is_random_models_are_recipes() -> None:
-    found = contrast(table([[0.5], [0.6]], fixed=[0, 1]))
-    assert (found.p_value, found.test) == (found.models.p_value, "McNemar, exact")
-    assert found.interval is not None
-    assert found.interval.method == "over rows"
+def test_deterministic_recipes_are_their_models() -> None:
+    result = contrast(table([[0.5], [0.6]], fixed=[0, 1]))
+    assert (result.p_value, result.test) == (result.models.p_value, "McNemar, exact")
+    assert result.interval is not None
+    assert result.interval.method == "over rows"
 
 
-def test_recipes_never_differ_more_surely_than_these_models() -> None:
+def test_recipes_never_have_a_lower_p_than_their_models() -> None:
     for seed in range(20):
-        found = contrast(table([[0.6] * 3, [0.62] * 3], seed, rows=60))
-        assert found.p_value is not None
-        assert found.p_value >= found.models.p_value - 1e-12
+        result = contrast(table([[0.6] * 3, [0.62] * 3], seed, rows=60))
+        assert result.p_value is not None
+        assert result.p_value >= result.models.p_value - 1e-12
 
 
-def test_five_rows_that_differ_are_no_finding() -> None:
-    """Three seeds with the same answers, five rows better than the baseline's: five coins that fell alike."""
+def test_five_rows_that_differ_with_three_equal_seeds_are_not_significant() -> None:
+    """Three seeds with the same answers, five rows better than the baseline: p is that of five equal coin flips."""
     one = outcome(0.9, 1, rows=200)
     assert one.reference is not None
     assert one.predicted is not None
@@ -142,38 +142,38 @@ def test_five_rows_that_differ_are_no_finding() -> None:
     predicted_N[wrong] = one.reference[wrong]
     other = replace(one, hits={"accuracy": predicted_N == one.reference}, predicted=predicted_N)
     for metric in ("accuracy", "macro_f1"):
-        found = contrast(Study([[one] * 3, [other] * 3]), metric=metric)
-        assert found.p_value == pytest.approx(2 / 32, abs=0.01)
+        result = contrast(Study([[one] * 3, [other] * 3]), metric=metric)
+        assert result.p_value == pytest.approx(2 / 32, abs=0.01)
 
 
 def test_the_best_of_the_validation_split_is_compared_on_the_test_rows() -> None:
     study = table([[0.5] * 4, [0.8] * 4])
     for index, rate in ((0, 0.9), (1, 0.5)):
         for number, one in enumerate(study.rows[index].runs):
-            found: Any = one
-            found.set("validation", {"accuracy": rate + 0.001 * number})
+            result: Any = one
+            result.set("validation", {"accuracy": rate + 0.001 * number})
     study.comparison = replace(study.comparison, best={"accuracy": (0,)}, chosen_on="validation")
-    comparison = judged(study)
-    assert [comparison.judgement(index, "accuracy").tied_with_best for index in (0, 1)] == [True, False]
+    comparison = assessed(study)
+    assert [comparison.significance_of(index, "accuracy").tied_with_best for index in (0, 1)] == [True, False]
     text = notes(comparison, "*", "=")
     assert "Significantly better on the test rows than the row chosen on the validation split: row 1." in text
 
 
 def marks(comparison: Comparison) -> None:
-    """What a table shows of the baseline and a best row says the same of both: p beside Δ, and `=`."""
+    """Check that p next to Δ and the mark `=` agree for the baseline and a best row."""
     shown = comparison_table(comparison)
-    best, place = comparison.best["accuracy"], shown.header.index("accuracy")
+    best, column = comparison.best["accuracy"], shown.header.index("accuracy")
     for index in range(len(comparison.rows)):
         if index in best:
-            assert (index, place) in shown.best
+            assert (index, column) in shown.best
             continue
-        with_best = [max(index, one) for one in best if 0 in (index, one)]  # the rows whose Δ is of the two
-        found = [comparison.judgement(one, "accuracy").contrast for one in with_best]
-        p = [one.p_holm for one in found if one is not None and one.p_holm is not None]
+        with_best = [max(index, one) for one in best if 0 in (index, one)]  # the rows whose Δ compares the two
+        result = [comparison.significance_of(one, "accuracy").contrast for one in with_best]
+        p = [one.p_holm for one in result if one is not None and one.p_holm is not None]
         if p and (len(p) == len(best) or min(p) <= 0.05):
-            assert ((index, place) in shown.tied) is (min(p) > 0.05)
-        elif found and not p:
-            assert (index, place) not in shown.tied
+            assert ((index, column) in shown.tied) is (min(p) > 0.05)
+        elif result and not p:
+            assert (index, column) not in shown.tied
 
 
 @settings(deadline=None, max_examples=40)
@@ -203,15 +203,15 @@ def random_table(seed: int) -> None:
         rates.append((0.5 + 0.1 * rng.random() + spread * rng.standard_normal(runs)).clip(0.05, 0.95).tolist())
     study = table(rates, seed, rows, fixed)
     if study.comparison.best:
-        marks(judged(study))
+        marks(assessed(study))
 
 
 def test_the_baseline_has_the_larger_part_of_the_level() -> None:
-    """Three recipes: the pairs with the baseline have three eighths each, the third pair has a quarter."""
+    """Of three recipes each pair with the baseline has three eighths of the level, the third pair a quarter."""
     study = table([[0.5] * 3, [0.58] * 3, [0.6] * 3], rows=200)
-    found = study.judged()
-    p = [found.rows[index, "accuracy"].contrast for index in (1, 2)]
-    gap = found.rows[1, "accuracy"].to_best
+    result = study.significance()
+    p = [result.rows[index, "accuracy"].contrast for index in (1, 2)]
+    gap = result.rows[1, "accuracy"].to_best
     assert all(one is not None and one.p_value is not None and one.p_holm is not None for one in p)
     assert gap is not None
     smallest = min(p, key=lambda one: one.p_value if one and one.p_value is not None else 1)

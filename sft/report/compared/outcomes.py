@@ -1,6 +1,6 @@
-"""What became of each test row of a run, in few bytes: thousands of runs are judged together. Reads no files.
+"""Outcome of each test row of a run, in few bytes, since thousands of runs are compared together. Reads no files.
 
-Texts are gone; what is left says how a row counts in each metric that is made of rows, and which rows they were.
+Texts are dropped. Kept are the contribution of each row to each metric over rows, and a fingerprint of the rows.
 Shapes: N rows, L labels.
 """
 
@@ -18,7 +18,7 @@ from sft.errors import UserError
 from sft.report.read.answers import OUTSIDE, Answers
 from sft.report.statistics.sums import Floats, Sums, calibration_l1, confusion, means, multilabel
 
-# Columns of predictions.tsv that are ours; all others are the data's own.
+# Columns of predictions.tsv that this program adds; all others come from the data.
 _OURS = frozenset({
     "predictions", "probabilities", "logprob", "tokens", "exact_match", "token_f1", "rouge1", "rouge2", "rougeL",
 })  # fmt: skip
@@ -28,23 +28,23 @@ _TOLERANCE = 1e-4  # between a metric made of rows and the one in result.json; r
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The judged rows of a run on one split.
+    """Outcomes of a run's rows on one split.
 
     Args:
         rows: N.
-        judged_on: equal for the same rows in the same order, so that only such are paired.
+        fingerprint: equal for the same rows in the same order; only such runs are paired.
         hits: metrics that are shares of rows -> whether each row counts [N].
         scores: metrics that are means over rows -> the rows' values [N].
         labels: L; 0 for generated texts.
         reference: columns of the rows' labels [N], int16; for multilabel which apply, as bits [N, L / 8].
-        predicted: the same of the predicted ones; -1 where it is none of the labels.
-        confidence_N: largest probability of each row, where the calibration error is one over rows.
-        bins: of the calibration error.
-        unread: why nothing is known of the rows; empty where it is.
+        predicted: the same for the predicted labels; -1 for a prediction outside the labels.
+        confidence_N: largest probability of each row, where the calibration error can be computed over rows.
+        bins: number of bins of the calibration error.
+        unread: why the rows could not be used; empty if they could.
     """
 
     rows: int
-    judged_on: str
+    fingerprint: str
     hits: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     labels: int = 0
@@ -55,45 +55,46 @@ class Outcomes:
     unread: str = ""
 
     def sums(self) -> tuple[Sums, ...]:
-        """Its metrics as sums over rows; made anew at each call, since they are much larger than what they are of."""
+        """Return the metrics as sums over rows, computed again at each call: they are much larger than the outcomes."""
         of_means = means({**self.hits, **self.scores}) if self.hits or self.scores else None
         return tuple(one for one in (of_means, self.of_labels(), self._of_bins()) if one is not None)
 
     def values(self) -> dict[str, float]:
-        """The metrics of all rows: those of `result.json` that can be made of rows."""
-        found: dict[str, float] = {}
+        """Return the metrics over all rows: those of `result.json` that can be computed from rows."""
+        values: dict[str, float] = {}
         for one in self.sums():
-            found = {**one.values(), **found}  # shares first: micro F1 is one where each row has one label
-        return found
+            values = {**one.values(), **values}  # shares take precedence: with one label per row micro F1 is a share
+        return values
 
     def row_values(self, gradients: Mapping[str, Floats]) -> dict[str, Floats]:
-        """For each metric what each row adds to it [N], so that runs can be compared row by row.
+        """Return the contribution of each row to each metric [N], so that runs can be compared row by row.
 
-        Where it is a mean over rows that is the row's own value, and its part of the linear metric where it is made of
-        labels. The calibration error has a sign in each bin and no derivative where it is 0: pseudo-values.
+        For a mean over rows it is the row's own value, for a metric of labels the row's part of the linearized metric.
+        The calibration error has no derivative where a bin's gap is 0, so it uses pseudo-values.
 
         Args:
-            gradients: of the metrics of labels, at what all that are compared come to (see `gradients_of`).
+            gradients: derivatives of the metrics of labels at the mean of all compared recipes (see `gradients_of`).
         """
-        found = {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
+        values = {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
         labels, bins = (self.of_labels() if gradients else None), self._of_bins()
         if labels is not None:
-            found = {name: labels.along(gradient_K) for name, gradient_K in gradients.items()} | found
-        return found if bins is None else {**bins.pseudo_values(), **found}
+            values = {name: labels.along(gradient_K) for name, gradient_K in gradients.items()} | values
+        return values if bins is None else {**bins.pseudo_values(), **values}
 
     def influences(self) -> dict[str, Floats]:
-        """For each metric what each row contributes to it in this run [N], whatever the mean.
+        """Return the influence of each row on each metric of this run [N].
 
-        Pseudo-values where the metric is made of labels or bins, so that their variance over rows is the metric's, at
-        what this run itself comes to.
+        Metrics of labels or bins use pseudo-values, so that their variance over rows is the variance of the metric.
         """
-        found: dict[str, Floats] = {}
+        influences: dict[str, Floats] = {}
         for one in (self.of_labels(), self._of_bins()):
-            found |= {} if one is None else one.pseudo_values()
-        return found | {name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()}
+            influences |= {} if one is None else one.pseudo_values()
+        return influences | {
+            name: values_N.astype(np.float64) for name, values_N in {**self.hits, **self.scores}.items()
+        }
 
     def of_labels(self) -> Sums | None:
-        """Its metrics that are made of how often each label was right, predicted and met."""
+        """Return the metrics that depend on how often each label is correct, predicted and present."""
         if self.reference is None or self.predicted is None:
             return None
         if self.reference.ndim == 1:
@@ -104,7 +105,7 @@ class Outcomes:
         return multilabel(truth_NL, given_NL)
 
     def same_labels(self, other: Outcomes) -> bool:
-        """Whether the rows' labels are the same, in the same columns."""
+        """Whether both have the same reference labels in the same columns."""
         if self.reference is None or other.reference is None:
             return self.reference is other.reference
         return self.labels == other.labels and np.array_equal(self.reference, other.reference)
@@ -121,13 +122,13 @@ def is_made(stored: float | None, made: float | None) -> bool:
 
 
 def gradients_of(several: Sequence[Sequence[Outcomes]]) -> dict[str, Floats] | None:
-    """The derivatives [K] of the metrics that are made of labels, at the mean sums of some recipes.
+    """Return the derivatives [K] of the metrics of labels at the mean sums of the recipes.
 
     Args:
         several: the runs of each recipe, all on the same rows.
 
     Returns:
-        Empty for tasks without labels; None where not all have the same labels in the same columns.
+        Empty for tasks without labels; None unless all runs have the same labels in the same columns.
     """
     first = several[0][0]
     if not all(first.same_labels(run) for runs in several for run in runs):
@@ -144,7 +145,7 @@ def gradients_of(several: Sequence[Sequence[Outcomes]]) -> dict[str, Floats] | N
 
 
 def outcomes_of(answers: Answers) -> Outcomes:
-    """What the rows of a run came to; without metrics, and with the reason, where that cannot be told."""
+    """Return the outcomes of a run's rows; where they cannot be used, without metrics and with the reason."""
     try:
         base = Outcomes(len(answers), _fingerprint(answers))
         if not base.rows:
@@ -166,13 +167,13 @@ def _classified(answers: Answers, base: Outcomes) -> Outcomes:
     usual = probabilities_NL is not None and evaluation.ece_norm == "l1"
     return Outcomes(
         base.rows,
-        base.judged_on,
+        base.fingerprint,
         hits,
         scores,
         len(answers.labels),
         reference_N.astype(np.int16),
         predicted_N.astype(np.int16),
-        # in full: single precision moves rows over the bins' edges
+        # double precision: single precision would move rows across bin edges
         probabilities_NL.max(axis=1) if usual and probabilities_NL is not None else None,
         evaluation.ece_bins,
     )
@@ -181,14 +182,14 @@ def _classified(answers: Answers, base: Outcomes) -> Outcomes:
 def _proper(
     probabilities_NL: Floats, logs_NL: Floats | None, reference_N: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """The rows' part of the proper scores, as `sft.evaluation.classification` defines them."""
+    """Return each row's proper scores, as `sft.evaluation.classification` defines them."""
     own_N = np.take_along_axis(probabilities_NL, reference_N[:, None], axis=1)[:, 0]
-    found = {"brier": ((probabilities_NL**2).sum(axis=1) - 2 * own_N + 1).astype(np.float32)}
+    scores = {"brier": ((probabilities_NL**2).sum(axis=1) - 2 * own_N + 1).astype(np.float32)}
     if logs_NL is not None:
         own_log_N = np.take_along_axis(logs_NL, reference_N[:, None], axis=1)[:, 0]
-        if np.isfinite(own_log_N).all():  # else the log-loss is infinite, and not among the metrics
-            found["log_loss"] = -own_log_N.astype(np.float32)
-    return found
+        if np.isfinite(own_log_N).all():  # else the log-loss is infinite and not a metric
+            scores["log_loss"] = -own_log_N.astype(np.float32)
+    return scores
 
 
 def _labelled(answers: Answers, base: Outcomes) -> Outcomes:
@@ -204,7 +205,7 @@ def _labelled(answers: Answers, base: Outcomes) -> Outcomes:
     agree_NL = truth_NL == given_NL
     return Outcomes(
         base.rows,
-        base.judged_on,
+        base.fingerprint,
         {"subset_accuracy": agree_NL.all(axis=1)},
         {"sample_f1": sample_f1_N.astype(np.float32), "question_accuracy": agree_NL.mean(axis=1).astype(np.float32)},
         len(answers.labels),
@@ -214,7 +215,7 @@ def _labelled(answers: Answers, base: Outcomes) -> Outcomes:
 
 
 def _truth(answers: Answers) -> NDArray[np.bool_]:
-    """Which labels apply to each row [N, L]: as the run stored it, else by the sets that the data has as text."""
+    """Return which labels apply to each row [N, L]: as the run stored them, else parsed from the data's text."""
     from sft.evaluation.multilabel import membership
 
     if answers.truth is not None:
@@ -223,35 +224,35 @@ def _truth(answers: Answers) -> NDArray[np.bool_]:
 
 
 def _written(answers: Answers, base: Outcomes) -> Outcomes:
-    """Of generated texts: what the run wrote for each row; runs of before that have nothing here."""
+    """Return the outcomes of generated texts: the scores that the run stored per row; older runs stored none."""
     matches_N = answers.numbers("exact_match")
-    found = {name: numbers_N for name in _TEXT_MEANS if (numbers_N := answers.numbers(name)) is not None}
+    scores = {name: numbers_N for name in _TEXT_MEANS if (numbers_N := answers.numbers(name)) is not None}
     return Outcomes(
         base.rows,
-        base.judged_on,
+        base.fingerprint,
         {} if matches_N is None or not np.isin(matches_N, (0, 1)).all() else {"exact_match": matches_N == 1},
-        {name: numbers_N.astype(np.float32) for name, numbers_N in found.items() if np.isfinite(numbers_N).all()},
+        {name: numbers_N.astype(np.float32) for name, numbers_N in scores.items() if np.isfinite(numbers_N).all()},
     )
 
 
 def _fingerprint(answers: Answers) -> str:
-    """Of the rows: their number, their own answers, and all that the data says of them."""
-    found = hashlib.blake2b(f"{len(answers)}\0{answers.task.name}".encode(), digest_size=16)
+    """Return a hash of the number of rows, their references and all columns of the data."""
+    hasher = hashlib.blake2b(f"{len(answers)}\0{answers.task.name}".encode(), digest_size=16)
     many = answers.task.takes_several
     known = _truth(answers).astype(np.int64).tolist() if many else answers.references
-    found.update("\0".join(map(str, known)).encode("utf-8", "surrogatepass"))
+    hasher.update("\0".join(map(str, known)).encode("utf-8", "surrogatepass"))
     for name in sorted(set(answers.columns) - _OURS):
-        found.update(name.encode())
-        _add_texts(found, answers.table.column(name))
-    return found.hexdigest()
+        hasher.update(name.encode())
+        _add_texts(hasher, answers.table.column(name))
+    return hasher.hexdigest()
 
 
-def _add_texts(found: Any, column: Any) -> None:
-    """A column, by its bytes: making thousands of texts of it would take longer than all else."""
+def _add_texts(hasher: Any, column: Any) -> None:
+    """Add a column to a hash by its bytes: making thousands of strings would take longer than all else."""
     whole = column.combine_chunks()
-    for chunk in getattr(whole, "chunks", [whole]):  # of one or, past 2 GB, of several pieces
+    for chunk in getattr(whole, "chunks", [whole]):  # one chunk, or several above 2 GB
         _, ends, data = chunk.buffers()
         ends_N = np.frombuffer(ends, dtype=np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        found.update(np.diff(ends_N).tobytes())
+        hasher.update(np.diff(ends_N).tobytes())
         if data is not None and len(ends_N):
-            found.update(memoryview(data)[int(ends_N[0]) : int(ends_N[-1])])
+            hasher.update(memoryview(data)[int(ends_N[0]) : int(ends_N[-1])])

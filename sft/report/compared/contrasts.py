@@ -1,7 +1,7 @@
-"""Two rows of the table on the same test rows: whether the models as trained here differ, whatever other seeds give.
+"""Tests of two rows of the table on the same test rows: whether the models as trained here differ.
 
-With equal numbers of runs the signs of the rows' differences are flipped, exactly for shares of rows. With unequal ones
-that is not valid by itself: see `sft.report.statistics.exchange`.
+They say nothing about other seeds. With equal numbers of runs the test flips the differences of the test rows, exactly
+for shares of rows. With unequal numbers that alone is not valid: see `sft.report.statistics.exchange`.
 Shapes: N test rows, R rows of the table.
 """
 
@@ -13,22 +13,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sft.report.judged.pairing import Paired
+from sft.report.compared.pairing import Paired
 from sft.report.statistics.exchange import exchanged, exchanged_hits
 from sft.report.statistics.paired import (
     differences,
     effect_size,
+    exact_flips,
     is_long,
     mcnemar,
     permutation,
-    random_sign_flips,
-    sign_flips,
+    random_flips,
 )
 
 MCNEMAR = "McNemar, exact"
 RANDOM_FLIPS = 99_999
-SIGN_FLIPS = "sign flips, exact"
-LONG_SIGN_FLIPS = f"sign flips, {RANDOM_FLIPS:,} random"
+EXACT_FLIPS = "sign flips, exact"
+LONG_FLIPS = f"sign flips, {RANDOM_FLIPS:,} random"
 EXCHANGED = "exchange of runs"
 AND_EXCHANGE = f" and {EXCHANGED}"
 _FEWEST_FLIPS = 9_999
@@ -36,13 +36,13 @@ _FLIPS_PER_TEST = 50  # so that Holm's smallest p-value is well below 5 %
 
 
 class Tested(NamedTuple):
-    """Two rows of the table, before the correction.
+    """Test of two rows of the table, before the correction.
 
     Args:
-        effect_size: Cohen's d of the rows' differences; None where that is not defined.
+        effect_size: Cohen's d of the rows' differences; None where it is not defined.
         p_value: two-sided.
-        test: in words.
-        least: the smallest p that the test can give, which says no more than "below that"; 0 for exact tests.
+        test: name of the test.
+        least: the smallest p that the test can give, which only means "below that"; 0 for exact tests.
     """
 
     effect_size: float | None
@@ -52,12 +52,12 @@ class Tested(NamedTuple):
 
     @property
     def lower_bound(self) -> float:
-        """What p is at least: nothing, where no random flip gave as large a difference."""
+        """Lower bound of p: 0 where no random flip gave as large a difference."""
         return self.p_value if self.p_value > self.least else 0.0
 
 
 def rows_tests(table: Paired, pairs: Sequence[tuple[int, int]]) -> list[Tested]:
-    """Tests of pairs of the table's rows, each given by two places among `table.indices`."""
+    """Test pairs of the table's rows; each pair holds two positions in `table.indices`."""
     if not pairs:
         return []
     sizes = [effect_size(differences(table.values_RN[one], table.values_RN[other])) for one, other in pairs]
@@ -65,32 +65,32 @@ def rows_tests(table: Paired, pairs: Sequence[tuple[int, int]]) -> list[Tested]:
         return [Tested(size, *_exact(table, *pair)) for size, pair in zip(sizes, pairs, strict=True)]
     flips = max(_FEWEST_FLIPS, _FLIPS_PER_TEST * len(pairs))
     p_values = permutation(table.values_RN.T, pairs, flips).tolist()
-    found = []
+    tested = []
     for size, (one, other), p in zip(sizes, pairs, p_values, strict=True):
         unequal = table.seeds[one] != table.seeds[other]
         larger = max(p, exchange_of_runs(table, one, other)) if unequal else p
         name = f"permutation of {flips:,}{AND_EXCHANGE if unequal else ''}"
-        found.append(Tested(size, larger, name, 1 / (1 + flips)))
-    return found
+        tested.append(Tested(size, larger, name, 1 / (1 + flips)))
+    return tested
 
 
 def _exact(table: Paired, mine: int, theirs: int) -> tuple[float, str]:
-    """p of outcomes of 0 and 1, and the name of the test."""
+    """Return p for outcomes of 0 and 1, and the name of the test."""
     first_N, second_N = table.values_RN[mine], table.values_RN[theirs]
     if table.seeds[mine] == table.seeds[theirs] == 1:
         return mcnemar(first_N > 0.5, second_N > 0.5), MCNEMAR
-    scale = lcm(table.seeds[mine], table.seeds[theirs])  # makes whole numbers of means over seeds
-    apart_N = np.rint((first_N - second_N) * scale).astype(np.int64)
-    long = is_long(apart_N)
-    p = random_sign_flips(apart_N, RANDOM_FLIPS) if long else sign_flips(apart_N)
-    name = LONG_SIGN_FLIPS if long else SIGN_FLIPS
+    scale = lcm(table.seeds[mine], table.seeds[theirs])  # turns means over seeds into integers
+    differences_N = np.rint((first_N - second_N) * scale).astype(np.int64)
+    long = is_long(differences_N)
+    p = random_flips(differences_N, RANDOM_FLIPS) if long else exact_flips(differences_N)
+    name = LONG_FLIPS if long else EXACT_FLIPS
     if table.seeds[mine] == table.seeds[theirs]:
         return p, name
     return max(p, exchange_of_runs(table, mine, theirs)), name + AND_EXCHANGE
 
 
 def exchange_of_runs(table: Paired, one: int, other: int) -> float:
-    """p of two rows of the table with unequal numbers of runs."""
+    """Return p for two rows of the table with unequal numbers of runs."""
     first, second = table.runs(one), table.runs(other)
     exact = exchanged_hits(first, second) if table.shares else None
     return exchanged(first, second) if exact is None else exact

@@ -1,0 +1,1 @@
+"""Significance of a table: its runs compared on the same test rows, with intervals and tests."""
