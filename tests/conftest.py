@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -74,6 +76,28 @@ LONGEST = ("test_project.py", "test_kill.py", "test_demo.py", "test_isolation.py
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; in all else the order stays."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+MANY_IMPORTS = 50
+
+
+class Frozen:
+    """How many modules were imported when the garbage collector was last told to skip what is there.
+
+    The libraries leave millions of objects that live as long as the process. Each collection visits them all, and a
+    trainer collects at the start of every training: that took half of the time of a short training.
+    """
+
+    modules = 0
+
+
+@pytest.fixture(autouse=True)
+def collections_skip_the_libraries() -> None:
+    """Freeze the objects of the libraries once a test has imported them."""
+    if len(sys.modules) > Frozen.modules + MANY_IMPORTS:
+        Frozen.modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
