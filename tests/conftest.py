@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -62,6 +63,11 @@ def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **ov
     torch.manual_seed(seed)
     config = AutoConfig.for_model(family, **{**common, **overrides})
     return AutoModelForCausalLM.from_config(config).eval()
+
+
+# What an example takes depends on what else the machine does.
+settings.register_profile("sft", deadline=None)
+settings.load_profile("sft")
 
 
 def pytest_configure() -> None:

@@ -126,8 +126,8 @@ def test_completions_are_the_rest_of_the_whole_conversation(
     tokenizer = tokenizer_with(template)
     end = _longest(ENDS, template_name, "<|end|>")
     lead = _longest(LEADS, template_name, "")
-    for (instruction, shown), answer in product(_cases(), ANSWERS):
-        renderer = Renderer(tokenizer, _config(instruction))
+    cases = [(*case, Renderer(tokenizer, _config(case[0]))) for case in _cases()]
+    for (instruction, shown, renderer), answer in product(cases, ANSWERS):
         prompt = renderer.render({"text": "so good"}, shown, answer)
         said = tokenizer.decode(prompt.completion_ids)
         said = said.removeprefix(" ") if template_name in SPACE_IN_PROMPT else said
