@@ -76,7 +76,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_project.py", "test_kill.py", "test_demo.py", "test_isolation.py")  # begun first, so that all share
+# Begun first, so that no worker is left with one of them at the end.
+LONGEST = (
+    "test_docs.py", "test_project.py", "test_faults.py", "test_isolation.py", "test_wrong_configs.py", "test_kill.py",
+    "test_run.py", "test_errors.py", "test_template.py", "test_resuming.py", "test_secrets.py", "test_stop.py",
+    "test_launcher.py", "test_browser.py", "test_timeouts.py", "test_no_flock.py", "test_best.py", "test_pipeline.py",
+    "test_payloads.py", "test_together.py", "test_reproducing.py", "test_sft.py", "test_demo.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

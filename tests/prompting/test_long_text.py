@@ -185,7 +185,7 @@ def _whole_prompt_cases() -> Iterator[Any]:
                 )
 
 
-@pytest.mark.parametrize(("template", "columns", "limit"), _whole_prompt_cases())
+@pytest.mark.parametrize(("template", "columns", "limit"), [*_whole_prompt_cases()])
 def test_prompts_of_long_rows_are_those_of_rows_that_are_encoded_whole(
     tokenizer_with: Callable[..., Any], template: str | None, columns: tuple[str, ...], limit: int,
     monkeypatch: pytest.MonkeyPatch,
