@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -62,18 +65,51 @@ def tiny_model(family: str = "llama", vocabulary: int = 300, seed: int = 0, **ov
     return AutoModelForCausalLM.from_config(config).eval()
 
 
+# What an example takes depends on what else the machine does.
+settings.register_profile("sft", deadline=None)
+settings.load_profile("sft")
+
+
 def pytest_configure() -> None:
     """Hear what a terminal sends, here and in all that is started, though nohup or a shell's `&` had it ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_docs.py", "test_kill.py", "test_demo.py", "test_isolation.py")  # begun first, so that all share
+# Begun first, so that no worker is left with one of them at the end.
+LONGEST = (
+    "test_docs.py", "test_faults.py", "test_isolation.py", "test_wrong_configs.py", "test_kill.py",
+    "test_run.py", "test_errors.py", "test_template.py", "test_resuming.py", "test_secrets.py", "test_stop.py",
+    "test_launcher.py", "test_browser.py", "test_timeouts.py", "test_no_flock.py", "test_best.py", "test_pipeline.py",
+    "test_payloads.py", "test_together.py", "test_reproducing.py", "test_sft.py", "test_demo.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; in all else the order stays."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+MANY_IMPORTS = 50
+
+
+class Frozen:
+    """How many modules were imported when the garbage collector was last told to skip what is there.
+
+    The libraries leave millions of objects that live as long as the process. Each collection visits them all, and a
+    trainer collects at the start of every training: that took half of the time of a short training.
+    """
+
+    modules = 0
+
+
+@pytest.fixture(autouse=True)
+def collections_skip_the_libraries() -> None:
+    """Freeze the objects of the libraries once a test has imported them."""
+    if len(sys.modules) > Frozen.modules + MANY_IMPORTS:
+        Frozen.modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

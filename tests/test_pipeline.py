@@ -140,12 +140,13 @@ from sft.results.store import ResultStore
 
 def slowly(*_):
     def tell(phase, done, total, note=""):
-        if phase == "train" and done > 4:
+        if phase == "train" and done == 5:
             print(done, flush=True)
-            time.sleep(0.05)
+            while signals.requested() is None:
+                time.sleep(0.01)
     return tell
 
-pipeline.both = slowly  # the parent sees each step, and has the time to interrupt one
+pipeline.both = slowly  # after a step that the parent sees, it waits for the parent's signal
 log.configure_logging()
 experiment = Experiment("x", ExperimentConfig.model_validate(parse_json(sys.argv[1])), 13, "run-experiment")
 pipeline.run(experiment, ResultStore(Path(sys.argv[2])).folder(experiment.id, experiment.slug))
@@ -156,7 +157,7 @@ pipeline.run(experiment, ResultStore(Path(sys.argv[2])).folder(experiment.id, ex
 def test_a_run_that_a_scheduler_sent_away_goes_on_where_it_was(
     make_config: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    arguments = {"max_steps": 40, "per_device_train_batch_size": 2}
+    arguments = {"max_steps": 8, "per_device_train_batch_size": 2}
     lora = {"r": 2, "target_modules": "all-linear", "lora_dropout": 0.1}
     config = make_config(training__trainer_args=arguments, lora=lora)
     undisturbed, expected = run_in(tmp_path / "undisturbed", config)
@@ -178,7 +179,7 @@ def test_a_run_that_a_scheduler_sent_away_goes_on_where_it_was(
     assert len(list(left.glob("checkpoints/*/complete.json"))) == 1
     folder, found = run_in(tmp_path / "left", config)
     assert folder.path == left
-    assert 5 <= found.training["resumed_from"] < 40
+    assert 5 <= found.training["resumed_from"] < 8
     assert found.training["loss_history"] == expected.training["loss_history"]
     assert found.results == expected.results
     for name in ("adapter/adapter_model.safetensors", "label_scores.safetensors", "predictions.tsv"):

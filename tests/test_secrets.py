@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -346,7 +347,7 @@ def test_no_two_keys_become_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(shown.values()) == [1, 2, 3]
 
 
-def test_a_large_plan_is_redacted_at_once() -> None:
+def test_the_work_to_redact_a_plan_grows_with_its_size() -> None:
     config = {
         "dataset": {"path": "hub/data", "args": {"data_files": {"train": "https://h/x?y=1"}}},
         "model": {"name": "hub/model", "model_args": {"token": "tok-12345678"}},
@@ -354,12 +355,16 @@ def test_a_large_plan_is_redacted_at_once() -> None:
         "prompting": {"instruction": "Is this?", "input_columns": ["text"], "output_column": "label"},
         "training": {"trainer_args": {"learning_rate": 1e-4, "num_train_epochs": 5}},
     }
-    plan = [{"name": f"run {n}", "id": f"{n:012x}", "config": config} for n in range(10_000)]
-    start = time.process_time()
-    shown = redacted(plan)
-    assert time.process_time() - start < 3  # a third of it on a machine of its own
-    assert len(shown) == 10_000
-    assert "tok-" not in json.dumps(shown)
+    calls = []
+    for size in (1, 100, 1000):  # the first one makes what is kept
+        plan = [{"name": f"run {n}", "id": f"{n:012x}", "config": config} for n in range(size)]
+        with cProfile.Profile() as profile:
+            shown = redacted(plan)
+        calls.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+        assert len(shown) == size
+        assert "tok-" not in json.dumps(shown)
+    assert calls[2] < 11 * calls[1]
+    assert calls[2] < 1000 * 500
 
 
 def test_messages_about_a_config_show_none_of_its_secrets(tmp_path: Path) -> None:

@@ -72,20 +72,28 @@ def computed(number: int | None, before: str = "", **variables: str) -> tuple[in
     return int(count), digest
 
 
+ONE_PROCESSOR = "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+
+
 @pytest.mark.slow
-def test_it_is_that_many_whatever_the_environment_and_the_machine_say() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="processors are taken away in Linux's way")
+@pytest.mark.parametrize(
+    "others", [[ONE_PROCESSOR], pytest.param(["", ONE_PROCESSOR], marks=pytest.mark.long)], ids=["two", "three"]
+)
+def test_it_is_that_many_whatever_the_environment_and_the_machine_say(others: list[str]) -> None:
     """MKL's own variable and its cap at the machine's cores, libraries loaded before, and one processor only."""
     more = (os.cpu_count() or 1) + 2
-    count, expected = computed(more)
-    assert count == more
     limits = {"MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_DYNAMIC": "true"}
-    assert computed(more, before="import torch, sklearn.metrics", **limits) == (more, expected)
-    if sys.platform == "linux":
-        assert computed(more, before="os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})") == (more, expected)
+    count, expected = computed(more, before="import torch, sklearn.metrics", **limits)
+    assert count == more
+    for before in others:
+        assert computed(more, before=before) == (more, expected)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP says what it has read")
-@pytest.mark.parametrize(("own", "policy"), [({}, None), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("own", "policy"), [({}, None), pytest.param({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", marks=pytest.mark.long)]
+)
 def test_a_command_sets_the_policy_before_the_library_is_loaded(own: dict[str, str], policy: str | None) -> None:
     """Asked of the library itself: it shows at its start what it has read from the environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}

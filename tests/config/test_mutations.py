@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 COUNT = 2000
+QUICK = 600  # so many in every run of the tests
 COMMANDS = (["validate"], ["run-experiments", "--dry-run"])
 
 # Texts that are spelt in the file as no value of Python is.
@@ -301,7 +302,7 @@ def bases(repository: Path, smallest: dict[str, Any]) -> list[dict[str, Any]]:
     return [smallest, *(json.loads(file.read_text(encoding="utf-8")) for file in shipped)]
 
 
-@pytest.mark.parametrize("numbers", [range(COUNT // 2), pytest.param(range(COUNT // 2, COUNT), marks=pytest.mark.long)])
+@pytest.mark.parametrize("numbers", [range(QUICK), pytest.param(range(QUICK, COUNT), marks=pytest.mark.long)])
 def test_a_mutated_config_is_valid_or_told_clearly(
     here: Path, repository: Path, data: dict[str, Any], refusal: Callable[..., str | None], numbers: range
 ) -> None:
@@ -325,7 +326,7 @@ def test_a_mutated_config_in_a_process_of_its_own(
 ) -> None:
     """What a person sees is what the test above looked at."""
     originals = bases(repository, data)
-    for number in range(16):
+    for number in range(6):
         (here / "mine.json").write_bytes(mutated(originals, number).content)
         command = [sys.executable, "-m", "sft.cli", *COMMANDS[number % 2], "mine.json"]
         answer = subprocess.run(command, capture_output=True, check=False, timeout=10)

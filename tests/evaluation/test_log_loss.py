@@ -26,7 +26,7 @@ def exact_loss(scores: list[float], truth: int) -> Decimal:
         return (1 + rest).ln() if rest > Decimal("1e-20") else rest - rest * rest / 2  # the series of ln(1 + x)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.lists(st.floats(-3000, 3000, width=32), min_size=3, max_size=3), st.integers(0, 2)),

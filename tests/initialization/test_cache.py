@@ -98,9 +98,8 @@ def test_a_killed_run_leaves_no_lock_behind(folder: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert [file.suffix for file in folder.iterdir()] == [".lock"]
-    begun = time.monotonic()
-    cached(WEIGHT, "pca", 2, torch.float32, counted()[1])
-    assert time.monotonic() - begun < 5
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(cached, WEIGHT, "pca", 2, torch.float32, counted()[1]).result(60)
     assert [file.suffix for file in folder.iterdir()] == [".safetensors"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -165,11 +165,27 @@ def _config(**changes: Any) -> PromptingConfig:
     return PromptingConfig(**{"instruction": "Say.", "input_columns": ("text",), "output_column": "label", **changes})
 
 
-@pytest.mark.parametrize(
-    "template", [TURNS.replace("TEXT", "m.content"), TURNS.replace("TEXT", "m.content|trim"), None]
-)
-@pytest.mark.parametrize("columns", [("text",), ("text", "more"), ("more", "text")])
-@pytest.mark.parametrize("limit", [60, 61, 100, 333])
+TEMPLATES = {
+    "turns": TURNS.replace("TEXT", "m.content"),
+    "trims": TURNS.replace("TEXT", "m.content|trim"),
+    "none": None,
+}
+COLUMNS = (("text",), ("text", "more"), ("more", "text"))
+LIMITS = (60, 61, 100, 333)
+
+
+def _whole_prompt_cases() -> Iterator[Any]:
+    """All combinations; by default those that hold each pair of values of two parameters once or twice."""
+    for place, name in enumerate(TEMPLATES):
+        for index, columns in enumerate(COLUMNS):
+            for number, limit in enumerate(LIMITS):
+                marks = () if (place + index + number) % 3 == 0 else pytest.mark.long
+                yield pytest.param(
+                    TEMPLATES[name], columns, limit, marks=marks, id=f"{name}-{'+'.join(columns)}-{limit}"
+                )
+
+
+@pytest.mark.parametrize(("template", "columns", "limit"), [*_whole_prompt_cases()])
 def test_prompts_of_long_rows_are_those_of_rows_that_are_encoded_whole(
     tokenizer_with: Callable[..., Any], template: str | None, columns: tuple[str, ...], limit: int,
     monkeypatch: pytest.MonkeyPatch,

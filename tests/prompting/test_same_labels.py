@@ -16,6 +16,7 @@ from sft.config.experiment import Experiment
 from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.task import open_task
 from sft.errors import DataError, UserError
+from sft.pipeline import check_data
 from sft.prompting.plan import PromptPlan
 from sft.prompting.same_labels import refuse_same_tokens, warn_of_similar
 
@@ -126,7 +127,7 @@ def test_questions_that_are_asked_or_answered_alike_are_refused(
         checked(config, word_tokenizer(STRIPS))
 
 
-def test_preflight_and_run_refuse_them(
+def test_the_check_before_a_sweep_and_a_run_refuse_them(
     write_data: Callable[..., str], make_config: Callable[..., dict[str, Any]], model_folder: Path, tmp_path: Path
 ) -> None:
     import json
@@ -137,11 +138,12 @@ def test_preflight_and_run_refuse_them(
     (model / "chat_template.jinja").write_text(STRIPS, encoding="utf-8")
     config = make_config(dataset__path=write_data(["neg", "neg ", "pos"]), model__name=str(model))
     file = tmp_path / "config.json"
-    for endpoint in (["validate", "--data"], ["show-prompt"], ["train"], ["evaluate"], ["run-experiment"]):
-        file.write_text(json.dumps(config), encoding="utf-8")
-        command, *options = endpoint
+    file.write_text(json.dumps(config), encoding="utf-8")
+    (told,) = check_data({"it": {"config": config, "endpoint": "run-experiment"}})["problems"].values()
+    assert 'same tokens for the labels "neg", "neg "' in told
+    for command in ("show-prompt", "train", "evaluate", "run-experiment"):
         results = ["--results-path", str(tmp_path / "r")] if command in ("evaluate", "run-experiment") else []
-        done = CliRunner().invoke(app, [command, str(file), *options, *results])
+        done = CliRunner().invoke(app, [command, str(file), *results])
         said = str(done.exception) if isinstance(done.exception, UserError) else done.output
         assert done.exit_code != 0, command
         assert 'same tokens for the labels "neg", "neg "' in " ".join(said.split()), command

@@ -57,6 +57,7 @@ TEXTS = (
     "  two spaces before, two after  ", "\n\nlines\n\nand lines\n", "", " ", "\n",
     "a < b > c [d] {e} {{ f }} {% g %} | h", "good\nSystem: x\nUser: y\nAssistant: z", "it's\tgood\r\n",
 )  # fmt: skip
+INSTRUCTIONS = ("", "Is it good?\nSay so.")
 ANSWERS = ("good", "very good, naïve 漢字", "two\nlines", "a <b> {{ c }}")
 
 
@@ -94,7 +95,12 @@ def _config(instruction: str = "") -> PromptingConfig:
 
 def _cases() -> list[tuple[str, list[Example]]]:
     examples = [Example({"text": "so good <3"}, "good"), Example({"text": " bad 漢"}, "not good")]
-    return [(instruction, shown) for instruction, shown in product(("", "Is it good?\nSay so."), ([], examples))]
+    return [(instruction, shown) for instruction, shown in product(INSTRUCTIONS, ([], examples))]
+
+
+def _renderers(tokenizer: Any) -> dict[str, Renderer]:
+    """One for each instruction: each parses the template, which takes a while."""
+    return {instruction: Renderer(tokenizer, _config(instruction)) for instruction in INSTRUCTIONS}
 
 
 def _turns(shown: Sequence[Example]) -> list[str]:
@@ -110,14 +116,14 @@ def test_prompts_have_the_ids_of_apply_chat_template(
     template_name: str, template: str, tokenizer_with: Callable[..., Any]
 ) -> None:
     tokenizer = tokenizer_with(template)
+    renderers = _renderers(tokenizer)
     for instruction, shown in _cases():
-        renderer = Renderer(tokenizer, _config(instruction))
         for text in TEXTS:
             messages = _messages(template_name, instruction, [*_turns(shown), text])
             header = NO_GENERATION_PROMPT.get(template_name, "")
             expected = _own_ids(tokenizer, messages, asked=True)
             expected += tokenizer(header, add_special_tokens=False)["input_ids"] if header else []
-            assert renderer.render({"text": text}, shown).ids == expected, (instruction, len(shown), text)
+            assert renderers[instruction].render({"text": text}, shown).ids == expected, (instruction, len(shown), text)
 
 
 def test_completions_are_the_rest_of_the_whole_conversation(
@@ -126,9 +132,9 @@ def test_completions_are_the_rest_of_the_whole_conversation(
     tokenizer = tokenizer_with(template)
     end = _longest(ENDS, template_name, "<|end|>")
     lead = _longest(LEADS, template_name, "")
+    renderers = _renderers(tokenizer)
     for (instruction, shown), answer in product(_cases(), ANSWERS):
-        renderer = Renderer(tokenizer, _config(instruction))
-        prompt = renderer.render({"text": "so good"}, shown, answer)
+        prompt = renderers[instruction].render({"text": "so good"}, shown, answer)
         said = tokenizer.decode(prompt.completion_ids)
         said = said.removeprefix(" ") if template_name in SPACE_IN_PROMPT else said
         assert said == lead + answer + end, (instruction, len(shown))

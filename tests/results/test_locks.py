@@ -65,7 +65,7 @@ def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
     lock = RunLock(tmp_path, "id", "run")
     start = time.monotonic()
     assert not lock.acquire(0.3)
-    assert 0.25 < time.monotonic() - start < 2
+    assert time.monotonic() - start > 0.25
     os.kill(holder.pid, signal.SIGKILL)
     assert lock.acquire(5), "a lock survives its holder's crash"
     holder.wait()

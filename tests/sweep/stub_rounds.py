@@ -26,6 +26,7 @@ import psutil
 HERE = Path(__file__).resolve().parent
 MOST_RUNS = 8  # of one sweep, until it is done
 SECONDS_FOR_ORPHANS = 5.0
+VICTIMS = ("parent", "child", "child", "server")  # a child is twice as likely
 TIMED = ("timings", "resources")
 
 
@@ -36,13 +37,15 @@ class Rounds:
     Args:
         folder: everything lies in it.
         isolation: how experiments are started.
-        command: the sweep's; None: twelve stubs.
+        command: the sweep's; None: stubs.
+        stubs: the number of stubs.
         slowest: the latest moment of a kill, as a share of the seconds that an undisturbed sweep takes.
     """
 
     folder: Path
     isolation: str = "fork"
     command: Sequence[str] | None = None
+    stubs: int = 12
     slowest: float = 0.8
     victims: Counter[str] = field(default_factory=Counter)
     runs: int = 0
@@ -62,13 +65,18 @@ class Rounds:
         if self.server is not None:
             self.server.close()
 
-    def round(self, number: int, chance: random.Random) -> None:
-        """Kill something once, then let the same command finish; judge what is there then.
+    def round(self, number: int, chance: random.Random, whom: str | None = None) -> None:
+        """Kill something once, then run the same command until it is done, and check the results.
 
-        Where the sweep was quicker than the killer, the round begins anew: each one has its victim.
+        A round that kills nobody, because the sweep ended first, is repeated.
+
+        Args:
+            number: names the round's folder.
+            chance: draws the moment, and the victim where none is given.
+            whom: the kind of victim, one of VICTIMS.
         """
         results = self.folder / f"round-{number}"
-        while not self._disturb(results, chance):
+        while not self._disturb(results, chance, whom):
             self.missed += 1
             assert self.missed < 10 + 2 * (number + 1), f"{self.missed} sweeps had ended before they could be killed"
             shutil.rmtree(results)
@@ -86,7 +94,8 @@ class Rounds:
         results.mkdir(parents=True, exist_ok=True)
         audit = {"STUB_AUDIT": str(audit_of(results))}
         if self.server is not None:
-            return self.server.start(results, ["--jobs", "6", "--isolation", self.isolation], audit)
+            arguments = ["--number", str(self.stubs), "--jobs", "6", "--isolation", self.isolation]
+            return self.server.start(results, arguments, audit)
         with output_of(results).open("ab") as output:
             return subprocess.Popen(
                 [str(results) if word == "RESULTS" else word for word in self.command or ()],
@@ -95,11 +104,11 @@ class Rounds:
                 env=environment(SFT_ROUNDS=self.marker, **audit),
             )
 
-    def _disturb(self, results: Path, chance: random.Random) -> bool:
+    def _disturb(self, results: Path, chance: random.Random, whom: str | None) -> bool:
         """Start the sweep and kill it or one of its processes at some moment; False where it had ended before."""
         process = self._start(results)
         time.sleep(chance.uniform(0.05, self.latest))
-        whom = chance.choice(["parent", "child", "child", "server"])
+        whom = whom or chance.choice(VICTIMS)
         victim = None
         while whom != "parent" and victim is None and process.poll() is None:
             time.sleep(chance.uniform(0, 0.1))  # there may be no such process yet

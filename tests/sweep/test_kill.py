@@ -16,17 +16,25 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death si
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("isolation", "number"),
-    [("fork", 19), ("spawn", 1), ("resident", 3), pytest.param("fork", 39, marks=pytest.mark.long)],
+    ("isolation", "stubs", "victims"),
+    [
+        ("fork", 12, ["parent", "server", "child"]),
+        ("resident", 6, ["child", "parent"]),
+        ("spawn", 4, ["child"]),
+        pytest.param("fork", 12, [None] * 39, marks=pytest.mark.long),
+        pytest.param("resident", 12, [None] * 3, marks=pytest.mark.long),
+        pytest.param("spawn", 12, [None], marks=pytest.mark.long),
+    ],
 )
 def test_a_sweep_that_is_killed_and_run_again_is_as_if_nothing_had_been(
-    tmp_path: Path, isolation: str, number: int
+    tmp_path: Path, isolation: str, stubs: int, victims: list[str | None]
 ) -> None:
+    """By default one round for each kind of victim; many rounds with random victims in the long run."""
     chance = random.Random(20)  # noqa: S311
-    rounds = stub_rounds.Rounds(tmp_path, isolation)
+    rounds = stub_rounds.Rounds(tmp_path, isolation, stubs=stubs)
     try:
-        for index in range(number):
-            rounds.round(index, chance)
+        for index, whom in enumerate(victims):
+            rounds.round(index, chance, whom)
     finally:
         rounds.close()
-    assert sum(rounds.victims.values()) == number, rounds.victims
+    assert sum(rounds.victims.values()) == len(victims), rounds.victims

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -73,10 +72,8 @@ def test_it_ends_with_the_sweep(tmp_path: Path) -> None:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "1\n"
         (child,) = psutil.Process(parent.pid).children()
-        start = time.monotonic()
         os.kill(parent.pid, signal.SIGTERM)
-        assert parent.wait(10) == 143
-    assert time.monotonic() - start < 9
+        assert parent.wait(50) == 143  # the child would take 60 seconds
     assert not child.is_running()
 
 

@@ -270,21 +270,30 @@ def test_the_command_is_the_recorded_one(
     assert ("--expect" in found) == (endpoint != "evaluate")
 
 
-@pytest.mark.slow
-def test_it_computes_with_the_recorded_threads_unless_others_are_asked_for(
-    zero: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.long
+def test_it_computes_with_the_recorded_threads(zero: dict[str, Any], tmp_path: Path) -> None:
     run = finished(tmp_path, zero, resources={"threads": 3})  # OMP_NUM_THREADS is 1 here: see conftest.py
     _, said = run_cli("reproduce", run.path)
     assert "Run again" in said
     (again,) = ResultStore(tmp_path / "results-reproduced").folders()
     assert (result := again.result()) is not None
     assert result.resources["threads"] == 3
-    asked: list[int | None] = []
-    monkeypatch.setattr(reproducing, "run_again", lambda run, *places: asked.append(run.threads))
-    with pytest.raises(UserError):  # there is nothing to compare
-        run_cli("reproduce", run.path, "--again", "--threads", "2")
-    assert asked == [2]
+
+
+def test_it_asks_for_the_recorded_threads_unless_others_are_asked_for(
+    zero: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(tmp_path, zero, resources={"threads": 3})
+    commands: list[list[str]] = []
+
+    def noted(recorded: reproducing.Recorded, folder: RunFolder, results: Path) -> None:
+        commands.append([*reproducing._command(recorded, folder, results)])
+
+    monkeypatch.setattr(reproducing, "run_again", noted)
+    for more in ((), ("--threads", "2")):
+        with pytest.raises(UserError):  # there is nothing to compare
+            run_cli("reproduce", run.path, "--again", *more)
+    assert [command[command.index("--threads") + 1] for command in commands] == ["3", "2"]
 
 
 def test_a_run_without_recorded_threads_has_the_default(zero: dict[str, Any], tmp_path: Path) -> None:

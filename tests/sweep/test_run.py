@@ -18,14 +18,14 @@ COMMAND = [sys.executable, "-m", "sft.cli", "run-experiments"]
 
 
 def write_grid(path: Path, make_config: Callable[..., dict[str, Any]], broken: str) -> Path:
-    """Six zero-shot experiments that differ by instruction; one of them reads the column `broken`."""
+    """Four zero-shot experiments that differ by instruction; one of them reads the column `broken`."""
     configs = {
         f"instruction {n}": make_config(
             dataset__shots=0, lora=None, training=None, prompting__instruction=f"Question {n}: how is it?"
         )
-        for n in range(6)
+        for n in range(4)
     }
-    configs["instruction 5"]["prompting"]["input_columns"] = [broken]
+    configs["instruction 3"]["prompting"]["input_columns"] = [broken]
     path.write_text(json.dumps({"configs": configs}), encoding="utf-8")
     return path
 
@@ -54,29 +54,29 @@ def test_one_killed_and_one_wrong_leave_the_others_alone(
     assert sweep.returncode == 1
     report = json.loads((results / "aggregated_results.json").read_text())
     states = {run["name"]: (run["state"], run["error"]) for run in report["runs"]}
-    assert [states[f"instruction {n}"][0] for n in (0, 1, 3, 4)] == ["done"] * 4
+    assert [states[f"instruction {n}"][0] for n in (0, 1)] == ["done"] * 2
     assert states["instruction 2"][0] == "failed"
     assert "SIGKILL" in states["instruction 2"][1]
-    assert 'no column "tweet"' in states["instruction 5"][1]
-    for name in ("instruction 2", "instruction 5"):
+    assert 'no column "tweet"' in states["instruction 3"][1]
+    for name in ("instruction 2", "instruction 3"):
         assert name in output
         assert name in (results / "aggregated_results.md").read_text()
 
     done = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/result.json")}
-    assert len(done) == 4
+    assert len(done) == 2
     write_grid(grid, make_config, broken="text")
-    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "4 of 6 already done" in again.stdout
+    # without a standard error, which what the fork server imports would like to write to
+    closed = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    again = subprocess.run(closed, capture_output=True, text=True, check=False, timeout=240)
+    assert again.returncode == 0, again.stdout
+    assert "2 of 4 already done" in again.stdout
     started = [line for line in again.stdout.splitlines() if line.startswith("started")]
-    assert sorted(line.split(maxsplit=1)[1] for line in started) == ["instruction 2", "instruction 5"]
+    assert sorted(line.split(maxsplit=1)[1] for line in started) == ["instruction 2", "instruction 3"]
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in done.items())
 
-    start = time.monotonic()
     third = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert third.returncode == 0
-    assert "6 of 6 done, nothing to run" in third.stdout
-    assert time.monotonic() - start < 30  # not a benchmark: nothing was run
+    assert "4 of 4 done, nothing to run" in third.stdout
 
 
 @pytest.mark.slow

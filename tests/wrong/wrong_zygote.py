@@ -6,6 +6,7 @@ a command that was ended after LONGEST seconds.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -64,6 +65,8 @@ def main() -> None:
     from sft import pipeline  # noqa: F401
     from sft.training.methods import sft  # noqa: F401
 
+    gc.collect()
+    gc.freeze()  # collections in the forked processes need not visit the libraries' objects
     request, answer = map(Path, sys.argv[1:])
     answers = []
     for folder, argv in json.loads(request.read_text()):

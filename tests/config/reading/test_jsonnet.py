@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,9 +131,7 @@ def test_what_is_no_text_is_refused(write: Write) -> None:
 )
 def test_what_has_no_end_is_ended(program: str, write: Write) -> None:
     path = write(program, "g.jsonnet")
-    start = time.monotonic()
     assert " takes more than " in failure(path, Limits(cpu_seconds=1, memory_bytes=256 << 20))
-    assert time.monotonic() - start < 20
 
 
 def test_a_large_result_is_refused(write: Write) -> None:

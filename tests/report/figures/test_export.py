@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
@@ -144,14 +145,14 @@ def test_light_and_dark_are_the_same_figure(made: Make) -> None:
     assert light.count("<path") == dark.count("<path")
 
 
-def test_a_large_comparison_is_quick_and_small(made: Make) -> None:
+def test_a_large_comparison_is_little_work_and_small(made: Make) -> None:
     axes = {"shots": (4, 8, 16, 32, 64), "r": (2, 4, 8), "init_lora_weights": (True, "pca", "pissa"),
             "learning_rate": (1e-4, 3e-4, 1e-3, 1e-2), "lora_dropout": (0.0, 0.1)}  # fmt: skip
     varied = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())][:333]
     comparison = made(varied, score)
-    begin = time.process_time()
-    figures = figures_of(comparison)
-    assert time.process_time() - begin < 4  # half of that on a quick machine
+    with cProfile.Profile() as profile:
+        figures = figures_of(comparison)
+    assert pstats.Stats(profile).total_calls < 500_000  # type: ignore[attr-defined]
     assert len(figures) > 12
     assert sum(len(json.dumps(one.spec)) for one in figures) < 2_000_000
 
