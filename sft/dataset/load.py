@@ -58,7 +58,7 @@ def load_splits(config: DatasetConfig, roles: Iterable[str], optional: Iterable[
 
 
 def sample_rows(rows: Rows, most: int | None) -> list[int]:
-    """Indices of the rows that are judged: all, or a sample of `most` drawn with a constant seed, in their order."""
+    """Indices of the rows that are evaluated: all, or a sample of `most` drawn with a constant seed, in their order."""
     if most is None or most >= len(rows):
         return list(range(len(rows)))
     return sorted(random.Random(SAMPLE_SEED).sample(range(len(rows)), most))  # noqa: S311
@@ -124,12 +124,12 @@ class _Part(NamedTuple):
 
 
 def _refuse_overlap(tables: Mapping[str, Rows], specs: Mapping[str, str], config: DatasetConfig) -> None:
-    """Rows that are trained on or shown must not be judged."""
+    """Rows that are trained on or shown must not be evaluated."""
     trained = _parts(tables, specs["train"], "train", config)
     for role in specs.keys() - {"train"}:
-        judged = _parts(tables, specs[role], role, config)
+        evaluated = _parts(tables, specs[role], role, config)
         shared = sum(
-            max(0, min(a.end, b.end) - max(a.start, b.start)) for a in trained for b in judged if a.split == b.split
+            max(0, min(a.end, b.end) - max(a.start, b.start)) for a in trained for b in evaluated if a.split == b.split
         )
         if shared:
             raise DataError(

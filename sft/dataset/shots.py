@@ -90,7 +90,7 @@ def draw_shots_of_sets(
 
 
 def last_shots(shots: Sequence[int], kinds: Sequence[str], size: int | float) -> tuple[int, ...]:
-    """Of the shots those that are to be judged by: the last of each kind, so that the others are a smaller set's.
+    """Of the shots those that are to be evaluated by: the last of each kind, so that the others are a smaller set's.
 
     Args:
         shots: row numbers, in rounds.

@@ -80,7 +80,7 @@ class Task:
         labels: the labels in the order of the score columns; None for generation.
         label_texts: what the model reads and writes for each label; None for generation.
         train_rows: the table of the train split, its answers unread; None where the data has none.
-        judged: the splits that are evaluated, by role (`test`, `validation`), cut to `max_n_test`.
+        evaluated: the splits that are evaluated, by role (`test`, `validation`), cut to `max_n_test`.
         whole: the same splits uncut.
         uses_train: whether rows of the train split are trained on, shown or calibrated with.
         source: all splits of the data set.
@@ -90,7 +90,7 @@ class Task:
     labels: tuple[str, ...] | None
     label_texts: tuple[str, ...] | None
     train_rows: Rows | None
-    judged: dict[str, LabelledRows]
+    evaluated: dict[str, LabelledRows]
     whole: dict[str, LabelledRows]
     uses_train: bool
     source: Mapping[str, Rows]
@@ -211,12 +211,12 @@ def open_task(experiment: Experiment) -> Task:
         DataError: what is wrong with the data, in one line.
     """
     config = experiment.config
-    judged = [] if experiment.endpoint == "train" else ["test", "validation"]
+    evaluated = [] if experiment.endpoint == "train" else ["test", "validation"]
     needs_train = experiment.trains or _draws_examples(experiment) or calibration_rows(experiment) > 0
     needs_train = needs_train or uses_shots(config, experiment.endpoint)
     # what is dropped depends on the other splits even where they are not evaluated
     others = ["test", "validation"] if config.dataset.drop_overlap else []
-    splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, ["train", *others])
+    splits = load_splits(config.dataset, ["train", *evaluated] if needs_train else evaluated, ["train", *others])
     read = splits if needs_train or _labels_come_from_train(config, splits) else replace(splits, train=None)
     for role, rows in read.named().items():
         _check_columns(rows, config, role)
@@ -229,7 +229,7 @@ def open_task(experiment: Experiment) -> Task:
         labels=labels,
         label_texts=texts,
         train_rows=splits.train,
-        judged={role: _sampled(config, rows, role) for role, rows in whole.items() if role in judged},
+        evaluated={role: _sampled(config, rows, role) for role, rows in whole.items() if role in evaluated},
         whole=whole,
         uses_train=needs_train,
         source=splits.source,
@@ -254,7 +254,7 @@ def fingerprint(task: Task) -> dict[str, Any]:
     The hash is that of local files; of a remote data set, that of the rows of all its splits.
     """
     dataset = task.experiment.config.dataset
-    sizes = {role: len(rows) for role, rows in task.judged.items()}
+    sizes = {role: len(rows) for role, rows in task.evaluated.items()}
     if task.train_rows is not None:
         sizes["train"] = len(task.train_rows)
     sha256 = data_content(dataset) or rows_sha256(task.source)
@@ -294,8 +294,8 @@ def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
     """Whether only the train split's answers can say which labels there are."""
     if not config.dataset.task.has_labels or config.dataset.labels:
         return False
-    judged = replace(splits, train=None).named().values()
-    return not any(rows.names(config.prompting.output_column) for rows in judged)
+    evaluated = replace(splits, train=None).named().values()
+    return not any(rows.names(config.prompting.output_column) for rows in evaluated)
 
 
 def _check_columns(rows: Rows, config: ExperimentConfig, role: str) -> None:

@@ -1,4 +1,4 @@
-"""Which labelled rows the judged rows of an experiment are shown, as row numbers of the train split.
+"""Which labelled rows the evaluated rows of an experiment are shown, as row numbers of the train split.
 
 Puts the task's rows into the terms of `sft.prompting.selection`: texts and labels. It knows no prompts and no limits.
 """
@@ -17,8 +17,8 @@ from sft.prompting.examples import Pool
 from sft.prompting.selection import Wanted, choose_examples, find_selection
 
 
-class JudgedExamples:
-    """The examples of the rows that are judged.
+class EvaluationExamples:
+    """The examples of the rows that are evaluated.
 
     Args:
         experiment: its config and seed.
@@ -43,25 +43,25 @@ class JudgedExamples:
 
     @cached_property
     def same(self) -> tuple[int, ...]:
-        """Those that all judged rows are shown; never a text of any judged split.
+        """Those that all evaluated rows are shown; never a text of any evaluated split.
 
         Raises:
             DataError: there is no row to show.
         """
         if not self._inference.icl_examples:
             return ()
-        (chosen,) = self._chosen(list(self._task.judged.values()), by_row=False)
+        (chosen,) = self._chosen(list(self._task.evaluated.values()), by_row=False)
         return chosen
 
-    def own(self, judged: LabelledRows) -> list[tuple[int, ...]]:
-        """For each judged row its own; never its own text.
+    def own(self, evaluated: LabelledRows) -> list[tuple[int, ...]]:
+        """For each evaluated row its own; never its own text.
 
         Raises:
             DataError: there is no row to show.
         """
         if not self._inference.icl_examples:
-            return [()] * len(judged)
-        return self._chosen([judged], by_row=True)
+            return [()] * len(evaluated)
+        return self._chosen([evaluated], by_row=True)
 
     def inputs(self, rows: LabelledRows) -> list[dict[str, str]]:
         """The input columns of each row."""
@@ -72,9 +72,9 @@ class JudgedExamples:
         chosen = train.select(list(rows))
         return Pool(self.texts(chosen), chosen.answers if self._task.labels is not None else None)
 
-    def _chosen(self, judged: Sequence[LabelledRows], by_row: bool) -> list[tuple[int, ...]]:
+    def _chosen(self, evaluated: Sequence[LabelledRows], by_row: bool) -> list[tuple[int, ...]]:
         pool, places = self._pool
-        asked = tuple(text for rows in judged for text in self.texts(rows))
+        asked = tuple(text for rows in evaluated for text in self.texts(rows))
         wanted = Wanted(pool, asked, self._inference.icl_examples, self._task.labels, self._seed, by_row)
         return [tuple(places[index] for index in one) for one in choose_examples(self.selection, wanted)]
 

@@ -2,7 +2,7 @@
 
 The trick: a private copy of the tokenizer in which every control token goes by another name, one private-use character.
 Template text is rewritten to these names, data is not; so `<|im_end|>` in a tweet is plain text to the copy, while all
-else (normaliser, pre-tokeniser, merges across the border of template and data, added tokens that are ordinary words)
+else (normaliser, pre-tokeniser, merges across the boundary of template and data, added tokens that are ordinary words)
 works on the whole text exactly as in the original. The caller's tokenizer is never changed.
 It knows nothing of conversations.
 """
@@ -22,7 +22,7 @@ from sft.errors import ModelError
 _FIRST_ALIAS = 0x10E000  # the far end of Unicode's last private-use plane: 8,190 names that no real text contains
 _MAX_ALIASES = 0x10FFFE - _FIRST_ALIAS
 _CACHED_CHUNKS = 16384
-# A letter after a single line feed after something visible: a border for every pre-tokeniser in use for byte-level BPE.
+# A letter after a single line feed after something visible: a boundary for every pre-tokeniser in use for byte-level BPE.
 _NEW_LINE = r"(?<=\S\n)(?=[A-Za-z])"
 _LINE_ENDS = ("a word\n", "9\n", "end.\n", "what?!\n", "it's\n", '"\n', ")\n", "é\n", "字\n", "🙂\n", "_\n", "'\n")
 _LINE_STARTS = ("Answer:", "a", "S", "t", "ll be", "I'm", "Words of text\n", "x = 1")
@@ -103,7 +103,7 @@ class Encoder:
         Works chunk by chunk, so that what was seen before need not be encoded again. Cuts are made only where they
         change nothing: before control tokens, which the pipeline itself cuts at first (unless such a token swallows the
         space before it or is searched for after normalisation), and at the start of lines where the tokenizer's
-        pre-tokeniser always has a border.
+        pre-tokeniser always has a boundary.
 
         Args:
             text: what to encode.

@@ -9,8 +9,8 @@
     Answer:                       <- the prompt ends here, without a space
      ANSWER<eos>                  <- the completion: the space belongs to the answer's first word
 
-A word and the space before it are one token in byte-level BPE and in sentencepiece alike, so the border between prompt
-and answer is a border of tokens. The end of turn is the tokenizer's eos; a tokenizer that has none gets a line feed.
+A word and the space before it are one token in byte-level BPE and in sentencepiece alike, so the boundary between prompt
+and answer is a boundary of tokens. The end of turn is the tokenizer's eos; a tokenizer that has none gets a line feed.
 A begin-of-text token stands in front where the tokenizer itself puts one. It knows nothing of rows.
 """
 

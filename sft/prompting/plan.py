@@ -1,4 +1,4 @@
-"""Which examples go with which row, and the prompts of a whole run: those trained on and those judged.
+"""Which examples go with which row, and the prompts of a whole run: those trained on and those evaluated.
 
 Puts together the task (rows, labels, shots), the choice of in-context examples and the renderer. It knows no model.
 """
@@ -15,12 +15,12 @@ from sft.config.sections.inference import InferenceConfig
 from sft.dataset.task import LabelledRows, Task
 from sft.errors import DataError
 from sft.log import get_logger
-from sft.prompting.chosen import JudgedExamples
+from sft.prompting.chosen import EvaluationExamples
 from sft.prompting.examples import choose_fixed, choose_for_row, hold_out, rounds_for_rows
-from sft.prompting.prompt import JudgedPrompts, TrainingPrompts
+from sft.prompting.prompt import EvaluationPrompts, TrainingPrompts
 from sft.prompting.questions import Questions
 from sft.prompting.render import Example, LabelledPrompt, Prompt, Renderer
-from sft.prompting.room import Limit, Room, judging_limit, training_limit
+from sft.prompting.room import Limit, Room, evaluation_limit, training_limit
 from sft.prompting.same_labels import refuse_same_tokens, warn_of_similar
 from sft.prompting.selection import Selection, find_selection
 from sft.prompting.truncate import Row
@@ -54,17 +54,17 @@ class PromptPlan:
         self._inference = self._config.inference or InferenceConfig()
         self._seed = experiment.seed_of("icl")
         self._tokenizer = tokenizer
-        self._chooser = JudgedExamples(experiment, task)
-        limit = judging_limit(self._config, context)
+        self._chooser = EvaluationExamples(experiment, task)
+        limit = evaluation_limit(self._config, context)
         self._questions = (
             Questions(self._config.prompting, task.labels or (), task.label_texts or ())
             if task.type.takes_several
             else None
         )
-        judged = self._room(limit, self._chooser.selection)
+        evaluated = self._room(limit, self._chooser.selection)
         trained = self._room(training_limit(self._config, limit), find_selection("balanced"))
-        self.renderer = self._renderer(judged)
-        self._training_renderer = self.renderer if trained == judged else self._renderer(trained)
+        self.renderer = self._renderer(evaluated)
+        self._training_renderer = self.renderer if trained == evaluated else self._renderer(trained)
 
     def _room(self, limit: Limit, selection: Selection) -> Room:
         return Room(limit, len(self._task.labels or ("",)) if selection.whole_rounds else 1, selection.last_stay)
@@ -117,7 +117,7 @@ class PromptPlan:
         held = self._task.validation_shots
         shots = tuple(row for row in self._task.shots.indices if row not in set(held))
         if not count or training is None:
-            return self._judged_by(self._trained(shots, [_Chosen()] * len(shots)), held, [_Chosen()] * len(held))
+            return self._evaluated_by(self._trained(shots, [_Chosen()] * len(shots)), held, [_Chosen()] * len(held))
         pool = self._chooser.pool(self._train(), shots)
         if not training.random_icl:
             fixed = choose_fixed(pool, count, self._seed, self._task.labels)
@@ -126,16 +126,16 @@ class PromptPlan:
             answers = [(text,) for text in rows.shown] if self._task.labels is None else []
             examples = self._fitting(self._training_renderer, drawn, [rows], answers)
             trained = self._trained(kept, [examples] * len(kept), held_out=len(shots) - len(kept))
-            return self._judged_by(trained, held, [examples] * len(held))
+            return self._evaluated_by(trained, held, [examples] * len(held))
         rounds = rounds_for_rows(pool, count, self._task.labels, training=True)
         chosen = []
         texts = [*pool.texts, *self._texts(self._train().select(list(held)))]
         for row, text in zip((*shots, *held), texts, strict=True):
             choice = choose_for_row(pool, rounds, self._seed, row, text, self._task.labels)
             chosen.append(_Chosen(tuple(shots[i] for i in choice.indices)))
-        return self._judged_by(self._trained(shots, chosen[: len(shots)]), held, chosen[len(shots) :])
+        return self._evaluated_by(self._trained(shots, chosen[: len(shots)]), held, chosen[len(shots) :])
 
-    def _judged_by(self, trained: TrainingPrompts, held: Sequence[int], shown: Sequence[_Chosen]) -> TrainingPrompts:
+    def _evaluated_by(self, trained: TrainingPrompts, held: Sequence[int], shown: Sequence[_Chosen]) -> TrainingPrompts:
         return replace(trained, validation=self._trained(held, shown)) if held else trained
 
     def look_at_training(self, trains: bool, count: int) -> list[ShownRow]:
@@ -149,22 +149,22 @@ class PromptPlan:
             for (row, prompt, shown), one in zip(looked_at, inputs, strict=True)
         ]
 
-    def look_at_judged(self, role: str, count: int) -> list[ShownRow]:
-        """The first prompts of a judged split; a labelled row with the completion of its own label."""
-        return self.look_at(role, self.judged(role), count)
+    def look_at_evaluated(self, role: str, count: int) -> list[ShownRow]:
+        """The first prompts of a evaluated split; a labelled row with the completion of its own label."""
+        return self.look_at(role, self.evaluated(role), count)
 
-    def look_at(self, role: str, prompts: JudgedPrompts, count: int) -> list[ShownRow]:
-        """The first of the prompts of a judged split, as `look_at_judged` gives them."""
-        judged = prompts.part(0, count)
-        if not judged.labelled:
-            return [ShownRow(row, prompt, {}) for row, prompt in enumerate(judged.open)]
+    def look_at(self, role: str, prompts: EvaluationPrompts, count: int) -> list[ShownRow]:
+        """The first of the prompts of a evaluated split, as `look_at_evaluated` gives them."""
+        evaluated = prompts.part(0, count)
+        if not evaluated.labelled:
+            return [ShownRow(row, prompt, {}) for row, prompt in enumerate(evaluated.open)]
         rows = []
-        for row, one in enumerate(judged.labelled):
+        for row, one in enumerate(evaluated.labelled):
             labels = self._label_ids(one)
-            own = labels[self._task.own_column(self._task.judged[role].answers[row])]
+            own = labels[self._task.own_column(self._task.evaluated[role].answers[row])]
             question = None
             if self._questions is not None:
-                question = self._one_by_one(self._questions, self.renderer, self._task.judged[role].select([row]))[0]
+                question = self._one_by_one(self._questions, self.renderer, self._task.evaluated[role].select([row]))[0]
             rows.append(ShownRow(row, replace(one.prompt, completion_ids=own), labels, question))
         return rows
 
@@ -177,22 +177,22 @@ class PromptPlan:
     def _label_ids(self, labelled: LabelledPrompt | None) -> dict[str, list[int]]:
         return {} if labelled is None else dict(zip(self._task.columns, labelled.label_ids, strict=True))
 
-    def judged(self, role: str) -> JudgedPrompts:
-        """Prompts of a judged split (`test`, `validation`).
+    def evaluated(self, role: str) -> EvaluationPrompts:
+        """Prompts of a evaluated split (`test`, `validation`).
 
         Raises:
             DataError: no examples to draw, or a row that cannot fit.
         """
-        rows = self._task.judged[role]
+        rows = self._task.evaluated[role]
         by_row = self._chooser.by_row
-        return self._judged(rows, self._own(rows) if by_row else [self._fixed] * len(rows))
+        return self._evaluated(rows, self._own(rows) if by_row else [self._fixed] * len(rows))
 
-    def first(self, role: str) -> JudgedPrompts:
-        """The prompt of a judged split's first row alone: whether prompts can be made at all."""
-        row = self._task.judged[role].select([0])
+    def first(self, role: str) -> EvaluationPrompts:
+        """The prompt of a evaluated split's first row alone: whether prompts can be made at all."""
+        row = self._task.evaluated[role].select([0])
         if self._chooser.by_row:
-            return self._judged(row, self._own(row))
-        return self._judged(row, [self._fitting(self.renderer, self._chooser.same, [row])])
+            return self._evaluated(row, self._own(row))
+        return self._evaluated(row, [self._fitting(self.renderer, self._chooser.same, [row])])
 
     def probes(self, contents: Sequence[Row], shown: Sequence[Sequence[int]]) -> tuple[LabelledPrompt, ...]:
         """Prompts of rows that no data has, each after examples given by their rows in the train split."""
@@ -206,26 +206,26 @@ class PromptPlan:
             log.warning("%d calibration probes are too long for all the examples, and show fewer", dropped)
         return prompts
 
-    def asked(self, rows: Sequence[int]) -> JudgedPrompts:
-        """Prompts of rows of the train split, asked as judged rows are: after examples chosen in the same way."""
+    def asked(self, rows: Sequence[int]) -> EvaluationPrompts:
+        """Prompts of rows of the train split, asked as evaluated rows are: after examples chosen in the same way."""
         chosen = self._train().select(list(rows))
-        return self._judged(chosen, self._own(chosen) if self._chooser.by_row else [self._fixed] * len(chosen))
+        return self._evaluated(chosen, self._own(chosen) if self._chooser.by_row else [self._fixed] * len(chosen))
 
     def inputs(self, role: str) -> list[dict[str, str]]:
-        """The input columns of a judged split's rows."""
-        return self._inputs(self._task.judged[role])
+        """The input columns of a evaluated split's rows."""
+        return self._inputs(self._task.evaluated[role])
 
     def unseen(self, taken: Collection[int]) -> list[int]:
-        """Rows of the train split with other texts than those taken, shown to all judged rows, or judged."""
+        """Rows of the train split with other texts than those taken, shown to all evaluated rows, or evaluated."""
         texts = self._texts(self._train())
         same = () if self._chooser.by_row else self._chooser.same
         seen = {texts[row] for row in {*taken, *same, *self._task.dropped}}
-        seen.update(text for rows in self._task.judged.values() for text in self._texts(rows))
+        seen.update(text for rows in self._task.evaluated.values() for text in self._texts(rows))
         return [row for row, text in enumerate(texts) if text not in seen]
 
-    def _judged(self, judged: LabelledRows, examples: Sequence[_Chosen]) -> JudgedPrompts:
+    def _evaluated(self, evaluated: LabelledRows, examples: Sequence[_Chosen]) -> EvaluationPrompts:
         labelled, opened, shown = [], [], []
-        for row, chosen in zip(self._inputs(judged), examples, strict=True):
+        for row, chosen in zip(self._inputs(evaluated), examples, strict=True):
             if (one := self._labelled(row, chosen.rows)) is not None:
                 labelled.append(replace(one, prompt=_counted(one.prompt, chosen)))
                 shown.append(_left(one.prompt, chosen, self.renderer))
@@ -233,16 +233,16 @@ class PromptPlan:
                 prompt = self.renderer.render(row, self._examples(chosen.rows))
                 opened.append(_counted(prompt, chosen))
                 shown.append(_left(prompt, chosen, self.renderer))
-        return JudgedPrompts(tuple(labelled), tuple(opened), tuple(shown))
+        return EvaluationPrompts(tuple(labelled), tuple(opened), tuple(shown))
 
     @cached_property
     def _fixed(self) -> _Chosen:
-        """The examples that every judged row is shown: one choice for the whole run, all its splits alike."""
-        return self._fitting(self.renderer, self._chooser.same, list(self._task.judged.values()))
+        """The examples that every evaluated row is shown: one choice for the whole run, all its splits alike."""
+        return self._fitting(self.renderer, self._chooser.same, list(self._task.evaluated.values()))
 
-    def _own(self, judged: LabelledRows) -> list[_Chosen]:
-        """For each judged row, examples of its own."""
-        return [_Chosen(rows) for rows in self._chooser.own(judged)]
+    def _own(self, evaluated: LabelledRows) -> list[_Chosen]:
+        """For each evaluated row, examples of its own."""
+        return [_Chosen(rows) for rows in self._chooser.own(evaluated)]
 
     def _fitting(
         self,

@@ -71,7 +71,7 @@ class TrainingPrompts:
         rows: row numbers in the train split.
         held_out: shots that are shown as fixed examples and so not trained on.
         shown: for each prompt the row numbers of the examples that it does show.
-        validation: what the training is judged by, of shots that are not trained on; None without.
+        validation: what the training is evaluated by, of shots that are not trained on; None without.
     """
 
     prompts: tuple[Prompt, ...]
@@ -82,14 +82,14 @@ class TrainingPrompts:
 
     @property
     def labelled_rows(self) -> frozenset[int]:
-        """Rows of the train split that training uses: trained on, judged by, or shown in a prompt of these."""
+        """Rows of the train split that training uses: trained on, evaluated by, or shown in a prompt of these."""
         more = frozenset[int]() if self.validation is None else self.validation.labelled_rows
         return more.union(self.rows, *self.shown)
 
 
 @dataclass(frozen=True)
-class JudgedPrompts:
-    """What a split is judged on.
+class EvaluationPrompts:
+    """What a split is evaluated on.
 
     Args:
         labelled: prompts with the token ids of all labels (classification), else empty.
@@ -101,9 +101,9 @@ class JudgedPrompts:
     open: tuple[Prompt, ...]
     shown: tuple[tuple[int, ...], ...]
 
-    def part(self, start: int, stop: int) -> JudgedPrompts:
+    def part(self, start: int, stop: int) -> EvaluationPrompts:
         """The rows from `start` to `stop` (exclusive)."""
-        return JudgedPrompts(self.labelled[start:stop], self.open[start:stop], self.shown[start:stop])
+        return EvaluationPrompts(self.labelled[start:stop], self.open[start:stop], self.shown[start:stop])
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:

@@ -6,8 +6,8 @@ template's layout turns it into text of which every character's origin is known,
 `completion_ids`: what the model has to write, the answer and the end of turn. `template.py` says what is right for
 templates that do unusual things. It knows nothing of models, batches or data sets.
 
-Where the border of prompt and answer is not a border of tokens (no control token there, and the tokenizer merges across
-it), the prompt ends at the last border of tokens that it shares with all the answers, and each completion starts with
+Where the boundary of prompt and answer is not a boundary of tokens (no control token there, and the tokenizer merges across
+it), the prompt ends at the last boundary of tokens that it shares with all the answers, and each completion starts with
 the characters left over: prompt + completion are always the ids of the whole text.
 """
 

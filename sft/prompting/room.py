@@ -23,8 +23,8 @@ class Room(NamedTuple):
     last_stay: bool
 
 
-def judging_limit(config: ExperimentConfig, context: int | None) -> Limit:
-    """Of the prompts of judged rows; `context` is what the model reads at most."""
+def evaluation_limit(config: ExperimentConfig, context: int | None) -> Limit:
+    """Of the prompts of evaluated rows; `context` is what the model reads at most."""
     given = None if config.inference is None else config.inference.max_seq_length
     return _least(Limit(given, "inference.max_seq_length"), Limit(context, "what the model reads at most"))
 

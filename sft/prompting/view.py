@@ -42,7 +42,7 @@ class Piece(NamedTuple):
 
 
 class ShownRow(NamedTuple):
-    """A row's prompt. `row` is its number in its split (for judged rows: the row of the score files).
+    """A row's prompt. `row` is its number in its split (for evaluated rows: the row of the score files).
 
     Args:
         row: see above.
@@ -103,11 +103,11 @@ def _header(one: ShownRow) -> str:
 
 def in_pieces(prompt: Prompt, tokenizer: Any) -> list[Piece]:
     """The text of the very ids, so that what is shown is what the model reads; no piece is empty."""
-    borders, kinds = [], []
+    boundaries, kinds = [], []
     for span in prompt.spans:
-        borders += [span.start, span.end]
+        boundaries += [span.start, span.end]
         kinds += ["template", span.kind]
-    texts = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*borders, len(prompt.ids)])
+    texts = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*boundaries, len(prompt.ids)])
     found = zip(texts, [*kinds, "template", "completion"], strict=True)
     return [Piece(text, kind) for text, kind in found if text]
 
@@ -116,7 +116,7 @@ def kept_row(role: str, one: ShownRow, tokenizer: Any) -> dict[str, Any]:
     """A row's prompt to be looked at later, one that is very long without its middle. JSON, without secrets.
 
     Args:
-        role: `train`, or the judged split. What stands after a judged prompt is the row's own label, which is scored.
+        role: `train`, or the evaluated split. What stands after a evaluated prompt is the row's own label, which is scored.
         one: the row.
         tokenizer: of the prompt.
     """
@@ -161,13 +161,13 @@ def _prompt(prompt: Prompt, tokenizer: Any) -> Text:
     return text
 
 
-def _pieces(tokenizer: Any, ids: Sequence[int], borders: Sequence[int]) -> list[str]:
-    """The text of all `ids`, divided at `borders`: what the tokens up to each border add to those up to the last.
+def _pieces(tokenizer: Any, ids: Sequence[int], boundaries: Sequence[int]) -> list[str]:
+    """The text of all `ids`, divided at `boundaries`: what the tokens up to each boundary add to those up to the last.
 
     A character of several tokens belongs to the piece that completes it.
     """
     whole = _decoded(tokenizer, ids)
-    ends = accumulate((_shared(_decoded(tokenizer, ids[:border]), whole) for border in borders), max)
+    ends = accumulate((_shared(_decoded(tokenizer, ids[:boundary]), whole) for boundary in boundaries), max)
     return [whole[start:end] for start, end in pairwise([0, *ends, len(whole)])]
 
 

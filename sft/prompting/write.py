@@ -41,7 +41,7 @@ class Ending(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """The border between a prompt and its endings, in tokens.
+    """The boundary between a prompt and its endings, in tokens.
 
     `moved`: tokens at the prompt's end that belong to the completions; `end_tokens`, `lead_tokens`: how many tokens of
     each completion are the end of turn, and template text before the answer.
@@ -85,7 +85,7 @@ def _marks(content: Content, position: int) -> list[Mark]:
 
 
 def finish(encoder: Encoder, tail: str, endings: tuple[Ending, ...]) -> Finish:
-    """Encode `tail` together with each ending and find the last border of tokens that all share with `tail` alone.
+    """Encode `tail` together with each ending and find the last boundary of tokens that all share with `tail` alone.
 
     Args:
         encoder: of the tokenizer.

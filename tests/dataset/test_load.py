@@ -169,7 +169,7 @@ def test_a_file_without_rows(tmp_path: Path) -> None:
         opened(tmp_path / "data.csv")
 
 
-def test_rows_that_are_trained_on_are_not_judged(tmp_path: Path) -> None:
+def test_rows_that_are_trained_on_are_not_evaluated(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", rows=ROWS * 5)
     path = str(tmp_path / "data.csv")
     overlapping = DatasetConfig(path=path, task_type="classification", test_split="train[:3]")
@@ -217,7 +217,7 @@ def test_an_unknown_hub_id_without_network() -> None:
         opened(Path("nobody/no-such-data-set"))
 
 
-def test_the_sample_of_judged_rows_is_constant(tmp_path: Path) -> None:
+def test_the_sample_of_evaluated_rows_is_constant(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", rows=ROWS * 25)
     rows = load_splits(DatasetConfig(path=str(tmp_path / "data.csv"), task_type="classification"), ["train"]).train
     assert rows is not None

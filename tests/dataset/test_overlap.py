@@ -111,7 +111,7 @@ def test_nor_are_they_shown(make_config: MakeConfig, folder: Path, tokenizer: An
     settings = {"path": str(folder), "task_type": "classification", "shots": 0, "drop_overlap": True}
     config = make_config(dataset=settings, inference={"icl_examples": 4})
     experiment = Experiment("x", ExperimentConfig.model_validate(config))
-    (shown,) = set(PromptPlan(experiment, open_task(experiment), tokenizer, None).judged("test").shown)
+    (shown,) = set(PromptPlan(experiment, open_task(experiment), tokenizer, None).evaluated("test").shown)
     assert set(shown) == set(range(8))
 
 
@@ -133,4 +133,4 @@ def test_an_example_whose_only_row_is_an_evaluated_one(make_config: MakeConfig, 
     )
     plan = PromptPlan(experiment, open_task(experiment), tokenizer, None)
     with pytest.raises(DataError, match="every row of 'sad' has the text of an evaluated row"):
-        plan.judged("test")
+        plan.evaluated("test")

@@ -78,7 +78,7 @@ def test_shots_of_rows_with_several_labels() -> None:
 
 
 @pytest.mark.parametrize(("size", "count"), [(2, 2), (0.25, 2), (0.01, 1)])
-def test_what_is_judged_by_leaves_the_shots_of_a_smaller_set(size: float, count: int) -> None:
+def test_what_is_evaluated_by_leaves_the_shots_of_a_smaller_set(size: float, count: int) -> None:
     shots = draw_shots(ANSWERS, ["a", "b", "c"], 8, seed=13).indices
     held = last_shots(shots, [ANSWERS[row] for row in shots], size)
     assert Counter(ANSWERS[row] for row in held) == {"a": count, "b": count, "c": count}

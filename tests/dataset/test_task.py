@@ -43,7 +43,7 @@ def test_an_absent_cell_is_an_empty_input(make_config: MakeConfig, tmp_path: Pat
     (tmp_path / "train.jsonl").write_text('{"text": null, "label": "a"}\n{"label": "b"}\n{"text": "", "label": "a"}\n')
     dataset = {"path": str(tmp_path / "train.jsonl"), "task_type": "classification", "test_split": "train"}
     task = opened(make_config(dataset=dataset), "evaluate")
-    assert task.judged["test"].inputs(["text"]) == [{"text": ""}] * 3
+    assert task.evaluated["test"].inputs(["text"]) == [{"text": ""}] * 3
 
 
 @pytest.mark.parametrize("task_type", ["classification", "generation"])
@@ -53,7 +53,7 @@ def test_an_unlabelled_train_split_does_not_stop_a_run_that_does_not_use_it(
     dataset = {"path": str(unlabelled), "task_type": task_type}
     dataset |= {"labels": ["bad", "good"]} if task_type == "classification" else {}
     task = opened(make_config(dataset=dataset, inference=None))
-    assert task.judged["test"].answers == ("good", "bad")
+    assert task.evaluated["test"].answers == ("good", "bad")
     with pytest.raises(DataError, match="holds no labels at all"):
         assert task.train
 

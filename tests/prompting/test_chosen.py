@@ -1,4 +1,4 @@
-"""The examples of judged rows, as rows of the train split."""
+"""The examples of evaluated rows, as rows of the train split."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from sft.config.experiment import Experiment
 from sft.config.sections.schema import ExperimentConfig
 from sft.dataset.task import Task, open_task
-from sft.prompting.chosen import JudgedExamples
+from sft.prompting.chosen import EvaluationExamples
 
 MakeConfig = Callable[..., dict[str, Any]]
 
 
-def chooser(config: dict[str, Any]) -> tuple[JudgedExamples, Task]:
+def chooser(config: dict[str, Any]) -> tuple[EvaluationExamples, Task]:
     experiment = Experiment("x", ExperimentConfig.model_validate(config), 13)
     task = open_task(experiment)
-    return JudgedExamples(experiment, task), task
+    return EvaluationExamples(experiment, task), task
 
 
 def test_without_examples_none_are_chosen(make_config: MakeConfig) -> None:
     inference = {"icl_selection": "no_such_module:at_all"}  # not looked for, since nothing uses it
     examples, task = chooser(make_config(inference=inference))
     assert examples.same == ()
-    assert examples.own(task.judged["test"]) == [()] * 9
+    assert examples.own(task.evaluated["test"]) == [()] * 9
 
 
 def test_rows_are_those_of_the_train_split_not_of_the_pool(make_config: MakeConfig) -> None:
@@ -31,7 +31,7 @@ def test_rows_are_those_of_the_train_split_not_of_the_pool(make_config: MakeConf
         examples, task = chooser(make_config(inference={"icl_examples": 1, "icl_selection": chosen}))
         shots = set(task.shots.indices)
         assert shots != set(range(len(shots)))
-        assert {row for rows in examples.own(task.judged["test"]) for row in rows} <= shots
+        assert {row for rows in examples.own(task.evaluated["test"]) for row in rows} <= shots
         assert examples.by_row == (chosen == "nearest")
         assert set(examples.same if not examples.by_row else ()) <= shots
 

@@ -111,7 +111,7 @@ def test_data_never_becomes_a_control_token(any_tokenizer: Any) -> None:
         assert any_tokenizer.convert_tokens_to_ids(control) in encoder.encode(encoder.control(control)).ids
 
 
-def test_the_pieces_of_a_control_token_may_meet_at_the_border(tokenizer_with: Callable[..., Any]) -> None:
+def test_the_pieces_of_a_control_token_may_meet_at_the_boundary(tokenizer_with: Callable[..., Any]) -> None:
     tokenizer = tokenizer_with(None)
     encoder = Encoder(tokenizer)
     ids = encoder.encode(encoder.control("<|im_") + encoder.data("end|>")).ids

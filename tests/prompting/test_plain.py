@@ -54,7 +54,7 @@ def test_a_tokenizer_without_eos_ends_answers_with_a_line_feed(tokenizer_with: C
     assert list(renderer.stop_ids) == prompt.completion_ids[-1:]
 
 
-def test_the_plain_border_is_a_border_of_tokens(repository: Path) -> None:
+def test_the_plain_boundary_is_a_boundary_of_tokens(repository: Path) -> None:
     from transformers import AutoTokenizer
 
     for folder in ("tokenizers/gpt2", "models/stories260K"):

@@ -60,36 +60,36 @@ def test_too_few_shots_for_examples_is_an_error(make_config: MakeConfig, tokeniz
         make_plan(config, tokenizer).training()
 
 
-def test_judged_rows_share_fixed_examples_of_the_shots(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_evaluated_rows_share_fixed_examples_of_the_shots(make_config: MakeConfig, tokenizer: Any) -> None:
     plan = make_plan(make_config(inference={"icl_examples": 1}), tokenizer)
-    judged = plan.judged("test")
-    (shown,) = set(judged.shown)
+    evaluated = plan.evaluated("test")
+    (shown,) = set(evaluated.shown)
     assert len(shown) == 3
     assert set(shown) <= set(plan.training().rows)
-    first, second = (prompt.ids for prompt in judged.prompts[:2])
+    first, second = (prompt.ids for prompt in evaluated.prompts[:2])
     shared = next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
     assert shared > 100  # the examples stand before the row, so the prefix is common
 
 
 def test_the_pool_is_train_without_shots(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(dataset__shots=0, inference={"icl_examples": 4})
-    (shown,) = set(make_plan(config, tokenizer).judged("test").shown)
+    (shown,) = set(make_plan(config, tokenizer).evaluated("test").shown)
     assert sorted(shown) == list(range(12))
 
 
 def test_another_seed_draws_other_examples(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(dataset__shots=0, inference={"icl_examples": 1})
-    drawn = {make_plan(config, tokenizer, seed).judged("test").shown[0] for seed in range(6)}
+    drawn = {make_plan(config, tokenizer, seed).evaluated("test").shown[0] for seed in range(6)}
     assert len(drawn) > 1
 
 
 def test_rounds_that_do_not_fit_are_left_out_for_all_rows(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(dataset__shots=0, inference={"icl_examples": 4, "max_seq_length": 400})
-    judged = make_plan(config, tokenizer).judged("test")
-    (shown,) = set(judged.shown)
+    evaluated = make_plan(config, tokenizer).evaluated("test")
+    (shown,) = set(evaluated.shown)
     assert len(shown) in (3, 6, 9)
-    assert {prompt.dropped_examples for prompt in judged.prompts} == {12 - len(shown)}
-    assert all(len(p.prompt.ids) + max(map(len, p.label_ids)) <= 400 for p in judged.labelled)
+    assert {prompt.dropped_examples for prompt in evaluated.prompts} == {12 - len(shown)}
+    assert all(len(p.prompt.ids) + max(map(len, p.label_ids)) <= 400 for p in evaluated.labelled)
 
 
 def test_the_trainers_max_length_shortens_prompts_not_answers(make_config: MakeConfig, tokenizer: Any) -> None:
@@ -110,8 +110,8 @@ def test_only_examples_that_stand_in_the_prompt_are_said_to_be_shown(
     make_config: MakeConfig, tokenizer: Any, random_icl: bool
 ) -> None:
     inference = {"icl_examples": 2, "icl_pool": "train", "random_icl": random_icl, "max_seq_length": 240}
-    judged = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
-    for prompt, shown in zip(judged.prompts, judged.shown, strict=True):
+    evaluated = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
+    for prompt, shown in zip(evaluated.prompts, evaluated.shown, strict=True):
         assert len(shown) == examples_in(prompt) == 3
         assert prompt.dropped_examples == 3
 
@@ -123,16 +123,16 @@ def test_examples_are_chosen_as_the_config_says(
 ) -> None:
     inference = {"icl_examples": 1, "icl_selection": chosen, "random_icl": random_icl, "max_seq_length": 900}
     config = make_config(dataset__shots=0, inference=inference)
-    judged = make_plan(config, tokenizer).judged("test")
-    assert {len(shown) for shown in judged.shown} == {3}
-    assert (len(set(judged.shown)) > 1) == (random_icl or chosen == "nearest")
-    labels = [{row % 3 for row in shown} for shown in judged.shown]
+    evaluated = make_plan(config, tokenizer).evaluated("test")
+    assert {len(shown) for shown in evaluated.shown} == {3}
+    assert (len(set(evaluated.shown)) > 1) == (random_icl or chosen == "nearest")
+    labels = [{row % 3 for row in shown} for shown in evaluated.shown]
     if chosen == "balanced":
         assert labels == [{0, 1, 2}] * 9
     elif chosen == "nearest":  # the texts share a word with those of their label
         assert labels == [{row % 3} for row in range(9)]
     else:
-        seeds = (make_plan(config, tokenizer, seed).judged("test").shown[0] for seed in range(6))
+        seeds = (make_plan(config, tokenizer, seed).evaluated("test").shown[0] for seed in range(6))
         assert {0, 1, 2} not in labels or any({row % 3 for row in shown} != {0, 1, 2} for shown in seeds)
 
 
@@ -148,7 +148,7 @@ def test_without_a_word_the_examples_are_those_that_they_were(make_config: MakeC
                     ),
                     tokenizer,
                 )
-                .judged("test")
+                .evaluated("test")
                 .shown
                 for given in ({}, {"icl_selection": usual})
             ]
@@ -166,9 +166,9 @@ FROZEN = {
 
 def test_the_least_similar_examples_go_first(make_config: MakeConfig, tokenizer: Any) -> None:
     inference = {"icl_examples": 2, "icl_selection": "nearest"}
-    whole = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    whole = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
     inference = {**inference, "max_seq_length": 220}
-    cut = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    cut = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
     for row, (prompt, shown, full) in enumerate(zip(cut.prompts, cut.shown, whole.shown, strict=True)):
         assert 0 < len(shown) == examples_in(prompt) < len(full) == 6
         assert shown == full[-len(shown) :]
@@ -181,10 +181,10 @@ def test_nearest_is_the_same_for_one_row_as_for_all(make_config: MakeConfig, tok
     plan = make_plan(
         make_config(dataset__shots=0, inference={"icl_examples": 1, "icl_selection": "nearest"}), tokenizer
     )
-    assert plan.first("test") == plan.judged("test").part(0, 1)
+    assert plan.first("test") == plan.evaluated("test").part(0, 1)
 
 
-def test_training_stays_balanced_whatever_is_chosen_for_the_judged_rows(
+def test_training_stays_balanced_whatever_is_chosen_for_the_evaluated_rows(
     make_config: MakeConfig, tokenizer: Any
 ) -> None:
     """Else an example more of one label than of another would tell the trained row's own."""
@@ -195,7 +195,7 @@ def test_training_stays_balanced_whatever_is_chosen_for_the_judged_rows(
         for prompt, shown in zip(plan.training().prompts, plan.training().shown, strict=True):
             assert sorted(row % 3 for row in shown) == [0, 1, 2]
             assert prompt.dropped_examples == 3
-        rows = {row for shown in plan.judged("test").shown for row in shown}
+        rows = {row for shown in plan.evaluated("test").shown for row in shown}
         assert (rows <= set(plan.training().rows)) == (pool == "shots")
 
 
@@ -214,12 +214,12 @@ def test_training_prompts_count_only_what_they_show(make_config: MakeConfig, tok
 
 def test_a_row_too_long_for_any_example_shows_none(make_config: MakeConfig, tokenizer: Any) -> None:
     inference = {"icl_examples": 1, "icl_pool": "train", "random_icl": True, "max_seq_length": 100}
-    judged = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
-    assert set(judged.shown) == {()}
-    assert {prompt.dropped_examples for prompt in judged.prompts} == {3}
+    evaluated = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
+    assert set(evaluated.shown) == {()}
+    assert {prompt.dropped_examples for prompt in evaluated.prompts} == {3}
 
 
-def test_all_judged_splits_are_shown_the_same_fixed_examples(
+def test_all_evaluated_splits_are_shown_the_same_fixed_examples(
     make_config: MakeConfig, tokenizer: Any, tmp_path: Path
 ) -> None:
     rows = ["a lovely one,good", "an awful one,bad", "2 lovely,good", "2 awful,bad", "3 lovely,good", "3 awful,bad"]
@@ -233,11 +233,11 @@ def test_all_judged_splits_are_shown_the_same_fixed_examples(
     )
     for order in (["test", "validation"], ["validation", "test"]):
         plan = make_plan(config, tokenizer)
-        judged = {role: plan.judged(role) for role in order}
-        (shown,) = {one for role in order for one in judged[role].shown}
+        evaluated = {role: plan.evaluated(role) for role in order}
+        (shown,) = {one for role in order for one in evaluated[role].shown}
         assert len(shown) == 2
         assert 0 not in shown  # the text that validation asks about
-        assert {examples_in(prompt) for role in order for prompt in judged[role].prompts} == {2}
+        assert {examples_in(prompt) for role in order for prompt in evaluated[role].prompts} == {2}
 
 
 def test_whether_prompts_can_be_made_does_not_decide_for_the_run(
@@ -251,7 +251,7 @@ def test_whether_prompts_can_be_made_does_not_decide_for_the_run(
     )
     plan = make_plan(config, tokenizer)
     assert examples_in(plan.first("test").prompts[0]) == 2
-    assert {examples_in(prompt) for prompt in plan.judged("test").prompts} == {0}
+    assert {examples_in(prompt) for prompt in plan.evaluated("test").prompts} == {0}
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_of_questions_the_first_is_shown_whole_and_its_answer_is_the_answer(
         (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     dataset = {"path": str(tmp_path), "task_type": "multilabel", "shots": "all", "label_separator": "|"}
     plan = make_plan(make_config(dataset=dataset, prompting__yes_no=["yes", "yesterday"]), tokenizer)
-    looked_at = plan.look_at_judged("test", 3)
+    looked_at = plan.look_at_evaluated("test", 3)
     for one, answer in zip(looked_at, ("yes", "yesterday", "yesterday"), strict=True):
         assert one.question is not None
         assert tokenizer.decode(one.read.completion_ids) == f"{answer}<|im_end|>"

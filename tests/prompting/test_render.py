@@ -1,4 +1,4 @@
-"""One renderer for all: columns, the border of prompt and answer, limits, the plain form, and what is refused."""
+"""One renderer for all: columns, the boundary of prompt and answer, limits, the plain form, and what is refused."""
 
 from __future__ import annotations
 
@@ -138,10 +138,10 @@ def test_a_template_that_thinks_is_noticed(
         assert caplog.text == ""
 
 
-# The border of prompt and answer
+# The boundary of prompt and answer
 
 
-def test_a_border_inside_a_token_moves_back_to_the_last_shared_one(tokenizer_with: Callable[..., Any]) -> None:
+def test_a_boundary_inside_a_token_moves_back_to_the_last_shared_one(tokenizer_with: Callable[..., Any]) -> None:
     """`assistant: ` + `good` is ` good` in one token: the space leaves the prompt, for every label alike."""
     tokenizer = tokenizer_with(SPOKEN)
     renderer = Renderer(tokenizer, config())

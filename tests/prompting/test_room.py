@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sft.config.sections.schema import ExperimentConfig
-from sft.prompting.room import Limit, judging_limit, training_limit
+from sft.prompting.room import Limit, evaluation_limit, training_limit
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,6 @@ def test_limits(
     config = ExperimentConfig.model_validate(
         make_config(inference={"max_seq_length": given}, training={"trainer_args": arguments})
     )
-    found = judging_limit(config, context)
+    found = evaluation_limit(config, context)
     assert found == Limit(*judging)
     assert training_limit(config, found) == Limit(*training)

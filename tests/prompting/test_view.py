@@ -102,8 +102,8 @@ def test_a_kept_prompt_has_the_pieces_of_the_coloured_one(tokenizer: Any) -> Non
     assert [piece["kind"] for piece in kept["pieces"] if piece["trained"]] == ["completion"]
     assert (kept["role"], kept["row"], kept["prompt_tokens"]) == ("train", 7, len(prompt.ids))
     assert kept["answer_tokens"] == len(prompt.completion_ids) > 0
-    judged = kept_row("test", ShownRow(7, prompt, {}), tokenizer)
-    assert not any(piece["trained"] for piece in judged["pieces"])
+    evaluated = kept_row("test", ShownRow(7, prompt, {}), tokenizer)
+    assert not any(piece["trained"] for piece in evaluated["pieces"])
 
 
 def test_a_secret_is_taken_out_before_the_middle_is(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

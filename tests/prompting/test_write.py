@@ -1,4 +1,4 @@
-"""From layouts to text, and the border between prompt and answers in tokens."""
+"""From layouts to text, and the boundary between prompt and answers in tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_control_tokens_of_the_template_are_renamed_and_those_of_data_are_not(
     assert written.own == 1
 
 
-def test_the_border_is_the_last_that_all_share(tokenizer_with: Callable[..., Any]) -> None:
+def test_the_boundary_is_the_last_that_all_share(tokenizer_with: Callable[..., Any]) -> None:
     """` good` is one token, ` g` another: what the prompt alone ends with is no part of the longer text."""
     tokenizer = tokenizer_with(None)
     encoder = Encoder(tokenizer)

@@ -1,6 +1,6 @@
 """Ways to choose in-context examples by name, one file each; a user's own as `"module:function"` (see `base.py`).
 
-They choose for the rows that are judged. Those shown in training are always balanced: an example more of one label than
+They choose for the rows that are evaluated. Those shown in training are always balanced: an example more of one label than
 of another would tell the trained row's own label.
 """
 

@@ -62,7 +62,7 @@ def task_of(path: Path, prompting: dict[str, Any] | None = None, **dataset: Any)
 def test_labels_that_look_like_numbers_stay_apart(tmp_path: Path) -> None:
     path = put(tmp_path / "test.csv", "text,label\na,1.1\nb,1.10\nc,007\nd,1e5\n")
     task = task_of(path, test_split="train")
-    assert task.judged["test"].answers == ("1.1", "1.10", "007", "1e5")
+    assert task.evaluated["test"].answers == ("1.1", "1.10", "007", "1e5")
     assert task.labels == ("1.1", "1.10", "007", "1e5")  # sorted by value
 
 
@@ -72,7 +72,7 @@ def test_verbalizers_of_booleans(tmp_path: Path) -> None:
         ("a.csv", "text,label\na,true\nb,false\n"),
         ("a.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}\n'),
     ):
-        assert task_of(put(tmp_path / name, text), words, test_split="train").judged["test"].shown == ("yes", "no")
+        assert task_of(put(tmp_path / name, text), words, test_split="train").evaluated["test"].shown == ("yes", "no")
 
 
 def test_a_text_label_after_many_numbers(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_splits_with_different_columns_and_types(tmp_path: Path, suffix: str) ->
         else:
             put(path, "".join(json.dumps(row) + "\n" for row in rows))
     task = task_of(tmp_path, labels=["0", "1", "unsure"])
-    assert task.judged["test"].answers == ("unsure",)
+    assert task.evaluated["test"].answers == ("unsure",)
     assert task.train is not None
     assert task.train.answers == ("0", "1")
     both = read(tmp_path, split="train+test")
@@ -132,9 +132,9 @@ def test_the_columns_of_predictions_agree_with_the_predictions(tmp_path: Path) -
     features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"]), "flag": Value("bool")})
     data = {"text": ["a", "b"], "label": [1, 0], "flag": [True, False]}
     Dataset.from_dict(data, features=features).save_to_disk(tmp_path / "saved")
-    rows = task_of(tmp_path / "saved", test_split="train").judged["test"]
+    rows = task_of(tmp_path / "saved", test_split="train").evaluated["test"]
     assert data_columns(rows)["label"] == list(rows.answers) == ["yes", "no"]
-    flags = task_of(tmp_path / "saved", {"output_column": "flag"}, test_split="train").judged["test"]
+    flags = task_of(tmp_path / "saved", {"output_column": "flag"}, test_split="train").evaluated["test"]
     assert data_columns(flags)["flag"] == list(flags.answers) == ["true", "false"]
 
 
@@ -180,7 +180,7 @@ def test_such_rows_can_be_left_out(tmp_path: Path, warnings: pytest.LogCaptureFi
 
 def test_a_short_row_matters_where_its_column_does(tmp_path: Path) -> None:
     path = put(tmp_path / "train.csv", "text,label,comment\nfine,good\nworse,bad,really\n")
-    assert task_of(path, test_split="train").judged["test"].answers == ("good", "bad")
+    assert task_of(path, test_split="train").evaluated["test"].answers == ("good", "bad")
     with pytest.raises(DataError, match=r'line 2: expected 3 cells .*, got 2.*the column "comment" is missing there'):
         task_of(path, {"input_columns": ["comment"]}, test_split="train")
 
@@ -434,12 +434,12 @@ def test_files_behind_an_url_and_the_rows_that_were_last_read_from_there(
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     put(tmp_path / "web" / "a.csv", "text,label\n007,x\n1.10,y\n")
     task = task_of(Path("csv"), args={"data_files": f"{site}/a.csv"}, test_split="train")
-    assert task.judged["test"].rows.texts("text") == ["007", "1.10"]
+    assert task.evaluated["test"].rows.texts("text") == ["007", "1.10"]
     assert len(fingerprint(task)["sha256"]) == 64
     (tmp_path / "web" / "a.csv").unlink()
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     again = task_of(Path("csv"), args={"data_files": f"{site}/a.csv"}, test_split="train")
-    assert again.judged["test"].rows.texts("text") == ["007", "1.10"]
+    assert again.evaluated["test"].rows.texts("text") == ["007", "1.10"]
     assert fingerprint(again)["sha256"] == fingerprint(task)["sha256"]
 
 

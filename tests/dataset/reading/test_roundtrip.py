@@ -119,14 +119,14 @@ def check_letter_for_letter(config: dict[str, Any], tokenizer: Any, table: Table
     """The oracle: the table itself."""
     experiment = Experiment("x", ExperimentConfig.model_validate(config))
     task = open_task(experiment)
-    rows = task.judged["test"]
+    rows = task.evaluated["test"]
     assert rows.answers == tuple(row["label"] for row in table)
     assert set(task.labels or ()) == set(rows.answers)
     written = to_tsv({**data_columns(rows), "predictions": rows.answers})
     read = list(csv.DictReader(io.StringIO(written, newline=""), delimiter="\t"))
     assert read == [{**row, "predictions": row["label"]} for row in table]
     plan = PromptPlan(experiment, task, tokenizer, None)
-    for row, shown in zip(table, plan.look_at_judged("test", len(table)), strict=True):
+    for row, shown in zip(table, plan.look_at_evaluated("test", len(table)), strict=True):
         prompt = tokenizer.decode(shown.prompt.ids)
         assert f"text: {row['text']}\nother column: {row['other column']}<|im_end|>" in prompt
         assert tokenizer.decode(shown.prompt.completion_ids) == f"{row['label']}<|im_end|>"
