@@ -93,7 +93,7 @@ def _gradient(log_p_ML: Doubles, q_ML: Doubles, labels_M: NDArray[np.int64]) -> 
 
 
 def _hessian(log_p_ML: Doubles, q_ML: Doubles) -> Doubles:
-    """Return the Hessian of loss and prior: the sum of J' (diag(q) - q q') J over rows, plus 1; J = [diag(log p), 1]."""
+    """Return the Hessian of loss and prior: the sum of J' (diag(q) - q q') J over rows plus 1; J = [diag(log p), 1]."""
     both_MK = np.concatenate([log_p_ML * q_ML, q_ML], axis=1)
     ww, wb, bb = ((log_p_ML**power * q_ML).sum(axis=0) for power in (2, 1, 0))
     diagonals = np.block([[np.diag(ww), np.diag(wb)], [np.diag(wb), np.diag(bb)]])
