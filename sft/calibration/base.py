@@ -77,7 +77,7 @@ class Evidence:
         """Scores [M, L] of labelled rows and their labels [M].
 
         Raises:
-            UserError: there are no labelled rows.
+            UserError: labelled rows or their labels are missing.
         """
         scores_ML = self.needed("train_ML")
         if self.train_labels_M is None or len(self.train_labels_M) != len(scores_ML):

@@ -78,7 +78,7 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How a template writes a conversation of one shape.
+    """The template's text around the contents of a conversation of one shape.
 
     Attributes:
         prompt: template text and slots, up to the point where the model continues.

@@ -48,8 +48,7 @@ class Endings:
         self._segment = re.compile(f"{controls.pattern}|{_WORD}")
 
     def end_of_turn(self, own: str) -> str:
-        """Return the end of turn in `own`, the text after an answer without the next turn; the eos token if there is
-        none.
+        """Return the end of turn in `own`, the text after an answer without the next turn; eos if there is none.
 
         It ends with the first control token, or the first unbroken run of them. Without a control token, it is the text
         without trailing white space.

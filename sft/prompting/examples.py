@@ -119,9 +119,9 @@ def rounds_for_rows(pool: Pool, count: int, labels: Sequence[str] | None = None,
         return _possible(pool, groups, count, ())
     left = min((len(group.indices) - max(group.copies.values(), default=0) for group in groups), default=0)
     if left < 1:
-        what = "two rows" if pool.labels is None else "two rows of every label"
+        needed = "two rows" if pool.labels is None else "two rows of every label"
         raise DataError(
-            f"training.icl_examples: expected at least {what} with different texts, so that each row is shown other "
+            f"training.icl_examples: expected at least {needed} with different texts, so that each row is shown other "
             "rows of every label; raise dataset.shots or set training.icl_examples to 0"
         )
     return _fewer(pool, count, left)
@@ -164,13 +164,15 @@ def _possible(pool: Pool, groups: Sequence[_Group], count: int, exclude: Collect
     """Return the number of rounds that the groups hold, at most `count`."""
     sizes = {group.name: len(group.indices) - sum(group.copies[text] for text in exclude) for group in groups}
     if count and (empty := [name for name, size in sizes.items() if not size]):
-        what = "" if pool.labels is None else f" of {', '.join(map(repr, empty))}"
+        of_labels = "" if pool.labels is None else f" of {', '.join(map(repr, empty))}"
         if any(group.indices for group in groups if group.name in empty):
             raise DataError(
-                f"icl_examples is {count}, but every row{what} has the text of an evaluated row, so showing it would "
-                "leak the answer; add labelled rows"
+                f"icl_examples is {count}, but every row{of_labels} has the text of an evaluated row, so showing it "
+                "would leak the answer; add labelled rows"
             )
-        raise DataError(f"icl_examples is {count}, but there is no row{what} to show as an example; add labelled rows")
+        raise DataError(
+            f"icl_examples is {count}, but there is no row{of_labels} to show as an example; add labelled rows"
+        )
     return _fewer(pool, count, min(sizes.values(), default=0))
 
 

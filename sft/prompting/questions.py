@@ -40,8 +40,7 @@ class Questions:
         self.prompting = prompting.model_copy(update={"input_columns": (*taken, self.column)})
 
     def ask(self, renderer: Renderer, row: Row) -> LabelledPrompt:
-        """Return the shared prefix of a row's questions as the prompt, and the rest of each with yes and with no as
-        labels.
+        """Return a row's questions: their shared prefix as the prompt, the rest with yes and with no as labels.
 
         Args:
             renderer: renderer of this `prompting`, with `column` in its `whole`.

@@ -44,7 +44,7 @@ class _Anomalies:
 
     def report(self) -> None:
         """Log one warning for each kind."""
-        for lines, what in (
+        for lines, description in (
             (self.skipped, "skipped (on_bad_lines)"),
             (
                 self.joined,
@@ -57,84 +57,84 @@ class _Anomalies:
             ),
         ):
             if lines:
-                log.warning("%s: %d rows (first: line %d) %s", self.name, len(lines), lines[0], what)
+                log.warning("%s: %d rows (first: line %d) %s", self.name, len(lines), lines[0], description)
 
 
 class _Arguments:
     """The arguments for one file, with pandas' defaults except for absent values and TSV."""
 
-    def __init__(self, given: Mapping[str, Any], columns: Sequence[str] | None, file: DataFile) -> None:
-        self.given = given
+    def __init__(self, args: Mapping[str, Any], columns: Sequence[str] | None, file: DataFile) -> None:
+        self.args = args
         self.columns = columns
-        self.delimiter = str(given.get("delimiter") or given.get("sep") or ("\t" if file.form == ".tsv" else ","))
+        self.delimiter = str(args.get("delimiter") or args.get("sep") or ("\t" if file.form == ".tsv" else ","))
         tabs = self.delimiter == "\t"
-        self.quoting = int(given.get("quoting", csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL))
-        self.names: Sequence[str] | None = given.get("column_names") or given.get("names") or columns
-        header = given.get("header", "infer")
+        self.quoting = int(args.get("quoting", csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL))
+        self.names: Sequence[str] | None = args.get("column_names") or args.get("names") or columns
+        header = args.get("header", "infer")
         # As in pandas: names without a header argument mean that the file has no header.
         self.has_header = self.names is None if header == "infer" else header is not None
-        self.bad_lines = given.get("on_bad_lines", "error")
+        self.bad_lines = args.get("on_bad_lines", "error")
         self.only_pandas = (
             len(self.delimiter) != 1
-            or any(given.get(name) for name in _ONLY_PANDAS)
+            or any(args.get(name) for name in _ONLY_PANDAS)
             or header not in ("infer", None, 0)
-            or not isinstance(given.get("skiprows") or 0, int)
+            or not isinstance(args.get("skiprows") or 0, int)
         )
         self.absent = self._absent()
 
     def _absent(self) -> frozenset[str]:
-        if self.given.get("na_filter") is False:
+        if self.args.get("na_filter") is False:
             return frozenset()
-        extra = self.given.get("na_values")
+        extra = self.args.get("na_values")
         values = [extra] if isinstance(extra, str | int | float) else extra if isinstance(extra, list) else []
-        return frozenset([*map(str, values), *(_ABSENT if self.given.get("keep_default_na") else ())])
+        return frozenset([*map(str, values), *(_ABSENT if self.args.get("keep_default_na") else ())])
 
     def format(self) -> dict[str, Any]:
         """Return the arguments of `csv.reader`."""
         return {
             "delimiter": self.delimiter,
             "quoting": min(self.quoting, csv.QUOTE_NONE),  # larger values concern writers and types only
-            "quotechar": self.given.get("quotechar") or '"',
-            "escapechar": self.given.get("escapechar"),
-            "doublequote": self.given.get("doublequote", True),
-            "skipinitialspace": self.given.get("skipinitialspace", False),
+            "quotechar": self.args.get("quotechar") or '"',
+            "escapechar": self.args.get("escapechar"),
+            "doublequote": self.args.get("doublequote", True),
+            "skipinitialspace": self.args.get("skipinitialspace", False),
             "strict": True,
         }
 
 
-def read_delimited(file: DataFile, given: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows:
+def read_delimited(file: DataFile, args: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows:
     """Read a CSV or TSV file.
 
     Args:
         file: the file.
-        given: the user's arguments, named as in pandas.
+        args: the user's arguments, named as in pandas.
         columns: names of the columns if the file has no header.
 
     Raises:
         DataError: a row that does not fit the header, unpaired quotes, or two columns with the same name.
     """
-    arguments = _Arguments(given, columns, file)
+    arguments = _Arguments(args, columns, file)
     if arguments.only_pandas:
         return _read_by_pandas(file, arguments)
     csv.field_size_limit(sys.maxsize)  # a cell may be longer than the 131,072 characters that `csv` allows by default
     builder, anomalies = RowBuilder(), _Anomalies(file.shown)
-    with open_text(file, given.get("encoding"), given.get("encoding_errors")) as text:
+    with open_text(file, args.get("encoding"), args.get("encoding_errors")) as text:
         records = _records(text, arguments, file.shown)
         header = _header(records, arguments, file.shown)
         for number, (line, cells) in enumerate(records):
-            if number == given.get("nrows"):
+            if number == args.get("nrows"):
                 break
             if (fitted := _fitted(cells, header, line, arguments, anomalies)) is not None:
-                builder.add(_chosen(fitted, given.get("usecols"), header))
+                builder.add(_chosen(fitted, args.get("usecols"), header))
     anomalies.report()
     if not len(builder):
-        builder.declare(_chosen(dict.fromkeys(header), given.get("usecols"), header))
+        builder.declare(_chosen(dict.fromkeys(header), args.get("usecols"), header))
     return builder.rows(file.shown, anomalies.gaps)
 
 
 def _records(text: TextIO, arguments: _Arguments, name: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the line it starts on, counted from 1, without blank lines."""
-    skipped = int(arguments.given.get("skiprows") or 0)
+    skipped = int(arguments.args.get("skiprows") or 0)
     lines: Iterable[str] = text
     for _ in range(skipped):
         next(iter(lines), None)
@@ -147,7 +147,7 @@ def _records(text: TextIO, arguments: _Arguments, name: str) -> Iterator[tuple[i
             raise DataError(_not_paired(name, start + skipped, str(error))) from error
         if cells is None:
             return
-        if cells or not arguments.given.get("skip_blank_lines", True):
+        if cells or not arguments.args.get("skip_blank_lines", True):
             yield start + skipped, cells or [""]
         start = reader.line_num + 1
 
@@ -156,8 +156,8 @@ def _not_paired(name: str, line: int, error: str) -> str:
     if "unexpected end of data" in error:
         return f"{name} line {line}: the quote that opens a cell is never closed; close it, or {_QUOTES_ARE_TEXT}"
     if "expected after" in error:
-        what = "a cell continues after its closing quote; double the quotes inside it"
-        return f"{name} line {line}: {what}, or {_QUOTES_ARE_TEXT}"
+        description = "a cell continues after its closing quote; double the quotes inside it"
+        return f"{name} line {line}: {description}, or {_QUOTES_ARE_TEXT}"
     return f"{name} line {line}: {error}"
 
 
@@ -197,7 +197,7 @@ def _fitted(
             anomalies.gaps.setdefault(name, _wrong_width(cells, header, line, arguments, anomalies.name))
     if any(arguments.delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells):
         anomalies.joined.append(line)
-    if arguments.quoting == csv.QUOTE_NONE and "quoting" not in arguments.given and any(map(_looks_quoted, cells)):
+    if arguments.quoting == csv.QUOTE_NONE and "quoting" not in arguments.args and any(map(_looks_quoted, cells)):
         anomalies.quoted.append(line)
     values: list[str | None] = [None if cell in arguments.absent else cell for cell in cells]
     return dict(zip(header, [*values, *([None] * (len(header) - len(values)))], strict=True))
@@ -237,11 +237,11 @@ def _read_by_pandas(file: DataFile, arguments: _Arguments) -> Rows:
     ours = ("column_names", "delimiter", "names", "prefix", "mangle_dupe_cols", "error_bad_lines", "warn_bad_lines")
     known = {
         key: value
-        for key, value in arguments.given.items()
+        for key, value in arguments.args.items()
         if key not in (*types, *ours, "chunksize", "features", "verbose", "encoding", "encoding_errors")
     }
     known = {"index_col": False, "keep_default_na": False, "quoting": arguments.quoting, **known}
-    with open_text(file, arguments.given.get("encoding"), arguments.given.get("encoding_errors")) as text:
+    with open_text(file, arguments.args.get("encoding"), arguments.args.get("encoding_errors")) as text:
         frame = pd.read_csv(text, **{**known, "sep": arguments.delimiter, "names": arguments.names, "dtype": str})
     builder = RowBuilder()
     for cells in frame.itertuples(index=False, name=None):

@@ -19,24 +19,24 @@ from sft.errors import DataError
 _FORMS = "expected a list of objects, an object on each line, or an object of splits"
 
 
-def read_json(file: DataFile, given: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows | dict[str, Rows]:
+def read_json(file: DataFile, args: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows | dict[str, Rows]:
     """Read a JSON or JSON Lines file; return a dictionary of splits if the file holds several.
 
     Args:
         file: the file.
-        given: `encoding`, `encoding_errors`, and `field`, the key that holds the rows.
+        args: `encoding`, `encoding_errors`, and `field`, the key that holds the rows.
         columns: names of the columns if rows are lists.
 
     Raises:
         DataError: the file is not JSON or holds no rows.
     """
-    with open_text(file, given.get("encoding"), given.get("encoding_errors")) as text:
+    with open_text(file, args.get("encoding"), args.get("encoding_errors")) as text:
         content = text.read()
     values = _on_lines(content, file)
-    if values is not None and given.get("field") is None:
+    if values is not None and args.get("field") is None:
         return _rows(values, columns, file.shown, lines=True)
     value = _whole(content, file)
-    if (field := given.get("field")) is not None:
+    if (field := args.get("field")) is not None:
         value = _field(value, str(field), file)
     return _of_document(value, columns, file)
 
