@@ -62,7 +62,7 @@ def run(experiment: Experiment, folder: RunFolder, models: Models | None = None)
         adapted = adapt(setup, folder.work, _adapter_place(experiment, place), progress)
         with answering(setup, adapted) as backend:
             learned = learn(setup, backend, to_learn, progress)
-            judged = {role: judge(setup, backend, role, progress, learned) for role in setup.task.judged}
+            judged = {role: judge(setup, backend, role, progress, learned) for role in setup.task.evaluated}
             for role, one in judged.items():
                 folder.write_predictions(prediction_columns(setup, one), role)
                 if one.labels is not None:
@@ -108,7 +108,7 @@ def predict(experiment: Experiment, results_path: Path) -> Path:
                     answers += more
                     log.info("%d of %d prompts", len(answers), asked.total)
     ours = asked.columns(answers)
-    write_atomic(target, to_tsv({**data_columns(setup.task.judged["test"], ours), **ours}))
+    write_atomic(target, to_tsv({**data_columns(setup.task.evaluated["test"], ours), **ours}))
     partial.remove()
     return target
 
@@ -118,9 +118,9 @@ def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownR
     setup = prepare(experiment)
     if split == "train":
         return setup.plan.look_at_training(experiment.trains, count), setup.tokenizer
-    if split not in setup.task.judged:
-        raise UserError(f'--split "{split}": there is {", ".join(["train", *setup.task.judged])}')
-    return setup.plan.look_at_judged(split, count), setup.tokenizer
+    if split not in setup.task.evaluated:
+        raise UserError(f'--split "{split}": there is {", ".join(["train", *setup.task.evaluated])}')
+    return setup.plan.look_at_evaluated(split, count), setup.tokenizer
 
 
 def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _opened(experiment: Experiment, notes: dict[str, None]) -> Task | str:
     try:
         setup = prepare(experiment)
         notes |= dict.fromkeys(setup.task.notes())
-        for role in setup.task.judged:
+        for role in setup.task.evaluated:
             setup.plan.first(role)
         lesson(setup)
         check_harness(setup)

@@ -1,8 +1,8 @@
-"""What a calibration is: a function from stored label scores to probabilities. Knows no model, no files, no configs.
+"""The protocol of a calibration: a function from stored label scores to probabilities, without model, files, config.
 
-A user's own, named in a config as `"module:function"`, takes the same `Evidence` and returns the probabilities [N, L]
-alone, or `Calibrated` where it also has fitted values to report. `Calibrated.of_scores` is the better choice: it keeps
-the logarithms of probabilities that are too small for a float.
+A user's own calibration, named in a config as `"module:function"`, takes the same `Evidence`. It returns the
+probabilities [N, L] alone, or a `Calibrated` if it also reports fitted values. `Calibrated.of_scores` is the better
+choice: it keeps the logarithms of probabilities that are too small for a float.
 
 Shapes: N rows to calibrate, L labels, P content-free probes, D probes of the domain, M labelled rows.
 """
@@ -23,12 +23,12 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Settings(NamedTuple):
-    """What a calibration may be told.
+    """Settings of a calibration, from the config.
 
     Args:
-        num_estimations: rows that the mean of the scores is taken of, the first ones; None: all.
-        gamma_range: the least and the largest strength that is tried.
-        gamma_steps: how many strengths are tried, evenly spaced, both ends included.
+        num_estimations: the mean of the scores is taken over this many first rows; None: all rows.
+        gamma_range: the smallest and the largest strength to try.
+        gamma_steps: number of strengths to try, evenly spaced, both ends included.
     """
 
     num_estimations: int | None = None
@@ -38,17 +38,18 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a calibration may look at: label scores in nats, all of one kind; None for what was not scored.
+    """Input of a calibration: label scores in nats, all of one kind; None for groups that were not scored.
 
     Args:
-        scores_NL: of the rows.
-        content_free_PL: of content-free inputs.
-        domain_DL: of random words of the task's own texts.
-        content_free_NPL: of content-free inputs after each row's own examples; [1, P, L] where all rows have the same.
-        domain_NDL: of random words after each row's own examples; [1, D, L] where all rows have the same.
-        train_ML: of labelled rows.
-        train_labels_M: their labels, as columns of the scores.
-        settings: what the config says.
+        scores_NL: scores of the rows.
+        content_free_PL: scores of content-free inputs.
+        domain_DL: scores of random words of the task's own texts.
+        content_free_NPL: scores of content-free inputs after each row's own examples; [1, P, L] if all rows have the
+            same examples.
+        domain_NDL: scores of random words after each row's own examples; [1, D, L] likewise.
+        train_ML: scores of labelled rows.
+        train_labels_M: labels of the labelled rows, as columns of the scores.
+        settings: from the config.
     """
 
     scores_NL: Floats
@@ -61,14 +62,14 @@ class Evidence:
     settings: Settings = field(default_factory=Settings)
 
     def needed(self, name: str) -> Floats:
-        """The scores of that name.
+        """Return the scores of a field.
 
         Raises:
-            UserError: they were not made.
+            UserError: these scores are missing.
         """
         scores: Floats | None = getattr(self, name)
         if scores is None or not scores.shape[-2]:
-            raise UserError(f"there are no scores of {_IN_WORDS[name]} (inference.calibration_args has them made)")
+            raise UserError(f"scores of {_IN_WORDS[name]} are missing; request them with inference.calibration_args")
         return scores
 
     @property
@@ -76,22 +77,22 @@ class Evidence:
         """Scores [M, L] of labelled rows and their labels [M].
 
         Raises:
-            UserError: there are none.
+            UserError: labelled rows or their labels are missing.
         """
         scores_ML = self.needed("train_ML")
         if self.train_labels_M is None or len(self.train_labels_M) != len(scores_ML):
-            raise UserError("the labelled rows have scores but no labels")
+            raise UserError("expected one label for each labelled row")
         return scores_ML, self.train_labels_M
 
 
 class Calibrated(NamedTuple):
-    """What a calibration returns.
+    """Result of a calibration.
 
     Args:
-        probabilities_NL: their rows sum to 1.
-        fitted: what was estimated on the way, as plain values.
-        log_probabilities_NL: the logarithms of the probabilities, where these are known better than from their rounded
-            values; None: not.
+        probabilities_NL: probabilities; each row sums to 1.
+        fitted: estimated values to report, as plain JSON.
+        log_probabilities_NL: logarithms of the probabilities, if known more exactly than from the rounded
+            probabilities; else None.
     """
 
     probabilities_NL: NDArray[np.float64]
@@ -100,19 +101,19 @@ class Calibrated(NamedTuple):
 
     @classmethod
     def of_scores(cls, scores_NL: Floats, fitted: Mapping[str, Any] | None = None) -> Calibrated:
-        """Softmax of scores [N, L] in nats, with its logarithms."""
+        """Return the softmax of scores [N, L] in nats, with its logarithms."""
         logs_NL = log_probabilities(scores_NL)
         return cls(probabilities(logs_NL), fitted or {}, logs_NL)
 
     @property
     def logs_NL(self) -> NDArray[np.float64]:
-        """The logarithms of the probabilities, by the best that is known of them."""
+        """Logarithms of the probabilities, as exact as known."""
         known = self.log_probabilities_NL
         return logarithms(self.probabilities_NL) if known is None else known
 
 
 class Calibration(Protocol):
-    """A pure function of the evidence."""
+    """A pure function from evidence to probabilities."""
 
     def __call__(self, evidence: Evidence, /) -> Calibrated | Floats: ...
 

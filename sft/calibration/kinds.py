@@ -1,12 +1,12 @@
-"""The ways to make one score of a label's tokens: arithmetic on what was scored once.
+"""Ways to combine the scores of a label's tokens into one score.
 
 - `sum`: log p(label and end of turn | prompt).
-- `mean`: the same for each scored token.
+- `mean`: `sum` divided by the number of scored tokens.
 - `first`: log p(first token of the label | prompt).
-- `pmi`: the sum minus the content-free sum: log p(label | prompt) - log of the mean, over the content-free inputs, of
-  p(label | prompt with that input). How much the row's text raises the label's probability: the domain conditional
-  pointwise mutual information of Holtzman et al. 2021, "Surface Form Competition", arXiv 2104.08315, with content-free
-  inputs in the place of the row's as the domain premise.
+- `pmi`: log p(label | prompt) minus the log of the mean, over the content-free inputs, of p(label | prompt with that
+  input). It shows how much the row's text raises the label's probability. This is the domain conditional pointwise
+  mutual information of Holtzman et al. 2021, "Surface Form Competition", arXiv 2104.08315; the domain premise is the
+  prompt with a content-free input instead of the row's.
 
 Shapes: N rows, L labels, P content-free probes.
 """
@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Parts(NamedTuple):
-    """What scores are made of, for any number of prompts: log-probabilities in nats, and ids scored per label."""
+    """Log-probabilities in nats for any number of prompts, and the number of ids scored per label."""
 
     sum_logprob_NL: NDArray[Any]
     first_logprob_NL: NDArray[Any]
@@ -33,15 +33,15 @@ class Parts(NamedTuple):
 
 
 def label_scores(kind: Kind, parts: Parts, content_free_PL: NDArray[Any] | None = None) -> NDArray[np.float32]:
-    """The scores [N, L] of one kind.
+    """Return the scores [N, L] of one kind.
 
     Args:
-        kind: of the scores.
-        parts: of the prompts.
+        kind: kind of score.
+        parts: log-probabilities of the prompts.
         content_free_PL: summed log-probabilities after the content-free inputs, for `pmi`.
 
     Raises:
-        ValueError: another kind, or `pmi` without them.
+        ValueError: unknown kind, or `pmi` without content-free scores.
     """
     if kind == "sum":
         scores = parts.sum_logprob_NL
@@ -52,5 +52,5 @@ def label_scores(kind: Kind, parts: Parts, content_free_PL: NDArray[Any] | None 
     elif kind == "pmi" and content_free_PL is not None:
         scores = parts.sum_logprob_NL - log_mean(content_free_PL)
     else:
-        raise ValueError(f'label scores are "sum", "mean", "first" or (with content-free scores) "pmi", not "{kind}"')
+        raise ValueError(f'expected "sum", "mean", "first" or (with content-free scores) "pmi", got "{kind}"')
     return np.asarray(scores, dtype=np.float32)

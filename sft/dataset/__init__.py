@@ -1,1 +1,1 @@
-"""Rows, labels and shots: opens data sets of any local form or from the hub, and draws few-shot samples from them."""
+"""Rows, labels and shots: open data sets in any local form or from the Hub, and draw few-shot samples from them."""

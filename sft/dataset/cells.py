@@ -1,9 +1,9 @@
-"""The one rule that turns a value into text: for prompts, labels, in-context search, probes, metrics and tables alike.
+"""The one rule that converts a value to a string, for prompts, labels, in-context search, probes, metrics and tables.
 
-A string stays itself. What JSON spells, JSON's spelling stands for: `true`, `false`, numbers; null is an absent value.
-A number that was read from text keeps its characters (`Number`); one that a typed file holds (parquet, arrow) gets the
-shortest text that reads back as the same number, without `.0`, since a column of integers with a gap is stored as
-floats. Knows nothing of files or columns.
+A string does not change. Booleans and numbers are written as in JSON (`true`, `false`); null is an absent value. A
+number from a text file keeps its characters (`Number`). A number from a typed file (parquet, arrow) becomes the
+shortest string that reads back as the same number. It has no `.0`, since a column of integers with a gap is stored as
+floats. This module uses no files or columns.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 
 class Number(str):
-    """The characters of a number as a file has them: `1.10`, `1e5`, `007`."""
+    """A number with the characters of the file: `1.10`, `1e5`, `007`."""
 
     __slots__ = ()
 
 
 def cell_text(value: Any) -> str | None:
-    """Return the text of a value; None where it is absent (null, NaN)."""
+    """Return a value as a string; None if it is absent (null, NaN)."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -32,20 +32,20 @@ def cell_text(value: Any) -> str | None:
 
 
 def _scalar_text(value: Any) -> str | None:
-    """Return the text of a boolean, a number, a date; numpy's own types among them."""
+    """Return a boolean, a number or a date as a string, also of numpy's types."""
     item = value.item() if type(value).__module__ == "numpy" else value
     if isinstance(item, bool):
         return "true" if item else "false"
     if isinstance(item, float):
         if item != item:
             return None
-        # str(value), not str(item): the shortest text of a float32 differs from that of the float64 with its value
+        # str(value), not str(item): the shortest string of a float32 differs from that of the equal float64.
         return str(int(item)) if item.is_integer() and abs(item) < 2**53 else str(value)
     return str(item)
 
 
 def nested_text(value: Any) -> str:
-    """Return a list or an object as JSON, each number with the characters that it had."""
+    """Return a list or an object as JSON; numbers keep their characters."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_quoted(str(key))}: {nested_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -67,7 +67,7 @@ def parse_cells(text: str) -> Any:
     """Parse JSON from a data file: numbers keep their characters, NaN is null.
 
     Raises:
-        ValueError: what is wrong; a `json.JSONDecodeError` where it is not JSON.
+        ValueError: a duplicate key; a `json.JSONDecodeError` if the text is not JSON.
     """
     return json.loads(text, **PARSING)
 

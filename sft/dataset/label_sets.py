@@ -1,8 +1,8 @@
-"""Rows with any number of labels each: what a column says of them. Knows nothing of prompts or models.
+"""Rows with any number of labels each: the labels of a column's cells. Uses no prompts or models.
 
-A cell is a list of labels (names, texts, integers), or one text in which a separator stands between them. None, an
-empty text and an empty list are a row without labels, which is an answer; a split in which no row has one is not
-labelled. Within the house a row's labels are one text, a JSON list in the order of the labels.
+A cell is a list of labels (names, strings, integers), or one string with a separator between labels. None, an empty
+string and an empty list are a row without labels, which is a valid answer. A split without any label is unlabelled.
+Other modules hold a row's labels as one string: a JSON list in the order of the labels.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from sft.errors import DataError
 
 
 def label_sets(rows: Rows, column: str, separator: str, where: str) -> list[list[str]]:
-    """The labels of each row, each once, in the order in which they stand there.
+    """Return the labels of each row without duplicates, in the order of the cell.
 
     Raises:
         DataError: no row has a label.
     """
     if rows.is_nested(column):
         names = rows.names(column)
-        found = [list(dict.fromkeys(_listed(value, separator, names))) for value in rows.values(column)]
+        sets = [list(dict.fromkeys(_listed(value, separator, names))) for value in rows.values(column)]
     else:
-        found = [list(dict.fromkeys(_separated(text, separator))) for text in rows.texts(column)]
-    if not any(found):
-        raise DataError(f'{where}: the column "{column}" holds no labels at all; choose a labelled split')
-    return found
+        sets = [list(dict.fromkeys(_separated(text, separator))) for text in rows.texts(column)]
+    if not any(sets):
+        raise DataError(f'{where}: the column "{column}" holds no labels; choose a labelled split')
+    return sets
 
 
 def _listed(value: Any, separator: str, names: Sequence[str] | None) -> list[str]:
     if not isinstance(value, list | tuple):  # a column of lists may have rows with one string
         return _separated(cell_text(value), separator)
-    texts = (_name(one, names) for one in value)
+    texts = (_name(item, names) for item in value)
     return [text.strip() for text in texts if text is not None and text.strip()]
 
 

@@ -1,6 +1,6 @@
-"""Labels: which there are, in which order, and each row's label as text. Knows nothing of prompts or models.
+"""The labels, their order, and each row's label as a string. Uses no prompts or models.
 
-A label's text is the ClassLabel name, or the text of the cell (see `sft.dataset.cells`).
+A label is the ClassLabel name, or the cell as a string (see `sft.dataset.cells`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MOST_LABELS = 10_000  # each is scored after every prompt
 
 
 def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]:
-    """The labels, in the order of the score columns.
+    """Return the labels, in the order of the score columns.
 
-    `dataset.labels` if given; else the ClassLabel names; else the sorted labels of the train split; else, with a
-    warning, those of the test split.
+    These are `dataset.labels` if set; else the ClassLabel names; else the sorted labels of the train split; else the
+    sorted labels of the test split, with a warning.
 
     Raises:
         DataError: fewer than two labels, or a row whose label is not among them.
@@ -40,25 +40,25 @@ def discover_labels(config: ExperimentConfig, splits: Splits) -> tuple[str, ...]
         )
     if len(labels) > MOST_LABELS:
         raise DataError(
-            f'{config.dataset.path}: column "{column}" has {len(labels):,} labels, at most {MOST_LABELS:,} can '
+            f'{config.dataset.path}: column "{column}" has {len(labels):,} labels; at most {MOST_LABELS:,} can '
             'be scored; choose another prompting.output_column, or set dataset.task_type to "generation"'
         )
     for role, rows in splits.named().items():
-        found = labels_of(rows, config, f"{config.dataset.path} ({role})")
-        _check_known([label for those in found for label in those], labels, role, config)
+        sets = labels_of(rows, config, f"{config.dataset.path} ({role})")
+        _check_known([label for row_labels in sets for label in row_labels], labels, role, config)
     if all(label.lstrip("-").isdigit() for label in labels) and config.prompting.verbalizers is None:
         log.warning(
-            "The labels are bare numbers (%s): give the model words for them with prompting.verbalizers",
+            "The labels are numbers (%s); set prompting.verbalizers to give the model words for them",
             ", ".join(labels[:5]),
         )
     return tuple(labels)
 
 
 def labels_of(rows: Rows, config: ExperimentConfig, where: str) -> list[list[str]]:
-    """Each row's labels: one for classification, any number for multilabel.
+    """Return each row's labels: one for classification, any number for multilabel.
 
     Raises:
-        DataError: a row without the one label, or no row with any.
+        DataError: a row has no label (classification), or all rows have none (multilabel).
     """
     column = config.prompting.output_column
     if config.dataset.task.takes_several:
@@ -67,10 +67,10 @@ def labels_of(rows: Rows, config: ExperimentConfig, where: str) -> list[list[str
 
 
 def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
-    """What the model reads and writes for each label: its verbalizer, else the label itself.
+    """Return what the model reads and writes for each label: its verbalizer, else the label itself.
 
     Raises:
-        DataError: a verbalizer for a label that is not there, a label without one, or two labels with the same text.
+        DataError: a verbalizer for an unknown label, a label without a verbalizer, or two labels with the same text.
     """
     verbalizers = config.prompting.verbalizers or {}
     known = frozenset(labels)
@@ -82,20 +82,22 @@ def label_texts(config: ExperimentConfig, labels: Sequence[str]) -> list[str]:
     texts = [verbalizers.get(label, label) for label in labels]
     repeated = [text for text, count in Counter(texts).items() if count > 1]
     if repeated:
-        raise DataError(f'two labels have the same text "{repeated[0]}": mend prompting.verbalizers or dataset.labels')
+        raise DataError(
+            f'two labels have the same text "{repeated[0]}"; change prompting.verbalizers or dataset.labels'
+        )
     return texts
 
 
 def answers(rows: Rows, column: str, where: str) -> list[str]:
-    """Each row's answer as text.
+    """Return each row's answer as a string.
 
     Raises:
-        DataError: an answer is missing (empty cell, None, or -1 in a ClassLabel column).
+        DataError: a row without an answer (empty cell, None, or -1 in a ClassLabel column).
     """
     texts = [text or None for text in rows.texts(column)]
     missing = [index for index, text in enumerate(texts) if text is None]
     if len(missing) == len(texts):
-        raise DataError(f'{where}: the column "{column}" holds no labels at all; choose a labelled split')
+        raise DataError(f'{where}: the column "{column}" holds no labels; choose a labelled split')
     if missing:
         raise DataError(
             f'{where}: {len(missing)} of {len(texts)} rows have no answer in the column "{column}" '
@@ -112,20 +114,20 @@ def _names(splits: Splits, column: str) -> list[str] | None:
 
 
 def _observed(config: ExperimentConfig, splits: Splits) -> list[str]:
-    """The sorted labels of the train split, else of the test split."""
+    """Return the sorted labels of the train split, else of the test split."""
     source, rows = ("train", splits.train) if splits.train is not None else ("test", splits.test)
     if rows is None:
         raise DataError(f"{config.dataset.path}: no split to take labels from; set dataset.labels")
     if source == "test":
         log.warning(
-            "The labels are taken from the test split, since no train split was opened: set dataset.labels to be sure"
+            "The labels are taken from the test split, since no train split was opened; set dataset.labels to fix them"
         )
-    found = labels_of(rows, config, f"{config.dataset.path} ({source})")
-    return sorted({label for those in found for label in those}, key=_sort_key)
+    sets = labels_of(rows, config, f"{config.dataset.path} ({source})")
+    return sorted({label for row_labels in sets for label in row_labels}, key=_sort_key)
 
 
 def _sort_key(label: str) -> tuple[int, float, str]:
-    """Numbers by value, before words by letters; "nan" and "inf" are words."""
+    """Return a key that sorts numbers by value and then words by letters; "nan" and "inf" are words."""
     with suppress(ValueError):
         if isfinite(value := float(label)):
             return (0, value, label)

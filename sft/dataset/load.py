@@ -1,7 +1,7 @@
 """The splits of a data set that a run uses, as names or slices such as `train[:100]`.
 
-`sft.dataset.reading` opens the data, whatever its form. Knows nothing of prompts or
-models. What is wrong with the data is said in one line, with what is there instead.
+`sft.dataset.reading` opens the data, in any form. This module uses no prompts or models. An error about the data is one
+line and lists what the data has instead.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sft.dataset.rows import Rows, concatenated
 from sft.errors import DataError, UserError, did_you_mean
 from sft.foreign import is_foreign
 
-SAMPLE_SEED = 0  # of max_n_test: constant, so that every run judges the same rows
+SAMPLE_SEED = 0  # of max_n_test: constant, so that all runs evaluate the same rows
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows that a run uses; None for a split that it does not need. `source`: all splits of the data set."""
+    """The rows that a run uses; None for a split that is not needed. `source` holds all splits of the data set."""
 
     train: Rows | None
     test: Rows | None
@@ -31,57 +31,57 @@ class Splits:
     source: Mapping[str, Rows] = field(default_factory=dict)
 
     def named(self) -> Mapping[str, Rows]:
-        """The splits that are there, by role: `train`, `test`, `validation`."""
+        """Return the splits that are not None, by role: `train`, `test`, `validation`."""
         roles = {"train": self.train, "test": self.test, "validation": self.validation}
         return {role: rows for role, rows in roles.items() if rows is not None}
 
 
 def load_splits(config: DatasetConfig, roles: Iterable[str], optional: Iterable[str] = ()) -> Splits:
-    """Open the splits of the given roles (`train`, `test`, `validation`; a validation split only where one is named).
+    """Open the splits of some roles (`train`, `test`, `validation`; a validation split only if the config names one).
 
     Args:
         config: the `dataset` section.
-        roles: splits that must be there.
-        optional: splits that are opened where the data has them.
+        roles: splits that must exist.
+        optional: splits to open if they exist.
 
     Raises:
         DataError: the data cannot be opened, a split is unknown or empty.
     """
-    wanted = {"train": config.train_split, "test": config.test_split, "validation": config.validation_split}
-    specs = {role: spec for role in roles if (spec := wanted[role]) is not None}
+    specs_by_role = {"train": config.train_split, "test": config.test_split, "validation": config.validation_split}
+    specs = {role: spec for role in roles if (spec := specs_by_role[role]) is not None}
     tables = _open(config)
-    specs |= {role: spec for role in optional if (spec := wanted[role]) and set(_named(spec)) <= tables.keys()}
+    specs |= {role: spec for role in optional if (spec := specs_by_role[role]) and set(_named(spec)) <= tables.keys()}
     if "train" in roles:
         _refuse_overlap(tables, specs, config)
-    used = {role: _slice(tables, specs[role], role, config) if role in specs else None for role in wanted}
+    used = {role: _slice(tables, specs[role], role, config) if role in specs else None for role in specs_by_role}
     return Splits(**used, source=tables)
 
 
 def sample_rows(rows: Rows, most: int | None) -> list[int]:
-    """Indices of the rows that are judged: all, or a sample of `most` drawn with a constant seed, in their order."""
+    """Return the indices of the rows to evaluate, in order: all, or `most` drawn with a constant seed."""
     if most is None or most >= len(rows):
         return list(range(len(rows)))
     return sorted(random.Random(SAMPLE_SEED).sample(range(len(rows)), most))  # noqa: S311
 
 
 def check_columns(rows: Rows, columns: Sequence[str], where: str, lists: Collection[str] = ()) -> None:
-    """Refuse columns that the data lacks or that do not hold text, naming those that would do.
+    """Refuse columns that are missing or do not hold text; the error lists the columns that do.
 
     Args:
-        rows: of a split.
-        columns: that are needed.
-        where: what messages call the split.
-        lists: those of the columns that may hold lists.
+        rows: rows of a split.
+        columns: columns that are needed.
+        where: name of the split in messages.
+        lists: columns that may hold lists.
 
     Raises:
-        DataError: in one line, with a near name where there is one.
+        DataError: a missing or unsuitable column, in one line, with a similar name if there is one.
     """
     for column in columns:
         if column not in rows.column_names:
             near = did_you_mean(column, rows.column_names)
-            there = ", ".join(rows.column_names)
+            names = ", ".join(rows.column_names)
             raise DataError(
-                f'{where} has no column "{column}" (it has: {there}){near or "."} '
+                f'{where} has no column "{column}" (it has: {names}){near or "."} '
                 f"Set prompting.input_columns and prompting.output_column{_other_delimiter(rows)}"
             )
         if column in rows.gaps:
@@ -95,17 +95,17 @@ def check_columns(rows: Rows, columns: Sequence[str], where: str, lists: Collect
 
 
 def _other_delimiter(rows: Rows) -> str:
-    """What to do about a file of one column whose name holds what others have between their columns."""
+    """Return a hint for a file with a single column whose name contains another delimiter."""
     names = rows.column_names
-    other = next((sign for sign in (";", "\t", "|", ",") if len(names) == 1 and sign in names[0]), None)
-    return "" if other is None else f'; or, if that is several columns, dataset.args {{"sep": {json.dumps(other)}}}'
+    other = next((mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]), None)
+    return "" if other is None else f'; or, if this is several columns, dataset.args {{"sep": {json.dumps(other)}}}'
 
 
 def _open(config: DatasetConfig) -> Mapping[str, Rows]:
-    """All splits of the data set, by name."""
+    """Open all splits of the data set, by name."""
     try:
         tables = open_source(config)
-        # as `load_dataset` has it: the rows that `split` names are all there is
+        # As in `load_dataset`: with `split`, the data set has only these rows.
         return {"train": _slice(tables, config.args["split"], "train", config)} if config.args.get("split") else tables
     except UserError:
         raise
@@ -124,22 +124,22 @@ class _Part(NamedTuple):
 
 
 def _refuse_overlap(tables: Mapping[str, Rows], specs: Mapping[str, str], config: DatasetConfig) -> None:
-    """Rows that are trained on or shown must not be judged."""
+    """Refuse evaluated rows that may also be trained on or shown."""
     trained = _parts(tables, specs["train"], "train", config)
     for role in specs.keys() - {"train"}:
-        judged = _parts(tables, specs[role], role, config)
+        evaluated = _parts(tables, specs[role], role, config)
         shared = sum(
-            max(0, min(a.end, b.end) - max(a.start, b.start)) for a in trained for b in judged if a.split == b.split
+            max(0, min(a.end, b.end) - max(a.start, b.start)) for a in trained for b in evaluated if a.split == b.split
         )
         if shared:
             raise DataError(
                 f'{config.path}: dataset.train_split "{specs["train"]}" and dataset.{role}_split "{specs[role]}" share '
-                f"{shared} rows; give slices that do not meet, such as train[:80%] and train[80%:]"
+                f"{shared} rows; use slices that do not overlap, such as train[:80%] and train[80%:]"
             )
 
 
 def _slice(tables: Mapping[str, Rows], spec: str, role: str, config: DatasetConfig) -> Rows:
-    """The rows of a split's name or slice (`train[:80%]`, `train+validation`)."""
+    """Return the rows of a split's name or slice (`train[:80%]`, `train+validation`)."""
     parts = [part for part in _parts(tables, spec, role, config) if part.start < part.end]
     if not parts:
         raise DataError(f'{config.path}: the split "{spec}" (dataset.{role}_split) is empty')
@@ -148,7 +148,7 @@ def _slice(tables: Mapping[str, Rows], spec: str, role: str, config: DatasetConf
 
 
 def _named(spec: str) -> list[str]:
-    """The names of the splits in `train[:80%]+validation`."""
+    """Return the names of the splits in a specification such as `train[:80%]+validation`."""
     return [part.split("[")[0].strip() for part in spec.split("+")]
 
 
@@ -158,9 +158,9 @@ def _parts(tables: Mapping[str, Rows], spec: str, role: str, config: DatasetConf
     lengths = {name: len(table) for name, table in tables.items()}
     for name in _named(spec):
         if name not in tables:
-            there = ", ".join(tables)
+            names = ", ".join(tables)
             raise DataError(
-                f'{config.path} has no split "{name}" (it has: {there}){did_you_mean(name, list(tables)) or "."} '
+                f'{config.path} has no split "{name}" (it has: {names}){did_you_mean(name, list(tables)) or "."} '
                 f"Set dataset.{role}_split"
             )
     try:
@@ -168,12 +168,13 @@ def _parts(tables: Mapping[str, Rows], spec: str, role: str, config: DatasetConf
     except (ValueError, AssertionError) as error:
         raise DataError(f'dataset.{role}_split: "{spec}" is not a slice of a split: {error}') from error
     return [
-        _Part(one.splitname, one.from_ or 0, lengths[one.splitname] if one.to is None else int(one.to)) for one in parts
+        _Part(part.splitname, part.from_ or 0, lengths[part.splitname] if part.to is None else int(part.to))
+        for part in parts
     ]
 
 
 def _reason(config: DatasetConfig, error: Exception) -> str:
-    """One line for the many ways in which opening data fails."""
+    """Return the reason why the data cannot be opened, in one line."""
     cause = error.__cause__ or error.__context__ or error
     text = " ".join(str(error).split())
     if "scripts are no longer supported" in text:
@@ -182,9 +183,9 @@ def _reason(config: DatasetConfig, error: Exception) -> str:
             'dataset.args {"revision": "refs/convert/parquet"}, or another copy of the data'
         )
     if isinstance(error, UnicodeDecodeError) or isinstance(cause, UnicodeDecodeError):
-        return f'{config.path} is not UTF-8; name its encoding: dataset.args {{"encoding": "latin-1"}}, say'
+        return f'{config.path} is not UTF-8; set its encoding, for example dataset.args {{"encoding": "latin-1"}}'
     if type(error).__name__ == "DatasetNotFoundError" or isinstance(error, ConnectionError):
-        return f"{config.path} is neither a local file or folder nor a data set that the hub shows: {text[:300]}"
+        return f"{config.path} is neither a local file or folder nor a data set on the Hub: {text[:300]}"
     if "corresponds to no data" in text:
         return f"{config.path} is empty: it has no rows"
     detail = " ".join(str(cause).split()) or type(cause).__name__

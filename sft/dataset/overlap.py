@@ -1,9 +1,9 @@
-"""Rows that are the same: of an evaluated split also in the train split, or several times in one split.
+"""Duplicate rows: rows of an evaluated split that are also in the train split, or repeated within one split.
 
-Two rows are counted as the same where their input texts have the same words in the same order, after Unicode
-normalisation (NFKC), whatever case, punctuation and white space; opted in to, also where they are nearly so (MinHash
-over character 5-grams, Broder 1997). An evaluated row
-that was trained on measures memory, not the recipe. Knows texts and answers only.
+Two rows are duplicates if their input texts have the same words in the same order after Unicode normalisation (NFKC),
+ignoring case, punctuation and white space. Optionally, near duplicates count too (MinHash over character 5-grams,
+Broder 1997). An evaluated row that was trained on measures memory, not the recipe. This module uses only texts and
+answers.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _PERMUTATIONS = 128
 
 
 def same_text(text: str) -> str:
-    """Return the text after Unicode normalisation, with runs of white space as one space."""
+    """Return the text after Unicode normalisation, with each run of white space as one space."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def same_words(text: str) -> str:
-    """Return the words of a text, which are equal for texts that count as the same; all of a text without words."""
+    """Return the words of a text, equal for duplicates; a text without words is returned whole."""
     normal = same_text(text)
     return " ".join(_WORD.findall(normal.casefold())) or normal
 
 
 @dataclass(frozen=True)
 class SplitOverlap:
-    """How an evaluated split overlaps with the train split.
+    """Overlap of an evaluated split with the train split.
 
     Args:
-        rows: of the evaluated split.
-        in_train: of these, how many the train split has too.
-        in_train_with_other_answer: of those, how many have another answer in each such row.
+        rows: number of rows of the evaluated split.
+        in_train: number of them that are also in the train split.
+        in_train_with_other_answer: number of those whose duplicates in the train split all have another answer.
     """
 
     rows: int
@@ -50,12 +50,12 @@ class SplitOverlap:
 
 @dataclass(frozen=True)
 class SplitRepeats:
-    """How a split repeats itself.
+    """Repeated rows within a split.
 
     Args:
-        rows: of the split.
-        repeated: how many have the text of an earlier row.
-        contradicting: how many have a text that also stands there with another answer.
+        rows: number of rows of the split.
+        repeated: number of rows with the text of an earlier row.
+        contradicting: number of rows whose text also appears with another answer.
     """
 
     rows: int
@@ -65,13 +65,13 @@ class SplitRepeats:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What was counted, by split.
+    """Counts of duplicates, by split.
 
     Args:
-        with_train: of evaluated splits, by role; empty where the train split is not used.
-        within: of every split, by role.
-        train_rows: rows of the train split that an evaluated split has too.
-        threshold: similarity from which on texts count as the same; None: only equal ones.
+        with_train: overlap of each evaluated split, by role; empty if the train split is not used.
+        within: repeated rows of each split, by role.
+        train_rows: rows of the train split that are also in an evaluated split.
+        threshold: similarity from which texts count as duplicates; None: equal texts only.
     """
 
     with_train: Mapping[str, SplitOverlap]
@@ -82,8 +82,8 @@ class Overlap:
     def record(self) -> dict[str, Any]:
         """Return the counts for `result.json`."""
         return {
-            "with_train": {role: asdict(one) for role, one in self.with_train.items()},
-            "within": {role: asdict(one) for role, one in self.within.items()},
+            "with_train": {role: asdict(counts) for role, counts in self.with_train.items()},
+            "within": {role: asdict(counts) for role, counts in self.within.items()},
             "near_duplicates": self.threshold,
         }
 
@@ -92,14 +92,14 @@ Split = tuple[Sequence[str], Sequence[str]]  # texts and answers of its rows
 
 
 def count_overlap(splits: Mapping[str, Split], threshold: float | None = None) -> Overlap:
-    """Count rows that are the same, within each split and between `train` and the others.
+    """Count duplicate rows, within each split and between `train` and the other splits.
 
     Args:
         splits: input texts and answers of the rows, by role.
-        threshold: Jaccard similarity from which on texts count as the same, besides equal ones; None: only equal ones.
+        threshold: Jaccard similarity from which texts count as duplicates; None: equal texts only.
 
     Raises:
-        MissingPackageError: `threshold` is given, and datasketch is not installed.
+        MissingPackageError: `threshold` is set and datasketch is not installed.
     """
     keys = {role: [same_words(text) for text in texts] for role, (texts, _) in splits.items()}
     answers = {role: answers for role, (_, answers) in splits.items()}
@@ -109,13 +109,13 @@ def count_overlap(splits: Mapping[str, Split], threshold: float | None = None) -
     index = _Index(keys["train"], threshold)
     with_train, shared = {}, set[int]()
     for role in keys.keys() - {"train"}:
-        found = [index.rows(key) for key in keys[role]]
-        shared.update(row for rows in found for row in rows)
+        duplicates = [index.rows(key) for key in keys[role]]
+        shared.update(row for rows in duplicates for row in rows)
         other = sum(
             bool(rows) and all(answers["train"][row] != answer for row in rows)
-            for rows, answer in zip(found, answers[role], strict=True)
+            for rows, answer in zip(duplicates, answers[role], strict=True)
         )
-        with_train[role] = SplitOverlap(len(found), sum(map(bool, found)), other)
+        with_train[role] = SplitOverlap(len(duplicates), sum(map(bool, duplicates)), other)
     return Overlap(dict(sorted(with_train.items())), within, frozenset(shared), threshold)
 
 
@@ -143,7 +143,7 @@ class _Index:
 
 
 class _NearIndex:
-    """Texts of which nearly equal ones are found, and compared exactly."""
+    """Texts, searched for near duplicates; candidates are compared exactly."""
 
     def __init__(self, texts: Sequence[str], threshold: float) -> None:
         try:
@@ -158,11 +158,11 @@ class _NearIndex:
                 session.insert(number, _signature(text))
 
     def texts(self, text: str) -> Iterator[str]:
-        """Yield the texts with at least that similarity."""
-        wanted = _shingles(text)
+        """Yield the texts with at least the threshold's similarity to a text."""
+        own = _shingles(text)
         for number in sorted(self._lsh.query(_signature(text))):
             other = _shingles(self._texts[number])
-            if len(wanted & other) >= self._threshold * len(wanted | other):
+            if len(own & other) >= self._threshold * len(own | other):
                 yield self._texts[number]
 
 
@@ -175,31 +175,33 @@ def _signature(text: str) -> Any:
 
 
 def _shingles(text: str) -> set[str]:
-    return {text[place : place + _SHINGLE] for place in range(max(len(text) - _SHINGLE + 1, 1))}
+    return {text[start : start + _SHINGLE] for start in range(max(len(text) - _SHINGLE + 1, 1))}
 
 
 def describe_overlap(record: Mapping[str, Any], name: str) -> list[str]:
-    """Return a sentence for each thing in the counts that a reader of figures should know.
+    """Return sentences about the duplicates that a reader of the figures should know.
 
     Args:
-        record: as `Overlap.record` gives it.
-        name: what the data set is called.
+        record: result of `Overlap.record`.
+        name: name of the data set.
     """
     same = "the same text" if record.get("near_duplicates") is None else "the same or nearly the same text"
     sentences = []
-    for role, one in record.get("with_train", {}).items():
-        if one["in_train"]:
-            other = one["in_train_with_other_answer"]
+    for role, counts in record.get("with_train", {}).items():
+        if counts["in_train"]:
+            other = counts["in_train_with_other_answer"]
             but = f", {other} of them with another answer" if other else ""
             sentences.append(
-                f"{name}: {one['in_train']:,} of {one['rows']:,} {role} rows have {same} as a train row{but}"
+                f"{name}: {counts['in_train']:,} of {counts['rows']:,} {role} rows have {same} as a train row{but}"
             )
-    for role, one in record.get("within", {}).items():
-        if one["contradicting"]:
+    for role, counts in record.get("within", {}).items():
+        if counts["contradicting"]:
             sentences.append(
-                f"{name}: {one['contradicting']:,} of {one['rows']:,} {role} rows have a text that also appears with "
-                "another answer"
+                f"{name}: {counts['contradicting']:,} of {counts['rows']:,} {role} rows have a text "
+                "that also appears with another answer"
             )
-        if one["repeated"]:
-            sentences.append(f"{name}: {one['repeated']:,} of {one['rows']:,} {role} rows repeat an earlier row's text")
+        if counts["repeated"]:
+            sentences.append(
+                f"{name}: {counts['repeated']:,} of {counts['rows']:,} {role} rows repeat an earlier row's text"
+            )
     return sentences

@@ -1,8 +1,8 @@
-"""A table of rows whose cells can be had as text. Wraps a `datasets.Dataset`, so that large ones stay on disk.
+"""A table of rows with cells as strings. Wraps a `datasets.Dataset`, so that large tables stay on disk.
 
-Columns of files that hold text (csv, json) are strings here; a column in which some cell is a list or an object is
-`nested`: each of its cells is kept as JSON. Columns of typed files (parquet, arrow) keep their types. `texts` is the
-same for both: see `sft.dataset.cells` for the rule.
+Columns of text files (csv, json) are strings. A column with a list or an object in any cell is `nested`: all its cells
+are JSON. Columns of typed files (parquet, arrow) keep their types. `texts` is the same for both: see
+`sft.dataset.cells` for the rule.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Rows:
     """Rows of one split.
 
     Args:
-        table: the rows as `datasets` has them.
-        nested: columns of strings that hold JSON, not text.
-        gaps: columns that some row of a file ends before, with the sentence that refuses them where they are needed.
+        table: the rows as a `datasets.Dataset`.
+        nested: columns of strings that hold JSON.
+        gaps: columns that are missing in a row of the file, with the error message to raise if they are needed.
     """
 
     def __init__(self, table: Dataset, nested: Iterable[str] = (), gaps: Mapping[str, str] | None = None) -> None:
@@ -45,14 +45,14 @@ class Rows:
         return list(self.table.column_names)
 
     def select(self, indices: Sequence[int] | range) -> Rows:
-        """Return the rows with these numbers, in this order."""
+        """Return the rows with these indices, in this order."""
         return Rows(self.table.select(indices), self.nested, self.gaps)
 
     def texts(self, column: str) -> list[str | None]:
-        """Return the text of each cell of a column; None where it is absent. Lists and objects are given as JSON."""
+        """Return each cell of a column as a string; None if it is absent. Lists and objects are JSON."""
         kind = self.kind(column)
         if kind != "text" and not self.is_nested(column):
-            return [f"({kind})"] * len(self)  # never decoded: an image would be read from disk for nothing
+            return [f"({kind})"] * len(self)  # not decoded: an image would be read from disk in vain
         return list(map(self._as_text(column), self.table[column][:]))
 
     def _as_text(self, column: str) -> Callable[[Any], str | None]:
@@ -64,12 +64,12 @@ class Rows:
         return cell_text
 
     def with_texts(self, column: str, texts: Sequence[str | None]) -> Rows:
-        """Return the same rows with other texts in one column."""
+        """Return the same rows with new strings in one column."""
         columns = {name: texts if name == column else self.table[name][:] for name in self.column_names}
         return Rows(_dataset(columns, column), self.nested, self.gaps)
 
     def values(self, column: str) -> list[Any]:
-        """Return the cells of a column: strings, lists, objects, or what a typed file holds."""
+        """Return the cells of a column: strings, lists, objects, or values of a typed file."""
         values = list(self.table[column][:])
         if column in self.nested:
             return [None if value is None else parse_cells(value) for value in values]
@@ -80,7 +80,7 @@ class Rows:
         return self.kind(column) in ("lists", "objects")
 
     def kind(self, column: str) -> str:
-        """Return what a column holds: `text` (numbers and dates included), `lists`, `objects`, `bytes`, `images`, …"""
+        """Return the kind of a column: `text` (numbers and dates included), `lists`, `objects`, `bytes`, `images`, …"""
         from datasets import ClassLabel, Value
 
         if column in self.nested:
@@ -120,12 +120,12 @@ class RowBuilder:
         return self._count
 
     def declare(self, columns: Iterable[str]) -> None:
-        """Add columns, of which a file without rows has no cells."""
+        """Add columns without cells, for a file without rows."""
         for name in columns:
             self._columns.setdefault(name, [None] * self._count)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row: column -> value. A column that it lacks is absent in it."""
+        """Add a row, as values by column. A missing column is absent in this row."""
         for name, value in row.items():
             column = self._columns.get(name)
             if column is None:
@@ -144,16 +144,16 @@ class RowBuilder:
 
         Args:
             where: the file, for the message.
-            gaps: as `Rows` has them.
+            gaps: as in `Rows`.
 
         Raises:
-            DataError: a cell with half of a surrogate pair, which no text file can hold.
+            DataError: a cell holds half of a surrogate pair, which no text file can hold.
         """
-        for name, places in self._nested.items():
+        for name, nested_rows in self._nested.items():
             column = self._columns[name]
-            for place, cell in enumerate(column):
-                if place not in places and cell is not None:
-                    column[place] = json.dumps(cell, ensure_ascii=False)
+            for index, cell in enumerate(column):
+                if index not in nested_rows and cell is not None:
+                    column[index] = json.dumps(cell, ensure_ascii=False)
         return Rows(_dataset(self._columns, where), self._nested, gaps)
 
 
@@ -167,12 +167,12 @@ def _dataset(columns: Mapping[str, Sequence[str | None]], where: str) -> Dataset
         try:
             arrays[name] = pa.array(cells, pa.large_string())
         except UnicodeEncodeError:
-            row = next(place for place, cell in enumerate(cells) if cell is not None and _is_broken(cell))
+            row = next(index for index, cell in enumerate(cells) if cell is not None and _is_broken(cell))
             raise DataError(
                 f'{where}: row {row}, column "{name}" holds half of a surrogate pair (\\ud800 to \\udfff alone), '
-                "which is no character; remove it"
+                "which is not a character; remove it"
             ) from None
-    # the fingerprint names caches of `map`, which is not used here; without one, `datasets` would hash all rows
+    # The fingerprint names caches of `map`, which is not used here. Without it, `datasets` would hash all rows.
     return Dataset(InMemoryTable(pa.table(arrays)), fingerprint="0" * 16)
 
 
@@ -181,7 +181,7 @@ def _is_broken(text: str) -> bool:
 
 
 def concatenated(parts: Sequence[Rows], where: str) -> Rows:
-    """Return the rows of all parts, one after the other; a column that a part lacks is absent in its rows."""
+    """Return the concatenated rows of all parts; a column that a part lacks is absent in its rows."""
     from datasets import concatenate_datasets
 
     if len(parts) == 1:

@@ -1,7 +1,7 @@
-"""Few-shot sampling: balanced, without replacement, seeded, nested. Knows only answers, not rows or files.
+"""Few-shot sampling: balanced, without replacement, seeded, nested. Uses only answers, not rows or files.
 
-Nested: for one seed, the 8-shot set contains the 4-shot set, because each label's rows are put into one seeded order of
-which the first k are taken. Python's own generator, seeded by text, gives the same order on every machine and version.
+Nested: for one seed, the 8-shot set contains the 4-shot set, because each label's rows get one seeded order and the
+first k are taken. Python's generator, seeded with a string, gives the same order on every machine and version.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from sft.errors import DataError
 from sft.log import get_logger
 
 log = get_logger(__name__)
-MOST_LISTED = 8  # labels that a sentence names
+MOST_LISTED = 8  # labels that a message lists
 
 
 @dataclass(frozen=True)
 class Shots:
-    """Which rows of the train split are the shots.
+    """The rows of the train split that are the shots.
 
     Args:
         indices: row numbers in the train split, in rounds of one per label.
-        per_label: how many there are of each label, empty for generation.
-        requested: what the config asked for.
+        per_label: number of shots of each label; empty for generation.
+        requested: `dataset.shots` of the config.
     """
 
     indices: tuple[int, ...]
@@ -44,16 +44,16 @@ def draw_shots(
     seed: int,
     without: Collection[int] = (),
 ) -> Shots:
-    """Draw `count` rows per label (`labels` given) or in total (`labels` None), or all of them.
+    """Draw `count` rows per label (in total if `labels` is None), or all rows.
 
-    Fewer rows than asked: what is there is taken, with a warning.
+    If there are fewer rows than requested, all of them are drawn, with a warning.
 
     Args:
-        answers: each train row's answer, N texts.
-        labels: the labels of a classification, else None.
+        answers: the answer of each train row, N strings.
+        labels: labels of a classification, else None.
         count: rows per label or in total; `"all"`: every row, in a seeded order.
-        seed: of the draw.
-        without: rows that are left out; the order of the others stays.
+        seed: seed of the draw.
+        without: rows to leave out; the order of the other rows stays.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, answer in enumerate(answers):
@@ -70,35 +70,35 @@ def draw_shots_of_sets(
     seed: int,
     without: Collection[int] = (),
 ) -> Shots:
-    """Draw `count` rows that have each label, or all rows. A row that has several counts for each of them.
+    """Draw `count` rows for each label, or all rows. A row with several labels counts for each of them.
 
-    So there are at most `count` times the labels, and of a label that often stands beside others more than `count`.
-    Rows without labels are among `"all"` only.
+    So at most `count` rows per label are drawn in all, and a label that often appears with others may have more than
+    `count`. Only `"all"` draws rows without labels.
 
     Args:
-        sets: each train row's labels.
-        labels: all of them.
+        sets: labels of each train row.
+        labels: all labels.
         count: rows per label.
-        seed: of the draw.
-        without: rows that are left out; the order of the others stays.
+        seed: seed of the draw.
+        without: rows to leave out; the order of the other rows stays.
     """
-    groups = {label: [index for index, those in enumerate(sets) if label in those] for label in labels}
+    groups = {label: [index for index, row_labels in enumerate(sets) if label in row_labels] for label in labels}
     if count == "all":
-        groups[""] = [index for index, those in enumerate(sets) if not those]
+        groups[""] = [index for index, row_labels in enumerate(sets) if not row_labels]
     rows = tuple(dict.fromkeys(_in_rounds(list(_chosen(groups, list(groups), count, seed, without).values()))))
     return Shots(rows, {label: sum(label in sets[row] for row in rows) for label in labels}, count)
 
 
 def last_shots(shots: Sequence[int], kinds: Sequence[str], size: int | float) -> tuple[int, ...]:
-    """Of the shots those that are to be judged by: the last of each kind, so that the others are a smaller set's.
+    """Return the validation shots: the last of each label, so that the others equal a smaller set of shots.
 
     Args:
         shots: row numbers, in rounds.
-        kinds: the label of each shot; all alike where there are none.
-        size: how many of each kind; or a share, of which at least one shot comes.
+        kinds: the label of each shot; all equal if there are no labels.
+        size: number per label, or a share (at least one shot).
 
     Raises:
-        DataError: of some kind none would be left.
+        DataError: a label would have no shot left to train on.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for row, kind in zip(shots, kinds, strict=True):
@@ -107,8 +107,10 @@ def last_shots(shots: Sequence[int], kinds: Sequence[str], size: int | float) ->
     for kind, rows in groups.items():
         count = size if isinstance(size, int) else max(1, round(size * len(rows)))
         if count >= len(rows):
-            of = f' of the label "{kind}"' if kind else ""
-            raise DataError(f"training.validation_size {size} leaves none of the {len(rows)} shots{of} to train on")
+            of_label = f' of the label "{kind}"' if kind else ""
+            raise DataError(
+                f"training.validation_size {size} leaves none of the {len(rows)} shots{of_label} to train on; lower it"
+            )
         held.update(rows[len(rows) - count :])
     return tuple(row for row in shots if row in held)
 
@@ -120,7 +122,7 @@ def _chosen(
     seed: int,
     without: Collection[int],
 ) -> dict[str, list[int]]:
-    """Of each group `count` rows, or all, in a seeded order."""
+    """Return `count` rows of each group, or all, in a seeded order."""
     left_out = frozenset(without)
     orders = {name: _seeded_order(groups.get(name, ()), f"{seed}:{name}") for name in names}
     chosen = {name: [row for row in rows if row not in left_out] for name, rows in orders.items()}
@@ -138,19 +140,19 @@ def _seeded_order(rows: Sequence[int], seed: str) -> list[int]:
 
 
 def _in_rounds(columns: Sequence[Sequence[int]]) -> list[int]:
-    """One of each label, then the next of each label, …: any beginning of the list is nearly balanced."""
+    """Return the first of each label, then the second of each label, …, so that any prefix is nearly balanced."""
     longest = max((len(column) for column in columns), default=0)
     return [column[turn] for turn in range(longest) for column in columns if turn < len(column)]
 
 
-def describe_shortfall(there: Mapping[str, int], count: int) -> str | None:
-    """Say in one sentence which labels have fewer rows than the shots asked for; None where all have enough.
+def describe_shortfall(available: Mapping[str, int], count: int) -> str | None:
+    """Return a sentence on the labels with fewer rows than the requested shots; None if all have enough.
 
     Args:
-        there: rows of the train split by label; under the empty name where there are no labels.
-        count: the shots asked for.
+        available: rows of the train split by label; under the empty string if there are no labels.
+        count: requested shots.
     """
-    short = [f'{rows} of "{name}"' if name else str(rows) for name, rows in there.items() if rows < count]
+    short = [f'{rows} of "{name}"' if name else str(rows) for name, rows in available.items() if rows < count]
     if not short:
         return None
     more = f" and fewer than {count} of {len(short) - MOST_LISTED} more labels" if len(short) > MOST_LISTED else ""

@@ -1,6 +1,6 @@
-"""A data set opened for one experiment: its splits, labels, answers and shots, all as the config says.
+"""A data set opened for one experiment: its splits, labels, answers and shots, as configured.
 
-Knows no prompts and no model.
+Uses no prompts and no model.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """A split's rows beside their answers, as text.
+    """Rows of a split with their answers as strings.
 
     Args:
         rows: the table.
         answers: label (classification), set of labels (multilabel, see `sft.evaluation.multilabel`) or reference text
             of each row.
-        shown: what the model reads and writes for each answer: the label's verbalizer, else the answer.
+        shown: text that the model reads and writes for each answer: the label's verbalizer, else the answer.
     """
 
     rows: Rows
@@ -54,16 +54,16 @@ class LabelledRows:
         return len(self.answers)
 
     def inputs(self, columns: Sequence[str]) -> list[dict[str, str]]:
-        """Return the text of some columns in each row; absent cells are empty."""
+        """Return some columns of each row as strings; absent cells are empty."""
         cells = [[text or "" for text in self.rows.texts(name)] for name in columns]
         return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
     def joined(self, columns: Sequence[str]) -> list[str]:
-        """Return the input of each row as one text."""
+        """Return the input of each row as one string."""
         return ["\n".join(row.values()) for row in self.inputs(columns)]
 
     def select(self, indices: list[int]) -> LabelledRows:
-        """The given rows, in the given order."""
+        """Return rows by index, in the order of the indices."""
         return LabelledRows(
             self.rows.select(indices),
             tuple(self.answers[i] for i in indices),
@@ -73,16 +73,16 @@ class LabelledRows:
 
 @dataclass(frozen=True)
 class Task:
-    """What one experiment works on.
+    """The opened data of one experiment.
 
     Args:
-        experiment: its config and seed.
+        experiment: config and seed.
         labels: the labels in the order of the score columns; None for generation.
-        label_texts: what the model reads and writes for each label; None for generation.
-        train_rows: the table of the train split, its answers unread; None where the data has none.
-        judged: the splits that are evaluated, by role (`test`, `validation`), cut to `max_n_test`.
-        whole: the same splits uncut.
-        uses_train: whether rows of the train split are trained on, shown or calibrated with.
+        label_texts: text that the model reads and writes for each label; None for generation.
+        train_rows: the table of the train split, without reading its answers; None without a train split.
+        evaluated: the evaluated splits by role (`test`, `validation`), sampled down to `max_n_test`.
+        whole: the evaluated splits with all rows.
+        uses_train: whether rows of the train split are trained on, shown or used for calibration.
         source: all splits of the data set.
     """
 
@@ -90,19 +90,19 @@ class Task:
     labels: tuple[str, ...] | None
     label_texts: tuple[str, ...] | None
     train_rows: Rows | None
-    judged: dict[str, LabelledRows]
+    evaluated: dict[str, LabelledRows]
     whole: dict[str, LabelledRows]
     uses_train: bool
     source: Mapping[str, Rows]
 
     @property
     def type(self) -> TaskType:
-        """What an answer is."""
+        """The kind of answer."""
         return self.experiment.config.dataset.task
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of the scores stand for: the labels, or yes and no to each in turn; none for generation."""
+        """Names of the score columns: the labels, or yes and no for each label in turn; empty for generation."""
         if not self.type.takes_several:
             return self.labels or ()
         return tuple(
@@ -110,22 +110,22 @@ class Task:
         )
 
     def own_column(self, answer: str) -> str:
-        """The column of the scores that a row's answer is; of several labels, the first question's."""
+        """Return the score column of a row's answer; for several labels, that of the first question."""
         if not self.type.takes_several:
             return answer
         return self.columns[0 if (self.labels or ("",))[0] in json.loads(answer) else 1]
 
     def truth(self, rows: LabelledRows) -> NDArray[Any]:
-        """The rows' own labels: as columns of the scores [N], or for multilabel which apply [N, L]."""
+        """Return the labels of the rows: as score columns [N], or for multilabel which labels apply [N, L]."""
         labels = self.labels or ()
         if self.type.takes_several:
             return membership(rows.answers, labels)
-        places = {label: column for column, label in enumerate(labels)}
-        return np.array([places[answer] for answer in rows.answers], dtype=np.int64)
+        columns = {label: column for column, label in enumerate(labels)}
+        return np.array([columns[answer] for answer in rows.answers], dtype=np.int64)
 
     @cached_property
     def train(self) -> LabelledRows | None:
-        """The train split. Its answers are read on first use: a zero-shot run does without them.
+        """The train split. Its answers are read on first use, since a zero-shot run does not need them.
 
         Raises:
             DataError: a row without an answer, or with an unknown label.
@@ -136,7 +136,7 @@ class Task:
 
     @cached_property
     def overlap(self) -> Overlap:
-        """Rows that are the same, counted within each split and between the train split, where it is used, and others.
+        """Counts of duplicate rows, within each split and between the train split (if used) and the others.
 
         Raises:
             DataError: a row of the train split without an answer.
@@ -147,24 +147,24 @@ class Task:
         return count_overlap(splits, self.experiment.config.dataset.near_duplicates)
 
     def notes(self) -> list[str]:
-        """Return what is worth knowing of the data, a sentence each."""
+        """Return sentences about the data that a reader of the figures should know."""
         config = self.experiment.config
         sentences = describe_overlap(self.overlap.record(), _name_of(config))
         if self.overlap.train_rows and not config.dataset.drop_overlap:
-            sentences[0] += "; dataset.drop_overlap keeps them out of the training"
+            sentences[0] += "; dataset.drop_overlap excludes them from training"
         return sentences
 
     @cached_property
     def dropped(self) -> frozenset[int]:
-        """Rows of `train` that `dataset.drop_overlap` leaves out."""
+        """Rows of `train` that `dataset.drop_overlap` excludes."""
         return self.overlap.train_rows if self.experiment.config.dataset.drop_overlap else frozenset()
 
     @cached_property
     def shots(self) -> Shots:
-        """Which rows of `train` are trained on or shown as examples; empty where nothing uses them.
+        """The rows of `train` that are trained on or shown as examples; empty if nothing uses them.
 
         Raises:
-            DataError: the train split has no row for them.
+            DataError: the train split has no row to draw.
         """
         config = self.experiment.config
         count = config.dataset.shots
@@ -172,12 +172,12 @@ class Task:
             return Shots((), {}, count)
         shots = self._drawn(self.train.answers, count, self.experiment.seed_of("shots"))
         if not len(shots):
-            left = f" left: dataset.drop_overlap leaves out {len(self.dropped)} rows" if self.dropped else ""
+            left = f" left; dataset.drop_overlap excludes {len(self.dropped)} rows" if self.dropped else ""
             raise DataError(f"{config.dataset.path}: the train split has no row to draw shots from{left}")
         return shots
 
     def shortfall(self) -> str | None:
-        """Say in one sentence where the train split has fewer rows than the shots asked for."""
+        """Return a sentence if the train split has fewer rows than the requested shots, else None."""
         shots = self.shots
         if not isinstance(shots.requested, int):
             return None
@@ -185,10 +185,10 @@ class Task:
 
     @cached_property
     def validation_shots(self) -> tuple[int, ...]:
-        """Which of the shots judge the training instead of being trained on (see `training.validation_size`).
+        """The shots for validation instead of training (see `training.validation_size`).
 
         Raises:
-            DataError: nothing would be left to train on.
+            DataError: no shot would be left to train on.
         """
         training, experiment = self.experiment.config.training, self.experiment
         if training is None or training.validation_size is None or not experiment.trains or self.train is None:
@@ -208,15 +208,15 @@ def open_task(experiment: Experiment) -> Task:
     """Open the data of an experiment and draw its shots.
 
     Raises:
-        DataError: what is wrong with the data, in one line.
+        DataError: the data cannot be used; the message is one line.
     """
     config = experiment.config
-    judged = [] if experiment.endpoint == "train" else ["test", "validation"]
+    evaluated = [] if experiment.endpoint == "train" else ["test", "validation"]
     needs_train = experiment.trains or _draws_examples(experiment) or calibration_rows(experiment) > 0
     needs_train = needs_train or uses_shots(config, experiment.endpoint)
-    # what is dropped depends on the other splits even where they are not evaluated
+    # The dropped rows depend on the other splits even if these are not evaluated.
     others = ["test", "validation"] if config.dataset.drop_overlap else []
-    splits = load_splits(config.dataset, ["train", *judged] if needs_train else judged, ["train", *others])
+    splits = load_splits(config.dataset, ["train", *evaluated] if needs_train else evaluated, ["train", *others])
     read = splits if needs_train or _labels_come_from_train(config, splits) else replace(splits, train=None)
     for role, rows in read.named().items():
         _check_columns(rows, config, role)
@@ -229,7 +229,7 @@ def open_task(experiment: Experiment) -> Task:
         labels=labels,
         label_texts=texts,
         train_rows=splits.train,
-        judged={role: _sampled(config, rows, role) for role, rows in whole.items() if role in judged},
+        evaluated={role: _sampled(config, rows, role) for role, rows in whole.items() if role in evaluated},
         whole=whole,
         uses_train=needs_train,
         source=splits.source,
@@ -237,9 +237,9 @@ def open_task(experiment: Experiment) -> Task:
     for note in task.notes():
         log.info("%s", note)
     if uses_shots(config, experiment.endpoint):
-        log.debug("%d shots drawn", len(task.shots))  # now: what is wrong with them is said before anything else runs
+        log.debug("%d shots drawn", len(task.shots))  # drawn now, so that errors come before anything else runs
     else:
-        _say_that_shots_are_unused(experiment)
+        _warn_of_unused_shots(experiment)
     return task
 
 
@@ -249,12 +249,12 @@ def _name_of(config: ExperimentConfig) -> str:
 
 
 def fingerprint(task: Task) -> dict[str, Any]:
-    """Return what data this was: where it is, the hash of its content, rows of each split, rows that are the same.
+    """Return the fingerprint of the data: path, SHA-256, number of rows by split, counts of duplicates.
 
-    The hash is that of local files; of a remote data set, that of the rows of all its splits.
+    The hash is over local files, or over the rows of all splits of a remote data set.
     """
     dataset = task.experiment.config.dataset
-    sizes = {role: len(rows) for role, rows in task.judged.items()}
+    sizes = {role: len(rows) for role, rows in task.evaluated.items()}
     if task.train_rows is not None:
         sizes["train"] = len(task.train_rows)
     sha256 = data_content(dataset) or rows_sha256(task.source)
@@ -262,13 +262,13 @@ def fingerprint(task: Task) -> dict[str, Any]:
 
 
 def train_key(config: ExperimentConfig) -> str:
-    """Equal for train splits with the same rows in the same order, so that their row numbers mean the same rows."""
+    """Return a key that is equal for train splits with the same rows in the same order, so that row numbers agree."""
     data = identity(config, "train", None)["sections"]["dataset"]  # local files by their content
     return digest(canonical_json([data["path"], data.get("args"), data.get("train_split")]), 16)
 
 
 def calibration_rows(experiment: Experiment) -> int:
-    """How many labelled rows a calibration learns from, as the config says; 0 for none."""
+    """Return the number of labelled rows that a calibration is fitted on, from the config; 0 for none."""
     config = experiment.config
     if experiment.endpoint == "train" or config.inference is None or not config.dataset.task.has_one_label:
         return 0
@@ -281,21 +281,21 @@ def _draws_examples(experiment: Experiment) -> bool:
     return experiment.endpoint != "train" and inference is not None and inference.icl_examples > 0
 
 
-def _say_that_shots_are_unused(experiment: Experiment) -> None:
+def _warn_of_unused_shots(experiment: Experiment) -> None:
     config = experiment.config
     if config.dataset.shots != 0 and config.model.adapter is None:
         log.warning(
-            "dataset.shots is not used by %s: nothing is trained; name a trained adapter as model.adapter",
+            "dataset.shots is not used by %s: nothing is trained; set model.adapter to a trained adapter",
             experiment.endpoint,
         )
 
 
 def _labels_come_from_train(config: ExperimentConfig, splits: Splits) -> bool:
-    """Whether only the train split's answers can say which labels there are."""
+    """Whether the labels are known only from the answers of the train split."""
     if not config.dataset.task.has_labels or config.dataset.labels:
         return False
-    judged = replace(splits, train=None).named().values()
-    return not any(rows.names(config.prompting.output_column) for rows in judged)
+    evaluated = replace(splits, train=None).named().values()
+    return not any(rows.names(config.prompting.output_column) for rows in evaluated)
 
 
 def _check_columns(rows: Rows, config: ExperimentConfig, role: str) -> None:
@@ -305,27 +305,27 @@ def _check_columns(rows: Rows, config: ExperimentConfig, role: str) -> None:
 
 
 def _pairs(labels: tuple[str, ...] | None, texts: tuple[str, ...] | None) -> dict[str, str] | None:
-    """What is shown for each label; None for generation."""
+    """Return the text shown for each label; None for generation."""
     return None if labels is None or texts is None else dict(zip(labels, texts, strict=True))
 
 
 def _labelled(config: ExperimentConfig, rows: Rows, role: str, shown_for: dict[str, str] | None) -> LabelledRows:
     _check_columns(rows, config, role)
     where = f"{config.dataset.path} ({role})"
-    found = labels_of(rows, config, where)
-    if shown_for is not None and (unknown := sorted({label for those in found for label in those} - set(shown_for))):
-        raise DataError(f'{where} has the label "{unknown[0]}", which is not among those known; set dataset.labels')
+    sets = labels_of(rows, config, where)
+    if shown_for is not None and (unknown := sorted({label for row in sets for label in row} - set(shown_for))):
+        raise DataError(f'{where} has the unknown label "{unknown[0]}"; set dataset.labels')
     if config.dataset.task.takes_several and shown_for is not None:
-        sets = tuple(set_text([label for label in shown_for if label in those]) for those in found)
-        return LabelledRows(rows, sets, sets)  # never shown: what is shown is yes or no to a question
-    texts = [text for (text,) in found]
-    shown = texts if shown_for is None else [shown_for[text] for text in texts]
-    return LabelledRows(rows, tuple(texts), tuple(shown))
+        texts = tuple(set_text([label for label in shown_for if label in row]) for row in sets)
+        return LabelledRows(rows, texts, texts)  # never shown: the model is shown yes or no to a question
+    answers = [label for (label,) in sets]
+    shown = answers if shown_for is None else [shown_for[label] for label in answers]
+    return LabelledRows(rows, tuple(answers), tuple(shown))
 
 
 def _sampled(config: ExperimentConfig, labelled: LabelledRows, role: str) -> LabelledRows:
-    """A split that is evaluated: all of it, or the constant sample of `max_n_test` rows, which is said in the log."""
+    """Return an evaluated split: all rows, or the constant sample of `max_n_test` rows, with a log line."""
     chosen = sample_rows(labelled.rows, config.dataset.max_n_test)
     if len(chosen) < len(labelled):
-        log.info("Judging a constant sample of %d of the %d %s rows (max_n_test)", len(chosen), len(labelled), role)
+        log.info("Evaluating a constant sample of %d of the %d %s rows (max_n_test)", len(chosen), len(labelled), role)
     return labelled.select(chosen)

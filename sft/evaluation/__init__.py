@@ -1,4 +1,4 @@
-"""What predictions are worth: metrics of references and predictions.
+"""Metrics of references and predictions.
 
-Knows no model and no files, so that stored predictions can be judged again. Names of further metrics: `sft.plugins`.
+Uses no model and no files, so that stored predictions can be evaluated again. Names of further metrics: `sft.plugins`.
 """

@@ -1,4 +1,4 @@
-"""What a metric is: a function of references and predictions."""
+"""The protocol of a metric: a function of references and predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Protocol
 
 
 class Metric(Protocol):
-    """References and predictions, one string each per row and in the same order, to a number or several named ones."""
+    """A function from references and predictions (a string per row, in the same order) to a number or named numbers."""
 
     def __call__(self, references: Sequence[str], predictions: Sequence[str], /) -> float | Mapping[str, float]: ...

@@ -20,24 +20,24 @@ def bin_places(confidences_N: NDArray[np.floating], bins: int) -> NDArray[np.int
 
 
 def calibration_error(confidences_N: ArrayLike, correct_N: ArrayLike, bins: int = 15, norm: Norm = "l1") -> float:
-    """Distance of accuracy and mean confidence over bins of equal width, in 0..1.
+    """Return the distance between accuracy and mean confidence over bins of equal width, in 0..1.
 
-    Empty bins count nothing.
+    Empty bins do not count.
 
     Args:
         confidences_N: probability of the predicted label, in 0..1.
         correct_N: whether the prediction is right.
-        bins: how many bins.
+        bins: number of bins.
         norm: `l1`, the mean of the distances weighted by the rows in a bin (the usual ECE); `l2`, the root of the
-            weighted mean of their squares; `max`, the largest (the MCE).
+            weighted mean of the squared distances; `max`, the largest distance (the MCE).
 
     Raises:
-        ValueError: no rows, or another norm.
+        ValueError: no rows, or an unknown norm.
     """
     confidences = np.asarray(confidences_N, dtype=np.float64)
     correct = np.asarray(correct_N, dtype=np.float64)
     if confidences.size == 0:
-        raise ValueError("the calibration error of no rows is not defined")
+        raise ValueError("the calibration error is not defined for no rows")
     counts, distances = _bin_distances(confidences, correct, bins)
     weights = counts / confidences.size
     if norm == "l1":
@@ -46,15 +46,15 @@ def calibration_error(confidences_N: ArrayLike, correct_N: ArrayLike, bins: int 
         return float(np.sqrt(np.sum(weights * distances**2)))
     if norm == "max":
         return float(np.max(distances))
-    raise ValueError(f'the norm is "l1", "l2" or "max", not "{norm}"')
+    raise ValueError(f'norm: expected "l1", "l2" or "max", got "{norm}"')
 
 
 def _bin_distances(
     confidences: NDArray[np.float64], correct: NDArray[np.float64], bins: int
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Rows, and |accuracy - mean confidence|, of the bins that hold rows."""
-    places = bin_places(confidences, bins)
-    counts = np.bincount(places, minlength=bins)
+    """Return the number of rows and |accuracy - mean confidence| of the bins that are not empty."""
+    bin_indices = bin_places(confidences, bins)
+    counts = np.bincount(bin_indices, minlength=bins)
     filled = counts > 0
-    sums = np.bincount(places, weights=correct - confidences, minlength=bins)
+    sums = np.bincount(bin_indices, weights=correct - confidences, minlength=bins)
     return counts[filled], np.abs(sums[filled]) / counts[filled]

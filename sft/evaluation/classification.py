@@ -1,4 +1,4 @@
-"""Metrics of a classifier: references, predictions and, where there are some, probabilities. No model, no files.
+"""Metrics of a classifier, from references, predictions and optional probabilities. No model, no files.
 
 Shapes: N rows, L labels.
 """
@@ -22,14 +22,14 @@ _PROBABILISTIC = ("ece", "brier", "log_loss", "auroc")
 
 
 class Probabilities(NamedTuple):
-    """Probabilities [N, L] whose logarithms are known better than from their rounded values."""
+    """Probabilities [N, L] with logarithms that are more exact than those of the rounded probabilities."""
 
     values_NL: ArrayLike
     logs_NL: ArrayLike
 
 
 def with_logarithms(values_NL: ArrayLike) -> Probabilities:
-    """Probabilities of which nothing else is known: the logarithm of 0 is minus infinity."""
+    """Return probabilities with their own logarithms; the logarithm of 0 is minus infinity."""
     with np.errstate(divide="ignore"):
         return Probabilities(values_NL, np.log(np.asarray(values_NL, dtype=np.float64)))
 
@@ -43,46 +43,50 @@ def classification_metrics(
     ece_bins: int = 15,
     ece_norm: Norm = "l1",
 ) -> dict[str, Any]:
-    """All classification metrics, by scikit-learn but for the calibration error and log-loss.
+    """Compute all classification metrics, with scikit-learn except for the calibration error and the log-loss.
 
-    Precision, recall and F1 are averaged over ALL `labels`; one that is neither met nor predicted counts 0
-    (`zero_division=0`). A prediction outside `labels` is wrong and in no column of the confusion matrix.
-    `brier` is the squared distance summed over the labels (Brier 1950; 0 best, 2 worst, twice the one-sided form for
-    two labels); `log_loss` is minus the mean log-probability of the rows' own labels, in nats and never clipped
-    (scikit-learn takes 2.2e-16 for any smaller probability: at most 36 nats a row); `auroc` the mean over one-vs-rest
-    of the labels met in the references, which for two labels is the usual one; the calibration error takes the largest
-    probability as confidence.
+    - Precision, recall and F1 are averaged over all `labels`. A label that is neither a reference nor a prediction
+      counts as 0 (`zero_division=0`).
+    - A prediction outside `labels` is wrong and is in no column of the confusion matrix.
+    - `brier` is the squared distance summed over the labels (Brier 1950): 0 best, 2 worst, twice the one-sided form for
+      two labels.
+    - `log_loss` is minus the mean log-probability of the rows' own labels, in nats, never clipped. (scikit-learn raises
+      smaller probabilities to 2.2e-16: at most 36 nats a row.)
+    - `auroc` is the mean one-vs-rest area over the labels in the references; for two labels, the usual area.
+    - The calibration error takes the largest probability as the confidence.
 
     Args:
         references: N labels.
         predictions: N labels.
         labels: L labels, in the order of the probabilities' columns.
-        probabilities_NL: rows sum to 1; with their logarithms, where these are known; None when there are none.
-        ece_bins: bins of the calibration error.
-        ece_norm: its norm.
+        probabilities_NL: probabilities, whose rows sum to 1, with or without exact logarithms; None: no probabilities.
+        ece_bins: number of bins of the calibration error.
+        ece_norm: norm of the calibration error.
 
     Returns:
         accuracy, macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall, mcc, ece, brier, log_loss, auroc
-        (None where not defined: see `undefined_metrics`), confusion_matrix (a row for each reference label, a column
-        for each predicted one), support (rows of each label).
+        (None if not defined: see `undefined_metrics`), confusion_matrix (a row for each reference label, a column for
+        each predicted label), support (number of rows of each label).
 
     Raises:
         ValueError: no rows, unequal lengths, or a reference outside `labels`.
     """
     _check(references, predictions, labels)
-    given = (
+    known = (
         probabilities_NL if isinstance(probabilities_NL, Probabilities | None) else with_logarithms(probabilities_NL)
     )
     results = _agreement(references, predictions, labels) | dict.fromkeys(_PROBABILISTIC)
-    reasons = undefined_metrics(references, labels, None if given is None else given.logs_NL)
+    reasons = undefined_metrics(references, labels, None if known is None else known.logs_NL)
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name in _PROBABILISTIC if reasons.get(name) == reason]
         are = "is" if len(names) == 1 else "are"
         logger.info("%s: %s %s not defined", f"{reason[0].upper()}{reason[1:]}", ", ".join(names), are)
-    if given is not None:
-        values_NL, logs_NL = (_checked(array, (len(references), len(labels))) for array in given)
+    if known is not None:
+        values_NL, logs_NL = (_checked(array, (len(references), len(labels))) for array in known)
         truth_N = _columns(references, labels)
-        right_N = np.array([reference == given for reference, given in zip(references, predictions, strict=True)])
+        right_N = np.array(
+            [reference == prediction for reference, prediction in zip(references, predictions, strict=True)]
+        )
         results["ece"] = calibration_error(values_NL.max(axis=1), right_N, ece_bins, ece_norm)
         functions = {
             "brier": lambda: _brier(truth_N, values_NL),
@@ -96,7 +100,7 @@ def classification_metrics(
 def undefined_metrics(
     references: Sequence[str], labels: Sequence[str], log_probabilities_NL: ArrayLike | None
 ) -> dict[str, str]:
-    """The metrics that `classification_metrics` gives as None, and why."""
+    """Return the metrics that `classification_metrics` returns as None, each with the reason."""
     if log_probabilities_NL is None:
         return dict.fromkeys(_PROBABILISTIC, "no probabilities")
     reasons: dict[str, str] = {}
@@ -111,13 +115,13 @@ def undefined_metrics(
 
 
 def _impossible(references: Sequence[str], labels: Sequence[str], log_probabilities_NL: ArrayLike) -> int:
-    """Rows whose own label has probability 0."""
+    """Count the rows whose own label has probability 0."""
     logs_NL = _checked(log_probabilities_NL, (len(references), len(labels)))
     return int(np.isneginf(_own(_columns(references, labels), logs_NL)).sum())
 
 
 def log_loss(truth_N: NDArray[Any], log_probabilities_NL: Floats) -> float:
-    """Minus the mean log-probability of the rows' own labels, in nats."""
+    """Return minus the mean log-probability of the rows' own labels, in nats."""
     return max(0.0, float(-_own(truth_N, log_probabilities_NL).mean()))  # 0, not -0.0
 
 
@@ -138,7 +142,7 @@ def _agreement(references: Sequence[str], predictions: Sequence[str], labels: Se
         "weighted_f1": averaged("weighted")[2],
         "macro_precision": precision,
         "macro_recall": recall,
-        # with one label in all, scikit-learn warns and gives the same 0
+        # With a single label in all, scikit-learn warns and returns the same 0.
         "mcc": float(matthews_corrcoef(references, predictions)) if len({*references, *predictions}) > 1 else 0.0,
     }
 
@@ -151,11 +155,11 @@ def _brier(truth_N: NDArray[Any], probabilities_NL: Floats) -> float:
 
 
 def _auroc(truth_N: NDArray[Any], probabilities_NL: Floats) -> float:
-    """The mean, over the labels met in the references, of one label against the rest."""
+    """Return the mean area of one label against the rest, over the labels in the references."""
     from sklearn.metrics import roc_auc_score
 
-    met = np.unique(truth_N)
-    return float(np.mean([roc_auc_score(truth_N == label, probabilities_NL[:, label]) for label in met]))
+    present = np.unique(truth_N)
+    return float(np.mean([roc_auc_score(truth_N == label, probabilities_NL[:, label]) for label in present]))
 
 
 def _columns(references: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
@@ -164,14 +168,14 @@ def _columns(references: Sequence[str], labels: Sequence[str]) -> NDArray[np.int
 
 
 def _own(truth_N: NDArray[Any], values_NL: Floats) -> Floats:
-    """The value of each row's own label."""
+    """Return the value of each row's own label."""
     return np.take_along_axis(values_NL, truth_N[:, None], axis=1)[:, 0]
 
 
-def _checked(given: ArrayLike, shape: tuple[int, int]) -> Floats:
-    array_NL = np.asarray(given, dtype=np.float64)
+def _checked(array: ArrayLike, shape: tuple[int, int]) -> Floats:
+    array_NL = np.asarray(array, dtype=np.float64)
     if array_NL.shape != shape:
-        raise ValueError(f"probabilities are {array_NL.shape}, not {shape}")
+        raise ValueError(f"expected probabilities of shape {shape}, got {array_NL.shape}")
     return array_NL
 
 
@@ -187,8 +191,10 @@ def _counts(references: Sequence[str], predictions: Sequence[str], labels: Seque
 
 def _check(references: Sequence[str], predictions: Sequence[str], labels: Sequence[str]) -> None:
     if not references:
-        raise ValueError("metrics of no rows are not defined")
+        raise ValueError("metrics are not defined for no rows")
     if len(references) != len(predictions):
-        raise ValueError(f"{len(references)} references and {len(predictions)} predictions")
+        raise ValueError(
+            f"expected a prediction per reference, got {len(references)} references and {len(predictions)} predictions"
+        )
     if unknown := sorted(set(references).difference(labels)):
-        raise ValueError(f"references hold labels that are not in the list: {', '.join(unknown[:5])}")
+        raise ValueError(f"references hold labels that are not among the labels: {', '.join(unknown[:5])}")

@@ -15,13 +15,13 @@ from sft.plugins import EVALUATE, METRICS
 def further_metrics(
     names: Iterable[str], references: Sequence[str], predictions: Sequence[str], taken: Iterable[str] = ()
 ) -> dict[str, float]:
-    """All the metrics asked for, in one flat dict.
+    """Compute the requested metrics, in one flat dict.
 
-    A metric that gives one number stands under its own short name (`my_module:my_function` under `my_function`), one
-    that gives several under their names; a name that is `taken` already gets the metric's before it (`bleu_score`).
+    A single number is listed under the metric's short name (`my_function` for `my_module:my_function`), named numbers
+    under their own names. A name that is in `taken` gets the metric's name as a prefix (`bleu_score`).
 
     Raises:
-        UserError: an unknown metric, or a result that is not made of numbers.
+        UserError: an unknown metric, or a result that is not a number or named numbers.
         MissingPackageError: `evaluate:NAME` without the package.
     """
     results: dict[str, float] = {}
@@ -30,14 +30,14 @@ def further_metrics(
         value = resolve_metric(name)(references, predictions)
         short = name.rpartition(":")[2].rpartition("/")[2]
         for key, number in _named(name, short, value).items():
-            free = f"{short}_{key}" if key in seen and key != short else key
-            seen.add(free)
-            results[free] = number
+            unique = f"{short}_{key}" if key in seen and key != short else key
+            seen.add(unique)
+            results[unique] = number
     return results
 
 
 def resolve_metric(name: str) -> Metric:
-    """The metric of that name.
+    """Return the metric with a name.
 
     Raises:
         UserError: no such metric.
@@ -50,7 +50,7 @@ def resolve_metric(name: str) -> Metric:
 
 
 def _from_evaluate(name: str) -> Metric:
-    _refuse_what_lies_here(name)
+    _refuse_local_script(name)
     try:
         import evaluate
     except ModuleNotFoundError as error:
@@ -61,25 +61,23 @@ def _from_evaluate(name: str) -> Metric:
         loaded = evaluate.load(name.removeprefix(EVALUATE))
     except (FileNotFoundError, ConnectionError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(
-            f'evaluation.metrics "{name}" is neither on disk nor to be had from the hub: {reason}'
-        ) from None
+        raise UserError(f'evaluation.metrics "{name}" was found neither locally nor on the Hub: {reason}') from None
 
     def metric(references: Sequence[str], predictions: Sequence[str]) -> Mapping[str, float]:
-        found = loaded.compute(references=list(references), predictions=list(predictions))
-        return {key: value for key, value in found.items() if isinstance(value, int | float)}
+        computed = loaded.compute(references=list(references), predictions=list(predictions))
+        return {key: value for key, value in computed.items() if isinstance(value, int | float)}
 
     return metric
 
 
-def _refuse_what_lies_here(name: str) -> None:
-    """The package takes a script of the working directory for a name of the hub, and would run it."""
-    place = Path(name.removeprefix(EVALUATE))
-    scripts = (place, place / f"{place.name}.py")
-    if metric_script(name) is None and (script := next((one for one in scripts if one.is_file()), None)) is not None:
+def _refuse_local_script(name: str) -> None:
+    """Refuse a script of the working directory that has the name of a metric on the Hub: the package would run it."""
+    path = Path(name.removeprefix(EVALUATE))
+    scripts = (path, path / f"{path.name}.py")
+    if metric_script(name) is None and (script := next((file for file in scripts if file.is_file()), None)) is not None:
         raise UserError(
-            f'evaluation.metrics "{name}" is a name of the hub, but {script} is here too: '
-            f'to run that file, write "{EVALUATE}./{script.as_posix()}"; else rename it'
+            f'evaluation.metrics "{name}" is a name on the Hub, but {script} exists here too; '
+            f'to run this file, write "{EVALUATE}./{script.as_posix()}", else rename it'
         )
 
 
@@ -88,4 +86,4 @@ def _named(name: str, short: str, value: Any) -> dict[str, float]:
     try:
         return {str(key): float(number) for key, number in items.items()}
     except (TypeError, ValueError):
-        raise UserError(f'metric "{name}" gave {value!r}: a number, or names and numbers, is needed') from None
+        raise UserError(f'metric "{name}": expected a number or a dictionary of numbers, got {value!r}') from None

@@ -1,8 +1,8 @@
 """Metrics of generated text against one reference per row. No model, no files.
 
-Scales: `exact_match`, `token_f1` and ROUGE in 0..1, means over rows, whose values `row_metrics` gives one by one;
-`bleu`, `chrf` and `ter` as sacrebleu gives them, in 0..100 (`ter`: lower is better, may exceed 100), over the whole
-corpus. `segment`, where one is given, splits a text into words for languages that write without spaces.
+Scales: `exact_match`, `token_f1` and ROUGE are means over rows, in 0..1; `row_metrics` returns their values per row.
+`bleu`, `chrf` and `ter` are sacrebleu's, over the whole corpus, in 0..100 (`ter`: lower is better, may exceed 100).
+An optional function `segment` splits a text into words, for languages that write without spaces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sft.log import get_logger
 logger = get_logger(__name__)
 
 Segment = Callable[[str], list[str]]
-RowMetrics = Mapping[str, Sequence[float]]  # for each metric one value per row
+RowMetrics = Mapping[str, Sequence[float]]  # for each metric, one value per row
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -29,7 +29,7 @@ _ROUGE = ("rouge1", "rouge2", "rougeL")
 def row_metrics(
     references: Sequence[str], predictions: Sequence[str], *, segment: Segment | None = None
 ) -> dict[str, list[float]]:
-    """exact_match, token_f1, rouge1, rouge2 and rougeL of each row.
+    """Return exact_match, token_f1, rouge1, rouge2 and rougeL of each row.
 
     Raises:
         ValueError: no rows, or unequal lengths.
@@ -48,13 +48,13 @@ def generation_metrics(
     segment: Segment | None = None,
     rows: RowMetrics | None = None,
 ) -> dict[str, float]:
-    """exact_match, token_f1, rouge1, rouge2, rougeL, bleu and chrf.
+    """Return exact_match, token_f1, rouge1, rouge2, rougeL, bleu and chrf.
 
     Args:
-        references: one text per row.
-        predictions: one text per row.
+        references: one string per row.
+        predictions: one string per row.
         segment: splits a text into words.
-        rows: what `row_metrics` gives for the same texts, where that is at hand.
+        rows: result of `row_metrics` for the same texts, if already computed.
 
     Raises:
         ValueError: no rows, or unequal lengths.
@@ -69,34 +69,36 @@ def generation_metrics(
 
 
 def exact_match(references: Sequence[str], predictions: Sequence[str]) -> float:
-    """Share of predictions equal to their reference, once both are in Unicode form NFC with every run of white space
-    made one space and none at the ends. Case and punctuation count."""
+    """Return the share of predictions equal to their reference. Case and punctuation count.
+
+    Both are compared in Unicode form NFC, with each run of white space as one space and none at the ends.
+    """
     return _mean(exact_matches(references, predictions))
 
 
 def exact_matches(references: Sequence[str], predictions: Sequence[str]) -> list[float]:
-    """For each row 1 or 0, as `exact_match` says."""
+    """Return 1 or 0 for each row, as in `exact_match`."""
     return [float(_plain(r) == _plain(p)) for r, p in _pairs(references, predictions)]
 
 
 def token_f1(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> float:
-    """Mean F1 of the words that prediction and reference share, as in SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250).
+    """Return the mean F1 of shared words, as in SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250).
 
-    Lower case, without ASCII punctuation and English articles; repeated words count as often as both have them. Two
-    texts without words agree, one without words and one with do not.
+    Texts are compared in lower case, without ASCII punctuation and English articles. A repeated word counts as often as
+    both texts have it. Two texts without words agree; a text without words and a text with words do not.
     """
     return _mean(token_f1s(references, predictions, segment))
 
 
 def token_f1s(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> list[float]:
-    """The F1 of each row, as `token_f1` says."""
+    """Return the F1 of each row, as in `token_f1`."""
     return [_shared_f1(_words(r, segment), _words(p, segment)) for r, p in _pairs(references, predictions)]
 
 
 def rouge(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> dict[str, float]:
-    """Mean F-measures of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004) by rouge-score, without stemming.
+    """Return the mean F-measures of ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004) by rouge-score, without stemming.
 
-    Its own tokenizer knows only a-z and 0-9; other scripts need `segment`.
+    The tokenizer of rouge-score keeps only a-z and 0-9; other scripts need `segment`.
     """
     return {name: _mean(values) for name, values in rouges(references, predictions, segment).items()}
 
@@ -104,12 +106,12 @@ def rouge(references: Sequence[str], predictions: Sequence[str], segment: Segmen
 def rouges(
     references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None
 ) -> dict[str, list[float]]:
-    """The F-measures of each row, as `rouge` says."""
+    """Return the F-measures of each row, as in `rouge`."""
     from rouge_score.rouge_scorer import RougeScorer
 
     if segment is None and any(_invisible_to_rouge(reference) for reference in references):
         logger.warning(
-            "ROUGE splits words at all but a-z and 0-9, and some references have none of these: "
+            "ROUGE ignores all characters except a-z and 0-9, and some references have none of these; "
             "set evaluation.tokenizer_name for this language"
         )
     scorer = RougeScorer(list(_ROUGE), tokenizer=_Segmenter(segment) if segment else None)
@@ -118,7 +120,7 @@ def rouges(
 
 
 def bleu(references: Sequence[str], predictions: Sequence[str], segment: Segment | None = None) -> float:
-    """Corpus BLEU (Papineni et al. 2002) by sacrebleu, tokenizer 13a; with `segment`, on the words it gives."""
+    """Return corpus BLEU (Papineni et al. 2002) by sacrebleu, with tokenizer 13a or with `segment`."""
     from sacrebleu import corpus_bleu
 
     _check(references, predictions)
@@ -129,7 +131,7 @@ def bleu(references: Sequence[str], predictions: Sequence[str], segment: Segment
 
 
 def chrf(references: Sequence[str], predictions: Sequence[str]) -> float:
-    """Corpus chrF2 (Popović 2015) by sacrebleu: characters, so that no segmentation is needed."""
+    """Return corpus chrF2 (Popović 2015) by sacrebleu, on characters: no segmentation is needed."""
     from sacrebleu import corpus_chrf
 
     _check(references, predictions)
@@ -137,7 +139,7 @@ def chrf(references: Sequence[str], predictions: Sequence[str]) -> float:
 
 
 def ter(references: Sequence[str], predictions: Sequence[str]) -> float:
-    """Corpus translation edit rate (Snover et al. 2006) by sacrebleu."""
+    """Return the corpus translation edit rate (Snover et al. 2006) by sacrebleu."""
     from sacrebleu import corpus_ter
 
     _check(references, predictions)
@@ -145,7 +147,7 @@ def ter(references: Sequence[str], predictions: Sequence[str]) -> float:
 
 
 class _Segmenter:
-    """A `segment` function in the shape that rouge-score asks for."""
+    """A `segment` function as a tokenizer of rouge-score."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
@@ -185,6 +187,8 @@ def _mean(values: Sequence[float]) -> float:
 
 def _check(references: Sequence[str], predictions: Sequence[str]) -> None:
     if not references:
-        raise ValueError("metrics of no rows are not defined")
+        raise ValueError("metrics are not defined for no rows")
     if len(references) != len(predictions):
-        raise ValueError(f"{len(references)} references and {len(predictions)} predictions")
+        raise ValueError(
+            f"expected a prediction per reference, got {len(references)} references and {len(predictions)} predictions"
+        )

@@ -74,7 +74,7 @@ def probes_for(experiment: Experiment | None, tokenizer: Any) -> Probes:
 def _of_run(experiment: Experiment) -> Probes:
     dataset = experiment.config.dataset.model_copy(update={"max_n_test": ROWS, "validation_split": None})
     few = Experiment(experiment.name, experiment.config.model_copy(update={"dataset": dataset}), experiment.seed)
-    rows = prepare(few).plan.look_at_judged("test", ROWS)
+    rows = prepare(few).plan.look_at_evaluated("test", ROWS)
     if all(one.labels for one in rows):
         probes = [Probe(list(one.prompt.ids), [list(ids) for ids in one.labels.values()]) for one in rows]
         return Probes(probes, f"the label scores of {len(rows)} test rows")

@@ -1,6 +1,6 @@
-"""Bounds on what a chat template may take: seconds and memory for each rendering. Knows nothing of conversations.
+"""Limits on the time and the memory of rendering a chat template. Uses no conversations.
 
-Jinja's sandbox bounds neither: a template comes with a model, and a loop in one would hold up a whole sweep.
+Jinja's sandbox limits neither. A template comes with a model, and a long loop in it would block a whole sweep.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 
 from sft.errors import ModelError
 
-SECONDS = 5  # of the processor
-MEMORY = 1 << 30  # bytes beyond those that the process has already
+SECONDS = 5  # of CPU time
+MEMORY = 1 << 30  # bytes on top of the memory that the process already uses
 _STATM = Path("/proc/self/statm")
 
 
 class _OutOfTimeError(BaseException):
-    """Raised by the timer: no template catches it, and no library mistakes it for its own."""
+    """Raised by the timer. As a BaseException, neither templates nor libraries catch it."""
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Raise a ModelError where what is inside takes more than SECONDS or MEMORY.
+    """Raise a ModelError if the block takes more than SECONDS or MEMORY.
 
-    The timer works in the main thread only, which is where prompts are rendered; memory is bounded on Linux.
+    The timer works only in the main thread, where prompts are rendered. The memory limit works only on Linux.
     """
     try:
         with _timed() if threading.current_thread() is threading.main_thread() else nullcontext(), _in_memory():
@@ -50,7 +50,7 @@ def _timed() -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise _OutOfTimeError
 
-    # The processor's time: a process that was stopped, or that others keep waiting, is not to blame.
+    # CPU time: a process that was stopped or had to wait must not fail.
     before = signal.signal(signal.SIGVTALRM, stop)
     rest, interval = signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:

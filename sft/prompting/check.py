@@ -1,7 +1,7 @@
-"""Compares what we wrote with what the tokenizer itself makes of the same conversation.
+"""Compare written prompts with the tokenizer's own rendering of the same conversation.
 
-The first prompts are compared down to their ids, later ones when a text is of the kind that templates treat in a way of
-their own (markup, white space at its ends). It only compares; it knows nothing of rows.
+The first prompts are compared including their ids. Later prompts are compared if a text may get special treatment by
+the template (markup, white space at its ends). This module only compares; it uses no rows.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _ALWAYS_CHECKED = 3
 
 
 class Checker:
-    """Compares written prompts with the template's own.
+    """Compares written prompts with the template's own rendering.
 
     Args:
-        tokenizer: the caller's, which has the last word.
-        words: of its chat template; None without one.
-        encoder: of that tokenizer.
+        tokenizer: the caller's tokenizer, the reference.
+        words: texts as its chat template writes them; None without a chat template.
+        encoder: encoder of the tokenizer.
     """
 
     def __init__(self, tokenizer: Any, words: OwnWords | None, encoder: Encoder) -> None:
@@ -37,17 +37,17 @@ class Checker:
     def check(
         self, conversation: Conversation, layout: Layout, written: Written, answers: Sequence[str], words: Words
     ) -> None:
-        """Compare the text, and for the first prompts the ids too.
+        """Compare the text, and for the first prompts also the ids.
 
         Args:
-            conversation: what the prompt says.
-            layout: of its shape.
+            conversation: conversation of the prompt.
+            layout: layout of its shape.
             written: the prompt.
-            answers: what may follow it; the first is compared.
-            words: the conversation's texts and answers as they were written.
+            answers: possible answers; the first is compared.
+            words: texts and answers of the conversation, as written.
 
         Raises:
-            ModelError: the template writes another text, or the same text gives other ids than the tokenizer's own.
+            ModelError: the template writes another text, or the tokenizer gives other ids for the same text.
         """
         first = self._checked < _ALWAYS_CHECKED
         if not first and (self._words is None or self._words.is_ordinary(conversation, answers[:1])):
@@ -56,12 +56,12 @@ class Checker:
         if self._words is not None:
             self._check_text(self._words, conversation, layout, written)
             if answers and layout.whole:
-                said = words.leads[0] + words.answers[0] + layout.end + layout.rest
+                completion = words.leads[0] + words.answers[0] + layout.end + layout.rest
                 whole = self._words.render(conversation, answers[0])
-                if layout.asked and whole is not None:  # the prompt is compared: it may be written in another way here
-                    self._compare(whole[-len(said) :], said)
+                if layout.asked and whole is not None:  # the prompt was compared above; here it may differ
+                    self._compare(whole[-len(completion) :], completion)
                 else:
-                    self._compare(whole, written.shown + said)
+                    self._compare(whole, written.shown + completion)
         texts = [text_of(content) for content in conversation.contents()]
         if first and not any(map(self._encoder.controls.search, texts)) and self._is_plain(written.shown):
             self._check_ids(written)
@@ -71,7 +71,7 @@ class Checker:
         if layout.asked:
             self._compare(expected, written.shown)
         elif layout.whole and expected is not None:
-            # The header of the answer belongs to the prompt, and the template writes it only with an answer.
+            # The header of the answer is part of the prompt, but the template writes it only together with an answer.
             self._compare(expected, written.shown[: len(self._encoder.data(expected))])
 
     def _is_plain(self, text: str) -> bool:
@@ -82,11 +82,14 @@ class Checker:
         if expected == ours:
             return
         if expected is None:
-            raise ModelError("the chat template raises an error on the texts of a row that it does not raise on others")
+            raise ModelError(
+                "the chat template raises an error for the texts of one row but not for other texts; "
+                "use another template with model.chat_template_from"
+            )
         at = common_prefix((expected, ours))
         raise ModelError(
-            "the chat template writes a text of a row in a way that cannot be followed: "
-            f"{expected[at : at + 30]!r} instead of {ours[at : at + 30]!r} after {ours[max(at - 30, 0) : at]!r}; "
+            "the chat template changes a text of a row in an unsupported way: "
+            f"expected {ours[at : at + 30]!r}, got {expected[at : at + 30]!r} after {ours[max(at - 30, 0) : at]!r}; "
             "use another template with model.chat_template_from"
         )
 
@@ -96,6 +99,6 @@ class Checker:
         if own != ours:
             at = common_prefix((own, ours))
             raise ModelError(
-                f"the tokenizer {type(self._tokenizer).__name__} encodes text in a way of its own "
-                f"(token {at}: {own[at : at + 3]} instead of {ours[at : at + 3]}); it cannot be used"
+                f"the tokenizer {type(self._tokenizer).__name__} encodes text in an unsupported way "
+                f"(at token {at}: expected {ours[at : at + 3]}, got {own[at : at + 3]}); use another tokenizer"
             )

@@ -1,6 +1,7 @@
-"""Which labelled rows the judged rows of an experiment are shown, as row numbers of the train split.
+"""The in-context examples of the evaluated rows, as row numbers of the train split.
 
-Puts the task's rows into the terms of `sft.prompting.selection`: texts and labels. It knows no prompts and no limits.
+Translates the task's rows to the texts and labels that `sft.prompting.selection` uses. It uses no prompts and no
+limits.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from sft.prompting.examples import Pool
 from sft.prompting.selection import Wanted, choose_examples, find_selection
 
 
-class JudgedExamples:
-    """The examples of the rows that are judged.
+class EvaluationExamples:
+    """The in-context examples of the evaluated rows.
 
     Args:
-        experiment: its config and seed.
-        task: its opened data.
+        experiment: config and seed.
+        task: the opened data.
 
     Raises:
-        UserError: `icl_selection` names nothing.
+        UserError: `icl_selection` is unknown.
     """
 
     def __init__(self, experiment: Experiment, task: Task) -> None:
@@ -38,60 +39,62 @@ class JudgedExamples:
 
     @property
     def by_row(self) -> bool:
-        """Whether each row is shown its own; else all are shown the same."""
+        """Whether each row has examples of its own; else all rows have the same."""
         return self._inference.random_icl or self.selection.by_row
 
     @cached_property
     def same(self) -> tuple[int, ...]:
-        """Those that all judged rows are shown; never a text of any judged split.
+        """The examples shared by all evaluated rows; none has the text of an evaluated row.
 
         Raises:
             DataError: there is no row to show.
         """
         if not self._inference.icl_examples:
             return ()
-        (chosen,) = self._chosen(list(self._task.judged.values()), by_row=False)
+        (chosen,) = self._chosen(list(self._task.evaluated.values()), by_row=False)
         return chosen
 
-    def own(self, judged: LabelledRows) -> list[tuple[int, ...]]:
-        """For each judged row its own; never its own text.
+    def own(self, evaluated: LabelledRows) -> list[tuple[int, ...]]:
+        """Return the examples of each evaluated row; none has the text of the row.
 
         Raises:
             DataError: there is no row to show.
         """
         if not self._inference.icl_examples:
-            return [()] * len(judged)
-        return self._chosen([judged], by_row=True)
+            return [()] * len(evaluated)
+        return self._chosen([evaluated], by_row=True)
 
     def inputs(self, rows: LabelledRows) -> list[dict[str, str]]:
-        """The input columns of each row."""
+        """Return the input columns of each row."""
         return rows.inputs(self._columns)
 
     def pool(self, train: LabelledRows, rows: Sequence[int]) -> Pool:
-        """Rows of the train split that examples are drawn from."""
+        """Return rows of the train split as a pool of examples."""
         chosen = train.select(list(rows))
         return Pool(self.texts(chosen), chosen.answers if self._task.labels is not None else None)
 
-    def _chosen(self, judged: Sequence[LabelledRows], by_row: bool) -> list[tuple[int, ...]]:
-        pool, places = self._pool
-        asked = tuple(text for rows in judged for text in self.texts(rows))
+    def _chosen(self, evaluated: Sequence[LabelledRows], by_row: bool) -> list[tuple[int, ...]]:
+        pool, train_rows = self._pool
+        asked = tuple(text for rows in evaluated for text in self.texts(rows))
         wanted = Wanted(pool, asked, self._inference.icl_examples, self._task.labels, self._seed, by_row)
-        return [tuple(places[index] for index in one) for one in choose_examples(self.selection, wanted)]
+        return [tuple(train_rows[index] for index in indices) for indices in choose_examples(self.selection, wanted)]
 
     @cached_property
     def _pool(self) -> tuple[Pool, Sequence[int]]:
-        """What examples are chosen from, and the row of the train split that each of its rows is."""
-        train, given = self._task.train, self._inference.icl_pool
+        """The pool of examples, and the train row of each of its rows."""
+        train, pool = self._task.train, self._inference.icl_pool
         if train is None:
-            raise DataError("inference.icl_examples: the data has no train split to draw examples from")
-        from_shots = given == "shots" or (given is None and len(self._task.shots))
-        places = self._task.shots.indices if from_shots else self._left(len(train))
-        return self.pool(train, places), places
+            raise DataError(
+                "inference.icl_examples: the data has no train split to draw examples from; set dataset.train_split"
+            )
+        from_shots = pool == "shots" or (pool is None and len(self._task.shots))
+        rows = self._task.shots.indices if from_shots else self._not_dropped(len(train))
+        return self.pool(train, rows), rows
 
-    def _left(self, rows: int) -> Sequence[int]:
+    def _not_dropped(self, rows: int) -> Sequence[int]:
         dropped = self._task.dropped
         return [row for row in range(rows) if row not in dropped] if dropped else range(rows)
 
     def texts(self, rows: LabelledRows) -> list[str]:
-        """The input of each row, all its columns together: what makes two rows the same."""
+        """Return the normalised input of each row, all columns joined; duplicate rows have the same text."""
         return list(map(same_text, rows.joined(self._columns)))

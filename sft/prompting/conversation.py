@@ -1,6 +1,6 @@
-"""What a prompt says before any template: a system text, earlier rounds, the row. Knows nothing of tokens or templates.
+"""A prompt before any template: a system text, earlier rounds, the row. Uses no tokens or templates.
 
-A content is made of pieces, so that it stays known which characters came from the data and which words are ours.
+A content consists of pieces, so that the origin of every character stays known: from the data, or added by us.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Piece(NamedTuple):
-    """A run of text of one origin. Kind: instruction, input, example_input, example_answer; empty for our own words."""
+    """A run of text of one origin. Kind: instruction, input, example_input, example_answer; empty for added words."""
 
     text: str
     kind: str = ""
@@ -20,7 +20,7 @@ Content = tuple[Piece, ...]
 
 
 def text_of(content: Content) -> str:
-    """The whole text of a content."""
+    """Return the whole text of a content."""
     return content[0].text if len(content) == 1 else "".join(piece.text for piece in content)
 
 
@@ -33,12 +33,12 @@ class Conversation:
     user: Content
 
     def contents(self) -> list[Content]:
-        """Every content in order: the system's first when there is one, then the turns. Their place is their slot."""
+        """Return all contents in order: the system text if there is one, then the turns. A slot holds the index."""
         turns = [content for round_ in self.rounds for content in round_]
         return [*([self.system] if self.system else []), *turns, self.user]
 
     def merged(self) -> Conversation:
-        """The same without a system turn: its text opens the first user turn, a blank line after it."""
+        """Return the conversation with the system text moved to the start of the first user turn, with a blank line."""
         if not self.system:
             return self
         opening = (*self.system, Piece("\n\n"))
@@ -49,13 +49,13 @@ class Conversation:
 
 
 class Trim(NamedTuple):
-    """What a template takes off the two ends of a text: "none", "newlines" or "whitespace", each side for itself."""
+    """What a template strips from each end of a text: "none", "newlines" or "whitespace"."""
 
     left: str = "none"
     right: str = "none"
 
     def bounds(self, text: str) -> tuple[int, int]:
-        """Start and end of what stays of `text`."""
+        """Return the start and the end of the stripped text within `text`."""
         if self == _NO_TRIM:
             return 0, len(text)
         kept = text.rstrip(_STRIPPED[self.right]) if self.right != "none" else text
@@ -70,7 +70,7 @@ _STRIPPED = {"newlines": "\n", "whitespace": None}
 
 
 class Slot(NamedTuple):
-    """The place of a content in a layout: which one, and what the template takes off its ends."""
+    """The slot of a content in a layout: the content's index, and what the template strips from its ends."""
 
     content: int
     trim: Trim = Trim()
@@ -78,16 +78,16 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How a template writes a conversation of one shape.
+    """The template's text around the contents of a conversation of one shape.
 
     Attributes:
-        prompt: template text and slots, up to where the model takes over.
-        lead: what the model has to write before its answer (a space, an empty thinking block, a channel header).
-        answer: what the template takes off the ends of the answer.
-        end: the end of turn: what the template puts after the answer, through its first control token.
-        rest: what it puts after that; never trained on.
-        whole: prompt + lead + answer + end + rest is the template's own text of the whole conversation.
-        asked: the prompt is the template's own text with its generation prompt, to the letter.
+        prompt: template text and slots, up to the point where the model continues.
+        lead: text that the model has to write before its answer (a space, an empty thinking block, a channel header).
+        answer: what the template strips from the ends of the answer.
+        end: the end of turn: the template's text after the answer, through its first control token.
+        rest: the template's text after the end of turn; never trained on.
+        whole: whether prompt + lead + answer + end + rest equals the template's text of the whole conversation.
+        asked: whether the prompt equals the template's text with its generation prompt.
     """
 
     prompt: tuple[str | Slot, ...]

@@ -1,9 +1,9 @@
-"""Long texts without encoding them whole: their first tokens, about how many they have, and a short stand-in.
+"""Long texts without encoding them whole: their first tokens, an estimate of their length, a short substitute.
 
-What a text begins with is encoded alike whatever comes much later, so its first tokens are found in a piece of it. How
-long that piece must be depends on the tokenizer and the text (a run of digits that is grouped from its end, a word
-without end). So pieces of different lengths are encoded, and longer ones until all begin with the same tokens.
-Knows nothing of rows or templates.
+Text far behind a prefix does not change the prefix's tokens, so encoding a piece of the text gives its first tokens.
+How long the piece must be depends on the tokenizer and the text (a run of digits that is grouped from its end, an
+endless word). So pieces of different lengths are encoded, and longer ones until all start with the same tokens. This
+module uses no rows or templates.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from itertools import chain
 
 from sft.prompting.encode import Encoded, Encoder
 
-WHOLE = 32_768  # characters: texts up to this length are encoded whole, and their tokens counted
-_SAMPLE = 4096  # characters that say how many there are to a token
-_MARGIN_TOKENS, _MARGIN_CHARACTERS = 64, 512  # between the last token that is used and the end of a piece
-# Characters between the ends of the pieces. Primes: what is grouped from the end of a run (digits by threes, a letter
-# repeated) is grouped in another way in each.
+WHOLE = 32_768  # characters: texts up to this length are encoded whole, with exact token counts
+_SAMPLE = 4096  # characters to estimate the characters per token from
+_MARGIN_TOKENS, _MARGIN_CHARACTERS = 64, 512  # between the last used token and the end of a piece
+# Characters between the ends of the pieces. They are primes, so that runs that are grouped from their end (digits by
+# threes, a repeated letter) are grouped differently in each piece.
 _STEPS = (307, 809)
-_SEARCH = 4096  # characters that are searched for a place to end a piece at
+_SEARCH = 4096  # characters to search for a boundary to end a piece at
 _SAMPLES = 16
-_TAIL = 1024  # characters of a text's end that a stand-in keeps
-_MARKS_OF_WIDTH = "\uff9e\uff9f"  # become combining marks when normalised
+_TAIL = 1024  # characters of a text's end that a substitute keeps
+_MARKS_OF_WIDTH = "\uff9e\uff9f"  # become combining marks by normalisation
 
 
 def encode_head(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> tuple[Encoded, bool]:
-    """Encode as much of a text as its first `limit` tokens need.
+    """Encode enough of a text to get its first `limit` tokens.
 
     Args:
-        encoder: of a tokenizer.
-        text: from data.
-        limit: how many of the first tokens are those of the whole text, offsets included.
+        encoder: encoder of a tokenizer.
+        text: text from data.
+        limit: number of first tokens that must equal those of the whole text, offsets included.
         whole: texts up to this many characters are encoded whole.
 
     Returns:
-        The tokens of the beginning, more than `limit`, or of the whole text; and whether they are of the whole.
+        The tokens of a prefix (more than `limit`) or of the whole text, and whether they are of the whole text.
     """
     if len(text) <= whole:
         return encode_data(encoder, text), True
@@ -54,7 +54,7 @@ def encode_head(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> 
 
 
 def estimate_tokens(encoder: Encoder, text: str) -> int:
-    """About how many tokens a text has, from pieces of it at even distances; exact up to `WHOLE` characters."""
+    """Estimate the number of tokens of a text from evenly spaced pieces; exact up to `WHOLE` characters."""
     if len(text) <= WHOLE:
         return len(encode_data(encoder, text).ids)
     size = WHOLE // _SAMPLES
@@ -63,8 +63,8 @@ def estimate_tokens(encoder: Encoder, text: str) -> int:
     return round(tokens * len(text) / (size * _SAMPLES))
 
 
-def stand_in(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> str:
-    """A short text of more than `limit` tokens with the same beginning and end; a text that is short as it is."""
+def substitute(encoder: Encoder, text: str, limit: int, whole: int = WHOLE) -> str:
+    """Return a shorter text of more than `limit` tokens with the same start and end; a short text is unchanged."""
     if len(text) <= whole:
         return text
     head, is_all = encode_head(encoder, text, limit + _MARGIN_TOKENS, whole)
@@ -84,20 +84,20 @@ def _first(encoded: Encoded, limit: int) -> tuple[list[int], list[int]]:
 
 
 def _boundary(text: str, near: int, after: int) -> int | None:
-    """An index near `near` at which the text can be split without changing how either side is normalised.
+    """Return an index near `near` at which the text can be split without changing how either side is normalised.
 
-    The last one before it, but beyond `after`; else the first one after it. None: there is none before the end.
+    This is the last such index up to `near` but beyond `after`, else the first one after `near`; None if there is none.
     """
     if near >= len(text):
         return None
-    places = chain(range(near, max(near - _SEARCH, after), -1), range(near + 1, len(text)))
-    return next((place for place in places if _is_apart(text[place - 1], text[place])), None)
+    candidates = chain(range(near, max(near - _SEARCH, after), -1), range(near + 1, len(text)))
+    return next((index for index in candidates if _is_apart(text[index - 1], text[index])), None)
 
 
 def _is_apart(left: str, right: str) -> bool:
-    """Whether no normaliser joins two characters: the second one opens a character as people see it."""
+    """Whether no normaliser joins two characters: the second one starts a new grapheme."""
     if right.isascii():
-        # It joins nothing but a carriage return. What is before it may be a sign that joins what follows.
+        # ASCII joins only with a carriage return. The character before it may join what follows.
         return left + right != "\r\n" and (left.isascii() or unicodedata.category(left)[0] != "C")
     if unicodedata.category(left)[0] in "MC":
         return False

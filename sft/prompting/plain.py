@@ -1,7 +1,7 @@
 """The plain form, for models without a chat template.
 
     INSTRUCTION
-                                  (a blank line; both left out without an instruction)
+                                  (a blank line; neither without an instruction)
     Input: TEXT                   (several columns: one line each, `column: text`, without `Input: `)
     Answer: ANSWER
                                   (a blank line after each in-context example)
@@ -9,9 +9,9 @@
     Answer:                       <- the prompt ends here, without a space
      ANSWER<eos>                  <- the completion: the space belongs to the answer's first word
 
-A word and the space before it are one token in byte-level BPE and in sentencepiece alike, so the border between prompt
-and answer is a border of tokens. The end of turn is the tokenizer's eos; a tokenizer that has none gets a line feed.
-A begin-of-text token stands in front where the tokenizer itself puts one. It knows nothing of rows.
+In byte-level BPE and in sentencepiece, a word and the space before it are one token, so the boundary between prompt and
+answer is a token boundary. The end of turn is the tokenizer's eos, or a line feed if it has none. A begin-of-text token
+comes first if the tokenizer adds one. This module uses no rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sft.prompting.words import Words, clip
 
 
 class PlainTemplate:
-    """Writes conversations in the plain form; stands in for a `ChatTemplate`."""
+    """Writes conversations in the plain form; replaces a `ChatTemplate`."""
 
     def __init__(self, tokenizer: Any, single_column: bool) -> None:
         self._end = tokenizer.eos_token or "\n"
@@ -33,19 +33,19 @@ class PlainTemplate:
         self.bos_ids = _leading_ids(tokenizer)
 
     def words(self, shape: Shape, layout: Layout, contents: Sequence[Content], answers: Sequence[str]) -> Words:
-        """The contents and answers as this form writes them: examples' answers and the answer trimmed."""
+        """Return the contents and answers as this form writes them, with stripped answers."""
         del shape
         trims = {part.content: part.trim for part in layout.prompt if isinstance(part, Slot)}
         written = [clip(content, trims[index]) for index, content in enumerate(contents)]
         trimmed = [answer[slice(*layout.answer.bounds(answer))] for answer in answers]
         return Words(written, trimmed, [layout.lead] * len(answers))
 
-    def place(self, conversation: Conversation) -> Conversation:
-        """The conversation as it is: the instruction has its own place."""
+    def adapt(self, conversation: Conversation) -> Conversation:
+        """Return the conversation unchanged: the plain form shows the instruction separately."""
         return conversation
 
     def layout(self, shape: Shape) -> Layout:
-        """The parts of a conversation of that shape."""
+        """Return the layout of a conversation of a shape."""
         parts: list[str | Slot] = [""]
         if shape.system:
             parts += [Slot(0), "\n\n"]
@@ -58,7 +58,7 @@ class PlainTemplate:
 
 
 def _leading_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The begin-of-text token when the tokenizer puts one before a text, else nothing."""
+    """Return the begin-of-text token if the tokenizer adds one, else nothing."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]
     return (full[0],) if full[:1] == [tokenizer.bos_token_id] and full[:1] != bare[:1] else ()

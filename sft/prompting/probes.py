@@ -1,11 +1,11 @@
-"""Rows that no data has: the inputs of calibration probes. The renderer makes prompts of them as of any other row.
+"""Artificial rows for calibration probes. The renderer makes prompts of them as of any other row.
 
-- Content-free inputs: "N/A", "[MASK]" and the empty text, as in Zhao et al. 2021 (arXiv 2102.09690), in every column.
-- Inputs of the domain: for each column random words of the task's own texts, as many as such a text has on average, as
-  in Fei et al. 2023 (arXiv 2305.19148). Labels are not looked at.
+- Content-free inputs: "N/A", "[MASK]" and the empty string in every column, as in Zhao et al. 2021 (arXiv 2102.09690).
+- Domain inputs: for each column, random words of the task's own texts, as many as a text has on average, as in Fei et
+  al. 2023 (arXiv 2305.19148). Labels are not used.
 
-Words stand between spaces; in Japanese, Chinese and Thai, which are written without, budoux finds them. It knows
-nothing of prompts or models.
+Words are separated by spaces. For Japanese, Chinese and Thai, written without spaces, budoux finds the words. This
+module uses no prompts or models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sft.prompting.truncate import Row
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 
-# How budoux calls the parser of a language; of several that fit, the first.
+# budoux's parser of each language; the first match is used.
 _PARSERS: Mapping[str, str] = {
     "ja": "load_default_japanese_parser",
     "zh-hant": "load_default_traditional_chinese_parser",
@@ -34,18 +34,18 @@ _PARSERS: Mapping[str, str] = {
 
 
 def content_free_rows(columns: Sequence[str]) -> list[Row]:
-    """Rows that say nothing, one for each content-free text."""
+    """Return one row for each content-free text."""
     return [dict.fromkeys(columns, text) for text in CONTENT_FREE]
 
 
 def domain_rows(inputs: Sequence[Row], count: int, seed: int, language: str = "en") -> list[Row]:
-    """Rows of random words, of which the first ones are those of a smaller `count` with the same seed.
+    """Return rows of random words. Fewer rows with the same seed are a prefix of more rows.
 
     Args:
-        inputs: the texts that words are drawn from, by column.
-        count: how many rows.
-        seed: of the draw.
-        language: code of the texts' language (`en`, `ja`, `zh-Hant`).
+        inputs: texts to draw words from, by column.
+        count: number of rows.
+        seed: seed of the draw.
+        language: language code of the texts (`en`, `ja`, `zh-Hant`).
     """
     columns = list(inputs[0]) if inputs else []
     texts = {name: _random_texts([row[name] for row in inputs], count, f"{seed} {name}", language) for name in columns}
@@ -54,18 +54,18 @@ def domain_rows(inputs: Sequence[Row], count: int, seed: int, language: str = "e
 
 def _random_texts(values: Sequence[str], count: int, seed: str, language: str) -> list[str]:
     split, space = segmenter(language)
-    found = list(map(split, values))
-    bag = [word for words in found for word in words]
+    words_by_text = list(map(split, values))
+    bag = [word for words in words_by_text for word in words]
     if not bag:
         return [""] * count
-    length = max(round(len(bag) / len(found)), 1)
+    length = max(round(len(bag) / len(words_by_text)), 1)
     source = random.Random(seed)  # noqa: S311 (nothing secret)
     return [space.join(source.choices(bag, k=length)) for _ in range(count)]
 
 
 @lru_cache(maxsize=8)
 def segmenter(language: str) -> tuple[Callable[[str], list[str]], str]:
-    """A function from a text of that language to its words, and what stands between words."""
+    """Return a function that splits a text of a language into words, and the separator between words."""
     code = language.lower().replace("_", "-")
     name = next((name for prefix, name in _PARSERS.items() if f"{code}-".startswith(f"{prefix}-")), None)
     if name is None:

@@ -1,4 +1,4 @@
-"""What goes in and out of the renderer, and the prompts of a run that it makes, as plain values."""
+"""Inputs and outputs of the renderer, and the prompts of a run, as plain values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Example:
-    """A labelled row shown in the prompt. `answer` is the text shown, so a label already in its own words."""
+    """A labelled row shown in the prompt. `answer` is the text shown: for a label, its verbalizer."""
 
     row: Mapping[str, str]
     answer: str
@@ -25,15 +25,15 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model reads, and what it has to write.
+    """The tokens that the model reads, and the tokens that it has to write.
 
     Attributes:
         ids: tokens of the prompt.
-        completion_ids: tokens that are trained on, the end of turn last; empty when there is no answer.
-        spans: where in `ids` the data stands.
+        completion_ids: tokens to train on, ending with the end of turn; empty without an answer.
+        spans: spans of `ids` that come from data.
         text: the prompt (and the answer with its end of turn) as the template writes it.
-        dropped_examples: in-context examples left out because they did not fit.
-        cut_tokens: tokens cut off the row's own texts.
+        dropped_examples: number of in-context examples left out because they did not fit.
+        cut_tokens: number of tokens cut from the row's own texts.
     """
 
     ids: list[int]
@@ -46,14 +46,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class LabelledPrompt:
-    """One prompt and the tokens of every possible answer after it.
+    """One prompt and the tokens of each possible answer after it.
 
     Attributes:
         prompt: the prompt, the same for all answers.
-        label_ids: tokens of each answer, end of turn included, in the order given.
-        end_tokens: how many of the last tokens of each are the end of turn.
-        lead_tokens: how many of the first tokens of each are the template's own words before the answer, the same for
-            all labels (0 but for a few templates, see `template.py`): what tells labels apart comes after them.
+        label_ids: tokens of each answer, end of turn included, in the order of the answers.
+        end_tokens: number of tokens at the end of each answer that are the end of turn.
+        lead_tokens: number of tokens at the start of each answer that are the template's own words. They are the same
+            for all labels (and 0 for most templates, see `template.py`), so labels differ only after them.
     """
 
     prompt: Prompt
@@ -64,14 +64,14 @@ class LabelledPrompt:
 
 @dataclass(frozen=True)
 class TrainingPrompts:
-    """What is trained on.
+    """The prompts to train on.
 
     Args:
-        prompts: with their completions, in the order of `rows`.
+        prompts: prompts with completions, in the order of `rows`.
         rows: row numbers in the train split.
-        held_out: shots that are shown as fixed examples and so not trained on.
-        shown: for each prompt the row numbers of the examples that it does show.
-        validation: what the training is judged by, of shots that are not trained on; None without.
+        held_out: number of shots that are fixed examples and so not trained on.
+        shown: row numbers of the examples in each prompt.
+        validation: prompts of the validation shots, which are not trained on; None without validation.
     """
 
     prompts: tuple[Prompt, ...]
@@ -82,30 +82,30 @@ class TrainingPrompts:
 
     @property
     def labelled_rows(self) -> frozenset[int]:
-        """Rows of the train split that training uses: trained on, judged by, or shown in a prompt of these."""
-        more = frozenset[int]() if self.validation is None else self.validation.labelled_rows
-        return more.union(self.rows, *self.shown)
+        """Rows of the train split that training uses: trained on, validated on, or shown as examples."""
+        validation = frozenset[int]() if self.validation is None else self.validation.labelled_rows
+        return validation.union(self.rows, *self.shown)
 
 
 @dataclass(frozen=True)
-class JudgedPrompts:
-    """What a split is judged on.
+class EvaluationPrompts:
+    """The prompts to evaluate a split on.
 
     Args:
         labelled: prompts with the token ids of all labels (classification), else empty.
         open: prompts to generate from (generation), else empty.
-        shown: for each row the row numbers, in the train split, of the examples that its prompt does show.
+        shown: row numbers, in the train split, of the examples in each prompt.
     """
 
     labelled: tuple[LabelledPrompt, ...]
     open: tuple[Prompt, ...]
     shown: tuple[tuple[int, ...], ...]
 
-    def part(self, start: int, stop: int) -> JudgedPrompts:
-        """The rows from `start` to `stop` (exclusive)."""
-        return JudgedPrompts(self.labelled[start:stop], self.open[start:stop], self.shown[start:stop])
+    def part(self, start: int, stop: int) -> EvaluationPrompts:
+        """Return the prompts from `start` to `stop` (exclusive)."""
+        return EvaluationPrompts(self.labelled[start:stop], self.open[start:stop], self.shown[start:stop])
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts of either kind."""
-        return self.open or tuple(one.prompt for one in self.labelled)
+        return self.open or tuple(labelled.prompt for labelled in self.labelled)

@@ -1,14 +1,14 @@
-"""Rows with any number of labels: for each label a question after the row's own text, answered with yes or no.
+"""Rows with any number of labels: a yes-or-no question for each label, after the row's own text.
 
-The question is one more input column, the last. So all questions of a row begin alike, with all that stands before the
-label's name, and what comes after it is the same for all rows: to the engine, a prompt for each row, and after it a
-tree of questions with two answers each.
+The question is an additional input column, the last. So all questions of a row share a prefix up to the label's name,
+and the text after the label's name is the same for all rows. The engine gets one prompt per row, followed by a tree of
+questions with two answers each.
 
-What training on it means: a row is trained on as its L questions, each a prompt of its own, so a step of the same batch
-size sees fewer rows. Where labels are many, most answers are no, and yes gets less likely than it should be: the
-threshold, chosen on the shots, makes up for that as far as it is alike for all labels, there being one for all of them.
-Of shots that were trained on, the model is surer than of other rows. Labels are asked about apart: that two seldom come
-together is known only as far as the model knows it.
+Training uses each of the L questions of a row as a prompt of its own, so a step with the same batch size covers fewer
+rows. With many labels, most answers are no, and yes becomes less likely than it should be. The threshold, chosen on the
+shots, corrects this as far as the effect is the same for all labels, since there is one threshold for all of them. The
+model is more confident about shots that it was trained on than about other rows. Each label has its own question, so
+only the model itself knows which labels rarely occur together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Questions:
     Args:
         prompting: the config section.
         labels: the L labels.
-        texts: what stands for each of them in its question.
+        texts: text of each label in its question.
     """
 
     def __init__(self, prompting: PromptingConfig, labels: Sequence[str], texts: Sequence[str]) -> None:
@@ -40,30 +40,30 @@ class Questions:
         self.prompting = prompting.model_copy(update={"input_columns": (*taken, self.column)})
 
     def ask(self, renderer: Renderer, row: Row) -> LabelledPrompt:
-        """What all questions of the row begin with; as its labels the rest of each with yes and with no, in turn.
+        """Return a row's questions: their shared prefix as the prompt, the rest with yes and with no as labels.
 
         Args:
-            renderer: of `prompting` as it is here, with `column` among what it leaves whole.
-            row: holds the input columns.
+            renderer: renderer of this `prompting`, with `column` in its `whole`.
+            row: the input columns.
 
         Raises:
-            DataError: as the renderer's.
+            DataError: as in the renderer.
         """
         asked = [renderer.render_labels(self._asked(row, text), (), self._yes_no) for text in self._texts]
-        whole = [[*one.prompt.ids, *ids] for one in asked for ids in one.label_ids]
+        whole = [[*question.prompt.ids, *ids] for question in asked for ids in question.label_ids]
         shared = common_prefix(whole)
         first = asked[0].prompt
         spans = tuple(span._replace(end=min(span.end, shared)) for span in first.spans if span.start < shared)
-        cut = max(one.prompt.cut_tokens for one in asked)
+        cut = max(question.prompt.cut_tokens for question in asked)
         prompt = replace(first, ids=whole[0][:shared], spans=spans, cut_tokens=cut)
         return LabelledPrompt(prompt, [ids[shared:] for ids in whole], asked[0].end_tokens)
 
     def answered(self, renderer: Renderer, row: Row, applying: Collection[str]) -> list[Prompt]:
-        """The L questions of a row that is trained on, each with its answer.
+        """Return the L questions of a row, each with its answer, to train on.
 
         Args:
-            renderer: as for `ask`.
-            row: holds the input columns.
+            renderer: as in `ask`.
+            row: the input columns.
             applying: the row's labels.
         """
         yes, no = self._yes_no

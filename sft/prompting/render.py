@@ -1,14 +1,14 @@
-"""Rows to prompts: the only place where what a model reads is put together.
+"""Rows to prompts: everything that a model reads is built here.
 
 Training, in-context examples, generation, label scoring and calibration probes (rows with other text in their input
-columns) all use one `Renderer`. A row becomes a conversation (instruction; examples as earlier turns; the row), the
-template's layout turns it into text of which every character's origin is known, the encoder into ids. The loss mask is
-`completion_ids`: what the model has to write, the answer and the end of turn. `template.py` says what is right for
-templates that do unusual things. It knows nothing of models, batches or data sets.
+columns) all use one `Renderer`. A row becomes a conversation (instruction, examples as earlier turns, the row). The
+template's layout converts it to text with a known origin for every character, and the encoder converts the text to ids.
+The loss mask is `completion_ids`: the tokens that the model has to write, the answer and the end of turn. `template.py`
+defines the treatment of unusual templates. This module uses no models, batches or data sets.
 
-Where the border of prompt and answer is not a border of tokens (no control token there, and the tokenizer merges across
-it), the prompt ends at the last border of tokens that it shares with all the answers, and each completion starts with
-the characters left over: prompt + completion are always the ids of the whole text.
+The boundary between prompt and answer may be inside a token (no control token there, and the tokenizer merges across
+it). Then the prompt ends at the last token boundary that it shares with all answers, and each completion starts with
+the remaining characters: prompt + completion are always the ids of the whole text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError, did_you_mean
 from sft.log import get_logger
 from sft.prompting.conversation import Content, Conversation, Piece
-from sft.prompting.long_text import WHOLE, encode_data, estimate_tokens, stand_in
+from sft.prompting.long_text import WHOLE, encode_data, estimate_tokens, substitute
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
 from sft.prompting.tokens import Tokeniser, Tokens
 from sft.prompting.truncate import Cut, Item, Row, count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
@@ -33,15 +33,15 @@ logger = get_logger(__name__)
 
 
 class Renderer:
-    """Puts prompts together for one tokenizer and one `prompting` section.
+    """Builds prompts for one tokenizer and one `prompting` section.
 
     Args:
         tokenizer: a transformers tokenizer; never changed.
         prompting: the config section.
-        max_seq_length: most tokens of prompt and completion together; None for no limit.
+        max_seq_length: maximum number of tokens of prompt and completion; None for no limit.
         generation: whether answers are free text, which `max_output_length` cuts; labels are never cut.
-        round_size: in-context examples that go together when there are too many (one for each label).
-        reserve: tokens kept free for the answer when a prompt is rendered without one.
+        round_size: number of in-context examples that are dropped together if not all fit (one for each label).
+        reserve: tokens reserved for the answer if a prompt is rendered without one.
 
     Raises:
         ModelError: the tokenizer or its chat template cannot be used.
@@ -59,50 +59,50 @@ class Renderer:
     ) -> None:
         self.prompting = prompting
         self.max_seq_length = max_seq_length
-        self.limit_name = "max_seq_length"  # what messages call it; whoever sets another limit says which
-        self.last_stay = False  # of too many examples: whoever shows the nearest one last sets it
-        self.whole: frozenset[str] = frozenset()  # columns that are never cut: whoever puts its own words there sets it
+        self.limit_name = "max_seq_length"  # name of the limit in messages; set by the caller of another limit
+        self.last_stay = False  # which examples are kept if not all fit; True if the nearest is shown last
+        self.whole: frozenset[str] = frozenset()  # columns that are never cut; set by the caller that adds a column
         self.generation = generation
         self.round_size = max(round_size, 1)
         self.reserve = reserve
         self._tokeniser = Tokeniser(tokenizer, prompting)
         self.stop_ids = self._tokeniser.stop_ids
         self._cut = lru_cache(maxsize=8192)(partial(cut_text, self._tokeniser.encoder))
-        self._stand_in = lru_cache(maxsize=1024)(partial(stand_in, self._tokeniser.encoder))
+        self._substitute = lru_cache(maxsize=1024)(partial(substitute, self._tokeniser.encoder))
         self._warned: set[str] = set()
-        self._notice_thinking()
+        self._warn_of_thinking()
 
     @property
     def end_of_turn(self) -> str:
-        """What the model writes after its answer; where `stop_ids` lacks it (a longer text), look for this text."""
+        """Text that the model writes after its answer; stop at this text if `stop_ids` lacks it (a longer text)."""
         return self._tokeniser.end_of_turn
 
     def render(
         self, row: Row, examples: Sequence[Example] = (), answer: str | None = None, among: Sequence[str] = ()
     ) -> Prompt:
-        """The prompt of a row, with `answer` as its completion when one is given.
+        """Return the prompt of a row, with `answer` as its completion unless it is None.
 
         Args:
-            row: holds the input columns.
+            row: the input columns.
             examples: in-context examples, in rounds of `round_size`.
-            answer: the text to be learned; None for a prompt to generate from.
-            among: all labels, when the answer is one: the prompt is then that of `render_labels`, which ends where all
-                labels agree and leaves room for the longest.
+            answer: the target text; None for a prompt to generate from.
+            among: all labels, if the answer is a label: the prompt is then that of `render_labels`, which ends at the
+                common prefix of all labels and leaves room for the longest.
 
         Raises:
-            DataError: an absent column, an empty answer, or a row that cannot fit.
+            DataError: a missing column, an empty answer, or a row that does not fit.
         """
         if answer is None:
             return self._fitted(row, examples, ()).prompt
         tokens = self._fitted(row, examples, tuple(self._answer(text, row) for text in (answer, *among)))
-        text = tokens.prompt.text + tokens.said
+        text = tokens.prompt.text + tokens.completion_text
         return replace(tokens.prompt, completion_ids=list(tokens.finish.completions[0]), text=text)
 
     def render_labels(self, row: Row, examples: Sequence[Example], answers: Sequence[str]) -> LabelledPrompt:
-        """The prompt of a row and the tokens of each of `answers` after it.
+        """Return the prompt of a row and the tokens of each of `answers` after it.
 
         Raises:
-            DataError: as `render`.
+            DataError: as in `render`.
         """
         tokens = self._fitted(row, examples, tuple(self._answer(answer, row) for answer in answers))
         label_ids = [list(completion) for completion in tokens.finish.completions]
@@ -111,12 +111,12 @@ class Renderer:
     def rounds_that_fit(
         self, rows: Sequence[Row], examples: Sequence[Example], answers: Sequence[Sequence[str]] = ()
     ) -> int:
-        """How many rounds of fixed examples every one of `rows` can be shown: decided once, so the prefix is shared.
+        """Return the number of rounds of fixed examples that fit with every row: decided once, so the prefix is shared.
 
         Args:
-            rows: all the rows of the run.
+            rows: all rows of the run.
             examples: the fixed examples, in rounds.
-            answers: for each row its possible answers, of which the longest counts; nothing for generation.
+            answers: possible answers of each row, of which the longest counts; empty for generation.
         """
         possible = answers or [()] * len(rows)
 
@@ -128,17 +128,17 @@ class Renderer:
         return rounds_that_fit(lengths, count_rounds(examples, self.round_size), self.max_seq_length)
 
     def keep(self, examples: Sequence[Item], rounds: int) -> Sequence[Item]:
-        """Of too many examples those that stay."""
+        """Return the examples kept when not all fit."""
         return keep_rounds(examples, rounds, self.round_size, self.last_stay)
 
     def cut(self, text: str, tokens: int | None) -> Cut:
-        """The beginning of `text` that takes at most `tokens` tokens, and how many tokens were lost."""
+        """Return the longest prefix of `text` of at most `tokens` tokens, and the number of tokens lost."""
         return self._cut(text, tokens)
 
     # Limits
 
     def _fitted(self, row: Row, examples: Sequence[Example], answers: tuple[str, ...]) -> Tokens:
-        """Drop rounds, then cut the row's texts, until prompt and longest answer fit."""
+        """Drop rounds, then cut the row's texts, until the prompt and the longest answer fit."""
         inputs = self._inputs(row)
         limit, rounds = self.max_seq_length, count_rounds(examples, self.round_size)
 
@@ -154,24 +154,24 @@ class Renderer:
         if limit is not None and self._length(tokens) > limit:
             tokens, more = self._squeezed(row, inputs, answers, limit)
             lost += more
-        elif self._has_stand_ins(inputs, kept, limit):  # the template left so little of them that they fit
+        elif self._has_substitutes(inputs, kept, limit):  # the template shortened the long texts, so that they fit
             tokens = self._tokens(inputs, kept, answers)
         return tokens._replace(
             prompt=replace(tokens.prompt, dropped_examples=len(examples) - len(kept), cut_tokens=lost)
         )
 
     def _squeezed(self, row: Row, inputs: Sequence[Cut], answers: tuple[str, ...], limit: int) -> tuple[Tokens, int]:
-        """The row alone, its texts cut so far that it fits; and how many tokens they lost."""
+        """Return the row without examples, its texts cut until it fits, and the number of tokens lost."""
         encoder = self._tokeniser.encoder
         wholes = [name in self.whole for name in self.prompting.input_columns]
         sizes = [0 if whole else estimate_tokens(encoder, cut.text) for cut, whole in zip(inputs, wholes, strict=True)]
-        short = [self._stand_in(cut.text, limit) for cut in inputs]
+        short = [self._substitute(cut.text, limit) for cut in inputs]
         room = sum(len(encode_data(encoder, text).ids) for text, size in zip(short, sizes, strict=True) if size)
         tokens = self._tokens(inputs, (), answers, limit)
         while (excess := self._length(tokens) - limit) > 0:
             if not room:
                 raise DataError(
-                    f"the row {_brief(row)} does not fit: without any input text, its prompt and answer take "
+                    f"the row {_brief(row)} does not fit: even without input text, its prompt and answer take "
                     f"{self._length(tokens)} tokens, and {self.limit_name} is {limit}"
                 )
             room = max(room - excess, 0)
@@ -182,7 +182,7 @@ class Renderer:
             tokens = self._tokens(kept, (), answers)
         return tokens, sum(cut.lost for cut in kept)
 
-    def _has_stand_ins(self, inputs: Sequence[Cut], examples: Sequence[Example], limit: int | None) -> bool:
+    def _has_substitutes(self, inputs: Sequence[Cut], examples: Sequence[Example], limit: int | None) -> bool:
         if limit is None:
             return False
         long = [
@@ -194,10 +194,10 @@ class Renderer:
         return any(self._short(cut, limit) is not cut for cut in every)
 
     def _short(self, cut: Cut, limit: int | None) -> Cut:
-        """A text that is only measured: where it alone is too long, a shorter one that is too long too."""
+        """Return a text to measure: if it is too long by itself, a shorter text that is still too long."""
         if limit is None or len(cut.text) <= WHOLE:
             return cut
-        text = self._stand_in(cut.text, limit)
+        text = self._substitute(cut.text, limit)
         return cut if text is cut.text else cut._replace(text=text)
 
     def _length(self, tokens: Tokens) -> int:
@@ -206,10 +206,10 @@ class Renderer:
     # Texts
 
     def _inputs(self, row: Row) -> list[Cut]:
-        """The row's input texts, each cut to `max_input_length`."""
-        most = self.prompting.max_input_length
+        """Return the row's input texts, each cut to `max_input_length`."""
+        limit = self.prompting.max_input_length
         return [
-            self._cut(self._column(row, name), None if name in self.whole else most)
+            self._cut(self._column(row, name), None if name in self.whole else limit)
             for name in self.prompting.input_columns
         ]
 
@@ -219,22 +219,22 @@ class Renderer:
         return row[name]
 
     def _answer(self, answer: str, row: Row | None) -> str:
-        """An answer as it is shown: cut when it is free text."""
+        """Return an answer as shown: cut if it is free text."""
         if row is not None and not answer.strip():
-            raise DataError(f"the answer of the row {_brief(row)} is empty: there is nothing to train on or to score")
+            raise DataError(f"the answer of the row {_brief(row)} is empty; remove the row or choose another column")
         cut = self._cut(answer, self.prompting.max_output_length)
         if cut.lost and not self.generation:
-            self._warn(f"the label {answer!r} is longer than prompting.max_output_length; labels are never cut")
+            self._warn(f"the label {answer!r} is longer than prompting.max_output_length, but labels are never cut")
             cut = Cut(answer, 0)
         if row is not None and self._short(cut, self.max_seq_length) is not cut:
             raise DataError(
-                f"the row {_brief(row)} does not fit: its answer alone takes more than {self.max_seq_length} tokens "
+                f"the row {_brief(row)} does not fit: its answer alone has more than {self.max_seq_length} tokens "
                 f"({self.limit_name})"
             )
         return cut.text
 
     def _user(self, inputs: Sequence[Cut], kind: str) -> Content:
-        """A user turn: the text of the only column, or one line `column: text` for each."""
+        """Return a user turn: the text of a single column, or a line `column: text` for each column."""
         if len(inputs) == 1:
             return (Piece(inputs[0].text, kind),)
         pieces: list[Piece] = []
@@ -249,13 +249,13 @@ class Renderer:
         answers: tuple[str, ...],
         measured: int | None = None,
     ) -> Tokens:
-        """The tokens of a prompt.
+        """Return the tokens of a prompt.
 
         Args:
             inputs: the row's texts.
-            examples: shown before it.
-            answers: what may follow it.
-            measured: a limit, where all that matters of a longer prompt is that it is longer.
+            examples: in-context examples.
+            answers: possible answers.
+            measured: a limit: of a longer prompt, only the fact that it is longer is used.
         """
         instruction = self.prompting.instruction
         rounds = tuple(
@@ -269,10 +269,10 @@ class Renderer:
         user = self._user([self._short(cut, measured) for cut in inputs], "input")
         return self._tokeniser.tokens(Conversation(system, rounds, user), answers)
 
-    def _notice_thinking(self) -> None:
+    def _warn_of_thinking(self) -> None:
         if self._tokeniser.may_think() and "enable_thinking" not in self.prompting.chat_template_kwargs:
             self._warn(
-                "the chat template leaves room for thinking before the answer; answers without it are asked for by "
+                "the chat template allows thinking before the answer; to request answers without thinking, set "
                 'prompting.chat_template_kwargs: {"enable_thinking": false}'
             )
 
@@ -283,6 +283,6 @@ class Renderer:
 
 
 def _brief(row: Row) -> str:
-    """A row in a few words, for messages."""
+    """Return a short form of a row for messages."""
     text = ", ".join(f"{name}: {value}" for name, value in row.items())
     return f"({text[:60]}…)" if len(text) > 60 else f"({text})"

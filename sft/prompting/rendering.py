@@ -1,6 +1,6 @@
-"""Renders the chat template of a tokenizer: roles and texts in, text out. Knows nothing of layouts, tokens or rows.
+"""Render the chat template of a tokenizer: from roles and texts to text. Uses no layouts, tokens or rows.
 
-A template gets its date and its random draws from the config (see `outside.py`), so the same texts give the same
+The config fixes the date and the random draws of a template (see `outside.py`), so the same texts give the same
 rendering on every day and in every process.
 """
 
@@ -18,12 +18,12 @@ from sft.prompting.bounds import bounded
 from sft.prompting.outside import draws, fixed_draws, with_date
 from sft.prompting.syntax import refuse_unbounded
 
-# What a template raises on a conversation that it is not made for. TypeError: it expects another form of content.
+# Errors of templates on unsupported conversations. TypeError: the template expects another form of content.
 _REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Rendering(NamedTuple):
-    """The rendered text; or None and why the template refused."""
+    """The rendered text, or None with the error of the template."""
 
     text: str | None
     complaint: str = ""
@@ -34,13 +34,13 @@ class TemplateRenderer:
 
     Args:
         tokenizer: a transformers tokenizer that has a chat template.
-        variables: further variables for it (`enable_thinking`).
+        variables: further template variables (`enable_thinking`).
         day: the date that a template reads from the clock.
 
     Attributes:
-        source: the template as the tokenizer has it.
-        in_parts: whether contents are `[{"type": "text", …}]` instead of a string; whoever tries both sets it.
-        system_in_parts: the same for the system turn.
+        source: the template of the tokenizer.
+        in_parts: whether contents are `[{"type": "text", …}]` instead of a string; set by the caller.
+        system_in_parts: whether the content of the system turn is; set by the caller.
     """
 
     def __init__(self, tokenizer: Any, variables: Mapping[str, Any], day: date) -> None:
@@ -53,7 +53,7 @@ class TemplateRenderer:
         self.in_parts = self.system_in_parts = False
 
     def render(self, system: bool, texts: Sequence[str], answer: str | None, generation_prompt: bool) -> Rendering:
-        """Render a system turn (when `system`), turns of user and assistant, and the answer as the last turn."""
+        """Render a system turn (if `system`), turns of user and assistant, and the answer as the last turn."""
         roles = ["system"] * system + ["user", "assistant"] * len(texts)
         shown = [*texts, answer] if answer is not None else texts
         turns = [{"role": role, "content": self._content(role, text)} for role, text in zip(roles, shown, strict=False)]

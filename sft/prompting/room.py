@@ -1,4 +1,4 @@
-"""How long the prompts of a run may be, what says so, and what becomes of examples when that is too short."""
+"""The maximum prompt length of a run, the setting behind it, and the examples to drop if prompts are longer."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from sft.config.sections.schema import ExperimentConfig
 
 
 class Limit(NamedTuple):
-    """The most tokens of prompt and answer, and what sets them."""
+    """The maximum number of tokens of prompt and answer, and the setting behind it."""
 
     tokens: int | None
     name: str
 
 
 class Room(NamedTuple):
-    """The limit; how many examples go together when it is too short, and whether the last of them stay or the first."""
+    """A limit, the number of examples that are dropped together, and whether the last or the first ones are kept."""
 
     limit: Limit
     round_size: int
     last_stay: bool
 
 
-def judging_limit(config: ExperimentConfig, context: int | None) -> Limit:
-    """Of the prompts of judged rows; `context` is what the model reads at most."""
-    given = None if config.inference is None else config.inference.max_seq_length
-    return _least(Limit(given, "inference.max_seq_length"), Limit(context, "what the model reads at most"))
+def evaluation_limit(config: ExperimentConfig, context: int | None) -> Limit:
+    """Return the limit of the prompts of evaluated rows; `context` is the context length of the model."""
+    tokens = None if config.inference is None else config.inference.max_seq_length
+    return _least(Limit(tokens, "inference.max_seq_length"), Limit(context, "the context length of the model"))
 
 
-def training_limit(config: ExperimentConfig, judging: Limit) -> Limit:
-    """Of the prompts that are trained on: the trainer's `max_length` too, so that no answer is cut off there."""
+def training_limit(config: ExperimentConfig, evaluation: Limit) -> Limit:
+    """Return the limit of training prompts, which includes the trainer's `max_length`, so that it cuts no answer."""
     training = config.training
-    given = (
+    tokens = (
         None
         if training is None
         else translate_trainer_args(training.trainer_args, training.method).args.get("max_length")
     )
-    return _least(judging, Limit(None if given is None else int(given), "training.trainer_args.max_length"))
+    return _least(evaluation, Limit(None if tokens is None else int(tokens), "training.trainer_args.max_length"))
 
 
 def _least(*limits: Limit) -> Limit:

@@ -1,4 +1,4 @@
-"""Labels that the model could not tell apart: the same tokens once written. Knows nothing of prompts or templates."""
+"""Labels that the model cannot distinguish, since their tokens are the same. Uses no prompts or templates."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FEW = 5
 
 
 def refuse_same_tokens(names: Sequence[str], tokens: Sequence[Sequence[int]]) -> None:
-    """Check that what the model would write differs between all labels.
+    """Check that the tokens of all labels differ.
 
     Args:
-        names: what messages call each label.
-        tokens: the token ids that the model writes for each, the end of turn included.
+        names: name of each label in messages.
+        tokens: token ids that the model writes for each label, end of turn included.
 
     Raises:
-        DataError: two labels have the same tokens: their scores would be equal in every row.
+        DataError: two labels have the same tokens, so their scores would be equal in every row.
     """
     by_tokens: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, ids in zip(names, tokens, strict=True):
@@ -31,12 +31,12 @@ def refuse_same_tokens(names: Sequence[str], tokens: Sequence[Sequence[int]]) ->
     if groups:
         raise DataError(
             f"the model writes the same tokens for the labels {'; '.join(groups[:_FEW])}; give each its own text with "
-            "prompting.verbalizers, or mend the labels in the data"
+            "prompting.verbalizers, or change the labels in the data"
         )
 
 
 def warn_of_similar(labels: Iterable[str]) -> bool:
-    """Log labels that differ only in case or white space, which are seldom meant to be two; whether there are any."""
+    """Log labels that differ only in case or white space, which is rarely intended; return whether there are any."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         by_key["".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)

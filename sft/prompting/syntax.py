@@ -1,6 +1,6 @@
-"""What the source of a chat template says about the texts that it gets, read from its syntax tree.
+"""Static analysis of a chat template: how its source treats texts, from its syntax tree.
 
-Knows nothing of tokenizers or rows.
+Uses no tokenizers or rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STRIPS = ("strip", "lstrip", "rstrip", "trim")
 
 
 class Treated(NamedTuple):
-    """Strings that a template looks for in texts, and those that it compares whole texts with."""
+    """Strings that a template searches for in texts, and strings that it compares whole texts with."""
 
     within: tuple[str, ...]
     whole: tuple[str, ...]
@@ -26,14 +26,14 @@ class Treated(NamedTuple):
 
 @lru_cache(maxsize=32)
 def treated_strings(source: str) -> Treated:
-    """Strings that a template compares, splits or replaces with, as opposed to those that it only writes."""
+    """Return the strings that a template compares, splits or replaces, as opposed to strings that it only writes."""
     from jinja2 import nodes
 
     tree = _parsed(source)
-    computed = {node.name for node in tree.find_all(nodes.NSRef)}  # what is kept there may be a part of a text
+    computed = {node.name for node in tree.find_all(nodes.NSRef)}  # a namespace attribute may hold a part of a text
     compared = [node for node in tree.find_all(nodes.Compare) if _compares_whole(node, computed)]
     within = {text for text in _strings(tree, compared, used=False) if text}
-    operands = (operand for node in compared for operand in [node.expr, *(one.expr for one in node.ops)])
+    operands = (operand for node in compared for operand in [node.expr, *(operation.expr for operation in node.ops)])
     whole = {operand.value for operand in operands if isinstance(operand, nodes.Const) and operand.value}
     return Treated(tuple(sorted(within)), tuple(sorted(text for text in whole if isinstance(text, str))))
 
@@ -50,14 +50,14 @@ def compares_messages(source: str) -> bool:
 
 
 def constant_strings(source: str) -> set[str]:
-    """All strings that a template's expressions are written with."""
+    """Return all string constants in a template's expressions."""
     from jinja2 import nodes
 
     return {node.value for node in _parsed(source).find_all(nodes.Const) if isinstance(node.value, str)}
 
 
 def refuse_unbounded(source: str) -> None:
-    """Refuse templates whose work nothing can interrupt: powers (of powers) of numbers, and expressions without end.
+    """Refuse templates whose evaluation cannot be interrupted: powers of numbers, and endless expressions.
 
     Raises:
         ModelError: the template has such an expression.
@@ -66,7 +66,7 @@ def refuse_unbounded(source: str) -> None:
 
     try:
         has_power = any(True for _ in _parsed(source).find_all(nodes.Pow))
-    except TemplateSyntaxError:  # whoever renders it says so
+    except TemplateSyntaxError:  # reported when the template is rendered
         return
     except RecursionError:
         raise ModelError("the chat template is nested too deeply; use another with model.chat_template_from") from None
@@ -75,7 +75,7 @@ def refuse_unbounded(source: str) -> None:
 
 
 def _parsed(source: str) -> nodes.Template:
-    """The syntax tree, with the tags that transformers adds to Jinja's."""
+    """Return the syntax tree, with support for the tags that transformers adds to Jinja."""
     from jinja2 import Environment, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser
@@ -91,7 +91,7 @@ def _parsed(source: str) -> nodes.Template:
 
 
 def _strings(node: nodes.Node, without: Sequence[nodes.Node], used: bool) -> Iterator[str]:
-    """String constants below `node`, but not below `without`; `used`: an operation that looks at texts holds it."""
+    """Yield string constants below `node`, but not below `without`; `used`: whether an operation on texts holds it."""
     from jinja2 import nodes
 
     if any(node is other for other in without):
@@ -100,15 +100,15 @@ def _strings(node: nodes.Node, without: Sequence[nodes.Node], used: bool) -> Ite
         if used and isinstance(node.value, str):
             yield node.value
         return
-    if isinstance(node, nodes.Getitem):  # message["role"]: a key is no text that is looked for
+    if isinstance(node, nodes.Getitem):  # message["role"]: a key is not a string to search for
         yield from _strings(node.node, without, used)
         yield from _strings(node.arg, without, used=False)
         return
     if isinstance(node, nodes.Call | nodes.Filter) and _strips(node):
         yield from _strings(node.node, without, used) if node.node is not None else ()
-        # Single characters are taken off. White space at the ends of a text is looked at in any case.
-        given = (text for argument in node.args for text in _strings(argument, without, used=True))
-        yield from (character for text in given for character in text if not character.isspace())
+        # strip() takes single characters. White space at the ends of a text is checked in any case.
+        arguments = (text for argument in node.args for text in _strings(argument, without, used=True))
+        yield from (character for text in arguments for character in text if not character.isspace())
         return
     for child in node.iter_child_nodes():
         yield from _strings(child, without, used or _looks_at_texts(node))
@@ -118,7 +118,7 @@ def _looks_at_texts(node: nodes.Node) -> bool:
     from jinja2 import nodes
 
     if isinstance(node, nodes.Assign):
-        return isinstance(node.node, nodes.Const)  # a name for a string, to be used later
+        return isinstance(node.node, nodes.Const)  # a name for a string, used later
     return isinstance(
         node, nodes.Call | nodes.Filter | nodes.Test | nodes.Compare | nodes.List | nodes.Tuple | nodes.Dict
     )
@@ -133,7 +133,7 @@ def _strips(node: nodes.Call | nodes.Filter) -> bool:
 
 
 def _compares_whole(node: nodes.Compare, computed: Collection[str]) -> bool:
-    """Whether a comparison is of strings with attributes that are what they were when the template got them."""
+    """Whether a comparison is between strings and unmodified attributes of the template's input."""
     from jinja2 import nodes
 
     operands = [node.expr, *(operand.expr for operand in node.ops)]
@@ -144,7 +144,7 @@ def _compares_whole(node: nodes.Compare, computed: Collection[str]) -> bool:
 
 
 def _is_attribute(node: nodes.Node) -> bool:
-    """`m.role` or `m["role"]`, as opposed to a name, or to a part of a text (`m.content[0]`)."""
+    """Whether a node is `m.role` or `m["role"]`, as opposed to a name or a part of a text (`m.content[0]`)."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Getitem):
@@ -159,7 +159,7 @@ def _root(node: nodes.Node) -> str:
 
 
 def _is_variable(node: nodes.Node) -> bool:
-    """A name, or an attribute or item of one, except the loop's own."""
+    """Whether a node is a name, or an attribute or item of a name, except `loop`."""
     from jinja2 import nodes
 
     while isinstance(node, nodes.Getattr | nodes.Getitem):

@@ -1,7 +1,7 @@
-"""A conversation becomes token ids, with the loss mask and the origin of every token known.
+"""Conversations to token ids, with the loss mask and the origin of every token.
 
-Holds what a tokenizer has to say: its chat template (or the plain form without one), its encoder, where turns end. It
-knows nothing of rows, columns or limits.
+Holds everything that depends on the tokenizer: its chat template (or the plain form), its encoder, its stop tokens. It
+uses no rows, columns or limits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from sft.prompting.write import Ending, Finish, Written, finish, write
 
 
 class Tokens(NamedTuple):
-    """A prompt, its possible completions, and the text of the first of them."""
+    """A prompt, its possible completions, and the text of the first completion."""
 
     prompt: Prompt
     finish: Finish
-    said: str
+    completion_text: str
 
     @property
     def length(self) -> int:
-        """Tokens of the prompt and its longest completion."""
+        """The number of tokens of the prompt and its longest completion."""
         return len(self.prompt.ids) + max(map(len, self.finish.completions), default=0)
 
 
@@ -42,7 +42,7 @@ class Tokeniser:
         prompting: the config section.
 
     Attributes:
-        encoder: of the tokenizer.
+        encoder: encoder of the tokenizer.
         stop_ids: tokens at which generation stops.
 
     Raises:
@@ -68,17 +68,17 @@ class Tokeniser:
 
     @property
     def end_of_turn(self) -> str:
-        """What the model writes after its answer; where `stop_ids` lacks it (a longer text), look for this text."""
+        """Text that the model writes after its answer; stop at this text if `stop_ids` lacks it (a longer text)."""
         return self._template.layout(Shape(system=False, rounds=0)).end
 
     def may_think(self) -> bool:
-        """Whether the template leaves room for thinking before the answer, and has a variable that decides on it."""
+        """Whether the template allows thinking before the answer and has a variable to turn it off."""
         layout = self._template.layout(Shape(system=False, rounds=0))
         return bool(layout.lead.strip() or not layout.whole) and "enable_thinking" in self._source
 
     def tokens(self, conversation: Conversation, answers: tuple[str, ...]) -> Tokens:
-        """The tokens of a prompt, and of each of `answers` after it."""
-        conversation = self._template.place(conversation)
+        """Return the tokens of a prompt and of each of `answers` after it."""
+        conversation = self._template.adapt(conversation)
         contents = conversation.contents()
         texts = [text_of(content) for content in contents]
         blanks = frozenset((index, text) for index, text in enumerate(texts) if not text.strip())
@@ -92,7 +92,7 @@ class Tokeniser:
     def _encoded(self, written: Written, layout: Layout, words: Words) -> Tokens:
         encoded = self.encoder.encode(written.text, shared=written.own)
         ids = [*self._template.bos_ids, *encoded.ids]
-        ending, said = Finish(0, (), 0, 0), ""
+        ending, completion_text = Finish(0, (), 0, 0), ""
         if words.answers:
             end = self.encoder.control(layout.end)
             endings = tuple(
@@ -101,17 +101,17 @@ class Tokeniser:
             )
             ending = self._finish(written.text[encoded.last_cut :], endings)
             ids = ids[: len(ids) - ending.moved]
-            said = words.leads[0] + words.answers[0] + layout.end
+            completion_text = words.leads[0] + words.answers[0] + layout.end
         shift = len(self._template.bos_ids)
         spans = []
         for mark in written.marks:
             start, stop = encoded.token_over(mark.start) + shift, encoded.token_at(mark.end) + shift
             if min(stop, len(ids)) > start:
                 spans.append(Span(start, min(stop, len(ids)), mark.kind))
-        return Tokens(Prompt(ids, [], tuple(spans), written.shown), ending, said)
+        return Tokens(Prompt(ids, [], tuple(spans), written.shown), ending, completion_text)
 
     def _stop_ids(self, tokenizer: Any) -> tuple[int, ...]:
-        """Tokens at which generation stops: the end of turn's last one, unless that is a longer text, and eos."""
+        """Return the stop tokens: the last token of the end of turn (unless that is a longer text), and eos."""
         ids = self.encoder.encode(self.encoder.control(self.end_of_turn)).ids
         is_token = len(ids) == 1 or bool(self.encoder.controls.search(self.end_of_turn))
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

@@ -1,9 +1,8 @@
-"""Too much text: cut one text to a number of tokens, share the room among several, keep whole rounds of examples.
+"""Truncation: cut a text to a number of tokens, share a budget among texts, keep whole rounds of examples.
 
-The order of the contract: rounds of in-context examples go first (the last ones, so that what is left is what fewer
-examples would have given; the first ones where the nearest stand last), then the row's own texts are cut at their end,
-the longest first. The instruction, the answer and the template's own words are never cut. It knows nothing of
-templates.
+First, rounds of in-context examples are dropped: the last ones, so that the rest equals a choice of fewer examples, or
+the first ones if the nearest example is last. Then the row's own texts are cut at their end, the longest first. The
+instruction, the answer and the template's own words are never cut. This module uses no templates.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from sft.prompting.long_text import WHOLE, encode_data, encode_head, estimate_to
 Row = Mapping[str, str]
 Item = TypeVar("Item")
 
-_GUESSES = 4  # before halving, which never takes long
+_GUESSES = 4  # interpolation steps before bisection
 
 
 class Cut(NamedTuple):
-    """A text after cutting, and how many tokens it lost: about how many, if it was very long."""
+    """A text after cutting, and the number of tokens lost (an estimate for a very long text)."""
 
     text: str
     lost: int
 
 
 def cut_text(encoder: Encoder, text: str, limit: int | None, whole: int = WHOLE) -> Cut:
-    """The longest beginning of `text` that takes at most `limit` tokens, never splitting a character.
+    """Return the longest prefix of `text` of at most `limit` tokens, without splitting a character.
 
     Args:
-        encoder: of a tokenizer.
-        text: to be cut.
-        limit: tokens; None for no limit.
-        whole: a text of more characters is not encoded whole, and how many tokens it lost is an estimate.
+        encoder: encoder of a tokenizer.
+        text: text to cut.
+        limit: maximum number of tokens; None for no limit.
+        whole: a text with more characters is not encoded whole, and its number of lost tokens is an estimate.
     """
     if limit is None:
         return Cut(text, 0)
@@ -44,7 +43,7 @@ def cut_text(encoder: Encoder, text: str, limit: int | None, whole: int = WHOLE)
         return Cut(text, 0)
     for tokens in range(limit, 0, -1):
         kept = text[: encoded.ends[tokens - 1]]
-        # Cutting may change how the last word is split, and a character may be several tokens: ask again.
+        # A cut may change the tokens of the last word, and a character may be several tokens: encode again.
         size = len(encode_data(encoder, kept).ids)
         if size <= limit:
             return Cut(kept, len(encoded.ids) - size if is_all else estimate_tokens(encoder, text[len(kept) :]))
@@ -52,36 +51,36 @@ def cut_text(encoder: Encoder, text: str, limit: int | None, whole: int = WHOLE)
 
 
 def share(lengths: Sequence[int], room: int) -> list[int]:
-    """How many tokens each text keeps when all of them have `room` tokens: the longest are cut first, to one length."""
+    """Return how many tokens each text keeps of `room` tokens in all: the longest are cut first, to equal lengths."""
     keep = list(lengths)
     left, waiting = max(room, 0), sorted(range(len(keep)), key=lambda index: lengths[index])
-    for place, index in enumerate(waiting):
-        keep[index] = min(lengths[index], left // (len(waiting) - place))
+    for number, index in enumerate(waiting):
+        keep[index] = min(lengths[index], left // (len(waiting) - number))
         left -= keep[index]
     return keep
 
 
 def keep_rounds(examples: Sequence[Item], rounds: int, round_size: int, last: bool = False) -> Sequence[Item]:
-    """The first `rounds` rounds of examples; the `last` ones."""
+    """Return the first (or `last`) `rounds` rounds of examples."""
     kept = max(rounds, 0) * round_size
     return examples[max(len(examples) - kept, 0) :] if last else examples[:kept]
 
 
 def count_rounds(examples: Sequence[Item], round_size: int) -> int:
-    """How many rounds these examples make; an unfinished one counts."""
+    """Return the number of rounds of examples; an incomplete round counts."""
     return -(-len(examples) // round_size)
 
 
 def largest(length: Callable[[int], int], limit: int, below: int) -> int:
-    """The largest number under `below` whose length is at most `limit`; 0 where there is none.
+    """Return the largest number under `below` whose length is at most `limit`; 0 if there is none.
 
-    There may be hundreds, and lengths are dear: as they grow about evenly, it is looked for where a straight line says,
-    and by halving when that does not find it soon.
+    There may be hundreds of numbers, and measuring lengths is expensive. Lengths grow about linearly, so the search
+    first interpolates, then bisects.
 
     Args:
-        length: never less for a larger number.
-        limit: the most that it may be.
-        below: a number whose length is more.
+        length: a non-decreasing function.
+        limit: maximum length.
+        below: a number whose length exceeds the limit.
     """
     most, low, high = 0, length(0), length(below)
     for step in count():
@@ -89,20 +88,20 @@ def largest(length: Callable[[int], int], limit: int, below: int) -> int:
             break
         share = (limit - low) / (high - low) if step < _GUESSES else 0.5
         number = min(max(most + int((below - most) * share), most + 1), below - 1)
-        if (found := length(number)) > limit:
-            below, high = number, found
+        if (measured := length(number)) > limit:
+            below, high = number, measured
         else:
-            most, low = number, found
+            most, low = number, measured
     return most
 
 
 def rounds_that_fit(lengths: Iterable[Callable[[int], int]], rounds: int, limit: int | None) -> int:
-    """The largest number of rounds, up to `rounds`, with which every row fits in `limit` tokens.
+    """Return the largest number of rounds, up to `rounds`, with which every row fits in `limit` tokens.
 
     Args:
         lengths: for each row, a function from the number of rounds to the length of the row's prompt and answer.
-        rounds: how many there are.
-        limit: tokens; None for no limit.
+        rounds: number of available rounds.
+        limit: maximum number of tokens; None for no limit.
     """
     if limit is None:
         return rounds

@@ -1,8 +1,7 @@
-"""Prompts to look at: in colour for people, as JSON lines for programs, in pieces to be kept. What is trained on
-stands out.
+"""Show prompts: in colour for people, as JSON lines for programs, in pieces for storage. The target is highlighted.
 
-Pieces of a prompt are never decoded alone: at the beginning of a text a sentencepiece tokenizer leaves out the space
-that stands before a word.
+Pieces of a prompt are never decoded separately: at the start of a text, a sentencepiece tokenizer drops the space
+before a word.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ LEGEND = Text.assemble(
 )  # fmt: skip
 
 
-LONGEST_KEPT = 6000  # characters of a prompt that is kept to be looked at
+LONGEST_KEPT = 6000  # characters of a stored prompt
 
 
 class Piece(NamedTuple):
-    """A stretch of a prompt: its text, and where that comes from (`template`, `completion`, or a span's kind)."""
+    """A part of a prompt: its text and its origin (`template`, `completion`, or a span's kind)."""
 
     text: str
     kind: str
 
 
 class ShownRow(NamedTuple):
-    """A row's prompt. `row` is its number in its split (for judged rows: the row of the score files).
+    """A row's prompt to show.
 
     Args:
-        row: see above.
-        prompt: of the row; where it is asked several questions, what they all begin with.
-        labels: what is scored after the prompt, by name.
-        question: of several questions the first, whole, with the row's own answer; None where there is but one.
+        row: number of the row in its split (for evaluated rows: the row of the score files).
+        prompt: prompt of the row; with several questions, their common prefix.
+        labels: token ids that are scored after the prompt, by label.
+        question: with several questions, the first whole question with the row's own answer; else None.
     """
 
     row: int
@@ -59,42 +58,42 @@ class ShownRow(NamedTuple):
 
     @property
     def read(self) -> Prompt:
-        """The prompt that ends where the answer begins."""
+        """The whole prompt up to the answer."""
         return self.prompt if self.question is None else self.question
 
 
 def json_lines(rows: Sequence[ShownRow]) -> Iterator[str]:
-    """One JSON object for each row: row, text, prompt_ids, completion_ids, labels."""
-    for one in rows:
+    """Yield one JSON object for each row: row, text, prompt_ids, completion_ids, labels."""
+    for shown in rows:
         yield json.dumps(
             {
-                "row": one.row,
-                "text": one.prompt.text,
-                "prompt_ids": one.prompt.ids,
-                "completion_ids": one.prompt.completion_ids,
-                "labels": one.labels,
+                "row": shown.row,
+                "text": shown.prompt.text,
+                "prompt_ids": shown.prompt.ids,
+                "completion_ids": shown.prompt.completion_ids,
+                "labels": shown.labels,
             },
             ensure_ascii=False,
         )
 
 
 def coloured(rows: Sequence[ShownRow], tokenizer: Any) -> Iterator[Text]:
-    """Each row's header, its prompt with the loss mask in colour, and its labels' ids."""
-    for one in rows:
-        yield Text(_header(one), style="bold underline")
-        yield _prompt(one.read, tokenizer)
-        for label, ids in one.labels.items():
+    """Yield each row's header, its prompt with the loss mask in colour, and its labels' ids."""
+    for shown in rows:
+        yield Text(_header(shown), style="bold underline")
+        yield _prompt(shown.read, tokenizer)
+        for label, ids in shown.labels.items():
             pieces = _pieces(
-                tokenizer, [*one.prompt.ids, *ids], range(len(one.prompt.ids), len(one.prompt.ids) + len(ids))
+                tokenizer, [*shown.prompt.ids, *ids], range(len(shown.prompt.ids), len(shown.prompt.ids) + len(ids))
             )
             yield Text(_printable(f"  label {label}: {ids} = {' '.join(map(repr, pieces[1:]))}"), style="dim")
         yield Text("")
     yield LEGEND
 
 
-def _header(one: ShownRow) -> str:
-    prompt = one.read
-    parts = [f"row {one.row}", f"{len(prompt.ids)} prompt tokens", f"{len(prompt.completion_ids)} answer tokens"]
+def _header(shown: ShownRow) -> str:
+    prompt = shown.read
+    parts = [f"row {shown.row}", f"{len(prompt.ids)} prompt tokens", f"{len(prompt.completion_ids)} answer tokens"]
     if prompt.dropped_examples:
         parts.append(f"{prompt.dropped_examples} examples dropped: too long")
     if prompt.cut_tokens:
@@ -103,40 +102,39 @@ def _header(one: ShownRow) -> str:
 
 
 def in_pieces(prompt: Prompt, tokenizer: Any) -> list[Piece]:
-    """The text of the very ids, so that what is shown is what the model reads; no piece is empty."""
-    borders, kinds = [], []
+    """Return the text of the prompt's ids in pieces, exactly as the model reads them; no piece is empty."""
+    boundaries, kinds = [], []
     for span in prompt.spans:
-        borders += [span.start, span.end]
+        boundaries += [span.start, span.end]
         kinds += ["template", span.kind]
-    texts = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*borders, len(prompt.ids)])
-    found = zip(texts, [*kinds, "template", "completion"], strict=True)
-    return [Piece(text, kind) for text, kind in found if text]
+    texts = _pieces(tokenizer, [*prompt.ids, *prompt.completion_ids], [*boundaries, len(prompt.ids)])
+    pieces = zip(texts, [*kinds, "template", "completion"], strict=True)
+    return [Piece(text, kind) for text, kind in pieces if text]
 
 
-def kept_row(role: str, one: ShownRow, tokenizer: Any) -> dict[str, Any]:
-    """A row's prompt to be looked at later, one that is very long without its middle. JSON, without secrets.
+def kept_row(role: str, shown: ShownRow, tokenizer: Any) -> dict[str, Any]:
+    """Return a row's prompt for storage, as JSON, without secrets and without the middle of a very long prompt.
 
     Args:
-        role: `train`, or the judged split. What stands after a judged prompt is the row's own label, which is scored.
-        one: the row.
-        tokenizer: of the prompt.
+        role: `train`, or the evaluated split, where the completion is the row's own label, which is scored.
+        shown: the row.
+        tokenizer: tokenizer of the prompt.
     """
-    pieces = [piece._replace(text=redact_text(piece.text)) for piece in in_pieces(one.read, tokenizer)]
+    pieces = [piece._replace(text=redact_text(piece.text)) for piece in in_pieces(shown.read, tokenizer)]
     return {
         "role": role,
-        "row": one.row,
+        "row": shown.row,
         "pieces": [
             {"text": piece.text, "kind": piece.kind, "trained": role == "train" and piece.kind == "completion"}
             for piece in without_middle(pieces, LONGEST_KEPT)
         ],
-        "prompt_tokens": len(one.read.ids),
-        "answer_tokens": len(one.read.completion_ids),
+        "prompt_tokens": len(shown.read.ids),
+        "answer_tokens": len(shown.read.completion_ids),
     }
 
 
 def without_middle(pieces: Sequence[Piece], longest: int) -> list[Piece]:
-    """The beginning and the end of pieces of more than `longest` characters in all; a piece between says what is
-    missing."""
+    """Return pieces without the middle if they have more than `longest` characters; a piece replaces the middle."""
     length = sum(len(piece.text) for piece in pieces)
     if length <= longest:
         return list(pieces)
@@ -146,7 +144,7 @@ def without_middle(pieces: Sequence[Piece], longest: int) -> list[Piece]:
 
 
 def _part(pieces: Sequence[Piece], start: int, stop: int) -> list[Piece]:
-    """The characters from `start` to `stop` (exclusive)."""
+    """Return the pieces with the characters from `start` to `stop` (exclusive)."""
     ends = list(accumulate(len(piece.text) for piece in pieces))
     cut = (
         piece._replace(text=piece.text[max(start - end + len(piece.text), 0) : max(stop - end + len(piece.text), 0)])
@@ -162,13 +160,13 @@ def _prompt(prompt: Prompt, tokenizer: Any) -> Text:
     return text
 
 
-def _pieces(tokenizer: Any, ids: Sequence[int], borders: Sequence[int]) -> list[str]:
-    """The text of all `ids`, divided at `borders`: what the tokens up to each border add to those up to the last.
+def _pieces(tokenizer: Any, ids: Sequence[int], boundaries: Sequence[int]) -> list[str]:
+    """Return the text of all `ids`, split at token `boundaries`.
 
     A character of several tokens belongs to the piece that completes it.
     """
     whole = _decoded(tokenizer, ids)
-    ends = accumulate((common_prefix((_decoded(tokenizer, ids[:border]), whole)) for border in borders), max)
+    ends = accumulate((common_prefix((_decoded(tokenizer, ids[:boundary]), whole)) for boundary in boundaries), max)
     return [whole[start:end] for start, end in pairwise([0, *ends, len(whole)])]
 
 
@@ -177,5 +175,5 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Control characters from data never reach the terminal."""
+    """Replace control characters, so that none from the data reaches the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,10 +1,10 @@
-"""Texts as a chat template writes them: trimmed, or rewritten where it does more with them (replace, upper, escape).
+"""Texts as a chat template writes them: stripped, or rewritten (replace, upper, escape).
 
-A layout says where texts stand, on the assumption that a template copies them. Whether it does is tried out with one
-long text of unusual characters, and then looked at for every text that holds a string that the template's source
-compares, splits or replaces: only such a text can be treated in another way than the one tried. A text that is treated
-in another way is replaced by what the template makes of it. Control tokens in a text go by their private names while
-the template sees it, so it takes none of them for markup of its own. Knows nothing of rows, limits or token ids.
+A layout assumes that a template copies texts. This is tested with one long text of unusual characters, and again for
+every text with a string that the template's source compares, splits or replaces: only such a text can be treated
+differently. A text that the template changes is replaced by the template's version. The template sees aliases instead
+of the control tokens in a text, so it cannot mistake them for its own markup. This module uses no rows, limits or token
+ids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sft.prompting.encode import Encoder
 from sft.prompting.syntax import compares_messages, treated_strings
 from sft.prompting.template import ChatTemplate, Shape
 
-# Whatever templates do to texts changes this one: case, indents, markup, blank lines, double spaces, quotes, length.
+# Any change that templates make to texts changes this text: case, indents, markup, blank lines, spaces, quotes, length.
 _PROBE = (
     "x A sentence, TITLED Like this; über 漢字 🙂 <b>bold</b> & \"double\" 'single' `back` \\ slash {{ braces }} %d $\n"
     "  indented, with spaces at the end  \n\n\n\tafter a tab,\ttwo  spaces\r\nand a URL https://example.org/?a=b&c=d#e "
@@ -30,7 +30,7 @@ _OFTEN_TREATED = r"[<>\[\]{}|]|\A\s|\s\Z|\A\Z"
 
 
 class Words(NamedTuple):
-    """The contents and the answers of a conversation as the template writes them; a lead for each answer."""
+    """Contents and answers of a conversation as the template writes them, with a lead for each answer."""
 
     contents: list[Content]
     answers: list[str]
@@ -41,8 +41,8 @@ class OwnWords:
     """Writes texts as a template does.
 
     Args:
-        template: of a tokenizer.
-        encoder: of that tokenizer.
+        template: chat template of a tokenizer.
+        encoder: encoder of the tokenizer.
     """
 
     def __init__(self, template: ChatTemplate, encoder: Encoder) -> None:
@@ -50,15 +50,15 @@ class OwnWords:
         self._encoder = encoder
         treated = treated_strings(template.source)
         whole = f"\\A\\s*(?:{'|'.join(map(re.escape, treated.whole))})\\s*\\Z"
-        found = [_OFTEN_TREATED, whole, *map(re.escape, treated.within)]
-        self._treated = re.compile("|".join(found), re.IGNORECASE)
+        patterns = [_OFTEN_TREATED, whole, *map(re.escape, treated.within)]
+        self._treated = re.compile("|".join(patterns), re.IGNORECASE)
         self._compares = compares_messages(template.source)
         self._text = lru_cache(maxsize=8192)(self._text_now)
         self._content = lru_cache(maxsize=16384)(self._content_now)
         self._rewrites = lru_cache(maxsize=64)(self._rewrites_now)
 
     def is_ordinary(self, conversation: Conversation, answers: Sequence[str]) -> bool:
-        """Whether no text is of a kind that the template could treat in a way of its own."""
+        """Whether the template gives no text special treatment."""
         texts = [text_of(content) for content in conversation.contents()]
         if self._compares and len(set(texts)) < len(texts):
             return False
@@ -68,19 +68,19 @@ class OwnWords:
         """Return the contents and answers as the template writes them.
 
         Raises:
-            ModelError: a text changes the template's own text around it, so that it cannot be followed.
+            ModelError: a text changes the template's own text around it.
         """
-        short, place = _canonical(shape)
+        short, indices = _canonical(shape)
         trims = {slot.content: slot.trim for slot in layout.prompt if isinstance(slot, Slot)}
         written = [
-            self._content(short, place[index], content, trims.get(index, Trim()))
+            self._content(short, indices[index], content, trims.get(index, Trim()))
             for index, content in enumerate(contents)
         ]
         ended = [self._answer(short, layout, answer) for answer in answers]
         return Words(written, [answer for _, answer in ended], [lead for lead, _ in ended])
 
     def render(self, conversation: Conversation, answer: str | None) -> str | None:
-        """The template's own text of the prompt, or of the whole conversation with the answer; None where it raises."""
+        """Render the prompt, or the whole conversation with the answer; None if the template raises."""
         texts = [self._hidden(text_of(content)) for content in conversation.contents()]
         shown = None if answer is None else self._hidden(answer)
         text = self._template.render(bool(conversation.system), texts, shown)
@@ -103,14 +103,14 @@ class OwnWords:
         return (Piece(written, max(content, key=lambda piece: (bool(piece.kind), len(piece.text))).kind),)
 
     def _answer(self, shape: Shape, layout: Layout, answer: str) -> tuple[str, str]:
-        """The text before an answer that the model has to write too, and the answer as the template writes it."""
+        """Return the lead of an answer, and the answer as the template writes it."""
         start, end = layout.answer.bounds(answer)
         if not answer.strip() or not self._is_treated(shape, shape.size, answer):
             return layout.lead, answer[start:end]
         written = self._text(shape, shape.size, answer)
         if written is not None:
             return layout.lead, written
-        if layout.whole:  # its lead may be another: a chain of thought in the answer
+        if layout.whole:  # the lead may differ: a chain of thought in the answer
             written = self._shown(self._template.continued(shape, self._hidden(answer)))
         if written is None:
             raise _cannot_follow(answer)
@@ -120,14 +120,14 @@ class OwnWords:
         return self._treated.search(text) is not None or self._rewrites(shape, index)
 
     def _rewrites_now(self, shape: Shape, index: int) -> bool:
-        """Whether the template does more to texts there than to take white space off their ends."""
+        """Whether the template changes a content beyond stripping white space."""
         return self._template.rewritten(shape, index, _PROBE) != _PROBE
 
     def _text_now(self, shape: Shape, index: int, text: str) -> str | None:
         return self._shown(self._template.rewritten(shape, index, self._hidden(text)))
 
     def _shown(self, written: str | None) -> str | None:
-        """What the template wrote, as text; None where it wrote control tokens, which no text may hold."""
+        """Return the template's text without aliases; None if it wrote control tokens, which no text may hold."""
         if written is None or self._encoder.controls.search(written):
             return None
         return self._encoder.revealed(written)
@@ -137,8 +137,10 @@ class OwnWords:
 
 
 def _canonical(shape: Shape) -> tuple[Shape, list[int]]:
-    """A shape of at most two rounds, without blanks, and the index in it of each content: templates treat all middle
-    turns alike, and what is learned of one need not be learned for every number of rounds."""
+    """Return an equivalent shape of at most two rounds without blanks, and the index in it of each content.
+
+    Templates treat all middle turns alike, so results are shared between numbers of rounds.
+    """
     rounds = min(shape.rounds, 2)
     short = Shape(shape.system, rounds)
     first = int(shape.system)
@@ -147,7 +149,7 @@ def _canonical(shape: Shape) -> tuple[Shape, list[int]]:
 
 
 def clip(content: Content, trim: Trim) -> Content:
-    """A content without what a template takes off its ends."""
+    """Return a content without the white space that a template strips."""
     start, end = trim.bounds(text_of(content))
     pieces, at = [], 0
     for piece in content:
@@ -161,6 +163,6 @@ def clip(content: Content, trim: Trim) -> Content:
 def _cannot_follow(text: str) -> ModelError:
     shown = text if len(text) <= 60 else f"{text[:60]}…"
     return ModelError(
-        f"the chat template takes the text {shown!r} for markup of its own, in a way that cannot be followed; remove "
-        "the text or use another template with model.chat_template_from"
+        f"the chat template treats the text {shown!r} as markup in an unsupported way; remove the text or use another "
+        "template with model.chat_template_from"
     )

@@ -1,6 +1,6 @@
-"""A conversation and a layout become one text of which the origin of every character is known; then tokens.
+"""Write a conversation with a layout as one text, with the origin of every character, and encode its end.
 
-It knows nothing of rows, examples or limits.
+Uses no rows, examples or limits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sft.prompting.encode import Encoder
 
 
 class Mark(NamedTuple):
-    """Characters `start` to `end` of a written text come from data of that kind."""
+    """Characters `start` to `end` of a written text, which come from data of a kind."""
 
     start: int
     end: int
@@ -21,9 +21,9 @@ class Mark(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A prompt as text: with control tokens renamed, and as the template writes it.
+    """A prompt as text: with control tokens renamed (`text`), and as the template writes it (`shown`).
 
-    `own` is where in the renamed text the row's own turn starts: with fixed examples, all rows have the same before it.
+    `own` is the start of the row's own turn in `text`: with fixed examples, all rows share the text before it.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What follows a prompt, control tokens renamed: template text before the answer, the answer, the end of turn."""
+    """Text after a prompt, control tokens renamed: template text before the answer, the answer, the end of turn."""
 
     lead: str
     answer: str
@@ -41,10 +41,10 @@ class Ending(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """The border between a prompt and its endings, in tokens.
+    """The boundary between a prompt and its endings, in tokens.
 
-    `moved`: tokens at the prompt's end that belong to the completions; `end_tokens`, `lead_tokens`: how many tokens of
-    each completion are the end of turn, and template text before the answer.
+    `moved` is the number of tokens at the prompt's end that belong to the completions. `end_tokens` and `lead_tokens`
+    are the numbers of tokens of each completion that are the end of turn and template text before the answer.
     """
 
     moved: int
@@ -54,7 +54,7 @@ class Finish(NamedTuple):
 
 
 def write(contents: Sequence[Content], layout: Layout, encoder: Encoder) -> Written:
-    """Put the contents into the layout's prompt, as they are: what a template takes off them is off already."""
+    """Insert the contents, which are stripped already, into the layout's prompt."""
     renamed: list[str] = []
     shown: list[str] = []
     marks: list[Mark] = []
@@ -74,7 +74,7 @@ def write(contents: Sequence[Content], layout: Layout, encoder: Encoder) -> Writ
 
 
 def _marks(content: Content, position: int) -> list[Mark]:
-    """Where the pieces of a content that come from data stand in the text."""
+    """Return marks for the pieces of a content that come from data."""
     marks: list[Mark] = []
     at = position
     for piece in content:
@@ -85,12 +85,12 @@ def _marks(content: Content, position: int) -> list[Mark]:
 
 
 def finish(encoder: Encoder, tail: str, endings: tuple[Ending, ...]) -> Finish:
-    """Encode `tail` together with each ending and find the last border of tokens that all share with `tail` alone.
+    """Encode `tail` with each ending and find the last token boundary that all share with `tail` alone.
 
     Args:
-        encoder: of the tokenizer.
-        tail: the prompt from `Encoded.last_cut` on, so that nothing before it depends on the endings.
-        endings: what may follow it; at least one.
+        encoder: encoder of the tokenizer.
+        tail: the prompt from `Encoded.last_cut` on; nothing before it depends on the endings.
+        endings: possible endings; at least one.
     """
     alone = encoder.encode(tail).ids
     joint = [encoder.encode(tail + "".join(ending)) for ending in endings]
@@ -99,15 +99,15 @@ def finish(encoder: Encoder, tail: str, endings: tuple[Ending, ...]) -> Finish:
     for encoded, ending in zip(joint, endings, strict=True):
         after_lead = len(tail) + len(ending.lead)
         end_tokens.append(max(len(encoded.ids) - encoded.token_at(after_lead + len(ending.answer)), 1))
-        # A blank that opens the answer's first word is no word of the template.
+        # A space at the start of the answer's first word does not count as template text.
         lead_tokens.append(encoded.token_over(after_lead) - shared if ending.lead.strip() else 0)
     completions = tuple(tuple(encoded.ids[shared:]) for encoded in joint)
     return Finish(len(alone) - shared, completions, min(end_tokens), max(min(lead_tokens), 0))
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the beginning that both have in common."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the length of the common prefix."""
+    for index, (left, right) in enumerate(zip(first, second, strict=False)):
         if left != right:
-            return place
-    return min(len(one), len(other))
+            return index
+    return min(len(first), len(second))

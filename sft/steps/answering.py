@@ -31,7 +31,7 @@ def answering(setup: Setup, adapted: Adapted) -> Iterator[Backend]:
         ModelError: it cannot load the model.
         UserError: a backend that is not there.
     """
-    name = setup.inference.backend if setup.task.judged else DEFAULT  # a command that only trains asks nothing
+    name = setup.inference.backend if setup.task.evaluated else DEFAULT  # a command that only trains asks nothing
     make: MakeBackend = BACKENDS.resolve(name)
     with setup.clock("load"):
         opening = _opening(setup, adapted)

@@ -29,7 +29,7 @@ from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, get_logger
 from sft.plugins import DOMAIN_PROBES
 from sft.prompting.probes import content_free_rows, domain_rows
-from sft.prompting.prompt import JudgedPrompts, LabelledPrompt
+from sft.prompting.prompt import EvaluationPrompts, LabelledPrompt
 from sft.prompting.truncate import Row
 from sft.steps.provenance import TrainingRecord, of_base, rows_by_key
 from sft.steps.setup import Setup
@@ -86,7 +86,7 @@ class Lesson:
     """
 
     rows: tuple[int, ...] = ()
-    prompts: JudgedPrompts = field(default_factory=lambda: JudgedPrompts((), (), ()))
+    prompts: EvaluationPrompts = field(default_factory=lambda: EvaluationPrompts((), (), ()))
     tensors: Mapping[str, Array] = field(default_factory=dict)
 
     @property
@@ -170,7 +170,7 @@ def score_part(setup: Setup, backend: Backend, prompts: Sequence[LabelledPrompt]
     return backend.score_labels(prompts, len(setup.task.columns), progress)
 
 
-def ask(setup: Setup, role: str, prompts: JudgedPrompts, given: Lesson = NO_LESSON) -> Asked:
+def ask(setup: Setup, role: str, prompts: EvaluationPrompts, given: Lesson = NO_LESSON) -> Asked:
     """The rows of a judged split with their probes; and with the labelled rows, unless those are scored already.
 
     Args:
@@ -179,7 +179,7 @@ def ask(setup: Setup, role: str, prompts: JudgedPrompts, given: Lesson = NO_LESS
         prompts: of the rows.
         given: what the calibration learns from.
     """
-    rows = setup.task.judged[role]
+    rows = setup.task.evaluated[role]
     own = len(set(prompts.shown)) > 1
     known: dict[str, Array] = {LABEL: _columns(setup, rows), OWN_EXAMPLES: np.array([int(own)]), **given.tensors}
     groups = [Group("", (len(prompts.labelled),), prompts.labelled), *_probes(setup, role, prompts, own)]
@@ -189,7 +189,7 @@ def ask(setup: Setup, role: str, prompts: JudgedPrompts, given: Lesson = NO_LESS
     return Asked(tuple(groups), known)
 
 
-def _probes(setup: Setup, role: str, prompts: JudgedPrompts, own: bool) -> Iterator[Group]:
+def _probes(setup: Setup, role: str, prompts: EvaluationPrompts, own: bool) -> Iterator[Group]:
     if setup.task.type.takes_several:
         return
     given, plan = setup.inference.calibration_args, setup.plan
@@ -219,7 +219,7 @@ def _seed(setup: Setup) -> int:
     return experiment.seed_of("icl") if drawn else DEFAULT_SEED
 
 
-def _lesson_group(prompts: JudgedPrompts) -> Group:
+def _lesson_group(prompts: EvaluationPrompts) -> Group:
     return Group(TRAIN, (len(prompts.labelled),), prompts.labelled)
 
 

@@ -19,7 +19,7 @@ from sft.inference.generating.criteria import StopTexts
 from sft.inference.generating.engine import GenerationSettings
 from sft.log import Progress, get_logger
 from sft.model.source import quiet
-from sft.prompting.prompt import JudgedPrompts
+from sft.prompting.prompt import EvaluationPrompts
 from sft.steps.calibrate import NO_LESSON, Lesson, ask, score_all
 from sft.steps.setup import Setup
 
@@ -44,7 +44,7 @@ class Judged:
     """
 
     rows: LabelledRows
-    prompts: JudgedPrompts
+    prompts: EvaluationPrompts
     predictions: tuple[str, ...]
     labels: LabelAnswers | None
     metrics: Mapping[str, Any]
@@ -56,8 +56,8 @@ class Judged:
 def judge(setup: Setup, backend: Backend, role: str, progress: Progress, lesson: Lesson = NO_LESSON) -> Judged:
     """Answer and measure a split (`test`, `validation`), with what the calibration learns from."""
     with setup.clock("prompts"):
-        prompts = setup.plan.judged(role)
-    rows = setup.task.judged[role]
+        prompts = setup.plan.evaluated(role)
+    rows = setup.task.evaluated[role]
     if setup.task.labels is None:
         with setup.clock("answer"):
             texts = write(setup, backend, prompts, progress)
@@ -83,7 +83,7 @@ def decided(setup: Setup, scored: SplitScores) -> LabelAnswers:
     return decide_sets(scored, labels) if setup.task.type.takes_several else decide(scored, labels, setup.inference)
 
 
-def write(setup: Setup, backend: Backend, prompts: JudgedPrompts, progress: Progress) -> TextAnswers:
+def write(setup: Setup, backend: Backend, prompts: EvaluationPrompts, progress: Progress) -> TextAnswers:
     """The generated answers."""
     _seed_sampling(setup)
     texts = backend.generate(prompts.open, _settings(setup), progress)

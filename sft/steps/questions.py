@@ -14,7 +14,7 @@ import numpy as np
 from sft.inference.backends.base import Backend
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress
-from sft.prompting.prompt import JudgedPrompts
+from sft.prompting.prompt import EvaluationPrompts
 from sft.steps.calibrate import Asked, Lesson, ask, score_part
 from sft.steps.judge import decided, write
 from sft.steps.record import answer_columns
@@ -41,11 +41,11 @@ class Questions(NamedTuple):
 
 def questions(setup: Setup, role: str, lesson: Lesson) -> Questions:
     """All that is asked of a split, the labelled rows that a calibration learns from included."""
-    prompts = setup.plan.judged(role)
+    prompts = setup.plan.evaluated(role)
     return _texts(setup, prompts) if setup.task.labels is None else _labels(setup, ask(setup, role, prompts, lesson))
 
 
-def _texts(setup: Setup, prompts: JudgedPrompts) -> Questions:
+def _texts(setup: Setup, prompts: EvaluationPrompts) -> Questions:
     def answer(backend: Backend, start: int, stop: int, progress: Progress) -> list[Line]:
         texts = write(setup, backend, prompts.part(start, stop), progress)
         return _lines(answer_columns(setup, texts.predictions, None, texts))

@@ -1,4 +1,4 @@
-"""Scores to calibrate, made up but not tidy: rows, probes and labelled rows of a model that likes its first label."""
+"""Random scores to calibrate: rows, probes and labelled rows of a model that prefers its first label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sft.calibration.base import Evidence
 
 @pytest.fixture
 def evidence() -> Evidence:
-    """Forty rows of four labels, three and five probes (shared, and for each row), thirty labelled rows."""
+    """Return forty rows of four labels, three and five probes (shared, and for each row) and thirty labelled rows."""
     source = np.random.default_rng(7)
     bias_L = np.array([3.0, 0.0, -1.0, -4.0])
 

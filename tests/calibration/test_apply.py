@@ -1,4 +1,4 @@
-"""By name: all give probabilities, a user's own too, and what is none is refused."""
+"""Calibrations by name: all return probabilities, a user's own too; other results are refused."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", list(CALIBRATIONS))
-def test_all_give_normalised_probabilities_and_leave_the_scores_alone(evidence: Evidence, name: str) -> None:
+def test_all_return_normalised_probabilities_and_leave_the_scores_unchanged(evidence: Evidence, name: str) -> None:
     before = evidence.scores_NL.copy()
-    found = calibrate(name, evidence).probabilities_NL
-    assert found.shape == (40, 4)
-    assert (found >= 0).all()
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    result = calibrate(name, evidence).probabilities_NL
+    assert result.shape == (40, 4)
+    assert (result >= 0).all()
+    np.testing.assert_allclose(result.sum(axis=1), 1, rtol=1e-12)
     np.testing.assert_array_equal(evidence.scores_NL, before)
 
 
 @pytest.mark.usefixtures("own")
-def test_a_users_own(evidence: Evidence) -> None:
+def test_a_users_own_calibration(evidence: Evidence) -> None:
     np.testing.assert_allclose(calibrate("own_calibrations:thirds", evidence).probabilities_NL, 0.25)
     shares = np.bincount(np.arange(30) % 4) / 30
     np.testing.assert_allclose(calibrate("own_calibrations:learns", evidence).probabilities_NL[5], shares)
@@ -67,14 +67,14 @@ def test_a_users_own(evidence: Evidence) -> None:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("words", "gave str, no array of numbers"),
-        ("short", r"gave an array of \(39, 4\), not \(40, 4\)"),
-        ("negative", "gave numbers that are no probabilities"),
-        ("nothing", "gave numbers that are no probabilities"),
-        ("odd", "tells of something that is no plain value"),
+        ("words", "expected an array of numbers, got str"),
+        ("short", r"expected an array of shape \(40, 4\) .*, got shape \(39, 4\)"),
+        ("negative", "returned values that are not probabilities"),
+        ("nothing", "returned values that are not probabilities"),
+        ("odd", "returned fitted values that are not plain JSON"),
     ],
 )
-def test_what_is_no_probabilities_is_refused(evidence: Evidence, name: str, what: str) -> None:
+def test_a_result_that_is_not_probabilities_is_refused(evidence: Evidence, name: str, what: str) -> None:
     with pytest.raises(UserError, match=f'calibration "own_calibrations:{name}" {what}'):
         calibrate(f"own_calibrations:{name}", evidence)
 
@@ -82,9 +82,9 @@ def test_what_is_no_probabilities_is_refused(evidence: Evidence, name: str, what
 @pytest.mark.usefixtures("own")
 def test_errors_name_the_calibration(evidence: Evidence) -> None:
     bare = Evidence(evidence.scores_NL)
-    with pytest.raises(UserError, match='calibration "supervised": there are no scores of labelled rows'):
+    with pytest.raises(UserError, match='calibration "supervised": scores of labelled rows are missing'):
         calibrate("supervised", bare)
-    with pytest.raises(UserError, match='calibration "own_calibrations:learns": there are no scores of labelled rows'):
+    with pytest.raises(UserError, match='calibration "own_calibrations:learns": scores of labelled rows are missing'):
         calibrate("own_calibrations:learns", bare)
     with pytest.raises(UserError, match="unknown calibration"):
         calibrate("bach", evidence)

@@ -1,4 +1,4 @@
-"""Calibrations keep logarithms: nothing is lost where probabilities are too small for a float."""
+"""Calibrations keep logarithms, so that probabilities too small for a float are not lost."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ def stretched(evidence: Evidence, by: float) -> Evidence:
 @pytest.mark.parametrize("by", [1, 1000])
 @pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_all_keep_the_logarithms_of_what_underflows(evidence: Evidence, name: str, by: float) -> None:
-    found = calibrate(name, stretched(evidence, by))
-    assert np.isfinite(found.logs_NL).all()
-    np.testing.assert_allclose(np.exp(found.logs_NL), found.probabilities_NL, rtol=1e-12, atol=1e-300)
-    np.testing.assert_allclose(np.exp(found.logs_NL).sum(axis=1), 1, rtol=1e-12)
+    result = calibrate(name, stretched(evidence, by))
+    assert np.isfinite(result.logs_NL).all()
+    np.testing.assert_allclose(np.exp(result.logs_NL), result.probabilities_NL, rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(np.exp(result.logs_NL).sum(axis=1), 1, rtol=1e-12)
     if by == 1000 and name in ("contextual", "domain", "batch"):
-        assert (found.probabilities_NL == 0).any()  # else nothing was tried here
+        assert (result.probabilities_NL == 0).any()  # else this test tests nothing
 
 
 def test_the_prior_is_divided_by_in_log_space(evidence: Evidence) -> None:
     """q = p / mean p, by logarithms throughout, where p and the prior are both 0 as floats."""
     far = np.array([[0.0, -2000.0, -4000.0]])
-    found = calibrate("contextual", Evidence(far, content_free_PL=far + np.array([0.0, -1.0, 2.0])))
+    result = calibrate("contextual", Evidence(far, content_free_PL=far + np.array([0.0, -1.0, 2.0])))
     expected = log_probabilities(np.array([[0.0, 1.0, -2.0]]))
-    np.testing.assert_allclose(found.logs_NL, expected, rtol=1e-12)
+    np.testing.assert_allclose(result.logs_NL, expected, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("own")
-def test_a_users_own_says_what_it_knows(evidence: Evidence) -> None:
+def test_a_users_own_calibration_may_return_logarithms(evidence: Evidence) -> None:
     far = stretched(evidence, 100)
     hard = calibrate("own_logarithms:hard", far)
     assert set(np.unique(hard.probabilities_NL)) == {0, 1}
@@ -72,7 +72,7 @@ def test_a_users_own_says_what_it_knows(evidence: Evidence) -> None:
     halved = calibrate("own_logarithms:halved", far)
     assert halved.fitted == {"by": 2}
     np.testing.assert_allclose(halved.logs_NL, log_probabilities(far.scores_NL / 2), rtol=1e-12)
-    made = calibrate("own_logarithms:unnormalised", far)
-    np.testing.assert_allclose(made.probabilities_NL, probabilities(far.scores_NL), rtol=1e-12)
-    with pytest.raises(UserError, match="gave numbers that are no logarithms of probabilities"):
+    unnormalised = calibrate("own_logarithms:unnormalised", far)
+    np.testing.assert_allclose(unnormalised.probabilities_NL, probabilities(far.scores_NL), rtol=1e-12)
+    with pytest.raises(UserError, match="returned values that are not logarithms of probabilities"):
         calibrate("own_logarithms:no_logarithms", far)

@@ -28,9 +28,9 @@ def zhao(scores: list[float], probes: list[list[float]]) -> list[float]:
 
 
 def calibrated(name: str, evidence: Evidence) -> np.ndarray:
-    found = CALIBRATIONS.resolve(name)(evidence)
-    assert isinstance(found, tuple)
-    return found.probabilities_NL
+    result = CALIBRATIONS.resolve(name)(evidence)
+    assert isinstance(result, tuple)
+    return result.probabilities_NL
 
 
 @pytest.mark.parametrize(("name", "probes"), [("contextual", "content_free_PL"), ("domain", "domain_DL")])
@@ -43,7 +43,7 @@ def test_the_prior_of_all_rows_is_divided_out(evidence: Evidence, name: str, pro
 @pytest.mark.parametrize(("name", "probes"), [("contextual", "content_free_NPL"), ("domain", "domain_NDL")])
 def test_each_row_may_have_a_prior_of_its_own(evidence: Evidence, name: str, probes: str) -> None:
     own = getattr(evidence, probes).tolist()
-    expected = [zhao(row, those) for row, those in zip(evidence.scores_NL.tolist(), own, strict=True)]
+    expected = [zhao(row, row_probes) for row, row_probes in zip(evidence.scores_NL.tolist(), own, strict=True)]
     np.testing.assert_allclose(calibrated(f"{name}_per_sample", evidence), expected, rtol=1e-9)
 
 
@@ -62,31 +62,31 @@ def test_a_prior_without_preferences_changes_nothing(evidence: Evidence, name: s
     np.testing.assert_allclose(same, probabilities(evidence.scores_NL), rtol=1e-12)
 
 
-def test_what_looks_like_a_probe_comes_out_even(evidence: Evidence) -> None:
-    """Zhao et al.: the content-free input itself is given the same probability of each label."""
+def test_a_row_equal_to_a_probe_gets_equal_probabilities(evidence: Evidence) -> None:
+    """Zhao et al.: the content-free input itself gets the same probability for each label."""
     assert evidence.content_free_PL is not None
     probe = evidence.content_free_PL[:1]
-    found = calibrated("contextual", replace(evidence, scores_NL=probe, content_free_PL=probe))
-    np.testing.assert_allclose(found, np.full((1, 4), 0.25), rtol=1e-9)
+    result = calibrated("contextual", replace(evidence, scores_NL=probe, content_free_PL=probe))
+    np.testing.assert_allclose(result, np.full((1, 4), 0.25), rtol=1e-9)
 
 
 def test_the_mean_is_of_probabilities_not_of_scores(evidence: Evidence) -> None:
     probes = np.array([[0.0, -20.0, -20.0, -20.0], [-20.0, 0.0, -20.0, -20.0]])
-    found = CALIBRATIONS.resolve("contextual")(replace(evidence, content_free_PL=probes))
-    assert isinstance(found, tuple)
-    np.testing.assert_allclose(found.fitted["prior"], [0.5, 0.5, 0, 0], atol=1e-8)
+    result = CALIBRATIONS.resolve("contextual")(replace(evidence, content_free_PL=probes))
+    assert isinstance(result, tuple)
+    np.testing.assert_allclose(result.fitted["prior"], [0.5, 0.5, 0, 0], atol=1e-8)
 
 
-def test_priors_too_small_for_a_number_are_divided_out_all_the_same(evidence: Evidence) -> None:
+def test_priors_too_small_for_a_float_are_divided_out_too(evidence: Evidence) -> None:
     far = Evidence(np.array([[0.0, -1000.0]]), content_free_PL=np.array([[0.0, -999.0]]))
     np.testing.assert_allclose(calibrated("contextual", far), [[1 / (1 + math.exp(-1)), 1 / (1 + math.e)]], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", list(CALIBRATIONS))
-def test_what_was_not_scored_is_named(evidence: Evidence, name: str) -> None:
+def test_missing_scores_are_named(evidence: Evidence, name: str) -> None:
     bare = Evidence(evidence.scores_NL)
     if name == "batch":
         CALIBRATIONS.resolve(name)(bare)
         return
-    with pytest.raises(UserError, match=r"there are no scores of .+ \(inference.calibration_args"):
+    with pytest.raises(UserError, match=r"scores of .+ are missing; request them with inference.calibration_args"):
         CALIBRATIONS.resolve(name)(bare)

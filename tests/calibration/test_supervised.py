@@ -1,4 +1,4 @@
-"""Supervised calibration: the stated optimum, found; and what it does to good and to bad scores."""
+"""Supervised calibration: it finds the stated optimum; its effect on good and on bad scores."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def stated_loss(point: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> fl
 
 def test_it_finds_the_minimum_that_another_optimiser_finds(evidence: Evidence) -> None:
     scores, labels = evidence.labelled
-    found = fit(scores, labels)
+    result = fit(scores, labels)
     start = np.concatenate([np.ones(4), np.zeros(4)])
     other = minimize(stated_loss, start, args=(scores, labels), method="BFGS", options={"gtol": 1e-7})
-    np.testing.assert_allclose(np.concatenate(found), other.x, atol=1e-4)
-    assert stated_loss(np.concatenate(found), scores, labels) <= other.fun + 1e-9
+    np.testing.assert_allclose(np.concatenate(result), other.x, atol=1e-4)
+    assert stated_loss(np.concatenate(result), scores, labels) <= other.fun + 1e-9
 
 
 def test_the_probabilities_are_those_of_the_map(evidence: Evidence) -> None:
-    found = supervised(evidence)
-    scale, shift = np.array(found.fitted["scale"]), np.array(found.fitted["shift"])
+    result = supervised(evidence)
+    scale, shift = np.array(result.fitted["scale"]), np.array(result.fitted["shift"])
     z = scale * log_probabilities(evidence.scores_NL) + shift
-    np.testing.assert_allclose(found.probabilities_NL, np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), rtol=1e-9)
+    np.testing.assert_allclose(result.probabilities_NL, np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), rtol=1e-9)
 
 
 def test_a_shared_bias_and_too_much_confidence_are_learned() -> None:
@@ -61,7 +61,7 @@ def test_scores_without_information_end_at_even_probabilities_and_few_rows_move_
     np.testing.assert_allclose(np.concatenate(one), [1, 1, 0, 0], atol=0.2)
 
 
-def test_what_is_added_to_a_whole_row_changes_nothing(evidence: Evidence) -> None:
+def test_adding_a_constant_to_a_row_changes_nothing(evidence: Evidence) -> None:
     moved = replace(
         evidence,
         scores_NL=evidence.scores_NL + np.arange(40.0)[:, None],
@@ -74,8 +74,8 @@ def test_the_same_rows_give_the_same_numbers_and_labels_may_be_missing(evidence:
     again = supervised(evidence), supervised(evidence)
     assert again[0].fitted == again[1].fitted
     scores, labels = evidence.labelled
-    some = supervised(replace(evidence, train_ML=scores[labels < 2], train_labels_M=labels[labels < 2]))
-    np.testing.assert_allclose(some.probabilities_NL.sum(axis=1), 1)
+    without_some_labels = supervised(replace(evidence, train_ML=scores[labels < 2], train_labels_M=labels[labels < 2]))
+    np.testing.assert_allclose(without_some_labels.probabilities_NL.sum(axis=1), 1)
 
 
 def test_scores_far_apart_are_fitted_too() -> None:

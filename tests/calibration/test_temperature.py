@@ -32,11 +32,11 @@ def drawn(seed: int, rows: int, labels: int, true: float = 1.0) -> tuple[np.ndar
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 6))
 def test_no_temperature_of_a_fine_grid_is_better(seed: int, rows: int, labels: int) -> None:
     scores_ML, labels_M = drawn(seed, rows, labels)
-    found = best_temperature(scores_ML, labels_M)
-    assert BOUNDS[0] <= found <= BOUNDS[1]
+    best = best_temperature(scores_ML, labels_M)
+    assert BOUNDS[0] <= best <= BOUNDS[1]
     log_q_TML = log_probabilities(scores_ML / GRID[:, None, None])
-    best = -log_q_TML[:, np.arange(rows), labels_M].sum(axis=1).max()
-    assert log_loss(scores_ML, labels_M, found) <= best + 1e-6
+    lowest = -log_q_TML[:, np.arange(rows), labels_M].sum(axis=1).max()
+    assert log_loss(scores_ML, labels_M, best) <= lowest + 1e-6
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
@@ -62,10 +62,10 @@ def test_rows_that_teach_nothing_change_nothing() -> None:
 def test_predictions_stay_and_the_temperature_is_reported() -> None:
     scores_ML, labels_M = drawn(3, 50, 4, true=2.0)
     scores_NL = np.random.default_rng(4).normal(0, 5, (30, 4))
-    made = calibrate("temperature", Evidence(scores_NL, train_ML=scores_ML, train_labels_M=labels_M))
-    assert (made.probabilities_NL.argmax(axis=1) == scores_NL.argmax(axis=1)).all()
-    expected = np.exp(log_probabilities(scores_NL / made.fitted["temperature"]))
-    np.testing.assert_allclose(made.probabilities_NL, expected, rtol=1e-9)
+    result = calibrate("temperature", Evidence(scores_NL, train_ML=scores_ML, train_labels_M=labels_M))
+    assert (result.probabilities_NL.argmax(axis=1) == scores_NL.argmax(axis=1)).all()
+    expected = np.exp(log_probabilities(scores_NL / result.fitted["temperature"]))
+    np.testing.assert_allclose(result.probabilities_NL, expected, rtol=1e-9)
 
 
 def test_it_needs_labelled_rows() -> None:

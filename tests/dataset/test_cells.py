@@ -1,4 +1,4 @@
-"""The rule that turns a value into text."""
+"""The rule that converts a value to a string."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_json_number_keeps_its_characters(literal: str) -> None:
     assert nested_text(parse_cells(f'{{"a": [{literal}]}}')) == f'{{"a": [{literal}]}}'
 
 
-def test_what_json_lacks() -> None:
+def test_values_that_json_lacks() -> None:
     assert parse_cells("[NaN, Infinity, null]") == [None, "Infinity", None]
     with pytest.raises(ValueError, match='duplicate key "a"'):
         parse_cells('{"a": 1, "a": 2}')

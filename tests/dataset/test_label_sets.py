@@ -1,4 +1,4 @@
-"""Rows with any number of labels, in the forms in which data has them."""
+"""Rows with any number of labels, in all supported forms."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def test_lists_of_class_labels() -> None:
 
 @pytest.mark.parametrize("values", [[[], []], ["", ""], [None, None]])
 def test_an_unlabelled_split_is_refused(values: list[Any]) -> None:
-    with pytest.raises(DataError, match="holds no labels at all"):
+    with pytest.raises(DataError, match="holds no labels"):
         label_sets(rows_of(values), "labels", ",", "here")

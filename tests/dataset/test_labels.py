@@ -1,4 +1,4 @@
-"""Labels: where they come from, in which order, and what is refused."""
+"""Labels: their origin, their order, and labels that are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_a_column_with_too_many_labels_is_refused_before_any_is_scored() -> None:
     rows = table([f"answer {number}" for number in range(10_001)])
-    with pytest.raises(DataError, match=r'"label" has 10,001 labels, .* set dataset.task_type to "generation"'):
+    with pytest.raises(DataError, match=r'"label" has 10,001 labels; .* set dataset.task_type to "generation"'):
         discover_labels(config(), splits(train=rows))
 
 
@@ -52,7 +52,7 @@ def test_sorted_labels_of_the_train_split() -> None:
     assert discover_labels(config(), splits(table(["b", "a", "c"]), table(["a"]))) == ("a", "b", "c")
 
 
-def test_words_that_python_takes_for_numbers_are_words() -> None:
+def test_words_that_python_parses_as_numbers_are_words() -> None:
     assert discover_labels(config(), splits(table(["nan", "10", "inf", "9", "a"]))) == ("9", "10", "a", "inf", "nan")
 
 
@@ -62,16 +62,16 @@ def test_class_label_names_keep_their_order() -> None:
     assert answers(rows, "label", "data") == ["ham", "spam"]
 
 
-def test_given_labels_win() -> None:
+def test_configured_labels_win() -> None:
     assert discover_labels(config(["c", "a", "b"]), splits(table(["a", "b"]))) == ("c", "a", "b")
 
 
-def test_labels_of_the_test_split_warn(warnings: pytest.LogCaptureFixture) -> None:
+def test_labels_of_the_test_split_come_with_a_warning(warnings: pytest.LogCaptureFixture) -> None:
     assert discover_labels(config(), splits(test=table(["b", "a"]))) == ("a", "b")
     assert "test split" in warnings.text
 
 
-def test_integers_sort_by_value_and_want_verbalizers(warnings: pytest.LogCaptureFixture) -> None:
+def test_integers_sort_by_value_and_a_warning_suggests_verbalizers(warnings: pytest.LogCaptureFixture) -> None:
     assert discover_labels(config(), splits(table([10, 2, 1]))) == ("1", "2", "10")
     assert "prompting.verbalizers" in warnings.text
 
@@ -101,12 +101,12 @@ def test_a_single_label_is_refused() -> None:
 
 @pytest.mark.parametrize("values", [[None, None], ["", ""]])
 def test_an_unlabelled_split_is_refused(values: list[Any]) -> None:
-    with pytest.raises(DataError, match="holds no labels at all"):
+    with pytest.raises(DataError, match="holds no labels"):
         answers(table(values), "label", "data (test)")
 
 
 def test_unlabelled_class_label_rows_are_refused() -> None:
-    with pytest.raises(DataError, match="holds no labels at all"):
+    with pytest.raises(DataError, match="holds no labels"):
         answers(table([-1, -1], names=["a", "b"]), "label", "data (test)")
 
 

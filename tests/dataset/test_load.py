@@ -1,4 +1,4 @@
-"""Opening data: every local form gives the same rows; every kind of bad data gives one clear line."""
+"""Opening data: every local form gives the same rows; every kind of bad data gives a one-line error."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "parquet": write_parquet,
     "arrow": write_arrow,
 }
-ARGS = {"tsv": {"quoting": csv.QUOTE_MINIMAL}}  # the writer quotes; without that, a quote in TSV is a character
+ARGS = {
+    "tsv": {"quoting": csv.QUOTE_MINIMAL}
+}  # the writer quotes; without this argument, a quote in TSV is an ordinary character
 
 
 def listed(rows: Rows) -> list[dict[str, str | None]]:
@@ -140,7 +142,7 @@ def test_data_files_in_args(tmp_path: Path) -> None:
     assert opened(Path("csv"), args={"data_files": files})[2]["text"] == "NA"
 
 
-def test_an_unknown_split_names_those_there(tmp_path: Path) -> None:
+def test_an_unknown_split_lists_the_existing_ones(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv")
     config = DatasetConfig(path=str(tmp_path / "data.csv"), task_type="classification")
     with pytest.raises(DataError, match=r'no split "test" \(it has: train\).*dataset.test_split'):
@@ -169,7 +171,7 @@ def test_a_file_without_rows(tmp_path: Path) -> None:
         opened(tmp_path / "data.csv")
 
 
-def test_rows_that_are_trained_on_are_not_judged(tmp_path: Path) -> None:
+def test_rows_that_are_trained_on_are_not_evaluated(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", rows=ROWS * 5)
     path = str(tmp_path / "data.csv")
     overlapping = DatasetConfig(path=path, task_type="classification", test_split="train[:3]")
@@ -188,7 +190,7 @@ def test_compressed_files(tmp_path: Path) -> None:
     assert opened(tmp_path / "data.csv.gz") == ROWS
 
 
-def test_a_missing_column_names_those_there(tmp_path: Path) -> None:
+def test_a_missing_column_lists_the_existing_ones(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv")
     rows = load_splits(DatasetConfig(path=str(tmp_path / "data.csv"), task_type="classification"), ["train"]).train
     assert rows is not None
@@ -196,7 +198,7 @@ def test_a_missing_column_names_those_there(tmp_path: Path) -> None:
         check_columns(rows, ["txt"], "data.csv")
 
 
-def test_broken_files_have_one_line(tmp_path: Path) -> None:
+def test_the_error_of_a_broken_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a"}\n{"text": \n', encoding="utf-8")
     with pytest.raises(DataError, match=r"data\.jsonl line 2: not JSON") as caught:
@@ -204,7 +206,7 @@ def test_broken_files_have_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_loading_script_names_the_way_out(tmp_path: Path) -> None:
+def test_the_error_of_a_loading_script_suggests_the_parquet_branch(tmp_path: Path) -> None:
     folder = tmp_path / "scripted"
     folder.mkdir()
     (folder / "scripted.py").write_text("raise SystemExit\n", encoding="utf-8")
@@ -213,11 +215,11 @@ def test_a_loading_script_names_the_way_out(tmp_path: Path) -> None:
 
 
 def test_an_unknown_hub_id_without_network() -> None:
-    with pytest.raises(DataError, match="neither a local file or folder nor a data set that the hub shows"):
+    with pytest.raises(DataError, match="neither a local file or folder nor a data set on the Hub"):
         opened(Path("nobody/no-such-data-set"))
 
 
-def test_the_sample_of_judged_rows_is_constant(tmp_path: Path) -> None:
+def test_the_sample_of_evaluated_rows_is_constant(tmp_path: Path) -> None:
     write_csv(tmp_path / "data.csv", rows=ROWS * 25)
     rows = load_splits(DatasetConfig(path=str(tmp_path / "data.csv"), task_type="classification"), ["train"]).train
     assert rows is not None

@@ -1,4 +1,4 @@
-"""Rows that are the same: what is counted, and what `drop_overlap` leaves out."""
+"""Duplicate rows: how they are counted, and how `drop_overlap` excludes them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SAME = [
 OTHER = [("good day", "good days"), ("?!", "!?"), ("", "x"), ("a b", "ab")]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_texts_that_are_the_same(one: str, other: str) -> None:
-    assert same_words(one) == same_words(other)
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_texts_that_count_as_duplicates(first: str, second: str) -> None:
+    assert same_words(first) == same_words(second)
 
 
-@pytest.mark.parametrize(("one", "other"), OTHER)
-def test_texts_that_are_not(one: str, other: str) -> None:
-    assert same_words(one) != same_words(other)
+@pytest.mark.parametrize(("first", "second"), OTHER)
+def test_texts_that_do_not_count_as_duplicates(first: str, second: str) -> None:
+    assert same_words(first) != same_words(second)
 
 
 rows = st.lists(st.tuples(st.sampled_from(["a", "A", "b", "c", "c!"]), st.sampled_from("xy")), max_size=12)
@@ -42,21 +42,21 @@ rows = st.lists(st.tuples(st.sampled_from(["a", "A", "b", "c", "c!"]), st.sample
 @given(train=rows, test=rows)
 def test_counts_equal_a_comparison_of_all_pairs(train: list[tuple[str, str]], test: list[tuple[str, str]]) -> None:
     splits = {
-        name: ([text for text, _ in one], [answer for _, answer in one])
-        for name, one in (("train", train), ("test", test))
+        name: ([text for text, _ in table], [answer for _, answer in table])
+        for name, table in (("train", train), ("test", test))
     }
     counted = count_overlap(splits)
-    twins = [[answer for text, answer in train if same_words(text) == same_words(mine)] for mine, _ in test]
-    assert counted.with_train["test"].in_train == sum(map(bool, twins))
-    others = [bool(found) and own not in found for found, (_, own) in zip(twins, test, strict=True)]
+    duplicates = [[answer for text, answer in train if same_words(text) == same_words(mine)] for mine, _ in test]
+    assert counted.with_train["test"].in_train == sum(map(bool, duplicates))
+    others = [bool(answers) and own not in answers for answers, (_, own) in zip(duplicates, test, strict=True)]
     assert counted.with_train["test"].in_train_with_other_answer == sum(others)
     words = [same_words(text) for text, _ in train]
-    assert counted.within["train"].repeated == sum(word in words[:place] for place, word in enumerate(words))
+    assert counted.within["train"].repeated == sum(word in words[:index] for index, word in enumerate(words))
     contradicted = [any(same_words(t) == same_words(text) and a != answer for t, a in train) for text, answer in train]
     assert counted.within["train"].contradicting == sum(contradicted)
 
 
-def test_near_duplicates_are_opted_in_to() -> None:
+def test_near_duplicates_are_counted_only_on_request() -> None:
     pytest.importorskip("datasketch")
     train = ["How do I top up my card with the application on my phone?", "Where is my new card, it has been two weeks"]
     test = ["How do I top up my card with the application on my phone please", "something else that nobody asked"]
@@ -84,7 +84,7 @@ def opened(make_config: MakeConfig, folder: Path, **dataset: Any) -> Task:
     return open_task(Experiment("x", ExperimentConfig.model_validate(make_config(dataset=settings))))
 
 
-def test_the_result_and_the_notes_have_the_counts(make_config: MakeConfig, folder: Path) -> None:
+def test_the_result_and_the_notes_hold_the_counts(make_config: MakeConfig, folder: Path) -> None:
     task = opened(make_config, folder)
     record = fingerprint(task)["overlap"]
     assert record["with_train"]["test"] == {"rows": 6, "in_train": 2, "in_train_with_other_answer": 1}
@@ -95,7 +95,9 @@ def test_the_result_and_the_notes_have_the_counts(make_config: MakeConfig, folde
     assert {8, 9} <= set(task.shots.indices)
 
 
-def test_drop_overlap_leaves_them_out_and_keeps_the_others_in_order(make_config: MakeConfig, folder: Path) -> None:
+def test_drop_overlap_excludes_duplicates_and_keeps_the_order_of_the_others(
+    make_config: MakeConfig, folder: Path
+) -> None:
     every, kept = opened(make_config, folder).shots, opened(make_config, folder, drop_overlap=True).shots
     by_label = {
         label: [row for row in every.indices if row < 8 and row % 2 == odd] for label, odd in (("bad", 0), ("good", 1))
@@ -107,24 +109,26 @@ def test_drop_overlap_leaves_them_out_and_keeps_the_others_in_order(make_config:
     assert fingerprint(zero_shot)["overlap"]["with_train"] == {}  # the train split is not used
 
 
-def test_nor_are_they_shown(make_config: MakeConfig, folder: Path, tokenizer: Any) -> None:
+def test_excluded_rows_are_not_shown_as_examples(make_config: MakeConfig, folder: Path, tokenizer: Any) -> None:
     settings = {"path": str(folder), "task_type": "classification", "shots": 0, "drop_overlap": True}
     config = make_config(dataset=settings, inference={"icl_examples": 4})
     experiment = Experiment("x", ExperimentConfig.model_validate(config))
-    (shown,) = set(PromptPlan(experiment, open_task(experiment), tokenizer, None).judged("test").shown)
+    (shown,) = set(PromptPlan(experiment, open_task(experiment), tokenizer, None).evaluated("test").shown)
     assert set(shown) == set(range(8))
 
 
-def test_where_nothing_is_left_it_is_said(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_excluding_all_rows_is_an_error(make_config: MakeConfig, tmp_path: Path) -> None:
     rows = [("one", "bad"), ("two", "good")]
     write(tmp_path / "train.csv", rows)
     write(tmp_path / "test.csv", rows)
     assert "2 of 2 test rows" in opened(make_config, tmp_path).notes()[0]
-    with pytest.raises(DataError, match="drop_overlap leaves out 2 rows"):
+    with pytest.raises(DataError, match="drop_overlap excludes 2 rows"):
         opened(make_config, tmp_path, drop_overlap=True)
 
 
-def test_an_example_whose_only_row_is_an_evaluated_one(make_config: MakeConfig, tmp_path: Path, tokenizer: Any) -> None:
+def test_a_label_whose_only_row_is_evaluated_has_no_example(
+    make_config: MakeConfig, tmp_path: Path, tokenizer: Any
+) -> None:
     write(tmp_path / "train.csv", [("one", "sad"), ("two", "glad")])
     write(tmp_path / "test.csv", [("one", "sad"), ("three", "glad")])
     settings = {"path": str(tmp_path), "task_type": "classification"}
@@ -133,4 +137,4 @@ def test_an_example_whose_only_row_is_an_evaluated_one(make_config: MakeConfig, 
     )
     plan = PromptPlan(experiment, open_task(experiment), tokenizer, None)
     with pytest.raises(DataError, match="every row of 'sad' has the text of an evaluated row"):
-        plan.judged("test")
+        plan.evaluated("test")

@@ -27,7 +27,7 @@ def test_larger_sets_contain_smaller_ones(labels: list[str] | None) -> None:
     assert all(small < large for small, large in itertools.pairwise(sets))
 
 
-def test_every_beginning_is_balanced() -> None:
+def test_every_prefix_is_balanced() -> None:
     shots = draw_shots(ANSWERS, ["a", "b", "c"], 5, seed=13)
     counts = Counter(ANSWERS[i] for i in shots.indices[:6])
     assert set(counts.values()) == {2}
@@ -36,7 +36,7 @@ def test_every_beginning_is_balanced() -> None:
 def test_seeds_differ_and_are_frozen() -> None:
     first, second = (draw_shots(ANSWERS, ["a", "b", "c"], 4, seed=seed) for seed in (13, 14))
     assert first.indices != second.indices
-    # frozen: the same rows on any machine and version of Python
+    # frozen: the same rows on every machine and version of Python
     assert draw_shots(ANSWERS, ["a", "b", "c"], 2, seed=13).indices == (8, 24, 58, 3, 39, 46)
 
 
@@ -46,7 +46,7 @@ def test_total_for_generation() -> None:
     assert shots.per_label == {}
 
 
-def test_fewer_rows_than_asked_warns_and_takes_what_is_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_rows_than_requested_are_all_drawn_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="sft")
     logging.getLogger("sft").propagate = True
     shots = draw_shots([*"aaaa", "b"], ["a", "b"], 3, seed=13)
@@ -69,8 +69,8 @@ def test_shots_of_rows_with_several_labels() -> None:
         shots = draw_shots_of_sets(SETS, ("a", "b", "c"), count, 13)
         assert len(set(shots.indices)) == len(shots.indices) <= 3 * count
         assert set(shots.indices) <= set(most.indices), "nested"
-        for label, there in shots.per_label.items():
-            assert there == sum(label in SETS[row] for row in shots.indices) >= count
+        for label, drawn in shots.per_label.items():
+            assert drawn == sum(label in SETS[row] for row in shots.indices) >= count
     assert len({draw_shots_of_sets(SETS, ("a", "b", "c"), 1, seed).indices for seed in range(20)}) > 3
     everything = draw_shots_of_sets(SETS, ("a", "b", "c"), "all", 13)
     assert sorted(everything.indices) == list(range(len(SETS)))
@@ -78,7 +78,7 @@ def test_shots_of_rows_with_several_labels() -> None:
 
 
 @pytest.mark.parametrize(("size", "count"), [(2, 2), (0.25, 2), (0.01, 1)])
-def test_what_is_judged_by_leaves_the_shots_of_a_smaller_set(size: float, count: int) -> None:
+def test_without_validation_shots_the_rest_equals_a_smaller_set(size: float, count: int) -> None:
     shots = draw_shots(ANSWERS, ["a", "b", "c"], 8, seed=13).indices
     held = last_shots(shots, [ANSWERS[row] for row in shots], size)
     assert Counter(ANSWERS[row] for row in held) == {"a": count, "b": count, "c": count}
@@ -86,7 +86,7 @@ def test_what_is_judged_by_leaves_the_shots_of_a_smaller_set(size: float, count:
     assert set(shots) - set(held) == set(smaller)
 
 
-def test_something_is_left_to_train_on() -> None:
+def test_no_shots_left_to_train_on_is_an_error() -> None:
     with pytest.raises(DataError, match=r'validation_size 2 leaves none of the 2 shots of the label "b"'):
         last_shots(range(7), list("aaaaabb"), 2)
     with pytest.raises(DataError, match=r"validation_size 0.9 leaves none of the 1 shots to train on"):

@@ -1,4 +1,4 @@
-"""A data set opened for one experiment: what is read of it, and when."""
+"""A data set opened for one experiment: which parts are read, and when."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def opened(config: dict[str, Any], endpoint: Endpoint = "run-experiment") -> Tas
 
 @pytest.fixture
 def unlabelled(tmp_path: Path) -> Path:
-    """A data set whose train split has no answers; its test split has."""
+    """Return a data set with answers in the test split but not in the train split."""
     (tmp_path / "train.csv").write_text("text,label\none,\ntwo,\n")
     (tmp_path / "test.csv").write_text("text,label\nlovely,good\nawful,bad\n")
     return tmp_path
@@ -43,7 +43,7 @@ def test_an_absent_cell_is_an_empty_input(make_config: MakeConfig, tmp_path: Pat
     (tmp_path / "train.jsonl").write_text('{"text": null, "label": "a"}\n{"label": "b"}\n{"text": "", "label": "a"}\n')
     dataset = {"path": str(tmp_path / "train.jsonl"), "task_type": "classification", "test_split": "train"}
     task = opened(make_config(dataset=dataset), "evaluate")
-    assert task.judged["test"].inputs(["text"]) == [{"text": ""}] * 3
+    assert task.evaluated["test"].inputs(["text"]) == [{"text": ""}] * 3
 
 
 @pytest.mark.parametrize("task_type", ["classification", "generation"])
@@ -53,12 +53,14 @@ def test_an_unlabelled_train_split_does_not_stop_a_run_that_does_not_use_it(
     dataset = {"path": str(unlabelled), "task_type": task_type}
     dataset |= {"labels": ["bad", "good"]} if task_type == "classification" else {}
     task = opened(make_config(dataset=dataset, inference=None))
-    assert task.judged["test"].answers == ("good", "bad")
-    with pytest.raises(DataError, match="holds no labels at all"):
+    assert task.evaluated["test"].answers == ("good", "bad")
+    with pytest.raises(DataError, match="holds no labels"):
         assert task.train
 
 
-def test_nor_does_a_train_split_without_the_column(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_train_split_without_the_column_does_not_stop_a_run_that_does_not_use_it(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     from datasets import Dataset, DatasetDict
 
     test = {"text": ["lovely", "awful"], "label": ["good", "bad"]}
@@ -74,7 +76,7 @@ def test_nor_does_a_train_split_without_the_column(make_config: MakeConfig, tmp_
     ("train_split", "rows"),
     [("train+validation", 18), ("train[:4]", 4), ("elsewhere", None), ("train+elsewhere", None)],
 )
-def test_a_zero_shot_run_takes_the_train_split_where_there_is_one(
+def test_a_zero_shot_run_opens_the_train_split_if_it_exists(
     make_config: MakeConfig, train_split: str, rows: int | None
 ) -> None:
     config = make_config(dataset__shots=0, dataset__task_type="generation", dataset__train_split=train_split)
@@ -82,10 +84,10 @@ def test_a_zero_shot_run_takes_the_train_split_where_there_is_one(
     assert (None if task.train is None else len(task.train)) == rows
 
 
-def test_where_labelled_rows_are_used_their_answers_are_needed(make_config: MakeConfig, unlabelled: Path) -> None:
+def test_used_train_rows_need_answers(make_config: MakeConfig, unlabelled: Path) -> None:
     dataset = {"path": str(unlabelled), "task_type": "classification", "labels": ["bad", "good"]}
     for changes in ({"dataset": {**dataset, "shots": 1}}, {"dataset": dataset, "inference": {"icl_examples": 1}}):
-        with pytest.raises(DataError, match="holds no labels at all"):
+        with pytest.raises(DataError, match="holds no labels"):
             opened(make_config(**changes))
 
 
@@ -100,12 +102,12 @@ def test_an_unknown_label_of_the_train_split_is_named_when_it_is_read(make_confi
 
 
 @pytest.mark.parametrize("endpoint", ["evaluate", "predict"])
-def test_shots_that_nothing_uses_are_not_drawn_and_a_warning_says_so(
+def test_unused_shots_are_not_drawn_and_a_warning_is_logged(
     make_config: MakeConfig, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = opened(make_config(), endpoint)
     assert (len(task.shots), task.shots.requested) == (0, 2)
-    assert f"{UNUSED} {endpoint}: nothing is trained; name a trained adapter as model.adapter" in caplog.text
+    assert f"{UNUSED} {endpoint}: nothing is trained; set model.adapter to a trained adapter" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_shots_that_nothing_uses_are_not_drawn_and_a_warning_says_so(
         ({"dataset__shots": 0}, "evaluate", 0),
     ],
 )
-def test_shots_that_are_used_are_drawn_without_a_word(
+def test_used_shots_are_drawn_without_a_warning(
     make_config: MakeConfig,
     changes: dict[str, Any],
     endpoint: Endpoint,

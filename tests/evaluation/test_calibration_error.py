@@ -1,4 +1,4 @@
-"""The calibration error against a loop that follows the definition word by word."""
+"""The calibration error against a loop that follows the definition literally."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sft.evaluation.calibration_error import calibration_error
 
 def by_hand(confidences: list[float], correct: list[bool], bins: int, norm: str) -> float:
     distances, weights = [], []
-    for place in range(bins):
+    for index in range(bins):
         inside = [
             row
             for row, confidence in enumerate(confidences)
-            if place / bins < confidence <= (place + 1) / bins or (place == 0 and confidence == 0)
+            if index / bins < confidence <= (index + 1) / bins or (index == 0 and confidence == 0)
         ]
         if not inside:
             continue
@@ -38,11 +38,11 @@ def test_equals_the_definition(bins: int, norm: str) -> None:
     for rows in (1, 2, 50, 400):
         confidences = generator.random(rows).round(2)  # many on the edges of bins
         correct = generator.random(rows) < confidences**2
-        found = calibration_error(confidences, correct, bins, norm)  # type: ignore[arg-type]
-        assert found == pytest.approx(by_hand(confidences.tolist(), correct.tolist(), bins, norm), abs=1e-12)
+        error = calibration_error(confidences, correct, bins, norm)  # type: ignore[arg-type]
+        assert error == pytest.approx(by_hand(confidences.tolist(), correct.tolist(), bins, norm), abs=1e-12)
 
 
-def test_figures_worked_out_on_paper() -> None:
+def test_figures_computed_by_hand() -> None:
     confidences, correct = [0.95, 0.95, 0.55, 0.55], [True, False, True, True]
     assert calibration_error(confidences, correct, bins=10) == pytest.approx(0.45)
     assert calibration_error(confidences, [True, True, True, True], bins=10) == pytest.approx(0.25)
@@ -52,7 +52,7 @@ def test_figures_worked_out_on_paper() -> None:
     assert calibration_error(confidences, [True] * 4, bins=1) == pytest.approx(0.25)
 
 
-def test_the_ends_of_the_scale_are_inside_and_nothing_warns() -> None:
+def test_the_ends_of_the_scale_are_included_without_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert calibration_error([1.0, 1.0], [True, True]) == 0
@@ -61,7 +61,7 @@ def test_the_ends_of_the_scale_are_inside_and_nothing_warns() -> None:
         assert calibration_error([1.0], [False]) == 1
 
 
-def test_what_is_not_defined_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(ValueError, match="no rows"):
         calibration_error([], [])
     with pytest.raises(ValueError, match="l3"):

@@ -1,4 +1,4 @@
-"""The metrics that a config may ask for beside the defaults."""
+"""The metrics that a config may request in addition to the defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCES, PREDICTIONS = ["yes", "no", "yes"], ["yes", "yes", "yes"]
 
 
 @pytest.fixture
-def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = "metrics_of_a_user"
     (tmp_path / f"{name}.py").write_text(
         "def share_of_yes(references, predictions):\n"
@@ -35,26 +35,29 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("name", list(METRICS))
 def test_every_entry_is_a_metric(name: str) -> None:
-    found = further_metrics([name], REFERENCES, PREDICTIONS)
-    assert found
-    assert all(isinstance(value, float) for value in found.values())
+    results = further_metrics([name], REFERENCES, PREDICTIONS)
+    assert results
+    assert all(isinstance(value, float) for value in results.values())
 
 
-def test_numbers_and_dicts_make_one_flat_dict(plug: str) -> None:
-    found = further_metrics(
-        [f"{plug}:share_of_yes", f"{plug}:lengths", "balanced_accuracy"], REFERENCES, PREDICTIONS, taken=["accuracy"]
+def test_numbers_and_dicts_make_one_flat_dict(plugin: str) -> None:
+    results = further_metrics(
+        [f"{plugin}:share_of_yes", f"{plugin}:lengths", "balanced_accuracy"],
+        REFERENCES,
+        PREDICTIONS,
+        taken=["accuracy"],
     )
-    assert found == {"share_of_yes": 1.0, "longest": 3.0, "lengths_accuracy": 0.25, "balanced_accuracy": 0.5}
+    assert results == {"share_of_yes": 1.0, "longest": 3.0, "lengths_accuracy": 0.25, "balanced_accuracy": 0.5}
 
 
-def test_any_installed_function_will_do() -> None:
-    found = further_metrics(["sklearn.metrics:cohen_kappa_score"], REFERENCES, PREDICTIONS)
-    assert found == {"cohen_kappa_score": 0.0}
+def test_any_installed_function_can_be_a_metric() -> None:
+    results = further_metrics(["sklearn.metrics:cohen_kappa_score"], REFERENCES, PREDICTIONS)
+    assert results == {"cohen_kappa_score": 0.0}
 
 
-def test_a_result_without_numbers_is_the_users_to_mend(plug: str) -> None:
-    with pytest.raises(UserError, match="gave 'many'"):
-        further_metrics([f"{plug}:words"], REFERENCES, PREDICTIONS)
+def test_a_result_without_numbers_is_a_user_error(plugin: str) -> None:
+    with pytest.raises(UserError, match="expected a number or a dictionary of numbers, got 'many'"):
+        further_metrics([f"{plugin}:words"], REFERENCES, PREDICTIONS)
 
 
 def test_unknown_names_suggest_the_near_one() -> None:
@@ -80,19 +83,19 @@ def test_evaluate_runs_a_metric_on_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["longest", "metrics/longest"])
 @pytest.mark.parametrize("in_folder", [True, False])
-def test_evaluate_runs_nothing_that_only_has_the_name(
+def test_evaluate_does_not_run_a_local_script_with_the_name_of_a_metric(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_folder: bool
 ) -> None:
     script = tmp_path / name / "longest.py" if in_folder else tmp_path / name
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"is a name of the hub, but {name}.* is here too: .*evaluate:\./{name}"):
+    with pytest.raises(UserError, match=rf"is a name on the Hub, but {name}.* exists here too; .*evaluate:\./{name}"):
         further_metrics([f"evaluate:{name}"], REFERENCES, PREDICTIONS)
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_script_is_looked_for_beside_the_config(tmp_path: Path) -> None:
+def test_script_paths_are_relative_to_the_config(tmp_path: Path) -> None:
     (tmp_path / "mine.py").touch()
     metrics = ["evaluate:./mine.py", "evaluate:wer", "token_f1"]
     resolved = resolve_paths({"evaluation": {"metrics": metrics}}, tmp_path)
@@ -107,13 +110,13 @@ def test_evaluate_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> 
         resolve_metric("evaluate:wer")
 
 
-def test_evaluate_says_what_is_not_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_reports_a_missing_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate: Any = pytest.importorskip("evaluate")
 
     def absent(name: str) -> None:
         raise FileNotFoundError(f"Couldn't find a module script at {name}\nand a second line")
 
     monkeypatch.setattr(evaluate, "load", absent)
-    with pytest.raises(UserError, match="neither on disk nor") as caught:
+    with pytest.raises(UserError, match="found neither locally nor on the Hub") as caught:
         resolve_metric("evaluate:no_such_metric")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Metrics of text: figures on paper for our own, sacrebleu and rouge-score called directly for theirs."""
+"""Metrics of generated text, against figures computed by hand, sacrebleu and rouge-score."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sft.evaluation.generation import (
 REFERENCES = [
     "The cat sat on the mat, quietly.",
     "Two rivers meet below the old town.",
-    "Nothing of the kind was ever said.",
+    "Nothing of the kind ever happened.",
     "42",
 ]
 PREDICTIONS = [
@@ -34,33 +34,33 @@ PREDICTIONS = [
 
 
 def test_all_keys_and_no_others() -> None:
-    found = generation_metrics(REFERENCES, PREDICTIONS)
-    assert list(found) == ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf"]
-    assert all(isinstance(value, float) for value in found.values())
+    results = generation_metrics(REFERENCES, PREDICTIONS)
+    assert list(results) == ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf"]
+    assert all(isinstance(value, float) for value in results.values())
 
 
-def test_values_of_rows_have_the_metrics_as_their_means() -> None:
+def test_metrics_are_the_means_of_the_row_values() -> None:
     each = row_metrics(REFERENCES, PREDICTIONS)
-    found = generation_metrics(REFERENCES, PREDICTIONS)
+    results = generation_metrics(REFERENCES, PREDICTIONS)
     assert list(each) == ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL"]
-    assert {name: sum(values) / 4 for name, values in each.items()} == {name: found[name] for name in each}
+    assert {name: sum(values) / 4 for name, values in each.items()} == {name: results[name] for name in each}
     assert each["exact_match"] == [0, 0, 0, 1]
-    assert generation_metrics(REFERENCES, PREDICTIONS, rows=each) == found
+    assert generation_metrics(REFERENCES, PREDICTIONS, rows=each) == results
 
 
-def test_sacrebleu_and_rouge_score_are_what_is_shown() -> None:
-    found = generation_metrics(REFERENCES, PREDICTIONS)
-    assert found["bleu"] == pytest.approx(sacrebleu.BLEU().corpus_score(PREDICTIONS, [REFERENCES]).score)
-    assert found["chrf"] == pytest.approx(sacrebleu.CHRF().corpus_score(PREDICTIONS, [REFERENCES]).score)
+def test_values_are_those_of_sacrebleu_and_rouge_score() -> None:
+    results = generation_metrics(REFERENCES, PREDICTIONS)
+    assert results["bleu"] == pytest.approx(sacrebleu.BLEU().corpus_score(PREDICTIONS, [REFERENCES]).score)
+    assert results["chrf"] == pytest.approx(sacrebleu.CHRF().corpus_score(PREDICTIONS, [REFERENCES]).score)
     assert ter(REFERENCES, PREDICTIONS) == pytest.approx(sacrebleu.TER().corpus_score(PREDICTIONS, [REFERENCES]).score)
-    assert 1 < found["bleu"] < 100
+    assert 1 < results["bleu"] < 100
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
     for name in ("rouge1", "rouge2", "rougeL"):
         each = [scorer.score(r, p)[name].fmeasure for r, p in zip(REFERENCES, PREDICTIONS, strict=True)]
-        assert found[name] == pytest.approx(sum(each) / 4)
+        assert results[name] == pytest.approx(sum(each) / 4)
 
 
-def test_references_and_predictions_are_not_taken_for_each_other() -> None:
+def test_references_and_predictions_are_not_swapped() -> None:
     references, predictions = ["a b c d e f g h i j k l"], ["a b c d e f"]
     assert bleu(references, predictions) < 40 < bleu(predictions, references)
 
@@ -94,7 +94,7 @@ def test_exact_match_forgives_white_space_and_nothing_else(reference: str, predi
         ("theatre banana", "atre bn", 0.0),  # articles are whole words
     ],
 )
-def test_token_f1_on_paper(reference: str, prediction: str, expected: float) -> None:
+def test_token_f1_computed_by_hand(reference: str, prediction: str, expected: float) -> None:
     assert token_f1([reference], [prediction]) == pytest.approx(expected)
 
 
@@ -103,22 +103,22 @@ def test_means_are_over_rows() -> None:
     assert token_f1(["a1", "b1"], ["a1", "x"]) == 0.5
 
 
-def test_a_segmenter_splits_what_has_no_spaces() -> None:
+def test_a_segmenter_splits_text_without_spaces() -> None:
     references, predictions = ["我喜欢红色的猫和狗"], ["我喜欢红色的猫和鸟"]
     whole = generation_metrics(references, predictions)
     assert whole["token_f1"] == 0
     assert whole["rouge1"] == 0
-    found = generation_metrics(references, predictions, segment=list)
-    assert found["token_f1"] == pytest.approx(8 / 9)
-    assert found["rouge1"] == pytest.approx(8 / 9)
-    assert found["rouge2"] == pytest.approx(7 / 8)
+    results = generation_metrics(references, predictions, segment=list)
+    assert results["token_f1"] == pytest.approx(8 / 9)
+    assert results["rouge1"] == pytest.approx(8 / 9)
+    assert results["rouge2"] == pytest.approx(7 / 8)
     spaced = [[" ".join(text) for text in texts] for texts in (predictions, references)]
     expected = sacrebleu.corpus_bleu(spaced[0], [spaced[1]], tokenize="none").score
-    assert found["bleu"] == pytest.approx(expected)
-    assert found["chrf"] == whole["chrf"]
+    assert results["bleu"] == pytest.approx(expected)
+    assert results["chrf"] == whole["chrf"]
 
 
-def test_rouge_warns_where_it_sees_no_words(caplog: pytest.LogCaptureFixture) -> None:
+def test_rouge_warns_if_references_have_no_words_for_it(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="sft"):
         rouge(["plain words", "...", ""], ["x", "y", "z"])
         rouge(["кошка"], ["кошка"], segment=str.split)
@@ -140,7 +140,7 @@ def test_empty_texts_and_perfect_ones(rows: int) -> None:
     assert chrf(["a"], [""]) == 0
 
 
-def test_what_is_not_defined_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     for metric in (generation_metrics, exact_match, token_f1, rouge, bleu, chrf, ter):
         with pytest.raises(ValueError, match="no rows"):
             metric([], [])

@@ -1,4 +1,4 @@
-"""Chat templates to test with: all that the installed `trl` ships, and small ones of our own; tokenizers for them."""
+"""Chat templates for tests (all of the installed `trl`, and small ones of our own), and tokenizers for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# Things in a template's source that its own tokenizer has as control tokens.
+# Strings in a template's source that are control tokens of its own tokenizer.
 _CONTROL = re.compile(
     r"<\|[^<>|\s'\"]+\|?>|<[^<>|\s'\"]+\|>|<\uff5c[^<>\s]+\uff5c>|<(?:bos|eos|/?think|(?:start|end)_of_turn|end_of_utterance)>"
     r"|\[/?INST\]|</?s>|<</?SYS>>"
@@ -32,7 +32,7 @@ OWN = {
     "default_system_text": "{% if messages[0].role != 'system' %}<|system|>\nYou are helpful.<|end|>\n{% endif %}"
     + "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
     + "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
-    # Five more that real models have in one way or another.
+    # Five more, similar to those of real models.
     "drops_system": _ROLES + "{% endif %}{% endfor %}{% if add_generation_prompt %}<|bot|>{% endif %}",
     "thinks_in_the_answer_only": "{% for m in messages %}<|{{ m.role }}|>\n"
     + "{% if loop.last and m.role == 'assistant' %}<think>\n\n</think>\n\n{{ m.content.lstrip('\n') }}"
@@ -53,7 +53,7 @@ OWN = {
 }
 
 
-# Small templates of kinds that real models have: each writes something that is hard to follow.
+# Small templates similar to those of real models: each has a property that is hard to reproduce.
 _CLASSIC = "{% for m in messages %}<|start|>{{ m.role }}<|sep|>{{ m.content }}<|end|>"
 _COHERE = (
     "{{ bos_token }}{% set ns = namespace(system='') %}{% if messages[0].role == 'system' %}"
@@ -79,7 +79,7 @@ def _last_turn(gap: str, text: str, answer: str) -> str:
 
 
 KINDS = {
-    # The header of an answer is written always, in whole or in part.
+    # The header of an answer is always written, in whole or in part.
     "always_asks": _CLASSIC + "{% endfor %}<|start|>assistant<|sep|>",
     "always_asks_after_a_line": _CLASSIC + "\n{% endfor %}<|start|>assistant<|sep|>",
     "always_asks_in_part": _CLASSIC + "{% endfor %}<|start|>{% if add_generation_prompt %}assistant<|sep|>{% endif %}",
@@ -103,13 +103,13 @@ KINDS = {
     + "{% endif %}<|start|>user<|sep|>Is the last {{ role }} message safe?\n\n{% for m in messages %}"
     + "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
     + "{{ 'User' if m.role == 'user' else 'Agent' }}: {{ m.content | trim }}\n\n{% endfor %}"
-    + "Now judge the last {{ role }} message.<|end|><|start|>assistant<|sep|>",
+    + "Now evaluate the last {{ role }} message.<|end|><|start|>assistant<|sep|>",
     "separator_only": "{% for m in messages %}<|sep|>{{ m.content }}{% endfor %}<|sep|>",
-    # The system text stands before the last user turn, so it is gone when an answer follows.
+    # The system text is before the last user turn, so it is missing if an answer follows.
     "mistral_v3": _last_turn(" ", "m.content", "' ' + m.content | trim"),
     "nemo": _last_turn("", "m.content", "m.content"),
     "pixtral": _last_turn("", "m.content[0]['text']", "m.content[0]['text']"),
-    # Texts are changed inside.
+    # The inside of texts is changed.
     "falcon": "{% for m in messages %}{% if not loop.first %}\n\n{% endif %}{{ m.role | capitalize }}: "
     + "{{ m.content.replace('\\r\\n', '\\n').replace('\\n\\n', '\\n') | trim }}{% endfor %}"
     + "{% if add_generation_prompt %}\n\nAssistant:{% endif %}",
@@ -127,7 +127,7 @@ KINDS = {
 
 
 def shipped() -> dict[str, str]:
-    """Name -> source of each template of the installed trl."""
+    """Return the source of each template of the installed trl, by name."""
     spec = find_spec("trl")  # found, not imported: importing trl takes seconds
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / "chat_templates"
@@ -138,14 +138,14 @@ ALL = {**shipped(), **OWN, **KINDS}
 
 
 def controls(template: str) -> list[str]:
-    """The template's control tokens, those of the fixture's ChatML form among them."""
+    """Return the template's control tokens, with those of the fixture's ChatML form."""
     built = [f"<|{role}|>" for role in ("system", "user", "assistant", "bot", "end", "start", "sep")]
     standard = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>"]
     return list(dict.fromkeys([*standard, *built, *sorted(set(_CONTROL.findall(template)))]))
 
 
 def build_tokenizer(template: str | None, **named: str) -> Any:
-    """A byte-level tokenizer with a few merges and the template's control tokens.
+    """Build a byte-level tokenizer with a few merges and the template's control tokens.
 
     `<think>` and `</think>` are added but not special, as in Qwen3.
     """
@@ -168,23 +168,23 @@ def build_tokenizer(template: str | None, **named: str) -> Any:
 
 @pytest.fixture(params=sorted(ALL))
 def template_name(request: pytest.FixtureRequest) -> str:
-    """The name of each template in turn."""
+    """Return the name of each template in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def template(template_name: str) -> str:
-    """Its source."""
+    """Return the source of the template."""
     return ALL[template_name]
 
 
 @pytest.fixture(scope="session")
 def templates() -> dict[str, str]:
-    """All of them."""
+    """Return the sources of all templates."""
     return ALL
 
 
 @pytest.fixture
 def tokenizer_with() -> Callable[..., Any]:
-    """Build a tokenizer for a template: `tokenizer_with(source)`."""
+    """Return a function that builds a tokenizer for a template: `tokenizer_with(source)`."""
     return build_tokenizer

@@ -1,4 +1,4 @@
-"""What a chat template may take: a loop and a text without end are stopped, a process that had to wait is not."""
+"""Limits of a chat template: an endless loop and an endless text are stopped; waiting is not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def spin(seconds: float) -> None:
         sum(range(1000))
 
 
-def test_a_loop_is_stopped_and_all_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_stopped_and_all_limits_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "SECONDS", 0.2)
     limit = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(ModelError, match=r"more than 0.2 s"), bounded():
@@ -30,10 +30,10 @@ def test_a_loop_is_stopped_and_all_is_as_before(monkeypatch: pytest.MonkeyPatch)
     spin(0.5)  # the timer is off
 
 
-def test_waiting_is_nobody_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "SECONDS", 0.2)
     with bounded():
-        time.sleep(0.5)  # as a process that was stopped, or has a busy machine
+        time.sleep(0.5)  # like a stopped process, or a busy machine
 
 
 def test_memory_is_bounded() -> None:
@@ -42,7 +42,7 @@ def test_memory_is_bounded() -> None:
     assert len("a" * 1000) == 1000
 
 
-def test_threads_are_left_to_themselves() -> None:
+def test_other_threads_have_no_timer() -> None:
     ended = []
 
     def render() -> None:

@@ -1,4 +1,4 @@
-"""The comparison with the tokenizer's own rendering: it sees what differs, and only that."""
+"""The comparison with the tokenizer's own rendering: it detects all differences and nothing else."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_markup_of_the_template_in_data_stays_text(
     assert prompt.completion_ids.count(tokenizer.convert_tokens_to_ids("</think>")) == 1
 
 
-def test_ordinary_texts_are_compared_with_the_template_only_at_first(
+def test_only_the_first_ordinary_texts_are_compared_with_the_template(
     tokenizer_with: Callable[..., Any], templates: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rendering every prompt again would take as long as making it."""
+    """Rendering every prompt twice would double the time."""
     tokenizer = tokenizer_with(templates["qwen2_5"])
     renderer = Renderer(tokenizer, CONFIG)
     seen: list[Any] = []
@@ -63,7 +63,7 @@ def test_text_gives_no_warning(
     assert not [record for record in caplog.records if "enable_thinking" not in record.message]
 
 
-def test_a_tokenizer_with_ways_of_its_own_is_refused(tokenizer_with: Callable[..., Any]) -> None:
+def test_a_tokenizer_with_unsupported_encoding_is_refused(tokenizer_with: Callable[..., Any]) -> None:
     from transformers import PreTrainedTokenizerFast
 
     class Reversing(PreTrainedTokenizerFast):
@@ -73,5 +73,5 @@ def test_a_tokenizer_with_ways_of_its_own_is_refused(tokenizer_with: Callable[..
     plain = tokenizer_with(TURNS.replace("TEXT", "m.content"))
     own = Reversing(tokenizer_object=plain.backend_tokenizer)
     own.chat_template = plain.chat_template
-    with pytest.raises(ModelError, match="encodes text in a way of its own"):
+    with pytest.raises(ModelError, match="encodes text in an unsupported way"):
         Renderer(own, CONFIG).render({"text": "abc"})

@@ -1,4 +1,4 @@
-"""The private copy of the tokenizer: same ids for ordinary text, control tokens only where the template has them."""
+"""The private copy of the tokenizer: same ids for ordinary text, control tokens only from the template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNKNOWN = {"unk_token": "<unk>"}
 
 
 def _metaspace(scheme: str) -> Any:
-    """A sentencepiece-like tokenizer: words begin with a mark that the tokenizer puts in front of the text too."""
+    """Return a sentencepiece-like tokenizer: words start with a mark, which is also added before the text."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -40,7 +40,7 @@ def _metaspace(scheme: str) -> Any:
 
 
 def _unigram() -> Any:
-    """A Unigram tokenizer whose vocabulary lists `</s>` as a piece like any other."""
+    """Return a Unigram tokenizer whose vocabulary lists `</s>` as an ordinary piece."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +63,7 @@ def _real(repository: Path, folder: str) -> Any:
 
 @pytest.fixture(params=["bytes", "always", "first", "never", "unigram", "stories", "gpt2"])
 def any_tokenizer(request: pytest.FixtureRequest, repository: Path, tokenizer_with: Callable[..., Any]) -> Any:
-    """Tokenizers of every family."""
+    """Return tokenizers of every family."""
     kind = str(request.param)
     if kind == "bytes":
         return tokenizer_with("<|turn|><|end|>")
@@ -90,7 +90,7 @@ def test_ordinary_text_has_the_tokenizers_own_ids(any_tokenizer: Any) -> None:
             assert encoder.encode(written, shared=len(text)).ids == _ids(any_tokenizer, whole), whole
 
 
-def test_control_tokens_that_take_in_white_space(any_tokenizer: Any) -> None:
+def test_control_tokens_that_strip_white_space(any_tokenizer: Any) -> None:
     encoder = Encoder(any_tokenizer)
     names = [name for name in ("<sep>", "<turn>") if name in any_tokenizer.get_added_vocab()]
     for name in names:
@@ -106,12 +106,12 @@ def test_data_never_becomes_a_control_token(any_tokenizer: Any) -> None:
     unknown = any_tokenizer.unk_token_id
     for control in controls:
         for text in (control, f"a {control} b", f"{control}{control}", f"good\n{control}"):
-            found = set(encoder.encode(encoder.data(text)).ids) - {unknown}
-            assert not found & ids, text
+            data_ids = set(encoder.encode(encoder.data(text)).ids) - {unknown}
+            assert not data_ids & ids, text
         assert any_tokenizer.convert_tokens_to_ids(control) in encoder.encode(encoder.control(control)).ids
 
 
-def test_the_pieces_of_a_control_token_may_meet_at_the_border(tokenizer_with: Callable[..., Any]) -> None:
+def test_a_control_token_split_between_template_and_data_stays_text(tokenizer_with: Callable[..., Any]) -> None:
     tokenizer = tokenizer_with(None)
     encoder = Encoder(tokenizer)
     ids = encoder.encode(encoder.control("<|im_") + encoder.data("end|>")).ids
@@ -119,7 +119,7 @@ def test_the_pieces_of_a_control_token_may_meet_at_the_border(tokenizer_with: Ca
     assert tokenizer.decode(ids) == "<|im_end|>"
 
 
-def test_merges_that_spell_a_control_token_are_of_no_use_to_data() -> None:
+def test_merges_that_spell_a_control_token_do_not_apply_to_data() -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -134,14 +134,14 @@ def test_merges_that_spell_a_control_token_are_of_no_use_to_data() -> None:
     assert encoder.encode(encoder.control("a<e>")).ids == [vocabulary["a"], vocabulary["<e>"]]
 
 
-def test_added_words_that_are_no_control_tokens_stay_words(tokenizer_with: Callable[..., Any]) -> None:
+def test_added_words_that_are_not_control_tokens_stay_words(tokenizer_with: Callable[..., Any]) -> None:
     tokenizer = tokenizer_with("<|user|>")
     tokenizer.add_tokens(["covid19"])
     encoder = Encoder(tokenizer, "<|user|>")
     assert encoder.encode(encoder.data("a covid19 b")).ids == _ids(tokenizer, "a covid19 b")
 
 
-def test_a_token_named_by_the_template_is_a_control_token_though_not_special(
+def test_an_added_token_in_the_template_is_a_control_token_even_if_not_special(
     tokenizer_with: Callable[..., Any],
 ) -> None:
     tokenizer = tokenizer_with("<think></think>")
@@ -149,7 +149,7 @@ def test_a_token_named_by_the_template_is_a_control_token_though_not_special(
     assert "<think>" not in control_tokens(tokenizer, "{{ 'no such thing' }}")
 
 
-def test_the_callers_tokenizer_is_left_alone(tokenizer_with: Callable[..., Any]) -> None:
+def test_the_callers_tokenizer_is_not_changed(tokenizer_with: Callable[..., Any]) -> None:
     tokenizer = tokenizer_with(None)
     before = tokenizer.backend_tokenizer.to_str()
     encoder = Encoder(tokenizer)
@@ -158,7 +158,7 @@ def test_the_callers_tokenizer_is_left_alone(tokenizer_with: Callable[..., Any])
     assert _ids(tokenizer, "<|im_end|>") == [tokenizer.eos_token_id]
 
 
-def test_our_private_characters_and_half_surrogates_in_data_are_replaced(tokenizer_with: Callable[..., Any]) -> None:
+def test_aliases_and_half_surrogates_in_data_are_replaced(tokenizer_with: Callable[..., Any]) -> None:
     encoder = Encoder(tokenizer_with(None))
     for alias in encoder.aliases.values():
         assert encoder.data(f"a{alias}b") == "a\ufffdb"
@@ -166,7 +166,7 @@ def test_our_private_characters_and_half_surrogates_in_data_are_replaced(tokeniz
     assert encoder.data("é\ue000\U000f0000") == "é\ue000\U000f0000"
 
 
-def test_offsets_say_where_tokens_stand(any_tokenizer: Any) -> None:
+def test_offsets_of_tokens(any_tokenizer: Any) -> None:
     encoder = Encoder(any_tokenizer)
     text = encoder.control(any_tokenizer.eos_token) + encoder.data("good sad\nGood")
     encoded = encoder.encode(text)

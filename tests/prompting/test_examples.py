@@ -1,4 +1,4 @@
-"""Choosing in-context examples: balanced, nested, seeded, never the row itself."""
+"""Choice of in-context examples: balanced, nested, seeded, never the row itself."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def test_fixed_examples_are_balanced_in_rounds() -> None:
     assert all(sorted(shown[start : start + 3]) == sorted(LABELS) for start in (0, 3, 6))
 
 
-def test_fewer_rounds_are_the_beginning_of_more() -> None:
+def test_fewer_rounds_are_a_prefix_of_more() -> None:
     most = choose_fixed(pool(), 5, 13).indices
     assert all(choose_fixed(pool(), count, 13).indices == most[: 3 * count] for count in range(5))
     row = choose_for_row(pool(), 4, 13, 7, "another text").indices
     assert choose_for_row(pool(), 2, 13, 7, "another text").indices == row[:6]
 
 
-def test_the_seed_decides_and_nothing_else() -> None:
+def test_the_choice_depends_only_on_the_seed() -> None:
     assert choose_fixed(pool(), 2, 13) == choose_fixed(pool(), 2, 13)
     assert len({tuple(choose_fixed(pool(), 2, seed).indices) for seed in range(20)}) > 10
     assert len({tuple(choose_for_row(pool(), 2, 13, row, "").indices) for row in range(20)}) > 10
     orders = Counter(tuple(labels_of(pool(), choose_fixed(pool(), 1, seed))) for seed in range(300))
-    assert len(orders) == 6, "every order of the labels comes up"
+    assert len(orders) == 6, "every order of the labels occurs"
     assert min(orders.values()) > 20
     firsts = Counter(choose_fixed(Pool(["a", "b", "c", "d"]), 1, seed).indices[0] for seed in range(400))
     assert min(firsts.values()) > 60
 
 
-def test_these_draws_stay_what_they_are_on_every_machine() -> None:
+def test_draws_are_frozen() -> None:
     assert choose_fixed(pool(4), 2, 13).indices == choose_fixed(pool(4), 2, 13).indices == FROZEN
 
 
@@ -61,7 +61,7 @@ def test_generation_counts_examples_in_total() -> None:
     assert (len(set(choice.indices)), choice.rounds, choice.round_size) == (4, 4, 1)
 
 
-def test_a_row_never_sees_itself_nor_its_copies() -> None:
+def test_a_row_is_never_shown_itself_nor_its_duplicates() -> None:
     texts = ["same", "a", "same", "b", "c", "d"]
     source = Pool(texts, ["x", "x", "y", "y", "x", "y"])
     for row, text in enumerate(texts):
@@ -71,15 +71,15 @@ def test_a_row_never_sees_itself_nor_its_copies() -> None:
             assert Counter(labels_of(source, choice)) == {"x": 2, "y": 2}
 
 
-def test_a_row_that_takes_too_many_out_sees_fewer_of_every_label() -> None:
+def test_a_row_with_many_duplicates_is_shown_fewer_of_every_label() -> None:
     source = Pool(["same", "same", "a", "b", "c", "d"], ["x", "x", "x", "y", "y", "y"])
     choice = choose_for_row(source, 3, 13, 0, "same")
     assert choice.rounds == 1
     assert sorted(labels_of(source, choice)) == ["x", "y"]
 
 
-def test_in_training_all_rows_see_equally_many(caplog: pytest.LogCaptureFixture) -> None:
-    """Rows of a small label must not be told by seeing fewer examples."""
+def test_in_training_all_rows_have_equally_many_examples(caplog: pytest.LogCaptureFixture) -> None:
+    """Fewer examples must not reveal the rows of a small label."""
     source = Pool(list("abcdefg"), ["x", "x", "y", "y", "y", "y", "y"])
     with caplog.at_level(logging.WARNING, logger="sft"):
         rounds = rounds_for_rows(source, 3, training=True)
@@ -97,12 +97,12 @@ def test_in_training_all_rows_see_equally_many(caplog: pytest.LogCaptureFixture)
     [Pool(["a", "b", "c"], ["x", "x", "y"]), Pool(["same", "same", "b", "c"], ["x", "x", "y", "y"]), Pool(["a"])],
 )
 def test_in_training_one_row_of_a_label_is_not_enough(source: Pool) -> None:
-    with pytest.raises(DataError, match="at least two rows"):
+    with pytest.raises(DataError, match="expected at least two rows"):
         rounds_for_rows(source, 1, training=True)
     assert rounds_for_rows(source, 0, training=True) == 0
 
 
-def test_fewer_than_asked_are_taken_evenly_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_rounds_than_requested_are_balanced_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     source = Pool(list("abcde"), ["x", "x", "x", "x", "y"])
     with caplog.at_level(logging.WARNING, logger="sft"):
         choice = choose_fixed(source, 4, 13)
@@ -118,7 +118,7 @@ def test_a_label_without_an_example_is_an_error() -> None:
     assert choose_fixed(Pool(["a", "b"], ["negative", "positive"]), 0, 13, LABELS).indices == []
 
 
-def test_texts_that_will_be_asked_about_are_not_shown() -> None:
+def test_texts_of_evaluated_rows_are_not_shown() -> None:
     for seed in range(20):
         choice = choose_fixed(pool(3), 2, seed, exclude={"text 0", "text 4", "unknown"})
         assert not {0, 4} & set(choice.indices)
@@ -143,7 +143,7 @@ def test_fixed_examples_are_held_out_of_training() -> None:
 
 
 def test_a_long_pool_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing a row's examples looks at the rows drawn, not at the pool."""
+    """Drawing a row's examples reads only the drawn rows, not the pool."""
     source = Pool([f"text {i}" for i in range(30_000)], [str(i % 3) for i in range(30_000)])
     choose_for_row(source, 1, 13, 0, "")  # groups are made once
     import random
@@ -161,6 +161,6 @@ def test_a_long_pool_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn < 20
 
 
-def test_pools_are_checked() -> None:
-    with pytest.raises(ValueError, match="2 texts but 1 labels"):
+def test_pools_are_validated() -> None:
+    with pytest.raises(ValueError, match="got 2 texts and 1 labels"):
         Pool(["a", "b"], ["x"])

@@ -1,4 +1,4 @@
-"""Long texts: cut as if they had been encoded whole, without encoding them whole."""
+"""Long texts: cut as if they were encoded whole, without encoding them whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError
 from sft.prompting.encode import Encoder
-from sft.prompting.long_text import WHOLE, estimate_tokens, stand_in
+from sft.prompting.long_text import WHOLE, estimate_tokens, substitute
 from sft.prompting.render import Example, Renderer
 from sft.prompting.truncate import Cut, cut_text
 
@@ -38,7 +38,7 @@ def _trained(core: Any, trainer: Any) -> Any:
 
 @cache
 def _encoder(kind: str) -> Encoder:
-    """Encoders of every family of tokenizers, trained on a few sentences."""
+    """Return an encoder of a tokenizer family, trained on a few sentences."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     special = ["<unk>", "<|im_end|>"]
@@ -97,7 +97,7 @@ LONG = st.one_of(
 
 
 def cut_whole(encoder: Encoder, text: str, limit: int) -> Cut:
-    """The longest beginning within the limit, by encoding all of the text."""
+    """Return the longest prefix within the limit, by encoding the whole text."""
     safe = encoder.data(text)
     encoded = encoder.encode(safe)
     if len(encoded.ids) <= limit:
@@ -113,7 +113,7 @@ def cut_whole(encoder: Encoder, text: str, limit: int) -> Cut:
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=LONG, limit=st.sampled_from([1, 2, 3, 7, 40, 150]))
 @settings(max_examples=8, deadline=None, database=None, derandomize=True)
-def test_what_is_kept_is_what_encoding_all_would_keep(kind: str, text: str, limit: int) -> None:
+def test_the_kept_text_is_the_same_as_with_encoding_the_whole_text(kind: str, text: str, limit: int) -> None:
     encoder = _encoder(kind)
     kept, lost = cut_text(encoder, text, limit, whole=400)
     expected = cut_whole(encoder, text, limit)
@@ -140,16 +140,16 @@ def test_tokens_of_short_texts_are_counted_and_of_long_ones_estimated() -> None:
     assert abs(cut_text(encoder, long, 50).lost - exact.lost) < 0.05 * exact.lost
 
 
-def test_a_stand_in_is_too_long_too_and_begins_and_ends_alike() -> None:
+def test_a_substitute_is_too_long_too_and_has_the_same_start_and_end() -> None:
     encoder = _encoder("bytes")
     text = "".join(CORPUS) * 500
-    short = stand_in(encoder, text, 100)
+    short = substitute(encoder, text, 100)
     assert len(short) < 5000
     assert len(encoder.encode(short).ids) > 100
     assert text.startswith(short[:300])
     assert text.endswith(short[-300:])
-    assert stand_in(encoder, text, 10**6) is text
-    assert stand_in(encoder, CORPUS[0], 1) is CORPUS[0]
+    assert substitute(encoder, text, 10**6) is text
+    assert substitute(encoder, CORPUS[0], 1) is CORPUS[0]
 
 
 # Whole prompts
@@ -176,34 +176,36 @@ LIMITS = (60, 61, 100, 333)
 
 def _whole_prompt_cases() -> Iterator[Any]:
     """All combinations; by default those that hold each pair of values of two parameters once or twice."""
-    for place, name in enumerate(TEMPLATES):
+    for position, name in enumerate(TEMPLATES):
         for index, columns in enumerate(COLUMNS):
             for number, limit in enumerate(LIMITS):
-                marks = () if (place + index + number) % 3 == 0 else pytest.mark.long
+                marks = () if (position + index + number) % 3 == 0 else pytest.mark.long
                 yield pytest.param(
                     TEMPLATES[name], columns, limit, marks=marks, id=f"{name}-{'+'.join(columns)}-{limit}"
                 )
 
 
 @pytest.mark.parametrize(("template", "columns", "limit"), [*_whole_prompt_cases()])
-def test_prompts_of_long_rows_are_those_of_rows_that_are_encoded_whole(
+def test_prompts_of_long_rows_equal_those_of_rows_that_are_encoded_whole(
     tokenizer_with: Callable[..., Any], template: str | None, columns: tuple[str, ...], limit: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The same row under a much larger bound for what is encoded whole."""
+    """Compare with the same row under a much larger limit for encoding texts whole."""
     row = {"text": "so goodish, 漢 " * 4000 + "end", "more": "It is good. " * 9}
     examples = [Example({"text": "a", "more": "b"}, "good"), Example({"text": "c " * 20_000, "more": "d"}, "good")]
-    made = []
+    prompts = []
     for whole in (WHOLE, 10**7):
         for module in ("long_text", "truncate", "render"):
             monkeypatch.setattr(f"sft.prompting.{module}.WHOLE", whole)
         monkeypatch.setattr("sft.prompting.truncate.cut_text.__defaults__", (whole,))
-        monkeypatch.setattr("sft.prompting.long_text.stand_in.__defaults__", (whole,))
+        monkeypatch.setattr("sft.prompting.long_text.substitute.__defaults__", (whole,))
         renderer = Renderer(tokenizer_with(template), _config(input_columns=columns), limit)
         for shown in ([], examples):
-            made.append((whole, renderer.render(row, shown), renderer.render_labels(row, shown, ["good", "bad one"])))
-    half = len(made) // 2
-    for (_, short, labelled), (_, expected, expected_labels) in zip(made[:half], made[half:], strict=True):
+            prompts.append(
+                (whole, renderer.render(row, shown), renderer.render_labels(row, shown, ["good", "bad one"]))
+            )
+    half = len(prompts) // 2
+    for (_, short, labelled), (_, expected, expected_labels) in zip(prompts[:half], prompts[half:], strict=True):
         assert (short.ids, short.text, short.dropped_examples) == (
             expected.ids, expected.text, expected.dropped_examples,
         )  # fmt: skip
@@ -212,7 +214,7 @@ def test_prompts_of_long_rows_are_those_of_rows_that_are_encoded_whole(
         assert abs(short.cut_tokens - expected.cut_tokens) <= 0.02 * expected.cut_tokens
 
 
-def test_a_long_text_of_which_the_template_leaves_little_is_shown_as_the_template_has_it(
+def test_a_long_text_that_the_template_shortens_is_shown_as_the_template_writes_it(
     tokenizer_with: Callable[..., Any],
 ) -> None:
     tokenizer = tokenizer_with(TURNS.replace("TEXT", "m.content | replace('long ', '')"))
@@ -224,7 +226,7 @@ def test_a_long_text_of_which_the_template_leaves_little_is_shown_as_the_templat
 
 def test_a_long_answer_is_refused_without_being_encoded(tokenizer_with: Callable[..., Any]) -> None:
     renderer = Renderer(tokenizer_with(TURNS.replace("TEXT", "m.content")), _config(), 200, generation=True)
-    with pytest.raises(DataError, match=r"its answer alone takes more than 200 tokens \(max_seq_length\)"):
+    with pytest.raises(DataError, match=r"its answer alone has more than 200 tokens \(max_seq_length\)"):
         renderer.render({"text": "so"}, [], "long " * 20_000)
     shown = [Example({"text": "a"}, "long " * 20_000)]
     assert renderer.render({"text": "so"}, shown, "good").dropped_examples == 1

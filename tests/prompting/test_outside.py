@@ -1,4 +1,4 @@
-"""What templates take from outside their messages: fixed, the same on every day and in every process."""
+"""Inputs of templates other than messages: fixed, the same on every day and in every process."""
 
 from __future__ import annotations
 
@@ -49,26 +49,28 @@ def _render(tokenizer: Any, template: str) -> str:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_template_reads_the_fixed_date(tokenizer_with: Callable[..., Any], form: str, day: date, asking: str) -> None:
     tokenizer = tokenizer_with(None)
-    said = datetime(day.year, day.month, day.day).strftime(form)
+    expected = datetime(day.year, day.month, day.day).strftime(form)
     dated = with_date(asking.replace("FORMAT", repr(form)), day)
-    plain = asking.replace("strftime_now(FORMAT)", repr(said)).replace("strftime_now(format=FORMAT)", repr(said))
+    plain = asking.replace("strftime_now(FORMAT)", repr(expected)).replace(
+        "strftime_now(format=FORMAT)", repr(expected)
+    )
     assert _render(tokenizer, dated) == _render(tokenizer, plain)
 
 
 @pytest.mark.parametrize("form", ["%d %B %Y", "%-d.%-m.%y, %H:%M", "100%% on %A", "%^a %", "%s"])
-def test_a_format_that_is_computed(tokenizer_with: Callable[..., Any], form: str) -> None:
+def test_a_computed_format(tokenizer_with: Callable[..., Any], form: str) -> None:
     half = len(form) // 2
     source = f"{{{{ strftime_now({form[:half]!r} + {form[half:]!r}) }}}}"
-    said = datetime(2024, 2, 29).strftime(form) if form != "%s" else "1709164800"
-    assert _render(tokenizer_with(None), with_date(source, date(2024, 2, 29))) == said
+    expected = datetime(2024, 2, 29).strftime(form) if form != "%s" else "1709164800"
+    assert _render(tokenizer_with(None), with_date(source, date(2024, 2, 29))) == expected
 
 
-def test_a_template_that_cannot_be_read_is_refused_when_it_is_rendered(tokenizer_with: Callable[..., Any]) -> None:
+def test_a_template_with_a_syntax_error_is_refused_when_it_is_rendered(tokenizer_with: Callable[..., Any]) -> None:
     with pytest.raises(ModelError, match="unexpected 'end of template'"):
         Renderer(tokenizer_with("{{ strftime_now('%d') }}{% if messages %"), _config())
 
 
-def test_a_template_without_a_clock_stays_as_it_is() -> None:
+def test_a_template_without_a_clock_is_not_changed() -> None:
     assert with_date(TURNS, date(2024, 1, 1)) == TURNS
     assert not reads_clock(TURNS)
 
@@ -84,7 +86,7 @@ def test_prompts_show_the_date_of_the_config(tokenizer_with: Callable[..., Any],
         assert "2024" in default.text
 
 
-def test_a_date_given_as_a_variable_goes_first(tokenizer_with: Callable[..., Any], templates: dict[str, str]) -> None:
+def test_a_date_variable_takes_precedence(tokenizer_with: Callable[..., Any], templates: dict[str, str]) -> None:
     variables = {"date_string": "1 Jan 1999"}
     renderer = Renderer(tokenizer_with(templates["llama3_2"]), _config(chat_template_kwargs=variables))
     assert "1 Jan 1999" in renderer.render({"text": "so"}).text
@@ -93,14 +95,14 @@ def test_a_date_given_as_a_variable_goes_first(tokenizer_with: Callable[..., Any
 @pytest.mark.parametrize("draw", ["['a', 'b', 'c', 'd'] | random", "lipsum(n=1, html=false)[:30]"])
 def test_random_draws_are_the_same_in_every_rendering(tokenizer_with: Callable[..., Any], draw: str) -> None:
     tokenizer = tokenizer_with(f"{{{{ {draw} }}}}{TURNS}")
-    made = set()
+    rendered = set()
     for seed in range(10):
         random.seed(seed)
         following = random.Random(seed).random()  # noqa: S311
         prompt = Renderer(tokenizer, _config()).render({"text": "so"}, [Example({"text": "a"}, "b")], "good")
-        made.add((tuple(prompt.ids), tuple(prompt.completion_ids)))
-        assert random.random() == following, "nobody else's draws are touched"  # noqa: S311
-    assert len(made) == 1
+        rendered.add((tuple(prompt.ids), tuple(prompt.completion_ids)))
+        assert random.random() == following, "other draws are not affected"  # noqa: S311
+    assert len(rendered) == 1
 
 
 def test_a_memory_address_is_refused(tokenizer_with: Callable[..., Any]) -> None:

@@ -30,7 +30,7 @@ def test_the_plain_form(tokenizer_with: Callable[..., Any]) -> None:
     assert tokenizer.eos_token_id not in attack.ids
 
 
-def test_the_plain_form_has_bos_where_the_tokenizer_adds_it(tokenizer_with: Callable[..., Any]) -> None:
+def test_the_plain_form_has_bos_if_the_tokenizer_adds_it(tokenizer_with: Callable[..., Any]) -> None:
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = tokenizer_with(None)
@@ -54,7 +54,7 @@ def test_a_tokenizer_without_eos_ends_answers_with_a_line_feed(tokenizer_with: C
     assert list(renderer.stop_ids) == prompt.completion_ids[-1:]
 
 
-def test_the_plain_border_is_a_border_of_tokens(repository: Path) -> None:
+def test_the_boundary_of_the_plain_form_is_a_token_boundary(repository: Path) -> None:
     from transformers import AutoTokenizer
 
     for folder in ("tokenizers/gpt2", "models/stories260K"):

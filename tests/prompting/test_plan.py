@@ -1,4 +1,4 @@
-"""Which examples go with which row: pools, held-out rows, counts, and what the model is asked."""
+"""The prompts of a run: pools, held-out rows, counts, and questions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_fixed_examples_are_held_out_of_training(make_config: MakeConfig, tokeni
     assert not set(shown) & set(trained.rows)
 
 
-def test_examples_drawn_per_row_never_hold_the_row(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_examples_drawn_per_row_never_include_the_row(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(
         dataset__shots=3, training__icl_examples=2, training__random_icl=True, inference={"max_seq_length": 900}
     )
@@ -60,36 +60,36 @@ def test_too_few_shots_for_examples_is_an_error(make_config: MakeConfig, tokeniz
         make_plan(config, tokenizer).training()
 
 
-def test_judged_rows_share_fixed_examples_of_the_shots(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_evaluated_rows_share_fixed_examples_of_the_shots(make_config: MakeConfig, tokenizer: Any) -> None:
     plan = make_plan(make_config(inference={"icl_examples": 1}), tokenizer)
-    judged = plan.judged("test")
-    (shown,) = set(judged.shown)
+    evaluated = plan.evaluated("test")
+    (shown,) = set(evaluated.shown)
     assert len(shown) == 3
     assert set(shown) <= set(plan.training().rows)
-    first, second = (prompt.ids for prompt in judged.prompts[:2])
+    first, second = (prompt.ids for prompt in evaluated.prompts[:2])
     shared = next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
-    assert shared > 100  # the examples stand before the row, so the prefix is common
+    assert shared > 100  # the examples precede the row, so the prefix is shared
 
 
 def test_the_pool_is_train_without_shots(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(dataset__shots=0, inference={"icl_examples": 4})
-    (shown,) = set(make_plan(config, tokenizer).judged("test").shown)
+    (shown,) = set(make_plan(config, tokenizer).evaluated("test").shown)
     assert sorted(shown) == list(range(12))
 
 
 def test_another_seed_draws_other_examples(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(dataset__shots=0, inference={"icl_examples": 1})
-    drawn = {make_plan(config, tokenizer, seed).judged("test").shown[0] for seed in range(6)}
+    drawn = {make_plan(config, tokenizer, seed).evaluated("test").shown[0] for seed in range(6)}
     assert len(drawn) > 1
 
 
-def test_rounds_that_do_not_fit_are_left_out_for_all_rows(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_rounds_that_do_not_fit_are_dropped_for_all_rows(make_config: MakeConfig, tokenizer: Any) -> None:
     config = make_config(dataset__shots=0, inference={"icl_examples": 4, "max_seq_length": 400})
-    judged = make_plan(config, tokenizer).judged("test")
-    (shown,) = set(judged.shown)
+    evaluated = make_plan(config, tokenizer).evaluated("test")
+    (shown,) = set(evaluated.shown)
     assert len(shown) in (3, 6, 9)
-    assert {prompt.dropped_examples for prompt in judged.prompts} == {12 - len(shown)}
-    assert all(len(p.prompt.ids) + max(map(len, p.label_ids)) <= 400 for p in judged.labelled)
+    assert {prompt.dropped_examples for prompt in evaluated.prompts} == {12 - len(shown)}
+    assert all(len(p.prompt.ids) + max(map(len, p.label_ids)) <= 400 for p in evaluated.labelled)
 
 
 def test_the_trainers_max_length_shortens_prompts_not_answers(make_config: MakeConfig, tokenizer: Any) -> None:
@@ -101,42 +101,42 @@ def test_the_trainers_max_length_shortens_prompts_not_answers(make_config: MakeC
 
 
 def examples_in(prompt: Prompt) -> int:
-    """How many examples stand in a prompt, counted in the prompt itself."""
+    """Count the examples in a prompt, in the prompt itself."""
     return sum(span.kind == "example_answer" for span in prompt.spans)
 
 
 @pytest.mark.parametrize("random_icl", [False, True])
-def test_only_examples_that_stand_in_the_prompt_are_said_to_be_shown(
+def test_only_examples_in_the_prompt_are_listed_as_shown(
     make_config: MakeConfig, tokenizer: Any, random_icl: bool
 ) -> None:
     inference = {"icl_examples": 2, "icl_pool": "train", "random_icl": random_icl, "max_seq_length": 240}
-    judged = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
-    for prompt, shown in zip(judged.prompts, judged.shown, strict=True):
+    evaluated = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
+    for prompt, shown in zip(evaluated.prompts, evaluated.shown, strict=True):
         assert len(shown) == examples_in(prompt) == 3
         assert prompt.dropped_examples == 3
 
 
 @pytest.mark.parametrize("random_icl", [False, True])
 @pytest.mark.parametrize("chosen", ["random", "balanced", "nearest"])
-def test_examples_are_chosen_as_the_config_says(
+def test_examples_are_chosen_as_configured(
     make_config: MakeConfig, tokenizer: Any, chosen: str, random_icl: bool
 ) -> None:
     inference = {"icl_examples": 1, "icl_selection": chosen, "random_icl": random_icl, "max_seq_length": 900}
     config = make_config(dataset__shots=0, inference=inference)
-    judged = make_plan(config, tokenizer).judged("test")
-    assert {len(shown) for shown in judged.shown} == {3}
-    assert (len(set(judged.shown)) > 1) == (random_icl or chosen == "nearest")
-    labels = [{row % 3 for row in shown} for shown in judged.shown]
+    evaluated = make_plan(config, tokenizer).evaluated("test")
+    assert {len(shown) for shown in evaluated.shown} == {3}
+    assert (len(set(evaluated.shown)) > 1) == (random_icl or chosen == "nearest")
+    labels = [{row % 3 for row in shown} for shown in evaluated.shown]
     if chosen == "balanced":
         assert labels == [{0, 1, 2}] * 9
     elif chosen == "nearest":  # the texts share a word with those of their label
         assert labels == [{row % 3} for row in range(9)]
     else:
-        seeds = (make_plan(config, tokenizer, seed).judged("test").shown[0] for seed in range(6))
+        seeds = (make_plan(config, tokenizer, seed).evaluated("test").shown[0] for seed in range(6))
         assert {0, 1, 2} not in labels or any({row % 3 for row in shown} != {0, 1, 2} for shown in seeds)
 
 
-def test_without_a_word_the_examples_are_those_that_they_were(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_default_examples_are_frozen(make_config: MakeConfig, tokenizer: Any) -> None:
     for task_type, usual in (("classification", "balanced"), ("generation", "random"), ("generation", "balanced")):
         for random_icl in (False, True):
             shown = [
@@ -144,13 +144,13 @@ def test_without_a_word_the_examples_are_those_that_they_were(make_config: MakeC
                     make_config(
                         dataset__shots=0,
                         dataset__task_type=task_type,
-                        inference={"icl_examples": 2, "random_icl": random_icl, **given},
+                        inference={"icl_examples": 2, "random_icl": random_icl, **selection},
                     ),
                     tokenizer,
                 )
-                .judged("test")
+                .evaluated("test")
                 .shown
-                for given in ({}, {"icl_selection": usual})
+                for selection in ({}, {"icl_selection": usual})
             ]
             assert shown[0] == shown[1]
             assert shown[0][:2] == FROZEN[task_type, random_icl]
@@ -164,11 +164,11 @@ FROZEN = {
 }
 
 
-def test_the_least_similar_examples_go_first(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_the_least_similar_examples_are_dropped_first(make_config: MakeConfig, tokenizer: Any) -> None:
     inference = {"icl_examples": 2, "icl_selection": "nearest"}
-    whole = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    whole = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
     inference = {**inference, "max_seq_length": 220}
-    cut = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
+    cut = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
     for row, (prompt, shown, full) in enumerate(zip(cut.prompts, cut.shown, whole.shown, strict=True)):
         assert 0 < len(shown) == examples_in(prompt) < len(full) == 6
         assert shown == full[-len(shown) :]
@@ -181,13 +181,11 @@ def test_nearest_is_the_same_for_one_row_as_for_all(make_config: MakeConfig, tok
     plan = make_plan(
         make_config(dataset__shots=0, inference={"icl_examples": 1, "icl_selection": "nearest"}), tokenizer
     )
-    assert plan.first("test") == plan.judged("test").part(0, 1)
+    assert plan.first("test") == plan.evaluated("test").part(0, 1)
 
 
-def test_training_stays_balanced_whatever_is_chosen_for_the_judged_rows(
-    make_config: MakeConfig, tokenizer: Any
-) -> None:
-    """Else an example more of one label than of another would tell the trained row's own."""
+def test_training_stays_balanced_for_every_way_to_choose(make_config: MakeConfig, tokenizer: Any) -> None:
+    """Otherwise, different counts per label would leak the label of the trained row."""
     training = {"icl_examples": 2, "random_icl": True, "trainer_args": {"max_length": 280}}
     for pool in ("shots", "train"):
         inference = {"icl_examples": 1, "icl_selection": "nearest", "icl_pool": pool, "max_seq_length": 900}
@@ -195,12 +193,14 @@ def test_training_stays_balanced_whatever_is_chosen_for_the_judged_rows(
         for prompt, shown in zip(plan.training().prompts, plan.training().shown, strict=True):
             assert sorted(row % 3 for row in shown) == [0, 1, 2]
             assert prompt.dropped_examples == 3
-        rows = {row for shown in plan.judged("test").shown for row in shown}
+        rows = {row for shown in plan.evaluated("test").shown for row in shown}
         assert (rows <= set(plan.training().rows)) == (pool == "shots")
 
 
 @pytest.mark.parametrize("random_icl", [False, True])
-def test_training_prompts_count_only_what_they_show(make_config: MakeConfig, tokenizer: Any, random_icl: bool) -> None:
+def test_training_prompts_count_only_their_own_examples(
+    make_config: MakeConfig, tokenizer: Any, random_icl: bool
+) -> None:
     config = make_config(
         dataset__shots=4,
         inference={"max_seq_length": 900},
@@ -214,18 +214,18 @@ def test_training_prompts_count_only_what_they_show(make_config: MakeConfig, tok
 
 def test_a_row_too_long_for_any_example_shows_none(make_config: MakeConfig, tokenizer: Any) -> None:
     inference = {"icl_examples": 1, "icl_pool": "train", "random_icl": True, "max_seq_length": 100}
-    judged = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).judged("test")
-    assert set(judged.shown) == {()}
-    assert {prompt.dropped_examples for prompt in judged.prompts} == {3}
+    evaluated = make_plan(make_config(dataset__shots=0, inference=inference), tokenizer).evaluated("test")
+    assert set(evaluated.shown) == {()}
+    assert {prompt.dropped_examples for prompt in evaluated.prompts} == {3}
 
 
-def test_all_judged_splits_are_shown_the_same_fixed_examples(
+def test_all_evaluated_splits_are_shown_the_same_fixed_examples(
     make_config: MakeConfig, tokenizer: Any, tmp_path: Path
 ) -> None:
     rows = ["a lovely one,good", "an awful one,bad", "2 lovely,good", "2 awful,bad", "3 lovely,good", "3 awful,bad"]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
     (tmp_path / "test.csv").write_text("text,label\nshort,good\n")
-    # validation is too long for both rounds, and holds one of the train split's texts
+    # validation is too long for both rounds and holds a text of the train split
     (tmp_path / "validation.csv").write_text(f"text,label\n{'long ' * 20},good\na lovely one,good\n")
     config = make_config(
         dataset={"path": str(tmp_path), "task_type": "classification", "validation_split": "validation"},
@@ -233,14 +233,14 @@ def test_all_judged_splits_are_shown_the_same_fixed_examples(
     )
     for order in (["test", "validation"], ["validation", "test"]):
         plan = make_plan(config, tokenizer)
-        judged = {role: plan.judged(role) for role in order}
-        (shown,) = {one for role in order for one in judged[role].shown}
+        evaluated = {role: plan.evaluated(role) for role in order}
+        (shown,) = {indices for role in order for indices in evaluated[role].shown}
         assert len(shown) == 2
-        assert 0 not in shown  # the text that validation asks about
-        assert {examples_in(prompt) for role in order for prompt in judged[role].prompts} == {2}
+        assert 0 not in shown  # the text of a validation row
+        assert {examples_in(prompt) for role in order for prompt in evaluated[role].prompts} == {2}
 
 
-def test_whether_prompts_can_be_made_does_not_decide_for_the_run(
+def test_checking_the_first_prompt_does_not_change_the_run(
     make_config: MakeConfig, tokenizer: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "train.csv").write_text("text,label\nlovely,good\nawful,bad\n")
@@ -251,22 +251,22 @@ def test_whether_prompts_can_be_made_does_not_decide_for_the_run(
     )
     plan = make_plan(config, tokenizer)
     assert examples_in(plan.first("test").prompts[0]) == 2
-    assert {examples_in(prompt) for prompt in plan.judged("test").prompts} == {0}
+    assert {examples_in(prompt) for prompt in plan.evaluated("test").prompts} == {0}
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"training__trainer_args": {"max_length": 20}}, r"training\.trainer_args\.max_length is 20"),
         ({"inference": {"max_seq_length": 20}}, r"inference\.max_seq_length is 20"),
     ],
 )
 def test_the_limit_that_a_row_exceeds_is_named(
-    make_config: MakeConfig, tokenizer: Any, changes: dict[str, Any], said: str
+    make_config: MakeConfig, tokenizer: Any, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         make_plan(make_config(**changes), tokenizer).training()
-    with pytest.raises(DataError, match=r"what the model reads at most is 19"):
+    with pytest.raises(DataError, match=r"the context length of the model is 19"):
         make_plan(make_config(**changes), tokenizer, context=19).training()
 
 
@@ -286,7 +286,7 @@ def test_long_trained_answers_do_not_break_the_shared_prefix(
         assert len(set(make_plan(config, tokenizer, seed).training().shown)) == 1
 
 
-def test_a_zero_shot_prompt_of_the_train_split_can_be_looked_at(make_config: MakeConfig, tokenizer: Any) -> None:
+def test_a_zero_shot_prompt_of_the_train_split_can_be_shown(make_config: MakeConfig, tokenizer: Any) -> None:
     for task_type in ("generation", "classification"):
         config = make_config(dataset__shots=0, dataset__task_type=task_type, lora=None, training=None)
         (row,) = make_plan(config, tokenizer).look_at_training(trains=False, count=1)
@@ -295,20 +295,20 @@ def test_a_zero_shot_prompt_of_the_train_split_can_be_looked_at(make_config: Mak
 
 
 @pytest.mark.parametrize("examples", [{}, {"icl_examples": 1}, {"icl_examples": 2, "random_icl": True}])
-def test_rows_to_judge_by_are_neither_trained_on_nor_shown(
+def test_validation_rows_are_neither_trained_on_nor_shown(
     make_config: MakeConfig, tokenizer: Any, examples: dict[str, Any]
 ) -> None:
     training = {"trainer_args": {}, "validation_size": 1, **examples}
     config = make_config(dataset__shots=4, training=training, inference={"max_seq_length": 900})
     plan = make_plan(config, tokenizer)
     trained = plan.training()
-    judging = trained.validation
-    assert judging is not None and len(judging.prompts) == len(judging.rows) == 3
-    shown = {row for rows in (*trained.shown, *judging.shown) for row in rows}
-    assert not set(judging.rows) & (set(trained.rows) | shown)
-    assert {len(rows) for rows in judging.shown} == {3 * examples.get("icl_examples", 0)}
+    validation = trained.validation
+    assert validation is not None and len(validation.prompts) == len(validation.rows) == 3
+    shown = {row for rows in (*trained.shown, *validation.shown) for row in rows}
+    assert not set(validation.rows) & (set(trained.rows) | shown)
+    assert {len(rows) for rows in validation.shown} == {3 * examples.get("icl_examples", 0)}
     everything = make_plan(make_config(dataset__shots=4), tokenizer).training()
-    assert trained.labelled_rows == set(everything.rows)  # what it costs is the same
+    assert trained.labelled_rows == set(everything.rows)  # the number of labelled rows is the same
 
 
 def test_without_training_nothing_is_held_out(make_config: MakeConfig) -> None:
@@ -317,7 +317,7 @@ def test_without_training_nothing_is_held_out(make_config: MakeConfig) -> None:
     assert open_task(experiment).validation_shots == ()
 
 
-def test_of_questions_the_first_is_shown_whole_and_its_answer_is_the_answer(
+def test_of_several_questions_the_first_is_shown_whole_with_its_answer(
     make_config: MakeConfig, tokenizer: Any, tmp_path: Path
 ) -> None:
     for split in ("train", "test"):
@@ -325,17 +325,17 @@ def test_of_questions_the_first_is_shown_whole_and_its_answer_is_the_answer(
         (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     dataset = {"path": str(tmp_path), "task_type": "multilabel", "shots": "all", "label_separator": "|"}
     plan = make_plan(make_config(dataset=dataset, prompting__yes_no=["yes", "yesterday"]), tokenizer)
-    looked_at = plan.look_at_judged("test", 3)
-    for one, answer in zip(looked_at, ("yes", "yesterday", "yesterday"), strict=True):
-        assert one.question is not None
-        assert tokenizer.decode(one.read.completion_ids) == f"{answer}<|im_end|>"
-        assert tokenizer.decode(one.read.ids).endswith('"hot" apply?<|im_end|>\n<|im_start|>assistant\n')
-        # in all it is what is scored: what all questions begin with, and the rest of this one
-        assert [*one.read.ids, *one.read.completion_ids] == [*one.prompt.ids, *one.prompt.completion_ids]
-        assert len(one.read.ids) > len(one.prompt.ids)
-        kept = kept_row("test", one, tokenizer)
+    looked_at = plan.look_at_evaluated("test", 3)
+    for row, answer in zip(looked_at, ("yes", "yesterday", "yesterday"), strict=True):
+        assert row.question is not None
+        assert tokenizer.decode(row.read.completion_ids) == f"{answer}<|im_end|>"
+        assert tokenizer.decode(row.read.ids).endswith('"hot" apply?<|im_end|>\n<|im_start|>assistant\n')
+        # in all, the scored tokens: the common prefix of all questions and the rest of this one
+        assert [*row.read.ids, *row.read.completion_ids] == [*row.prompt.ids, *row.prompt.completion_ids]
+        assert len(row.read.ids) > len(row.prompt.ids)
+        kept = kept_row("test", row, tokenizer)
         assert [piece["text"] for piece in kept["pieces"] if piece["kind"] == "completion"] == [f"{answer}<|im_end|>"]
         assert [piece["text"] for piece in kept["pieces"]][-3:-1] == [
             'Does the label "hot" apply?', "<|im_end|>\n<|im_start|>assistant\n"
         ]  # fmt: skip
-        assert (kept["prompt_tokens"], kept["answer_tokens"]) == (len(one.read.ids), len(one.read.completion_ids))
+        assert (kept["prompt_tokens"], kept["answer_tokens"]) == (len(row.read.ids), len(row.read.completion_ids))

@@ -1,4 +1,4 @@
-"""Questions about single labels: one prompt a row, and after it a tree that every row shares."""
+"""Questions about single labels: one prompt per row, followed by a tree that all rows share."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def test_a_row_is_asked_about_each_label_after_its_own_text(tokenizer: Any) -> N
     renderer = Renderer(tokenizer, asked.prompting)
     tails = set()
     for row in ROWS:
-        one = asked.ask(renderer, row)
-        start = tokenizer.decode(one.prompt.ids)
+        labelled = asked.ask(renderer, row)
+        start = tokenizer.decode(labelled.prompt.ids)
         assert start.endswith(f"text: {row['text']}\nquestion: Is there ")
-        rest = [tokenizer.decode(ids) for ids in one.label_ids]
+        rest = [tokenizer.decode(ids) for ids in labelled.label_ids]
         end = "?<|im_end|>\n<|im_start|>assistant\n"
         assert rest == [f"{text}{end}{word}<|im_end|>" for text in TEXTS for word in ("true", "false")]
-        tails.add(tuple(map(tuple, one.label_ids)))
-        assert all(span.end <= len(one.prompt.ids) for span in one.prompt.spans)
+        tails.add(tuple(map(tuple, labelled.label_ids)))
+        assert all(span.end <= len(labelled.prompt.ids) for span in labelled.prompt.spans)
     assert len(tails) == 1, "the same for all rows, so that they are scored together"
 
 
 def test_the_probability_is_that_of_the_whole_prompt(tokenizer: Any, make_model: Callable[..., Any]) -> None:
-    """Against one full run for each row, label and answer, in the prompts that training uses."""
+    """Compare with a full forward for each row, label and answer, on the prompts that training uses."""
     import torch
 
     from sft.evaluation.multilabel import yes_probabilities
@@ -70,33 +70,36 @@ def test_the_probability_is_that_of_the_whole_prompt(tokenizer: Any, make_model:
 def test_training_asks_about_every_label(tokenizer: Any) -> None:
     asked = questions()
     trained = asked.answered(Renderer(tokenizer, asked.prompting), ROWS[0], {"fear"})
-    said = [tokenizer.decode(one.completion_ids) for one in trained]
-    assert said == ["no<|im_end|>", "yes<|im_end|>"]
-    assert [('"great joy"' in one.text, '"fear"' in one.text) for one in trained] == [(True, False), (False, True)]
+    answers = [tokenizer.decode(prompt.completion_ids) for prompt in trained]
+    assert answers == ["no<|im_end|>", "yes<|im_end|>"]
+    assert [('"great joy"' in prompt.text, '"fear"' in prompt.text) for prompt in trained] == [
+        (True, False),
+        (False, True),
+    ]
 
 
-def test_a_column_of_that_name_is_no_trouble(tokenizer: Any) -> None:
+def test_a_column_may_have_the_name_of_the_question(tokenizer: Any) -> None:
     asked = questions(input_columns=["question", "text"])
-    one = asked.ask(Renderer(tokenizer, asked.prompting), {"question": "Why?", "text": "So."})
-    assert 'question: Why?\ntext: So.\nyes or no: Does the label "great joy" apply?' in one.prompt.text
+    labelled = asked.ask(Renderer(tokenizer, asked.prompting), {"question": "Why?", "text": "So."})
+    assert 'question: Why?\ntext: So.\nyes or no: Does the label "great joy" apply?' in labelled.prompt.text
 
 
 @pytest.mark.parametrize("limits", [(3, None), (None, 115)])
 def test_the_question_itself_is_never_cut(tokenizer: Any, limits: tuple[int | None, int | None]) -> None:
-    each, together = limits  # of an input text, and of the whole: less than the question takes, or nearly
+    each, together = limits  # of an input text, and of the whole prompt: shorter than the question, or nearly
     asked = questions(max_input_length=each)
-    one = asked.ask(renderer_of(asked, tokenizer, together), {"text": "long " * 50})
-    assert one.prompt.cut_tokens > 200
-    for label, ids in zip(TEXTS, one.label_ids[::2], strict=True):
-        assert f'question: Does the label "{label}" apply?' in tokenizer.decode([*one.prompt.ids, *ids])
+    labelled = asked.ask(renderer_of(asked, tokenizer, together), {"text": "long " * 50})
+    assert labelled.prompt.cut_tokens > 200
+    for label, ids in zip(TEXTS, labelled.label_ids[::2], strict=True):
+        assert f'question: Does the label "{label}" apply?' in tokenizer.decode([*labelled.prompt.ids, *ids])
     trained = asked.answered(renderer_of(asked, tokenizer, together), {"text": "long " * 50}, {"joy"})
     assert ['"great joy" apply?' in trained[0].text, '"fear" apply?' in trained[1].text] == [True, True]
 
 
-def test_what_does_not_fit_is_cut_from_the_row(tokenizer: Any) -> None:
+def test_the_row_is_cut_if_the_prompt_does_not_fit(tokenizer: Any) -> None:
     asked = questions()
     row = {"text": "long " * 50}
-    one = asked.ask(renderer_of(asked, tokenizer, 200), row)
-    assert one.prompt.cut_tokens > 50
-    assert all(len(one.prompt.ids) + len(ids) <= 200 for ids in one.label_ids)
-    assert 'fear" apply?' in tokenizer.decode(one.label_ids[2])
+    labelled = asked.ask(renderer_of(asked, tokenizer, 200), row)
+    assert labelled.prompt.cut_tokens > 50
+    assert all(len(labelled.prompt.ids) + len(ids) <= 200 for ids in labelled.label_ids)
+    assert 'fear" apply?' in tokenizer.decode(labelled.label_ids[2])

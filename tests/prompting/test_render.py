@@ -1,4 +1,4 @@
-"""One renderer for all: columns, the border of prompt and answer, limits, the plain form, and what is refused."""
+"""The renderer: columns, the boundary between prompt and answer, limits, the plain form, and errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def spans(tokenizer: Any, prompt: Any) -> list[tuple[str, str]]:
     return [(kind, tokenizer.decode(prompt.ids[start:end])) for start, end, kind in prompt.spans]
 
 
-def test_one_column_stands_alone_and_several_stand_on_lines(chatml: Any) -> None:
+def test_a_single_column_has_no_name_and_several_are_lines(chatml: Any) -> None:
     row = {"premise": "It rains.", "hypothesis": "It is wet.", "label": "yes", "number": "3"}
     alone = Renderer(chatml, config(input_columns=("premise",))).render(row)
     assert "user\nIt rains.<|im_end|>" in alone.text
@@ -54,7 +54,7 @@ def test_one_column_stands_alone_and_several_stand_on_lines(chatml: Any) -> None
     assert spans(chatml, several) == [("input", "It rains."), ("input", "It is wet."), ("input", "3")]
 
 
-def test_spans_say_where_data_stands(chatml: Any) -> None:
+def test_spans_of_data(chatml: Any) -> None:
     renderer = Renderer(chatml, config(instruction="Is it good?"))
     prompt = renderer.render({"text": "so good"}, [Example({"text": "bad"}, "no")], "good")
     assert spans(chatml, prompt) == [
@@ -71,16 +71,16 @@ def test_spans_of_a_merged_instruction(tokenizer_with: Callable[..., Any], templ
 
 
 def test_a_search_for_the_answer_would_mask_the_wrong_tokens(chatml: Any) -> None:
-    """Why the mask is known by construction: the tokens of answer and end of turn stand in the prompt as well."""
+    """The mask is known by construction, since the tokens of the answer and end of turn are in the prompt too."""
     renderer = Renderer(chatml, config(instruction="Answer good or bad."))
     prompt = renderer.render({"text": "good"}, [Example({"text": "fine"}, "good")], "good")
     ids, answer = prompt.ids + prompt.completion_ids, prompt.completion_ids
-    places = [at for at in range(len(ids)) if ids[at : at + len(answer)] == answer]
-    assert len(places) > 1
-    assert places[0] < len(prompt.ids), "the first find is no answer of this row"
+    matches = [at for at in range(len(ids)) if ids[at : at + len(answer)] == answer]
+    assert len(matches) > 1
+    assert matches[0] < len(prompt.ids), "the first match is not the answer of this row"
     header = chatml("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
     headers = [at + len(header) for at in range(len(ids)) if ids[at : at + len(header)] == header]
-    assert headers[0] != len(prompt.ids), "so is the text after the first header"
+    assert headers[0] != len(prompt.ids), "the text after the first header is not the answer either"
     assert headers[-1] == len(prompt.ids)
 
 
@@ -96,13 +96,13 @@ def test_a_probe_is_a_row_with_other_text(chatml: Any) -> None:
 def test_labels_share_one_prompt(chatml: Any) -> None:
     renderer = Renderer(chatml, config())
     labels = ["good", "goo", "not good", "漢字", " good"]
-    made = renderer.render_labels({"text": "so"}, [], labels)
-    assert made.end_tokens == 1
-    assert made.lead_tokens == 0
-    assert [chatml.decode(ids) for ids in made.label_ids] == [f"{label}<|im_end|>" for label in labels]
-    for label, ids in zip(labels, made.label_ids, strict=True):
-        one = renderer.render({"text": "so"}, [], label)
-        assert (one.ids, one.completion_ids) == (made.prompt.ids, ids)
+    labelled = renderer.render_labels({"text": "so"}, [], labels)
+    assert labelled.end_tokens == 1
+    assert labelled.lead_tokens == 0
+    assert [chatml.decode(ids) for ids in labelled.label_ids] == [f"{label}<|im_end|>" for label in labels]
+    for label, ids in zip(labels, labelled.label_ids, strict=True):
+        prompt = renderer.render({"text": "so"}, [], label)
+        assert (prompt.ids, prompt.completion_ids) == (labelled.prompt.ids, ids)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_the_templates_words_before_the_answer_are_counted(
     tokenizer_with: Callable[..., Any], templates: dict[str, str], name: str, lead: str
 ) -> None:
     tokenizer = tokenizer_with(templates[name])
-    made = Renderer(tokenizer, config()).render_labels({"text": "so"}, [], ["good", "bad"])
-    for label, ids in zip(["good", "bad"], made.label_ids, strict=True):
-        assert tokenizer.decode(ids[: made.lead_tokens]) == lead
-        assert tokenizer.decode(ids[made.lead_tokens : -made.end_tokens]) == label
+    labelled = Renderer(tokenizer, config()).render_labels({"text": "so"}, [], ["good", "bad"])
+    for label, ids in zip(["good", "bad"], labelled.label_ids, strict=True):
+        assert tokenizer.decode(ids[: labelled.lead_tokens]) == lead
+        assert tokenizer.decode(ids[labelled.lead_tokens : -labelled.end_tokens]) == label
 
 
 def test_variables_reach_the_template(tokenizer_with: Callable[..., Any], templates: dict[str, str]) -> None:
@@ -126,7 +126,7 @@ def test_variables_reach_the_template(tokenizer_with: Callable[..., Any], templa
     assert tokenizer.decode(prompt.completion_ids) == "good<|im_end|>"
 
 
-def test_a_template_that_thinks_is_noticed(
+def test_a_template_that_thinks_comes_with_a_warning(
     tokenizer_with: Callable[..., Any], templates: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="sft"):
@@ -138,30 +138,30 @@ def test_a_template_that_thinks_is_noticed(
         assert caplog.text == ""
 
 
-# The border of prompt and answer
+# The boundary between prompt and answer
 
 
-def test_a_border_inside_a_token_moves_back_to_the_last_shared_one(tokenizer_with: Callable[..., Any]) -> None:
-    """`assistant: ` + `good` is ` good` in one token: the space leaves the prompt, for every label alike."""
+def test_a_boundary_inside_a_token_moves_back_to_the_last_shared_one(tokenizer_with: Callable[..., Any]) -> None:
+    """`assistant: ` + `good` has the token ` good`: the space moves to the completion, for all labels."""
     tokenizer = tokenizer_with(SPOKEN)
     renderer = Renderer(tokenizer, config())
     alone = renderer.render({"text": "so"}).ids
-    made = renderer.render_labels({"text": "so"}, [], ["good", "bad"])
+    labelled = renderer.render_labels({"text": "so"}, [], ["good", "bad"])
     assert tokenizer.decode(alone).endswith("assistant: ")
-    assert made.prompt.ids == alone[:-1]
-    assert [tokenizer.decode(ids) for ids in made.label_ids] == [" good<|im_end|>", " bad<|im_end|>"]
-    assert len(made.label_ids[0]) == 2
-    assert renderer.render({"text": "so"}, [], "bad").ids == alone, "by itself this label breaks nothing"
-    for label, ids in zip(["good", "bad"], made.label_ids, strict=True):
+    assert labelled.prompt.ids == alone[:-1]
+    assert [tokenizer.decode(ids) for ids in labelled.label_ids] == [" good<|im_end|>", " bad<|im_end|>"]
+    assert len(labelled.label_ids[0]) == 2
+    assert renderer.render({"text": "so"}, [], "bad").ids == alone, "this label alone does not move the boundary"
+    for label, ids in zip(["good", "bad"], labelled.label_ids, strict=True):
         among = renderer.render({"text": "so"}, [], label, among=["good", "bad"])
-        assert (among.ids, among.completion_ids) == (made.prompt.ids, ids)
+        assert (among.ids, among.completion_ids) == (labelled.prompt.ids, ids)
         assert among.text == f"user: so\nassistant: {label}<|im_end|>"
         whole = tokenizer(f"user: so\nassistant: {label}<|im_end|>", add_special_tokens=False)["input_ids"]
-        assert made.prompt.ids + ids == whole
+        assert labelled.prompt.ids + ids == whole
 
 
 def test_newlines_that_merge_with_each_other_but_not_before_a_word(repository: Path) -> None:
-    """GPT-2 has a token for two line feeds, but splits them before a word: a Llama 3 header would break there."""
+    """GPT-2 has a token for two line feeds, but splits them before a word, as after a Llama 3 header."""
     tokenizer = shared_tokenizer(repository, "tokenizers/gpt2")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|h|>", "<|eot|>"]})
     tokenizer.chat_template = (
@@ -182,9 +182,9 @@ def test_stories260k_labels_are_the_ids_of_the_whole_text(repository: Path) -> N
     renderer = Renderer(tokenizer, config(instruction="Is it sad?"))
     shown = [Example({"text": "a dog ran"}, "not sad")]
     labels = ["sad", "not sad", "very very happy", "x</s>y"]
-    made = renderer.render_labels({"text": "once upon <s> a time"}, shown, labels)
+    labelled = renderer.render_labels({"text": "once upon <s> a time"}, shown, labels)
     assert renderer.stop_ids == (tokenizer.eos_token_id,)
-    for label, ids in zip(labels[:3], made.label_ids, strict=False):
+    for label, ids in zip(labels[:3], labelled.label_ids, strict=False):
         turns = [
             {"role": "system", "content": "Is it sad?"}, {"role": "user", "content": "a dog ran"},
             {"role": "assistant", "content": "not sad"}, {"role": "user", "content": "once upon a time"},
@@ -194,7 +194,7 @@ def test_stories260k_labels_are_the_ids_of_the_whole_text(repository: Path) -> N
         whole = tokenizer.apply_chat_template(turns)["input_ids"]
         assert (clean.prompt.ids + ids)[:-1] == whole[: len(clean.prompt.ids + ids) - 1]
         assert ids[-1] == tokenizer.eos_token_id
-    ids = made.prompt.ids + made.label_ids[3]
+    ids = labelled.prompt.ids + labelled.label_ids[3]
     assert ids.count(tokenizer.eos_token_id) == 2  # of the example and of the answer
     assert tokenizer.bos_token_id not in ids
 
@@ -216,9 +216,9 @@ def test_where_generation_stops(tokenizer_with: Callable[..., Any], templates: d
 
 def test_an_end_of_turn_of_several_tokens(tokenizer_with: Callable[..., Any], templates: dict[str, str]) -> None:
     tokenizer = tokenizer_with(templates["text_end_of_turn"])
-    made = Renderer(tokenizer, config()).render_labels({"text": "so"}, [], ["good", "bad"])
-    assert [tokenizer.decode(ids[-made.end_tokens :]) for ids in made.label_ids] == ["\n### end"] * 2
-    assert [tokenizer.decode(ids[: -made.end_tokens]) for ids in made.label_ids] == ["good", "bad"]
+    labelled = Renderer(tokenizer, config()).render_labels({"text": "so"}, [], ["good", "bad"])
+    assert [tokenizer.decode(ids[-labelled.end_tokens :]) for ids in labelled.label_ids] == ["\n### end"] * 2
+    assert [tokenizer.decode(ids[: -labelled.end_tokens]) for ids in labelled.label_ids] == ["good", "bad"]
 
 
 # Limits
@@ -244,8 +244,8 @@ def test_answers_are_cut_in_generation_only(chatml: Any, caplog: pytest.LogCaptu
     assert caplog.text.count("'uvwxyz' is longer") == 1
 
 
-def test_rounds_go_before_the_input_is_cut(chatml: Any) -> None:
-    examples = [Example({"text": letter * 10}, "yes" if place % 2 else "no") for place, letter in enumerate("abcdef")]
+def test_rounds_are_dropped_before_the_input_is_cut(chatml: Any) -> None:
+    examples = [Example({"text": letter * 10}, "yes" if index % 2 else "no") for index, letter in enumerate("abcdef")]
     row = {"text": "x" * 50}
     sizes = [len(Renderer(chatml, config()).render(row, examples[: 2 * rounds]).ids) for rounds in range(4)]
     for rounds in range(4):
@@ -275,12 +275,12 @@ def test_only_the_rows_text_is_cut_and_the_longest_first(chatml: Any) -> None:
         assert instruction in prompt.text
         assert prompt.ids[-11:] == full.ids[-11:]  # the generation prompt
         xs, ys = prompt.text.count("x" * 2) * 2, prompt.text.count("y" * 2) * 2
-        assert ys >= 18 or xs <= 20, "the shorter column is cut only when the longer is no longer"
+        assert ys >= 18 or xs <= 20, "the shorter column is cut only once both have the same length"
     with pytest.raises(DataError, match=r"does not fit.*max_seq_length is"):
         Renderer(chatml, renderer.prompting, length - 81).render(row, [], "good")
 
 
-def test_labels_and_generated_answers_have_room(chatml: Any) -> None:
+def test_tokens_are_reserved_for_labels_and_generated_answers(chatml: Any) -> None:
     row = {"text": "x" * 50}
     labels = Renderer(chatml, config(), 60).render_labels(row, [], ["good", "a much longer label"])
     assert len(labels.prompt.ids) + max(map(len, labels.label_ids)) == 60
@@ -302,16 +302,16 @@ def test_rounds_that_fit_are_decided_for_all_rows(chatml: Any) -> None:
     assert Renderer(chatml, config(), None, round_size=2).rounds_that_fit(rows, examples) == 2
 
 
-# What is refused
+# Errors
 
 
-def test_an_absent_column_is_named(chatml: Any) -> None:
+def test_a_missing_column_is_named(chatml: Any) -> None:
     with pytest.raises(DataError, match=r'no column "text" in the data \(it has: id, texts\); did you mean "texts"\?'):
         Renderer(chatml, config()).render({"id": 1, "texts": "a"})
 
 
 @pytest.mark.parametrize("answer", ["", "  ", "\n"])
-def test_a_row_with_nothing_to_train_on_is_an_error(chatml: Any, answer: str) -> None:
+def test_an_empty_answer_is_an_error(chatml: Any, answer: str) -> None:
     renderer = Renderer(chatml, config())
     with pytest.raises(DataError, match=r"the row \(text: so\) is empty"):
         renderer.render({"text": "so"}, [], answer)

@@ -1,4 +1,4 @@
-"""Labels that the model could not tell apart are refused before anything is trained; similar ones are reported once."""
+"""Labels that the model cannot distinguish are refused before training; similar labels are reported once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEEPS = STRIPS.replace(" | trim", "")
 
 @pytest.fixture
 def write_data(tmp_path: Path) -> Callable[[Sequence[str]], str]:
-    """Write CSV files whose rows have the given labels in turn; their folder."""
+    """Return a function that writes CSV files with labels in turn and returns their folder."""
 
     def write(labels: Sequence[str]) -> str:
         folder = tmp_path / "labelled"
@@ -46,7 +46,7 @@ def write_data(tmp_path: Path) -> Callable[[Sequence[str]], str]:
 
 
 def word_tokenizer(template: str | None) -> Any:
-    """A tokenizer of few words, in which all others are one unknown token."""
+    """Return a tokenizer of few words, in which all other words are the unknown token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -63,7 +63,7 @@ def word_tokenizer(template: str | None) -> Any:
         "Answer",
         ":",
     ]
-    core = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
+    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<|im_end|>")  # noqa: S106
@@ -86,7 +86,7 @@ def checked(config: dict[str, Any], tokenizer: Any) -> None:
         (None, {"a": "neg", "b": " neg", "c": "pos"}, '"a", "b"'),
     ],
 )
-def test_labels_that_are_written_alike_are_refused(
+def test_labels_with_the_same_tokens_are_refused(
     write_data: Callable[..., str], make_config: Callable[..., dict[str, Any]], make_tokenizer: Callable[..., Any],
     template: str | None, verbalizers: dict[str, str], same: str | None,
 ) -> None:  # fmt: skip
@@ -116,7 +116,7 @@ def test_labels_of_unknown_characters_are_refused(
         ({"verbalizers": {"a": "漢", "b": "字", "c": "bad"}}, '"a: good", "b: good"'),
     ],
 )
-def test_questions_that_are_asked_or_answered_alike_are_refused(
+def test_questions_or_answers_with_the_same_tokens_are_refused(
     write_data: Callable[..., str], make_config: Callable[..., dict[str, Any]], changes: dict[str, Any], same: str
 ) -> None:
     prompting = {"prompting__yes_no": ["good", "bad"], **{f"prompting__{key}": value for key, value in changes.items()}}
@@ -127,7 +127,7 @@ def test_questions_that_are_asked_or_answered_alike_are_refused(
         checked(config, word_tokenizer(STRIPS))
 
 
-def test_the_check_before_a_sweep_and_a_run_refuse_them(
+def test_all_commands_refuse_labels_with_the_same_tokens(
     write_data: Callable[..., str], make_config: Callable[..., dict[str, Any]], model_folder: Path, tmp_path: Path
 ) -> None:
     import json
@@ -139,14 +139,14 @@ def test_the_check_before_a_sweep_and_a_run_refuse_them(
     config = make_config(dataset__path=write_data(["neg", "neg ", "pos"]), model__name=str(model))
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config), encoding="utf-8")
-    (told,) = check_data({"it": {"config": config, "endpoint": "run-experiment"}})["problems"].values()
-    assert 'same tokens for the labels "neg", "neg "' in told
+    (problem,) = check_data({"it": {"config": config, "endpoint": "run-experiment"}})["problems"].values()
+    assert 'same tokens for the labels "neg", "neg "' in problem
     for command in ("show-prompt", "train", "evaluate", "run-experiment"):
         results = ["--results-path", str(tmp_path / "r")] if command in ("evaluate", "run-experiment") else []
         done = CliRunner().invoke(app, [command, str(file), *results])
-        said = str(done.exception) if isinstance(done.exception, UserError) else done.output
+        output = str(done.exception) if isinstance(done.exception, UserError) else done.output
         assert done.exit_code != 0, command
-        assert 'same tokens for the labels "neg", "neg "' in " ".join(said.split()), command
+        assert 'same tokens for the labels "neg", "neg "' in " ".join(output.split()), command
     assert not list(tmp_path.rglob("adapter_model*"))
 
 

@@ -1,4 +1,4 @@
-"""What a template's source says about texts."""
+"""Static analysis of how a template treats texts."""
 
 from __future__ import annotations
 

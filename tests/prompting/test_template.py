@@ -1,4 +1,4 @@
-"""Every template that trl ships, and ours: ids as the tokenizer has them, mask = answer + end, data stays text."""
+"""All templates of trl and our own: ids equal the tokenizer's, mask = answer + end, data stays text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.render import Example, Renderer
 
-# What is special about some templates, said here by hand: the tests must not ask the code that they test.
+# Properties of some templates, listed by hand: the tests must not take them from the code under test.
 NO_SYSTEM = ("gemma", "gemma_training", "no_system_role", "drops_system", "llama_guard")
 LOSES_SYSTEM = ("mistral_v3", "nemo", "pixtral")  # when an answer follows
 CONTENT_IN_PARTS = ("idefics3", "smolvlm", "llava_next", "pixtral")
@@ -29,7 +29,7 @@ ALWAYS_ASKS = (
     "always_asks_in_words_after_a_preamble", "command_a",
 )  # fmt: skip
 SPACE_IN_PROMPT = ("codellama_70b",)  # its last space is one token with some answers
-# Nothing follows the answer in the template, or only what another turn begins with.
+# Nothing follows the answer in the template, or only the start of another turn.
 EOS_INSTEAD = ("glm4moe", "nothing_after_the_answer", "falcon", "always_asks_without_end")
 LEADS = {
     "glm4moe": "\n<think></think>\n", "gptoss": "<|channel|>final<|message|>", "idefics3": " ", "smolvlm": " ",
@@ -67,12 +67,12 @@ def _longest(table: dict[str, str], name: str, default: str) -> str:
 
 
 def _messages(name: str, instruction: str, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The conversation as a person would write it for this template."""
+    """Return the conversation as a person would write it for this template."""
     turns = list(texts)
     system = [("system", instruction)] if instruction else []
     if name in NO_SYSTEM and instruction:
         system, turns[0] = [], f"{instruction}\n\n{turns[0]}"
-    roles = [("user", "assistant")[place % 2] for place in range(len(turns))]
+    roles = [("user", "assistant")[index % 2] for index in range(len(turns))]
     messages = [*system, *zip(roles, turns, strict=True)]
     if name.startswith(CONTENT_IN_PARTS):
         text_alone = ("system",) if name == "pixtral" else ()
@@ -89,7 +89,7 @@ def _own_ids(tokenizer: Any, messages: list[dict[str, Any]], asked: bool) -> lis
 
 
 def _config(instruction: str = "") -> PromptingConfig:
-    today = date.today().isoformat()  # what templates read from the clock in `_own_ids`
+    today = date.today().isoformat()  # the date that templates read from the clock in `_own_ids`
     return PromptingConfig(instruction=instruction, input_columns=("text",), output_column="label", date=today)
 
 
@@ -135,9 +135,9 @@ def test_completions_are_the_rest_of_the_whole_conversation(
     renderers = _renderers(tokenizer)
     for (instruction, shown), answer in product(_cases(), ANSWERS):
         prompt = renderers[instruction].render({"text": "so good"}, shown, answer)
-        said = tokenizer.decode(prompt.completion_ids)
-        said = said.removeprefix(" ") if template_name in SPACE_IN_PROMPT else said
-        assert said == lead + answer + end, (instruction, len(shown))
+        completion = tokenizer.decode(prompt.completion_ids)
+        completion = completion.removeprefix(" ") if template_name in SPACE_IN_PROMPT else completion
+        assert completion == lead + answer + end, (instruction, len(shown))
         whole = _own_ids(tokenizer, _messages(template_name, instruction, [*_turns(shown), "so good", answer]), False)
         both = prompt.ids + prompt.completion_ids
         if template_name.startswith(PROMPT_WINS) or (instruction and template_name in LOSES_SYSTEM):
@@ -168,12 +168,12 @@ def test_control_tokens_in_data_stay_text(
     assert [sum(i in added for i in ids) for ids in labels] == [sum(i in added for i in peaceful.completion_ids)] * 2
 
 
-def test_white_space_around_answers_is_as_the_template_has_it(
+def test_white_space_around_answers_is_that_of_the_template(
     template_name: str, template: str, tokenizer_with: Callable[..., Any]
 ) -> None:
     tokenizer = tokenizer_with(template)
     if template_name.startswith(PROMPT_WINS):
-        pytest.skip("its whole conversation does not begin with the prompt")
+        pytest.skip("its whole conversation does not start with the prompt")
     renderer = Renderer(tokenizer, _config())
     for answer in (" good", "good \n", "\n\n good", "\t good"):
         prompt = renderer.render({"text": "so"}, [Example({"text": "a"}, answer)], answer)

@@ -1,4 +1,4 @@
-"""Cutting texts and sharing room."""
+"""Cutting texts and sharing a budget of tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_text_that_fits_stays(tokenizer_with: Callable[..., Any]) -> None:
     assert cut_text(encoder, "", 1) == ("", 0)
 
 
-def test_the_end_goes_first_and_characters_stay_whole(tokenizer_with: Callable[..., Any]) -> None:
+def test_the_end_is_cut_and_characters_stay_whole(tokenizer_with: Callable[..., Any]) -> None:
     encoder = Encoder(tokenizer_with(None))
     assert cut_text(encoder, "abcdef", 4) == ("abcd", 2)
     assert cut_text(encoder, "a漢字", 5) == ("a漢", 3)  # characters of three bytes, one token each
@@ -29,7 +29,7 @@ def test_the_end_goes_first_and_characters_stay_whole(tokenizer_with: Callable[.
 
 
 @pytest.mark.parametrize("folder", ["tokenizers/gpt2", "models/stories260K"])
-def test_what_is_kept_is_the_longest_beginning_within_the_limit(repository: Path, folder: str) -> None:
+def test_the_kept_text_is_the_longest_prefix_within_the_limit(repository: Path, folder: str) -> None:
     path = repository.parent / "shared" / folder
     if not path.exists():
         pytest.skip(f"no {path.name} beside the repository")
@@ -70,8 +70,8 @@ def test_rounds() -> None:
 
 
 @pytest.mark.parametrize("power", [0, 0.2, 1, 4])
-def test_the_largest_that_fits_is_found_with_few_questions(power: float) -> None:
-    """However unevenly lengths grow."""
+def test_the_largest_number_that_fits_is_found_with_few_measurements(power: float) -> None:
+    """Lengths may grow unevenly."""
     lengths = [10 + int(7 * number**power) + number for number in range(200)]
     most = 0
     for below in (1, 2, 3, 20, 199):
@@ -82,13 +82,13 @@ def test_the_largest_that_fits_is_found_with_few_questions(power: float) -> None
                 asked.append(number)
                 return lengths[number]
 
-            found = largest(length, limit, below)
-            assert found == max((n for n in range(below) if lengths[n] <= limit), default=0)
+            number = largest(length, limit, below)
+            assert number == max((n for n in range(below) if lengths[n] <= limit), default=0)
             most = max(most, len(asked))
     assert most <= {0: 10, 0.2: 10, 1: 5, 4: 14}[power]
 
 
-def test_the_longest_row_decides_on_the_rounds() -> None:
+def test_the_longest_row_determines_the_rounds() -> None:
     rows = [lambda rounds: 10 + 5 * rounds, lambda rounds: 12 + 5 * rounds, lambda rounds: 3]
     assert rounds_that_fit(rows, 4, None) == 4
     assert rounds_that_fit(rows, 4, 32) == 4

@@ -1,4 +1,4 @@
-"""Prompts as people and programs see them."""
+"""Prompts shown to people and programs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WORDS = ("<s>", "<unk>", "▁not", "▁so", "▁good", "▁bad", "s", "▁")
 
 @pytest.fixture(scope="module")
 def sentencepiece() -> Any:
-    """A tokenizer that, as sentencepiece does, writes a space into the word after it and drops the text's first."""
+    """Return a tokenizer like sentencepiece: a space is part of the next word; the text's first space is dropped."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     specials = {"bos_token": "<s>", "unk_token": "<unk>"}
     core = Tokenizer(
-        models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token=specials["unk_token"])
+        models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token=specials["unk_token"])
     )
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()
@@ -35,7 +35,7 @@ def shown(prompt: Prompt, tokenizer: Any, labels: dict[str, list[int]] | None = 
 
 
 def pieces(text: Any) -> list[tuple[str, str]]:
-    """Each stretch of one style, with its text."""
+    """Return each span of one style with its text."""
     return [(str(span.style), text.plain[span.start : span.end]) for span in text.spans]
 
 
@@ -77,7 +77,7 @@ def test_control_characters_do_not_reach_the_terminal(tokenizer: Any) -> None:
     assert shown(Prompt(ids, [], (), ""), tokenizer)[1].plain == "a\N{REPLACEMENT CHARACTER}[31m\nb"
 
 
-def test_the_header_says_what_was_left_out(tokenizer: Any) -> None:
+def test_the_header_lists_dropped_and_cut_parts(tokenizer: Any) -> None:
     header = shown(Prompt([1, 2, 3], [4], (), "", dropped_examples=6, cut_tokens=5), tokenizer)[0].plain
     assert header == "row 7 · 3 prompt tokens · 1 answer tokens · 6 examples dropped: too long · input cut by 5 tokens"
 
@@ -102,22 +102,22 @@ def test_a_kept_prompt_has_the_pieces_of_the_coloured_one(tokenizer: Any) -> Non
     assert [piece["kind"] for piece in kept["pieces"] if piece["trained"]] == ["completion"]
     assert (kept["role"], kept["row"], kept["prompt_tokens"]) == ("train", 7, len(prompt.ids))
     assert kept["answer_tokens"] == len(prompt.completion_ids) > 0
-    judged = kept_row("test", ShownRow(7, prompt, {}), tokenizer)
-    assert not any(piece["trained"] for piece in judged["pieces"])
+    evaluated = kept_row("test", ShownRow(7, prompt, {}), tokenizer)
+    assert not any(piece["trained"] for piece in evaluated["pieces"])
 
 
-def test_a_secret_is_taken_out_before_the_middle_is(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_removed_before_the_middle(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "hf_" + "Qz7" * 12
     monkeypatch.setenv("HF_TOKEN", secret)
     text = "a" * (LONGEST_KEPT // 2 - 10) + secret + "b" * LONGEST_KEPT
     prompt = Prompt(tokenizer.encode(text, add_special_tokens=False), [], (), text)
     kept = kept_row("test", ShownRow(0, prompt, {}), tokenizer)
-    said = "".join(piece["text"] for piece in kept["pieces"])
-    assert secret[:9] not in said and "characters left out here" in said
-    assert len(said) < LONGEST_KEPT + 60
+    stored = "".join(piece["text"] for piece in kept["pieces"])
+    assert secret[:9] not in stored and "characters left out here" in stored
+    assert len(stored) < LONGEST_KEPT + 60
 
 
-def test_the_middle_is_left_out_and_the_ends_stay_whole() -> None:
+def test_the_middle_is_removed_and_the_ends_stay_whole() -> None:
     pieces = [Piece("0123", "template"), Piece("4567", "input"), Piece("89", "completion")]
     assert without_middle(pieces, 10) == pieces
     missing = Piece("\n[… 4 characters left out here …]\n", "template")

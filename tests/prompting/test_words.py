@@ -1,4 +1,4 @@
-"""Templates that change texts: what they make of them is shown, to the letter, or it is refused in one line."""
+"""Templates that change texts: prompts hold exactly the changed texts, or the template is refused in one line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _config(instruction: str = "", columns: tuple[str, ...] = ("text",)) -> Prom
 
 
 def _asked(tokenizer: Any, texts: list[str], asked: bool = True) -> list[int]:
-    roles = [("user", "assistant")[place % 2] for place in range(len(texts))]
+    roles = [("user", "assistant")[index % 2] for index in range(len(texts))]
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=asked)["input_ids"]
     return ids
@@ -56,7 +56,7 @@ def test_texts_are_shown_as_the_template_writes_them(tokenizer_with: Callable[..
     renderer = Renderer(tokenizer, _config())
     for text in TEXTS:
         for shown in ([], [(f"{text} 1", text), ("so  good 2", "not Good")]):
-            examples = [Example({"text": one}, answer) for one, answer in shown]
+            examples = [Example({"text": example}, answer) for example, answer in shown]
             turns = [turn for pair in shown for turn in pair]
             assert renderer.render({"text": text}, examples).ids == _asked(tokenizer, [*turns, text])
             for answer in (text, "Good  one"):
@@ -65,8 +65,8 @@ def test_texts_are_shown_as_the_template_writes_them(tokenizer_with: Callable[..
                 assert prompt.ids + prompt.completion_ids == whole
 
 
-def test_rows_after_the_first_are_looked_at_too(tokenizer_with: Callable[..., Any]) -> None:
-    """A rule for one word shows only where the word is."""
+def test_rows_after_the_first_are_checked_too(tokenizer_with: Callable[..., Any]) -> None:
+    """A rule for one word has an effect only on texts with this word."""
     tokenizer = tokenizer_with(TURNS.replace("TEXT", "m.content | replace('needle', 'pin')"))
     renderer = Renderer(tokenizer, _config())
     for text in ("one", "two", "three", "a needle in it"):
@@ -86,7 +86,7 @@ def test_any_text(tokenizer_with: Callable[..., Any], text: str, answer: str, ch
     assert renderer.render({"text": text}, [example]).ids == _asked(tokenizer, [f"{text}x", answer, text])
 
 
-def test_the_prompt_wins_where_it_is_trimmed_in_another_way(tokenizer_with: Callable[..., Any]) -> None:
+def test_the_prompt_wins_if_it_is_stripped_differently(tokenizer_with: Callable[..., Any]) -> None:
     tokenizer = tokenizer_with(TURNS.replace("TEXT", "m.content | trim if loop.last else m.content"))
     renderer = Renderer(tokenizer, _config())
     for text in TEXTS:
@@ -120,7 +120,7 @@ def test_pieces_of_a_rewritten_content_keep_their_kinds(tokenizer_with: Callable
         "m.content ~ (' (again)' if m == messages[0] and not loop.first else '')",
     ],
 )
-def test_what_cannot_be_followed_is_refused_in_one_line(tokenizer_with: Callable[..., Any], change: str) -> None:
+def test_unsupported_changes_are_refused_in_one_line(tokenizer_with: Callable[..., Any], change: str) -> None:
     tokenizer = tokenizer_with(TURNS.replace("TEXT", change))
     renderer = Renderer(tokenizer, _config())
     if "upper" in change or "zfill" in change:
@@ -140,8 +140,8 @@ def test_what_cannot_be_followed_is_refused_in_one_line(tokenizer_with: Callable
         assert prompt.ids == _asked(tokenizer, ["bad", "x", "bad", "y", "a bad one"])
 
 
-def test_a_chain_of_thought_in_an_answer_is_written_as_the_template_has_it(tokenizer_with: Callable[..., Any]) -> None:
-    """Where its marks are no control tokens of the tokenizer, and the template puts them before every answer."""
+def test_a_chain_of_thought_in_an_answer_is_written_as_the_template_does(tokenizer_with: Callable[..., Any]) -> None:
+    """The marks are not control tokens of the tokenizer, and the template writes them before every answer."""
     thought = "'[thought]' ~ (m.content.split('[/thought]')[0].strip() if '[/thought]' in m.content else '')"
     text = f"({thought} ~ '[/thought]' ~ m.content.split('[/thought]')[-1]) if m.role == 'assistant' else m.content"
     tokenizer = tokenizer_with(TURNS.replace("TEXT", text))

@@ -1,4 +1,4 @@
-"""From layouts to text, and the border between prompt and answers in tokens."""
+"""From layouts to text, and the token boundary between prompt and answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sft.prompting.encode import Encoder
 from sft.prompting.write import Ending, Mark, finish, write
 
 
-def test_marks_say_where_data_stands(tokenizer_with: Callable[..., Any]) -> None:
+def test_marks_of_data(tokenizer_with: Callable[..., Any]) -> None:
     encoder = Encoder(tokenizer_with(None))
     layout = Layout(("[", Slot(0), "|", Slot(1), "|", Slot(1), "]"), "", Trim(), "<|im_end|>", "")
     first = (Piece("ab ", "instruction"), Piece("-"), Piece("cd", "input"), Piece("", "input"))
@@ -31,20 +31,20 @@ def test_control_tokens_of_the_template_are_renamed_and_those_of_data_are_not(
     assert written.own == 1
 
 
-def test_the_border_is_the_last_that_all_share(tokenizer_with: Callable[..., Any]) -> None:
-    """` good` is one token, ` g` another: what the prompt alone ends with is no part of the longer text."""
+def test_the_boundary_is_the_last_shared_one(tokenizer_with: Callable[..., Any]) -> None:
+    """` good` is one token, ` g` another: the last token of the prompt alone is not in the longer text."""
     tokenizer = tokenizer_with(None)
     encoder = Encoder(tokenizer)
     end = encoder.control("<|im_end|>")
-    made = finish(encoder, "so g", (Ending("", "ood", end), Ending("", "x", end)))
-    assert made.moved == 1
-    assert [tokenizer.decode(list(ids)) for ids in made.completions] == [" good<|im_end|>", " gx<|im_end|>"]
+    boundary = finish(encoder, "so g", (Ending("", "ood", end), Ending("", "x", end)))
+    assert boundary.moved == 1
+    assert [tokenizer.decode(list(ids)) for ids in boundary.completions] == [" good<|im_end|>", " gx<|im_end|>"]
     assert finish(encoder, "so g", (Ending("", "x", end),)).moved == 0
-    assert (made.end_tokens, made.lead_tokens) == (1, 0)
+    assert (boundary.end_tokens, boundary.lead_tokens) == (1, 0)
 
 
 def test_an_end_that_merges_with_the_answer_still_counts(tokenizer_with: Callable[..., Any]) -> None:
     encoder = Encoder(tokenizer_with(None))
-    made = finish(encoder, "a:", (Ending(" ", "g", "ood"), Ending(" ", "b", "xyz")))
-    assert made.end_tokens == 1  # ` good` is one token, which starts before the end of turn
+    boundary = finish(encoder, "a:", (Ending(" ", "g", "ood"), Ending(" ", "b", "xyz")))
+    assert boundary.end_tokens == 1  # ` good` is one token, which starts before the end of turn
     assert finish(encoder, "a:", (Ending(" ", "b", "xyz"),)).end_tokens == 3

@@ -134,7 +134,7 @@ def test_pmi_leads_where_it_is_asked_for(make_config: MakeConfig, tmp_path: Path
 def test_probes_show_the_rows_own_examples(make_config: MakeConfig) -> None:
     config = make_config(**ZERO, inference=inference("contextual_per_sample", icl_examples=1, random_icl=True))
     setup = setup_of(config)
-    prompts = setup.plan.judged("test")
+    prompts = setup.plan.evaluated("test")
     groups = {group.name: group for group in ask(setup, "test", prompts).groups}
     assert {name: group.shape for name, group in groups.items()} == {
         "": (9,), "content_free": (3,), "content_free_per_row": (9, 3), "domain": (20,),
@@ -152,7 +152,7 @@ def test_probes_show_the_rows_own_examples(make_config: MakeConfig) -> None:
 def test_with_fixed_examples_no_row_has_probes_of_its_own(make_config: MakeConfig) -> None:
     config = make_config(**ZERO, inference=inference("domain_per_sample", icl_examples=1, num_estimations=4))
     setup = setup_of(config)
-    prompts = setup.plan.judged("test")
+    prompts = setup.plan.evaluated("test")
     asked = ask(setup, "test", prompts)
     assert {group.name: group.shape for group in asked.groups} == {"": (9,), "content_free": (3,), "domain": (4,)}
     shared = prompts.labelled[0].prompt.text.partition("test 0 awful")[0]
@@ -162,7 +162,7 @@ def test_with_fixed_examples_no_row_has_probes_of_its_own(make_config: MakeConfi
 def test_random_words_follow_the_seed_only_where_the_result_does(make_config: MakeConfig) -> None:
     def texts(name: str, seed: int) -> list[str]:
         setup = setup_of(make_config(**ZERO, inference=inference(name)), seed=seed)
-        groups = {group.name: group for group in ask(setup, "test", setup.plan.judged("test")).groups}
+        groups = {group.name: group for group in ask(setup, "test", setup.plan.evaluated("test")).groups}
         return [one.prompt.text for one in groups["domain"].prompts]
 
     assert texts("domain", 1) == texts("domain", 1)
@@ -180,7 +180,7 @@ def test_what_is_learned_from_was_neither_trained_on_nor_shown(make_config: Make
     assert setup.task.train is not None
     assert Counter(setup.task.train.answers[row] for row in rows) == {"bad": 2, "fine": 2, "good": 2}
     fixed = setup_of(make_config(**ZERO, inference={**given, "icl_pool": "train", "random_icl": False}))
-    shown = set(fixed.plan.judged("test").shown[0])
+    shown = set(fixed.plan.evaluated("test").shown[0])
     assert len(shown) == 3
     assert not shown & set(lesson(fixed).rows)
 

@@ -36,7 +36,7 @@ def adapted_by(experiment: Experiment, folder: Path) -> tuple[Setup, Adapted]:
 def result_of(experiment: Experiment, folder: Path) -> tuple[RunResult, dict[str, Any]]:
     setup, adapted = adapted_by(experiment, folder)
     with answering(setup, adapted) as backend:
-        judged = {role: judge(setup, backend, role, silent) for role in setup.task.judged}
+        judged = {role: judge(setup, backend, role, silent) for role in setup.task.evaluated}
     return build_result(setup, adapted, judged), shots_record(setup, adapted, judged)
 
 
@@ -133,12 +133,12 @@ def test_the_first_prompts_are_those_that_the_model_was_given(make_config: MakeC
     trained, tested = prompts_record(setup, adapted, judged)
     assert text_of(trained) == adapted.prompts.prompts[0].text
     assert (trained["role"], trained["row"]) == ("train", adapted.prompts.rows[0])
-    (shown,) = setup.plan.look_at_judged("test", 1)
+    (shown,) = setup.plan.look_at_evaluated("test", 1)
     ids = [*shown.prompt.ids, *shown.prompt.completion_ids]
     assert text_of(tested) == setup.tokenizer.decode(ids)
     assert text_of(tested, "instruction") == "Judge."
     assert text_of(tested, "example_input") and not text_of(trained, "example_input")
-    assert setup.task.judged["test"].answers[0] in text_of(tested, "completion")
+    assert setup.task.evaluated["test"].answers[0] in text_of(tested, "completion")
 
 
 def test_prompts_that_cannot_be_shown_cost_no_run(

@@ -1,10 +1,10 @@
-"""CSV and TSV files to rows, by Python's `csv`: every cell is the text between the delimiters.
+"""CSV and TSV files to rows, with Python's `csv`: every cell is the string between the delimiters.
 
-The arguments are those of `pandas.read_csv`, which `datasets` passes on; those that turn text into types have no
-effect. What `csv` does not do (comments, footers, delimiters of several characters) pandas does, with strings only.
+The arguments are those of `pandas.read_csv`, which `datasets` passes on. Arguments that convert strings to types have
+no effect. pandas reads files that `csv` cannot (comments, footers, delimiters of several characters), as strings only.
 
-What tabs delimit has no quoting unless the arguments say so: a quote is a character like any other. In CSV a stray
-quote would silently join rows, so that files in which quotes do not pair are refused, naming the line.
+Tab-delimited files have no quoting unless the arguments set it: a quote is an ordinary character. In CSV an unpaired
+quote would silently join rows, so such files are refused; the error names the line.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from sft.log import get_logger
 
 log = get_logger(__name__)
 
-# What pandas takes for absent by default, where `keep_default_na` is true.
+# Values that are absent by default in pandas, if `keep_default_na` is true.
 _ABSENT = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-# Arguments that `csv` has no means for: where one is given, pandas reads the file.
+# Arguments that `csv` does not support: if one is set, pandas reads the file.
 _ONLY_PANDAS = ("index_col", "comment", "dialect", "lineterminator", "skipfooter", "prefix", "converters")
 _QUOTES_ARE_TEXT = 'if quotes are ordinary characters in this file, set dataset.args {"quoting": 3}'
 
 
 @dataclass
-class _Oddities:
-    """What is reported of a file once it is read."""
+class _Anomalies:
+    """Anomalies of a file, reported once it is read."""
 
     name: str
     gaps: dict[str, str] = field(default_factory=dict)
@@ -44,97 +44,97 @@ class _Oddities:
 
     def report(self) -> None:
         """Log one warning for each kind."""
-        for lines, what in (
-            (self.skipped, "left out (on_bad_lines)"),
+        for lines, description in (
+            (self.skipped, "skipped (on_bad_lines)"),
             (
                 self.joined,
                 f"with a cell that holds a line break and the delimiter; {_QUOTES_ARE_TEXT}",
             ),
             (
                 self.quoted,
-                'with a cell in quotes, read as it is since TSV has no quoting; set dataset.args {"quoting": 0} to '
+                'with a cell in quotes, kept as it is since TSV has no quoting; set dataset.args {"quoting": 0} to '
                 "read them as in CSV",
             ),
         ):
             if lines:
-                log.warning("%s: %d rows (first: line %d) %s", self.name, len(lines), lines[0], what)
+                log.warning("%s: %d rows (first: line %d) %s", self.name, len(lines), lines[0], description)
 
 
 class _Arguments:
-    """The arguments of one file; those that were not given have pandas' defaults, but for absent values and TSV."""
+    """The arguments for one file, with pandas' defaults except for absent values and TSV."""
 
-    def __init__(self, given: Mapping[str, Any], columns: Sequence[str] | None, file: DataFile) -> None:
-        self.given = given
+    def __init__(self, args: Mapping[str, Any], columns: Sequence[str] | None, file: DataFile) -> None:
+        self.args = args
         self.columns = columns
-        self.delimiter = str(given.get("delimiter") or given.get("sep") or ("\t" if file.form == ".tsv" else ","))
+        self.delimiter = str(args.get("delimiter") or args.get("sep") or ("\t" if file.form == ".tsv" else ","))
         tabs = self.delimiter == "\t"
-        self.quoting = int(given.get("quoting", csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL))
-        self.names: Sequence[str] | None = given.get("column_names") or given.get("names") or columns
-        header = given.get("header", "infer")
-        # pandas: names without a header argument mean that the file has none
+        self.quoting = int(args.get("quoting", csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL))
+        self.names: Sequence[str] | None = args.get("column_names") or args.get("names") or columns
+        header = args.get("header", "infer")
+        # As in pandas: names without a header argument mean that the file has no header.
         self.has_header = self.names is None if header == "infer" else header is not None
-        self.bad_lines = given.get("on_bad_lines", "error")
+        self.bad_lines = args.get("on_bad_lines", "error")
         self.only_pandas = (
             len(self.delimiter) != 1
-            or any(given.get(name) for name in _ONLY_PANDAS)
+            or any(args.get(name) for name in _ONLY_PANDAS)
             or header not in ("infer", None, 0)
-            or not isinstance(given.get("skiprows") or 0, int)
+            or not isinstance(args.get("skiprows") or 0, int)
         )
         self.absent = self._absent()
 
     def _absent(self) -> frozenset[str]:
-        if self.given.get("na_filter") is False:
+        if self.args.get("na_filter") is False:
             return frozenset()
-        extra = self.given.get("na_values")
+        extra = self.args.get("na_values")
         values = [extra] if isinstance(extra, str | int | float) else extra if isinstance(extra, list) else []
-        return frozenset([*map(str, values), *(_ABSENT if self.given.get("keep_default_na") else ())])
+        return frozenset([*map(str, values), *(_ABSENT if self.args.get("keep_default_na") else ())])
 
     def format(self) -> dict[str, Any]:
-        """Arguments of `csv.reader`."""
+        """Return the arguments of `csv.reader`."""
         return {
             "delimiter": self.delimiter,
-            "quoting": min(self.quoting, csv.QUOTE_NONE),  # the further kinds matter to writers and to types
-            "quotechar": self.given.get("quotechar") or '"',
-            "escapechar": self.given.get("escapechar"),
-            "doublequote": self.given.get("doublequote", True),
-            "skipinitialspace": self.given.get("skipinitialspace", False),
+            "quoting": min(self.quoting, csv.QUOTE_NONE),  # larger values concern writers and types only
+            "quotechar": self.args.get("quotechar") or '"',
+            "escapechar": self.args.get("escapechar"),
+            "doublequote": self.args.get("doublequote", True),
+            "skipinitialspace": self.args.get("skipinitialspace", False),
             "strict": True,
         }
 
 
-def read_delimited(file: DataFile, given: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows:
+def read_delimited(file: DataFile, args: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows:
     """Read a CSV or TSV file.
 
     Args:
-        file: which.
-        given: arguments as pandas has them, as the user gave them.
-        columns: names of the columns, where the file has no header.
+        file: the file.
+        args: the user's arguments, named as in pandas.
+        columns: names of the columns if the file has no header.
 
     Raises:
-        DataError: a row that does not fit the header, quotes that do not pair, two columns of one name.
+        DataError: a row that does not fit the header, unpaired quotes, or two columns with the same name.
     """
-    arguments = _Arguments(given, columns, file)
+    arguments = _Arguments(args, columns, file)
     if arguments.only_pandas:
         return _read_by_pandas(file, arguments)
     csv.field_size_limit(sys.maxsize)  # a cell may be longer than the 131,072 characters that `csv` allows by default
-    builder, odd = RowBuilder(), _Oddities(file.shown)
-    with open_text(file, given.get("encoding"), given.get("encoding_errors")) as text:
+    builder, anomalies = RowBuilder(), _Anomalies(file.shown)
+    with open_text(file, args.get("encoding"), args.get("encoding_errors")) as text:
         records = _records(text, arguments, file.shown)
         header = _header(records, arguments, file.shown)
         for number, (line, cells) in enumerate(records):
-            if number == given.get("nrows"):
+            if number == args.get("nrows"):
                 break
-            if (fitted := _fitted(cells, header, line, arguments, odd)) is not None:
-                builder.add(_chosen(fitted, given.get("usecols"), header))
-    odd.report()
+            if (fitted := _fitted(cells, header, line, arguments, anomalies)) is not None:
+                builder.add(_chosen(fitted, args.get("usecols"), header))
+    anomalies.report()
     if not len(builder):
-        builder.declare(_chosen(dict.fromkeys(header), given.get("usecols"), header))
-    return builder.rows(file.shown, odd.gaps)
+        builder.declare(_chosen(dict.fromkeys(header), args.get("usecols"), header))
+    return builder.rows(file.shown, anomalies.gaps)
 
 
 def _records(text: TextIO, arguments: _Arguments, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the line that it starts on, counted from 1; blank lines left out."""
-    skipped = int(arguments.given.get("skiprows") or 0)
+    """Yield each row with the line it starts on, counted from 1, without blank lines."""
+    skipped = int(arguments.args.get("skiprows") or 0)
     lines: Iterable[str] = text
     for _ in range(skipped):
         next(iter(lines), None)
@@ -147,7 +147,7 @@ def _records(text: TextIO, arguments: _Arguments, name: str) -> Iterator[tuple[i
             raise DataError(_not_paired(name, start + skipped, str(error))) from error
         if cells is None:
             return
-        if cells or not arguments.given.get("skip_blank_lines", True):
+        if cells or not arguments.args.get("skip_blank_lines", True):
             yield start + skipped, cells or [""]
         start = reader.line_num + 1
 
@@ -156,13 +156,13 @@ def _not_paired(name: str, line: int, error: str) -> str:
     if "unexpected end of data" in error:
         return f"{name} line {line}: the quote that opens a cell is never closed; close it, or {_QUOTES_ARE_TEXT}"
     if "expected after" in error:
-        what = "a cell goes on after its closing quote; double the quotes inside it"
-        return f"{name} line {line}: {what}, or {_QUOTES_ARE_TEXT}"
+        description = "a cell continues after its closing quote; double the quotes inside it"
+        return f"{name} line {line}: {description}, or {_QUOTES_ARE_TEXT}"
     return f"{name} line {line}: {error}"
 
 
 def _header(records: Iterator[tuple[int, list[str]]], arguments: _Arguments, name: str) -> list[str]:
-    """Return the names of the columns, and take the header's line where there is one."""
+    """Return the names of the columns, and consume the header line if there is one."""
     first = next(records, None) if arguments.has_header else None
     if arguments.names is not None:
         header = list(map(str, arguments.names))
@@ -171,34 +171,34 @@ def _header(records: Iterator[tuple[int, list[str]]], arguments: _Arguments, nam
     elif first is None:
         raise DataError(f"{name} is empty: it has no rows")
     else:
-        # pandas' names for columns without one, such as those after a delimiter at the end of every line
-        header = [cell or f"Unnamed: {place}" for place, cell in enumerate(first[1])]
+        # pandas' names for columns without a name, such as one after a delimiter at the end of every line.
+        header = [cell or f"Unnamed: {index}" for index, cell in enumerate(first[1])]
     if repeated := next((cell for cell in header if header.count(cell) > 1), None):
         raise DataError(f'{name} has two columns "{repeated}"; rename one of them')
     return header
 
 
 def _fitted(
-    cells: list[str], header: Sequence[str], line: int, arguments: _Arguments, odd: _Oddities
+    cells: list[str], header: Sequence[str], line: int, arguments: _Arguments, anomalies: _Anomalies
 ) -> dict[str, str | None] | None:
-    """Return a row under its header; None for one that the user wants left out."""
+    """Return a row by column name; None for a row that the user wants to skip."""
     if len(cells) > len(header):
         if any(cells[len(header) :]):
             if arguments.bad_lines in ("skip", "warn"):
-                odd.skipped.append(line)
+                anomalies.skipped.append(line)
                 return None
-            raise DataError(_wrong_width(cells, header, line, arguments, odd.name))
+            raise DataError(_wrong_width(cells, header, line, arguments, anomalies.name))
         cells = cells[: len(header)]
     if len(cells) < len(header):
         if arguments.bad_lines in ("skip", "warn"):
-            odd.skipped.append(line)
+            anomalies.skipped.append(line)
             return None
         for name in header[len(cells) :]:
-            odd.gaps.setdefault(name, _wrong_width(cells, header, line, arguments, odd.name))
+            anomalies.gaps.setdefault(name, _wrong_width(cells, header, line, arguments, anomalies.name))
     if any(arguments.delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells):
-        odd.joined.append(line)
-    if arguments.quoting == csv.QUOTE_NONE and "quoting" not in arguments.given and any(map(_looks_quoted, cells)):
-        odd.quoted.append(line)
+        anomalies.joined.append(line)
+    if arguments.quoting == csv.QUOTE_NONE and "quoting" not in arguments.args and any(map(_looks_quoted, cells)):
+        anomalies.quoted.append(line)
     values: list[str | None] = [None if cell in arguments.absent else cell for cell in cells]
     return dict(zip(header, [*values, *([None] * (len(header) - len(values)))], strict=True))
 
@@ -211,22 +211,22 @@ def _looks_quoted(cell: str) -> bool:
 def _wrong_width(cells: list[str], header: Sequence[str], line: int, arguments: _Arguments, name: str) -> str:
     shown = ", ".join(f'"{cell if len(cell) <= 40 else cell[:40] + "…"}"' for cell in cells[:8])
     quoted = arguments.quoting != csv.QUOTE_NONE
-    way_out = (
-        'put cells that hold the delimiter in quotes, or leave such rows out with dataset.args {"on_bad_lines": "skip"}'
+    remedy = (
+        'quote cells that hold the delimiter, or skip such rows with dataset.args {"on_bad_lines": "skip"}'
         if quoted and len(cells) > len(header)
-        else 'correct the row, or leave such rows out with dataset.args {"on_bad_lines": "skip"}'
+        else 'correct the row, or skip such rows with dataset.args {"on_bad_lines": "skip"}'
         if quoted
         else 'correct the row, or set dataset.args {"quoting": 0} if cells are quoted as in CSV'
     )
     expected = f"expected {len(header)} cells ({', '.join(header[:8])})"
-    return f"{name} line {line}: {expected}, got {len(cells)}: {shown}; {way_out}"
+    return f"{name} line {line}: {expected}, got {len(cells)}: {shown}; {remedy}"
 
 
-def _chosen(row: dict[str, str | None], wanted: Any, header: Sequence[str]) -> dict[str, str | None]:
-    """Return the columns of `usecols`: names or numbers; all without it."""
-    if not isinstance(wanted, list):
+def _chosen(row: dict[str, str | None], usecols: Any, header: Sequence[str]) -> dict[str, str | None]:
+    """Return the columns of `usecols` (names or indices); all columns without it."""
+    if not isinstance(usecols, list):
         return row
-    names = [header[one] if isinstance(one, int) and one < len(header) else str(one) for one in wanted]
+    names = [header[column] if isinstance(column, int) and column < len(header) else str(column) for column in usecols]
     return {name: value for name, value in row.items() if name in names}
 
 
@@ -237,11 +237,11 @@ def _read_by_pandas(file: DataFile, arguments: _Arguments) -> Rows:
     ours = ("column_names", "delimiter", "names", "prefix", "mangle_dupe_cols", "error_bad_lines", "warn_bad_lines")
     known = {
         key: value
-        for key, value in arguments.given.items()
+        for key, value in arguments.args.items()
         if key not in (*types, *ours, "chunksize", "features", "verbose", "encoding", "encoding_errors")
     }
     known = {"index_col": False, "keep_default_na": False, "quoting": arguments.quoting, **known}
-    with open_text(file, arguments.given.get("encoding"), arguments.given.get("encoding_errors")) as text:
+    with open_text(file, arguments.args.get("encoding"), arguments.args.get("encoding_errors")) as text:
         frame = pd.read_csv(text, **{**known, "sep": arguments.delimiter, "names": arguments.names, "dtype": str})
     builder = RowBuilder()
     for cells in frame.itertuples(index=False, name=None):

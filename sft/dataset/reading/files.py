@@ -1,6 +1,6 @@
-"""A data file as text, unpacked where its name says that it is compressed. Knows nothing of what the text means.
+"""A data file as text, decompressed by its suffix. Does not interpret the text.
 
-`datasets` would unpack into a cache that it keys by the file's path alone, and so read an older file's content.
+`datasets` decompresses into a cache keyed by the file's path alone, and would read the content of an older file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DataFile:
 
     Args:
         name: its path or URL, for messages and for the suffixes.
-        path: where its bytes are: the file itself, or the local copy of a remote one.
+        path: the local file, or the local copy of a remote file.
     """
 
     name: str
@@ -35,36 +35,36 @@ class DataFile:
 
     @property
     def suffixes(self) -> list[str]:
-        """The last two suffixes, lower case, of the name without the query of an URL."""
+        """The last two suffixes of the name, in lower case, without the query of a URL."""
         plain = urlsplit(self.name).path if "://" in self.name else self.name
         return [suffix.lower() for suffix in PurePosixPath(plain.replace("\\", "/")).suffixes[-2:]]
 
     @property
     def compression(self) -> str | None:
-        """The suffix of a compressed file."""
+        """The suffix of the compression; None if the file is not compressed."""
         last = self.suffixes[-1] if self.suffixes else ""
         return last if last in COMPRESSED_SUFFIXES else None
 
     @property
     def form(self) -> str:
-        """The suffix that says how the unpacked file is written, such as `.csv`."""
+        """The suffix of the decompressed file's format, such as `.csv`."""
         suffixes = self.suffixes[:-1] if self.compression else self.suffixes
         return suffixes[-1] if suffixes else ""
 
     @property
     def shown(self) -> str:
-        """What messages call it."""
+        """The file's name in messages."""
         return self.name if "://" in self.name else Path(self.name).name
 
 
 @contextmanager
 def open_text(file: DataFile, encoding: str | None, errors: str | None) -> Iterator[TextIO]:
-    """Open a file as text, line ends untouched; a byte order mark is not part of the text.
+    """Open a file as text, without its byte order mark and with line ends unchanged.
 
     Args:
-        file: what to open.
-        encoding: UTF-8 by default.
-        errors: what becomes of bytes that the encoding lacks, as in Python's `open`.
+        file: the file to open.
+        encoding: encoding; UTF-8 by default.
+        errors: treatment of invalid bytes, as in Python's `open`.
     """
     name = codecs.lookup(encoding or "utf-8").name
     with (
@@ -100,7 +100,7 @@ def _open_bytes(file: DataFile) -> Iterator[Any]:
 
 
 class _Readable(io.RawIOBase):
-    """A stream of pyarrow as Python's text layer wants it."""
+    """A stream of pyarrow as a raw stream for Python's text layer."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -122,6 +122,6 @@ def _only_member(archive: zipfile.ZipFile, file: DataFile) -> zipfile.ZipInfo:
     ]
     if len(members) != 1:
         raise ValueError(
-            f"expected one file in {file.shown}, found {len(members)}; unpack it, and name the folder or the files"
+            f"expected one file in {file.shown}, got {len(members)}; unpack it and name the folder or the files"
         )
     return members[0]

@@ -1,8 +1,8 @@
-"""JSON and JSON Lines files to rows: a string stays itself, a number keeps its characters.
+"""JSON and JSON Lines files to rows: a string does not change, a number keeps its characters.
 
-What a file may hold: an object or a list on each line; a list of objects; a list of lists, whose columns
-`dataset.columns` names; an object with a list for each column; or an object of splits, each in one of these forms.
-Which it is follows from the content, not from the suffix: many files named .json hold a row on each line.
+A file may hold an object or a list on each line; a list of objects; a list of lists, with columns named by
+`dataset.columns`; an object with a list for each column; or an object of splits, each in one of these forms. The
+content decides, not the suffix: many .json files hold a row on each line.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from sft.errors import DataError
 _FORMS = "expected a list of objects, an object on each line, or an object of splits"
 
 
-def read_json(file: DataFile, given: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows | dict[str, Rows]:
-    """Read a JSON or JSON Lines file; a dictionary of splits where the file holds several.
+def read_json(file: DataFile, args: Mapping[str, Any], columns: Sequence[str] | None = None) -> Rows | dict[str, Rows]:
+    """Read a JSON or JSON Lines file; return a dictionary of splits if the file holds several.
 
     Args:
-        file: which.
-        given: `encoding`, `encoding_errors`, and `field`, the key under which the rows are.
-        columns: names of the cells of rows that are lists.
+        file: the file.
+        args: `encoding`, `encoding_errors`, and `field`, the key that holds the rows.
+        columns: names of the columns if rows are lists.
 
     Raises:
-        DataError: it is not JSON, or holds no rows.
+        DataError: the file is not JSON or holds no rows.
     """
-    with open_text(file, given.get("encoding"), given.get("encoding_errors")) as text:
+    with open_text(file, args.get("encoding"), args.get("encoding_errors")) as text:
         content = text.read()
     values = _on_lines(content, file)
-    if values is not None and given.get("field") is None:
+    if values is not None and args.get("field") is None:
         return _rows(values, columns, file.shown, lines=True)
     value = _whole(content, file)
-    if (field := given.get("field")) is not None:
+    if (field := args.get("field")) is not None:
         value = _field(value, str(field), file)
     return _of_document(value, columns, file)
 
 
 def _on_lines(content: str, file: DataFile) -> list[Any] | None:
-    """Return the value of each line; None where the file is one document."""
+    """Return the value of each line; None if the file is one document."""
     lines = [(number, line) for number, line in enumerate(_split(content), 1) if line.strip()]
     if not lines:
         raise DataError(f"{file.shown} is empty: it has no rows")
@@ -58,7 +58,7 @@ def _on_lines(content: str, file: DataFile) -> list[Any] | None:
 
 
 def _split(content: str) -> Iterator[str]:
-    # not splitlines(): a string may hold U+2028, form feeds and other characters that Python takes for line ends
+    # Not splitlines(): a string may hold U+2028, form feeds and other characters that Python treats as line ends.
     return iter(content.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
 
@@ -75,7 +75,7 @@ def _whole(content: str, file: DataFile) -> Any:
     try:
         return parse_cells(content)
     except json.JSONDecodeError as error:
-        if "Extra data" in error.msg and (values := _one_after_another(content)) is not None:
+        if "Extra data" in error.msg and (values := _concatenated_values(content)) is not None:
             return values
         where = f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{file.shown}: not JSON: {error.msg} at {where}") from error
@@ -83,27 +83,27 @@ def _whole(content: str, file: DataFile) -> Any:
         raise DataError(f"{file.shown}: {error}") from error
 
 
-def _one_after_another(content: str) -> list[Any] | None:
-    """Return the objects of a file that holds several, each over several lines; None where they are not all JSON."""
+def _concatenated_values(content: str) -> list[Any] | None:
+    """Return the values of concatenated JSON, each over several lines; None if not all of it is JSON."""
     from sft.dataset.cells import PARSING
 
     decoder = json.JSONDecoder(**PARSING)
-    values, place = [], 0
-    while place < len(content):
+    values, position = [], 0
+    while position < len(content):
         try:
-            value, place = decoder.raw_decode(content, place)
+            value, position = decoder.raw_decode(content, position)
         except ValueError:
             return None
         values.append(value)
-        while place < len(content) and content[place].isspace():
-            place += 1
+        while position < len(content) and content[position].isspace():
+            position += 1
     return values
 
 
 def _field(value: Any, field: str, file: DataFile) -> Any:
     if not isinstance(value, dict) or field not in value:
-        there = ", ".join(list(value)[:12]) if isinstance(value, dict) else "no object"
-        raise DataError(f'{file.shown} has no key "{field}" (dataset.args.field; it has: {there})')
+        keys = ", ".join(list(value)[:12]) if isinstance(value, dict) else "no object"
+        raise DataError(f'{file.shown} has no key "{field}" (dataset.args.field; it has: {keys})')
     return value[field]
 
 
@@ -113,30 +113,30 @@ def _of_document(value: Any, columns: Sequence[str] | None, file: DataFile) -> R
     if not isinstance(value, dict):
         raise DataError(f"{file.shown}: {_FORMS}, got {_kind(value)}")
     if _are_columns(value):
-        return _rows(_turned(value), None, file.shown)
-    if value and all(isinstance(one, list) or _are_columns(one) for one in value.values()):
+        return _rows(_transposed(value), None, file.shown)
+    if value and all(isinstance(rows, list) or _are_columns(rows) for rows in value.values()):
         return {
-            name: _rows(_turned(one) if isinstance(one, dict) else one, columns, f'{file.shown}, split "{name}"')
-            for name, one in value.items()
+            name: _rows(_transposed(rows) if isinstance(rows, dict) else rows, columns, f'{file.shown}, split "{name}"')
+            for name, rows in value.items()
         }
-    if any(isinstance(one, list | dict) for one in value.values()):
-        keys = ", ".join(f"{name} ({_kind(one)})" for name, one in list(value.items())[:8])
+    if any(isinstance(item, list | dict) for item in value.values()):
+        keys = ", ".join(f"{name} ({_kind(item)})" for name, item in list(value.items())[:8])
         raise DataError(
-            f"{file.shown}: {_FORMS}, got an object with {keys}; name the key that holds the rows: "
-            'dataset.args {"field": "data"}, say'
+            f"{file.shown}: {_FORMS}, got an object with {keys}; name the key that holds the rows, for example "
+            'dataset.args {"field": "data"}'
         )
     return _rows([value], columns, file.shown)
 
 
 def _are_columns(value: Any) -> bool:
-    """Whether an object is a table by columns: equally long lists of anything but rows."""
+    """Whether an object is a table by columns: lists of equal length, without nested rows."""
     if not isinstance(value, dict) or not all(isinstance(cells, list) for cells in value.values()):
         return False
     lengths = {len(cells) for cells in value.values()}
     return len(lengths) == 1 and not any(isinstance(cell, dict | list) for cells in value.values() for cell in cells)
 
 
-def _turned(value: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+def _transposed(value: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Return the rows of a table by columns."""
     return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
 

@@ -1,8 +1,8 @@
-"""A data set of any form to its splits: hub ids, `save_to_disk` folders, local files and folders, URLs.
+"""A data set in any form to its splits: Hub ids, `save_to_disk` folders, local files and folders, URLs.
 
-`datasets` says which files make which split and fetches remote ones; text files (csv, tsv, json, jsonl) are then read
-here, cell by cell, all other forms by `datasets`. Its cache is keyed by path and time stamp, so local files get a cache
-of their own for each content: what is hashed is what is read.
+`datasets` maps files to splits and downloads remote files. Text files (csv, tsv, json, jsonl) are then read here, cell
+by cell; `datasets` reads all other forms. Its cache is keyed by path and time stamp, so local files get a cache of
+their own for each content: the data that is hashed is the data that is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from sft.config.identity import ID_VERSION, data_content
 from sft.config.sections.dataset import DatasetConfig
+from sft.dataset.reading.cached import CachedRows
 from sft.dataset.reading.files import DataFile
-from sft.dataset.reading.kept import KeptRows
 from sft.dataset.rows import Rows, concatenated
 from sft.errors import DataError
 from sft.io import canonical_json, digest
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# A reader of one file: the file, `dataset.args` and `dataset.columns` to its rows, or to several splits of it.
+# A reader: from a file, `dataset.args` and `dataset.columns` to the file's rows, or to its splits.
 Reader = Callable[[DataFile, Mapping[str, Any], Sequence[str] | None], Rows | dict[str, Rows]]
 
-_LARGE = 16_000_000  # bytes of text files from which on reading them again takes longer than a second
-# Arguments of `load_dataset` that its builders do not take.
-_NOT_OFDATA_SUFFIXES = ("split", "verification_mode", "keep_in_memory", "save_infos", "streaming", "num_proc")
+_LARGE = 16_000_000  # bytes of text files; reading more takes longer than a second
+# Arguments of `load_dataset` that its builders do not accept.
+_NOT_OF_BUILDERS = ("split", "verification_mode", "keep_in_memory", "save_infos", "streaming", "num_proc")
 
 
 def open_source(config: DatasetConfig) -> Mapping[str, Rows]:
     """Open all splits of a data set, by name.
 
     Raises:
-        DataError: rows that cannot be read, said by our own readers.
-        Exception: whatever `datasets` raises.
+        DataError: a reader of this package cannot read the rows.
+        Exception: any exception of `datasets`.
     """
     import datasets
 
@@ -52,9 +52,9 @@ def open_source(config: DatasetConfig) -> Mapping[str, Rows]:
     content = data_content(config)
     splits = _opened(config)
     if data_content(config) != content:
-        if content is not None:  # what is cached for that content may hold rows of the new one
+        if content is not None:  # the cache of that content may hold rows of the new content
             shutil.rmtree(cache_of(content), ignore_errors=True)
-        raise DataError(f"{config.path} has changed while it was read; run the same command again")
+        raise DataError(f"{config.path} changed while it was read; run the same command again")
     return splits
 
 
@@ -65,26 +65,26 @@ def _opened(config: DatasetConfig) -> Mapping[str, Rows]:
         return _named(datasets.load_from_disk(config.path))
     if config.args.get("streaming"):
         raise DataError("dataset.args.streaming is not supported; remove it")
-    last = KeptRows(_folder_of_source(config))
+    last = CachedRows(_folder_of_source(config))
     try:
         builder = datasets.load_dataset_builder(**_builder_arguments(config))
     except OSError as error:
         no_network = datasets.config.HF_HUB_OFFLINE or isinstance(error, ConnectionError)
         if no_network and (rows := last.read()) is not None:
-            log.warning("No network: the rows of %s are those that were last read from there", config.path)
+            log.warning("No network: using the rows of %s from the last time that it was read", config.path)
             return rows
         raise
     if _is_read_here(builder.name):
         return _text_splits(builder, config, last)
     if builder.name == "cache" and (rows := last.read()) is not None:
-        return rows  # without a network `datasets` offers what an earlier load of its own has guessed types for
+        return rows  # without a network `datasets` returns an earlier load with guessed types
     if config.columns is not None:
-        raise DataError(f"dataset.columns names the columns of csv and json files; {config.path} has its own")
+        raise DataError(f"dataset.columns applies to csv and json files only, not to {config.path}; remove it")
     return _by_datasets(builder, config)
 
 
 def _is_saved(path: Path) -> bool:
-    """Whether `path` was written by `save_to_disk`, which `load_dataset` cannot read."""
+    """Whether `save_to_disk` wrote `path`, which `load_dataset` cannot read."""
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
@@ -96,24 +96,24 @@ def _named(loaded: Any) -> dict[str, Rows]:
 def _builder_arguments(config: DatasetConfig) -> dict[str, Any]:
     """Return the arguments of `load_dataset_builder`."""
     path = Path(config.path)
-    args = {key: value for key, value in config.args.items() if key not in _NOT_OFDATA_SUFFIXES}
+    args = {key: value for key, value in config.args.items() if key not in _NOT_OF_BUILDERS}
     if (content := data_content(config)) is not None and "cache_dir" not in args:
         args["cache_dir"] = cache_of(content)
     suffix = _form(path)
-    if suffix is None or path.is_dir():  # a hub id, a folder, an URL of one, a builder's name
+    if suffix is None or path.is_dir():  # a Hub id, a folder, the URL of a folder, a builder's name
         return {"path": config.path, **args}
     return {"path": DATA_SUFFIXES[suffix], "data_files": config.path, **args}
 
 
 def cache_of(content: str) -> str:
-    """Return a cache of `datasets` for local files with this SHA-256: its own knows them by path and time stamp."""
+    """Return a cache folder of `datasets` for local files by SHA-256; its own cache is keyed by path and time."""
     import datasets
 
     return str(Path(datasets.config.HF_DATASETS_CACHE) / "by-content" / content[:32])
 
 
 def _form(path: Path) -> str | None:
-    """The suffix that says how to read a local file, the files of a local folder, or the file behind an URL."""
+    """Return the suffix of a local file, of most files in a local folder, or of the file behind a URL."""
     if path.is_dir():
         counts = Counter(file.suffix.lower() for file in path.rglob("*") if file.suffix.lower() in DATA_SUFFIXES)
         return max(counts, key=lambda suffix: counts[suffix], default=None)
@@ -128,8 +128,8 @@ def _is_remote(builder: Any) -> bool:
     return any("://" in str(file) for files in builder.config.data_files.values() for file in files)
 
 
-def _text_splits(builder: Any, config: DatasetConfig, last: KeptRows) -> Mapping[str, Rows]:
-    """Read csv or json files; large ones once for each content, and remote ones so that they are there offline."""
+def _text_splits(builder: Any, config: DatasetConfig, last: CachedRows) -> Mapping[str, Rows]:
+    """Read csv or json files, with a cache for large files (by content) and for remote files (for use offline)."""
     if _is_remote(builder):
         splits = _read_text_files(builder, config)
         last.write(splits)
@@ -141,7 +141,7 @@ def _text_splits(builder: Any, config: DatasetConfig, last: KeptRows) -> Mapping
     reading = digest(
         canonical_json([config.args, config.columns, {k: len(v) for k, v in builder.config.data_files.items()}]), 16
     )
-    known = KeptRows(Path(cache_of(content)) / f"rows-{ID_VERSION}-{reading}")
+    known = CachedRows(Path(cache_of(content)) / f"rows-{ID_VERSION}-{reading}")
     if (rows := known.read()) is not None:
         return rows
     splits = _read_text_files(builder, config)
@@ -167,37 +167,39 @@ def _read_text_files(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
     alone = sum(map(len, files.values())) == 1
     reader: Reader = DATA_FORMATS.resolve(builder.name)
     splits: dict[str, Rows] = {}
-    for split, those in files.items():
+    for split, split_files in files.items():
         parts: list[Rows] = []
-        for file in those:
+        for file in split_files:
             read = reader(file, config.args, config.columns)
             if isinstance(read, Rows):
                 parts.append(read)
             elif alone:
                 return read
             else:
-                raise DataError(f"{file.shown} holds several splits ({', '.join(read)}); name it alone as dataset.path")
+                raise DataError(
+                    f"{file.shown} holds several splits ({', '.join(read)}); set dataset.path to this file alone"
+                )
         splits[split] = concatenated(parts, config.path)
     return {split: _with_label_names(rows, builder) for split, rows in splits.items()}
 
 
 def _with_label_names(rows: Rows, builder: Any) -> Rows:
-    """Replace numbers of labels by their names, where the data set's card declares them (ClassLabel)."""
+    """Replace label numbers by label names if the data set's card declares them (ClassLabel)."""
     for column, feature in (builder.config.features or builder.info.features or {}).items():
         names = getattr(feature, "names", None)
         if names and column in rows.column_names and not rows.is_nested(column):
-            numbers: dict[str | None, str | None] = {str(place): name for place, name in enumerate(names)}
+            numbers: dict[str | None, str | None] = {str(index): name for index, name in enumerate(names)}
             rows = rows.with_texts(column, [numbers.get(text, text) for text in rows.texts(column)])
     return rows
 
 
 def _is_read_here(builder: str) -> bool:
-    """Whether a reader of ours reads what a builder of `datasets` finds."""
+    """Whether a reader of this package reads the files of a builder of `datasets`."""
     return bool(DATA_FORMATS.spec(builder).target)
 
 
 def _data_files(builder: Any, paths: Sequence[str], config: DatasetConfig) -> Iterator[DataFile]:
-    """Yield the files, each remote one with its local copy."""
+    """Yield the files; a remote file comes with its local copy."""
     from datasets import DownloadConfig, DownloadManager
 
     storage = config.args.get("storage_options") or {}
@@ -210,7 +212,7 @@ def _data_files(builder: Any, paths: Sequence[str], config: DatasetConfig) -> It
 
 
 def _by_datasets(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
-    """Read the rows as `datasets` does; where the splits of local files have different columns, each by itself."""
+    """Read the rows with `datasets`; read each local file separately if their columns differ."""
     from datasets.exceptions import DatasetGenerationError
 
     try:
@@ -234,7 +236,7 @@ def _prepared(builder: Any, config: DatasetConfig) -> Any:
 
 
 def _alone(builder: Any, path: str, config: DatasetConfig) -> Rows:
-    """Read one file of several by itself."""
+    """Read one of several files separately."""
     from datasets import load_dataset_builder
 
     arguments = {key: value for key, value in _builder_arguments(config).items() if key not in ("path", "data_dir")}
@@ -243,7 +245,7 @@ def _alone(builder: Any, path: str, config: DatasetConfig) -> Rows:
 
 
 def rows_sha256(splits: Mapping[str, Rows]) -> str:
-    """Return the SHA-256 of all cells of some splits: what a remote data set was."""
+    """Return the SHA-256 of all cells of some splits, which identifies a remote data set."""
     state = hashlib.sha256()
     for name, rows in sorted(splits.items()):
         state.update(f"{name}\0{json.dumps(rows.column_names)}\0".encode())
@@ -252,7 +254,9 @@ def rows_sha256(splits: Mapping[str, Rows]) -> str:
 
 
 def _hash_table(table: Dataset, state: Any) -> None:
-    for batch in table.with_format("arrow").iter(batch_size=10_000):  # of one size, so that files' chunks do not matter
+    for batch in table.with_format("arrow").iter(
+        batch_size=10_000
+    ):  # of a fixed size, so that the chunks of the files do not matter
         for part in batch.combine_chunks().to_batches():
             state.update(part.serialize())
 

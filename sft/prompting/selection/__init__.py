@@ -1,7 +1,7 @@
-"""Ways to choose in-context examples by name, one file each; a user's own as `"module:function"` (see `base.py`).
+"""Ways to choose in-context examples, by name, one file each; a user's own is `"module:function"` (see `base.py`).
 
-They choose for the rows that are judged. Those shown in training are always balanced: an example more of one label than
-of another would tell the trained row's own label.
+They choose for evaluated rows. In training, examples are always balanced: different counts per label would leak the
+label of the trained row.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["Selection", "Wanted", "choose_examples", "find_selection"]
 
 
 def find_selection(name: str) -> Selection:
-    """The way of that name.
+    """Return the way to choose examples with a name.
 
     Raises:
-        UserError: an unknown name, or a plug that is not there.
+        UserError: an unknown name, or a plugin that cannot be imported.
     """
     spec = SELECTIONS.spec(name)
     plugin: Selection | Choose = SELECTIONS.resolve(name)
@@ -31,36 +31,36 @@ def find_selection(name: str) -> Selection:
 
 
 def choose_examples(selection: Selection, wanted: Wanted) -> list[list[int]]:
-    """What a way chooses, checked: lists of indices into the pool, one for each row asked about or one for all.
+    """Choose examples and check them: a list of indices into the pool for each row, or one list for all rows.
 
     Raises:
-        UserError: what it gave is not that, or shows a row its own text.
+        UserError: invalid lists or indices, or an example with the row's own text.
     """
-    chosen = [list(map(_index, one)) for one in selection.choose(wanted)]
+    chosen = [list(map(_index, indices)) for indices in selection.choose(wanted)]
     expected = len(wanted.asked) if wanted.per_row else 1
     if len(chosen) != expected:
-        raise UserError(f"inference.icl_selection: {len(chosen)} lists of examples for {expected} rows")
-    everyone = set(wanted.asked)
+        raise UserError(f"inference.icl_selection: expected {expected} lists of examples, got {len(chosen)}")
+    all_texts = set(wanted.asked)
     for row, indices in enumerate(chosen):
-        forbidden = {wanted.asked[row]} if wanted.per_row else everyone
-        if trouble := _trouble(indices, wanted, forbidden):
-            raise UserError(f"inference.icl_selection: the examples of row {row}: {trouble}")
+        forbidden = {wanted.asked[row]} if wanted.per_row else all_texts
+        if problem := _problem(indices, wanted, forbidden):
+            raise UserError(f"inference.icl_selection: examples of row {row}: {problem}")
     return chosen
 
 
-def _index(given: object) -> int:
+def _index(value: object) -> int:
     try:
-        return index(given)  # type: ignore[arg-type]
+        return index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise UserError(f"inference.icl_selection: {given!r} is not the index of a row") from None
+        raise UserError(f"inference.icl_selection: expected the index of a row, got {value!r}") from None
 
 
-def _trouble(indices: list[int], wanted: Wanted, forbidden: set[str]) -> str | None:
+def _problem(indices: list[int], wanted: Wanted, forbidden: set[str]) -> str | None:
     size = len(wanted.pool.texts)
     if outside := [i for i in indices if not 0 <= i < size]:
-        return f"{outside[0]} is not the index of one of the pool's {size} rows"
+        return f"expected indices from 0 to {size - 1}, got {outside[0]}"
     if len(set(indices)) < len(indices):
-        return "a row stands there twice"
+        return "a row appears twice"
     if own := [i for i in indices if wanted.pool.texts[i] in forbidden]:
-        return f"row {own[0]} of the pool has the very text that is asked about"
+        return f"row {own[0]} of the pool has the text of the evaluated row"
     return None

@@ -1,4 +1,4 @@
-"""`random`: drawn from the whole pool, without regard to labels: what balance is worth shows against it."""
+"""`random`: drawn from the whole pool, ignoring labels. A baseline for `balanced`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sft.prompting.selection.base import Wanted
 
 
 def choose_at_random(wanted: Wanted) -> list[list[int]]:
-    """`total` examples, as many as `balanced` shows, each row of the pool as likely as another.
+    """Choose `total` examples, as many as `balanced`; each row of the pool is equally likely.
 
-    Fewer of a seed are the beginning of more.
+    Fewer examples are a prefix of more examples with the same seed.
 
     Raises:
         DataError: an empty pool.
     """
-    # One group that holds all rows is what generation draws from, too: there both ways are the same.
+    # A single group with all rows, as in generation: there, `random` and `balanced` are the same.
     return choose_balanced(replace(wanted, pool=Pool(wanted.pool.texts), labels=None, count=wanted.total))

@@ -1,4 +1,4 @@
-"""`balanced`: as many examples of each label, drawn in rounds of one of each (see `sft.prompting.examples`)."""
+"""`balanced`: equally many examples of each label, drawn in rounds (see `sft.prompting.examples`)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from sft.prompting.selection.base import Wanted
 
 
 def choose_balanced(wanted: Wanted) -> list[list[int]]:
-    """`count` rounds of one example of each label; for generation a round is one example.
+    """Choose `count` rounds of one example of each label; for generation, a round is one example.
 
-    Fewer rounds of a seed are the beginning of more.
+    Fewer rounds are a prefix of more rounds with the same seed.
 
     Raises:
-        DataError: no example at all for one of the labels.
+        DataError: a label has no example.
     """
     pool, count, seed, labels = wanted.pool, wanted.count, wanted.seed, wanted.labels
     if not wanted.per_row:
         return [choose_fixed(pool, count, seed, labels, exclude=wanted.asked).indices]
     rounds = rounds_for_rows(pool, count, labels)
-    return [choose_for_row(pool, rounds, seed, n, text, labels).indices for n, text in enumerate(wanted.asked)]
+    return [choose_for_row(pool, rounds, seed, row, text, labels).indices for row, text in enumerate(wanted.asked)]

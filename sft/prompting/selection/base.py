@@ -1,13 +1,13 @@
-"""What a way to choose in-context examples is: a function of a pool and the rows asked about.
+"""The protocol of a way to choose in-context examples: a function of a pool and the evaluated rows.
 
-It sees texts and labels only; it knows nothing of data sets, prompts or models. A user's own is such a function, named
-in a config as `"my_module:my_function"`:
+It uses only texts and labels, no data sets, prompts or models. A user's own is such a function, named in a config as
+`"my_module:my_function"`:
 
     def longest(wanted: Wanted) -> list[list[int]]:
         order = sorted(range(len(wanted.pool.texts)), key=lambda index: len(wanted.pool.texts[index]))
         return [[i for i in order if wanted.pool.texts[i] != text][-wanted.total:] for text in wanted.asked]
 
-One that wants other manners than those of the defaults of `Selection` names a `Selection` in the same way.
+To change the defaults of `Selection`, name a `Selection` in the same way.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from sft.prompting.examples import Pool
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """Which examples are asked for.
+    """A request for examples.
 
     Attributes:
-        pool: labelled rows that they come from, the train split or the shots.
-        asked: the inputs of the rows that will see them, in the order of their split.
+        pool: labelled rows to choose from: the train split or the shots.
+        asked: inputs of the evaluated rows, in the order of their split.
         count: `icl_examples`: per label for classification, in total for generation.
         labels: all labels of the task; None for generation.
-        seed: of anything drawn.
-        per_row: each row is shown its own examples; else all are shown the same.
+        seed: seed of random draws.
+        per_row: whether each row gets its own examples; else all rows get the same.
     """
 
     pool: Pool
@@ -41,15 +41,15 @@ class Wanted:
 
     @property
     def total(self) -> int:
-        """Examples in one prompt: `count`, times the labels for classification."""
+        """The number of examples in a prompt: `count`, times the number of labels for classification."""
         return self.count * len(self.labels or ("",))
 
 
 class Choose(Protocol):
-    """Indices into the pool, in the order shown: a list for each row asked about, or a single one for all of them.
+    """A function that returns indices into the pool, in the order of the prompt: a list for each row, or one for all.
 
-    A row with the same text as one asked about must not be shown to it (to any, where all are shown the same), nor a
-    row twice in a list; both are checked. Fewer than asked for may be given.
+    A list must not hold a row with the text of its evaluated row (of any evaluated row, if all share the list), nor a
+    row twice; both are checked. A list may hold fewer examples than requested.
     """
 
     def __call__(self, wanted: Wanted, /) -> Sequence[Sequence[int]]: ...
@@ -57,14 +57,14 @@ class Choose(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """A way to choose, and what becomes of its examples when a prompt is too long.
+    """A way to choose examples, and which of them are dropped if a prompt is too long.
 
     Attributes:
         choose: the function.
-        by_row: always chooses for each row; else only where `random_icl` says so.
-        whole_rounds: its examples go together in rounds of one of each label; else one by one.
-        last_stay: the first shown are the first to go, since the last is the nearest; else the last go first, so that
-            what is left is what fewer examples would have been.
+        by_row: whether it always chooses for each row; else only with `random_icl`.
+        whole_rounds: whether examples are dropped in rounds of one of each label; else one by one.
+        last_stay: whether the first examples are dropped first, since the last is the nearest; else the last are
+            dropped first, so that the rest equals a choice of fewer examples.
     """
 
     choose: Choose

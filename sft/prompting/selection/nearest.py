@@ -1,11 +1,11 @@
-"""`nearest`: for each row the texts of the pool that are most like its own, by BM25; the most similar one shown last.
+"""`nearest`: for each row, the texts of the pool that are most similar by BM25; the most similar is shown last.
 
-Examples like the question help more than others (Liu et al. 2022, arXiv 2101.06804, by embeddings; Rubin et al. 2022,
-arXiv 2112.08633, and Agrawal et al. 2023, arXiv 2212.02437, by BM25 too). The nearest stands next to the question, as
-is usual; when a prompt is too long, the least similar go first. BM25 is Lucene's, of the library bm25s (Lù 2024, arXiv
-2407.03618), with k1 1.5 and b 0.75. It needs no model and no language, and nothing is drawn. Labels play no part: those
-shown are as many as `balanced` shows (`icl_examples` times the labels) but of any label, so that the labels of the
-neighbours speak too.
+Examples similar to the question help more than others (Liu et al. 2022, arXiv 2101.06804, by embeddings; Rubin et al.
+2022, arXiv 2112.08633, and Agrawal et al. 2023, arXiv 2212.02437, also by BM25). As usual, the nearest example is next
+to the question; if a prompt is too long, the least similar are dropped first. BM25 is Lucene's variant in the library
+bm25s (Lù 2024, arXiv 2407.03618), with k1 1.5 and b 0.75. It needs no model and no language and is deterministic. It
+ignores labels: there are as many examples as in `balanced` (`icl_examples` times the number of labels), but of any
+label, so that the labels of the neighbours are a signal too.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ logger = get_logger(__name__)
 
 
 class Neighbours:
-    """The texts of a pool, ready to be asked which are nearest.
+    """An index of a pool's texts for nearest-neighbour search.
 
-    A text that stands there several times counts once, as its first row. Texts equally near (with no word in common,
-    say) come in an order that is always the same but not the pool's, which may be sorted by label.
+    Duplicates of a text count once, as the first row. Ties (for example, texts without a common word) have a fixed
+    order, which is not the order of the pool, since that may be sorted by label.
 
     Args:
-        texts: of the pool.
+        texts: texts of the pool.
     """
 
     def __init__(self, texts: list[str]) -> None:
         first: dict[str, int] = {}
         for row, text in enumerate(texts):
             first.setdefault(text, row)
-        known = list(first.items())
-        random.Random("nearest").shuffle(known)  # noqa: S311 (nothing secret)
-        self.rows = [row for _, row in known]
-        self._place = {text: place for place, (text, _) in enumerate(known)}
+        unique = list(first.items())
+        random.Random("nearest").shuffle(unique)  # noqa: S311 (nothing secret)
+        self.rows = [row for _, row in unique]
+        self._position = {text: position for position, (text, _) in enumerate(unique)}
         self._vocabulary: dict[str, int] = {}
-        ids = [[self._vocabulary.setdefault(w, len(self._vocabulary)) for w in words(text)] for text, _ in known]
+        ids = [[self._vocabulary.setdefault(w, len(self._vocabulary)) for w in words(text)] for text, _ in unique]
         self._ranker = _ranker(ids, dict(self._vocabulary)) if self._vocabulary else None
 
     def nearest(self, text: str, most: int) -> list[int]:
-        """Rows of at most `most` other texts, the most similar one last."""
+        """Return the rows of at most `most` other texts, the most similar last."""
         import numpy as np
 
         scores_N = self._scores(text)
-        if (itself := self._place.get(text)) is not None:
+        if (itself := self._position.get(text)) is not None:
             scores_N[itself] = -np.inf
         most = min(most, len(scores_N) - (itself is not None))
         if most < 1:
@@ -62,10 +62,10 @@ class Neighbours:
         least = np.partition(scores_N, -most)[-most]
         candidates = np.flatnonzero(scores_N >= least)
         best = candidates[np.argsort(-scores_N[candidates], kind="stable")][:most]
-        return [self.rows[place] for place in reversed(best.tolist())]
+        return [self.rows[position] for position in reversed(best.tolist())]
 
     def _scores(self, text: str) -> np.ndarray[Any, Any]:
-        """BM25 of each text [N], 0 where no word is shared."""
+        """Return the BM25 score of each text [N]; 0 without a common word."""
         import numpy as np
 
         ids = [self._vocabulary[word] for word in words(text) if word in self._vocabulary]
@@ -75,7 +75,7 @@ class Neighbours:
 
 
 def _ranker(ids: list[list[int]], vocabulary: dict[str, int]) -> Any:
-    # Where jax is installed, bm25s starts it on import, which would take most of a GPU's memory from the model.
+    # If jax is installed, bm25s imports it, and jax would preallocate most of the GPU's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import bm25s
 
@@ -90,7 +90,7 @@ def _neighbours(pool: Pool) -> Neighbours:
 
 
 def choose_nearest(wanted: Wanted) -> list[list[int]]:
-    """The `total` nearest rows for each row. The fewer of a row are the end of the more.
+    """Choose the `total` nearest rows for each row. Fewer examples are a suffix of more examples.
 
     Raises:
         DataError: an empty pool.

@@ -1,8 +1,9 @@
-"""Words of a text in any language, to look texts up by: no dictionary, no language asked for.
+"""Words of a text in any language, for search: without a dictionary or a language setting.
 
-Letters, digits and the marks on them make words; case and width are folded. Scripts without spaces between words
-(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) are cut into overlapping pairs of characters with the marks on
-them, as search engines do (Lucene's CJK analyser). It knows no stems, and no stop words: ranks go by rarity anyway.
+Words consist of letters, digits and their combining marks; case and width are folded. Scripts without spaces between
+words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) are split into overlapping pairs of characters with their
+marks, as in search engines (Lucene's CJK analyser). There is no stemming and no list of stop words, since ranking
+weights words by rarity.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _SPACELESS = re.compile(
 
 
 class _Kept(dict[int, str]):
-    """For `str.translate`: characters of words as they are, others a space; each is looked up once."""
+    """A table for `str.translate`: characters of words are kept, others become a space; each is looked up once."""
 
     def __missing__(self, code: int) -> str:
-        sign = chr(code)
-        self[code] = kept = sign if unicodedata.category(sign)[0] in "LMN" else " "
+        character = chr(code)
+        self[code] = kept = character if unicodedata.category(character)[0] in "LMN" else " "
         return kept
 
 
@@ -29,24 +30,24 @@ _KEPT = _Kept()
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in order, repeated ones too; pairs of characters where a script has no spaces."""
-    found: list[str] = []
+    """Return the words of `text` in order, with repetitions; pairs of characters for scripts without spaces."""
+    result: list[str] = []
     for word in unicodedata.normalize("NFKC", text).casefold().translate(_KEPT).split():
         for part in _SPACELESS.split(word):
             if _SPACELESS.match(part):
-                signs = _signs(part)
-                found += ["".join(signs[at : at + 2]) for at in range(max(len(signs) - 1, 1))]
+                characters = _characters(part)
+                result += ["".join(characters[at : at + 2]) for at in range(max(len(characters) - 1, 1))]
             elif part:
-                found.append(part)
-    return found
+                result.append(part)
+    return result
 
 
-def _signs(text: str) -> list[str]:
-    """Its characters, each with the vowel signs and tone marks on it."""
-    signs: list[str] = []
-    for sign in text:
-        if signs and unicodedata.category(sign)[0] == "M":
-            signs[-1] += sign
+def _characters(text: str) -> list[str]:
+    """Return the characters of a text, each with its combining vowels and tone marks."""
+    characters: list[str] = []
+    for character in text:
+        if characters and unicodedata.category(character)[0] == "M":
+            characters[-1] += character
         else:
-            signs.append(sign)
-    return signs
+            characters.append(character)
+    return characters

@@ -1,4 +1,4 @@
-"""Files as people have them: what is read, and what is refused in one line."""
+"""Real-world files: those that are read, and those that are refused with one line."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def task_of(path: Path, prompting: dict[str, Any] | None = None, **dataset: Any)
 # Types
 
 
-def test_labels_that_look_like_numbers_stay_apart(tmp_path: Path) -> None:
+def test_labels_that_look_like_numbers_stay_distinct(tmp_path: Path) -> None:
     path = put(tmp_path / "test.csv", "text,label\na,1.1\nb,1.10\nc,007\nd,1e5\n")
     task = task_of(path, test_split="train")
-    assert task.judged["test"].answers == ("1.1", "1.10", "007", "1e5")
+    assert task.evaluated["test"].answers == ("1.1", "1.10", "007", "1e5")
     assert task.labels == ("1.1", "1.10", "007", "1e5")  # sorted by value
 
 
@@ -72,7 +72,7 @@ def test_verbalizers_of_booleans(tmp_path: Path) -> None:
         ("a.csv", "text,label\na,true\nb,false\n"),
         ("a.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}\n'),
     ):
-        assert task_of(put(tmp_path / name, text), words, test_split="train").judged["test"].shown == ("yes", "no")
+        assert task_of(put(tmp_path / name, text), words, test_split="train").evaluated["test"].shown == ("yes", "no")
 
 
 def test_a_text_label_after_many_numbers(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_splits_with_different_columns_and_types(tmp_path: Path, suffix: str) ->
         else:
             put(path, "".join(json.dumps(row) + "\n" for row in rows))
     task = task_of(tmp_path, labels=["0", "1", "unsure"])
-    assert task.judged["test"].answers == ("unsure",)
+    assert task.evaluated["test"].answers == ("unsure",)
     assert task.train is not None
     assert task.train.answers == ("0", "1")
     both = read(tmp_path, split="train+test")
@@ -117,8 +117,8 @@ def test_json_strings_and_numbers(tmp_path: Path) -> None:
     rows = (
         '[{"answer": "2024-07-25", "n": 1.10, "e": 1e5, "b": true, "z": null, "big": 123456789012345678901234567890}]'
     )
-    found = read(put(tmp_path / "a.json", rows))
-    assert {name: found.texts(name) for name in found.column_names} == {
+    table = read(put(tmp_path / "a.json", rows))
+    assert {name: table.texts(name) for name in table.column_names} == {
         "answer": ["2024-07-25"], "n": ["1.10"], "e": ["1e5"], "b": ["true"], "z": [None],
         "big": ["123456789012345678901234567890"],
     }  # fmt: skip
@@ -132,9 +132,9 @@ def test_the_columns_of_predictions_agree_with_the_predictions(tmp_path: Path) -
     features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"]), "flag": Value("bool")})
     data = {"text": ["a", "b"], "label": [1, 0], "flag": [True, False]}
     Dataset.from_dict(data, features=features).save_to_disk(tmp_path / "saved")
-    rows = task_of(tmp_path / "saved", test_split="train").judged["test"]
+    rows = task_of(tmp_path / "saved", test_split="train").evaluated["test"]
     assert data_columns(rows)["label"] == list(rows.answers) == ["yes", "no"]
-    flags = task_of(tmp_path / "saved", {"output_column": "flag"}, test_split="train").judged["test"]
+    flags = task_of(tmp_path / "saved", {"output_column": "flag"}, test_split="train").evaluated["test"]
     assert data_columns(flags)["flag"] == list(flags.answers) == ["true", "false"]
 
 
@@ -142,17 +142,17 @@ def test_the_columns_of_predictions_agree_with_the_predictions(tmp_path: Path) -
 
 
 def test_stray_quotes_in_tsv(tmp_path: Path) -> None:
-    lines = [f'"Best ever, said neighbour {n}\tneutral' if n % 9 == 0 else f"plain {n}\tgood" for n in range(36)]
+    lines = [f'"Best ever, wrote neighbour {n}\tneutral' if n % 9 == 0 else f"plain {n}\tgood" for n in range(36)]
     path = put(tmp_path / "train.tsv", "text\tlabel\n" + "\n".join(lines) + "\n")
     assert column(path, "text") == [line.split("\t")[0] for line in lines]
     assert column(put(tmp_path / "b.csv", path.read_text()), "text", args={"sep": "\t"}) == column(path, "text")
 
 
 def test_quoted_tsv_by_args_and_a_warning_without(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
-    path = put(tmp_path / "train.tsv", 'text\tlabel\n"she said ""no"" twice"\ta\n"quoted"\tb\n')
-    assert column(path, "text", args={"quoting": 0}) == ['she said "no" twice', "quoted"]
+    path = put(tmp_path / "train.tsv", 'text\tlabel\n"she wrote ""no"" twice"\ta\n"quoted"\tb\n')
+    assert column(path, "text", args={"quoting": 0}) == ['she wrote "no" twice', "quoted"]
     assert not warnings.text
-    assert column(path, "text") == ['"she said ""no"" twice"', '"quoted"']
+    assert column(path, "text") == ['"she wrote ""no"" twice"', '"quoted"']
     assert "train.tsv: 1 rows (first: line 2) with a cell in quotes" in warnings.text
 
 
@@ -161,7 +161,7 @@ def test_quoted_tsv_by_args_and_a_warning_without(tmp_path: Path, warnings: pyte
     [
         ("text,label\nfine,good\nwell, lamp 0 is broken,bad\n", 'line 3: expected 2 cells (text, label), got 3'),
         ('text,label\n"open,good\nnext,bad\n', "line 2: the quote that opens a cell is never closed"),
-        ('text,label\n"Best" said he,good\n', "line 2: a cell goes on after its closing quote"),
+        ('text,label\n"Best" of all,good\n', "line 2: a cell continues after its closing quote"),
         ("text,label,text\na,b,c\n", 'two columns "text"'),
     ],
 )  # fmt: skip
@@ -172,15 +172,15 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: st
     assert "\n" not in str(caught.value)
 
 
-def test_such_rows_can_be_left_out(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
+def test_rows_that_do_not_fit_can_be_skipped(tmp_path: Path, warnings: pytest.LogCaptureFixture) -> None:
     path = put(tmp_path / "train.csv", "text,label\nfine,good\nwell, lamp 0 is broken,bad\nbad\n")
     assert column(path, "text", args={"on_bad_lines": "skip"}) == ["fine"]
-    assert "2 rows (first: line 3) left out" in warnings.text
+    assert "2 rows (first: line 3) skipped" in warnings.text
 
 
 def test_a_short_row_matters_where_its_column_does(tmp_path: Path) -> None:
     path = put(tmp_path / "train.csv", "text,label,comment\nfine,good\nworse,bad,really\n")
-    assert task_of(path, test_split="train").judged["test"].answers == ("good", "bad")
+    assert task_of(path, test_split="train").evaluated["test"].answers == ("good", "bad")
     with pytest.raises(DataError, match=r'line 2: expected 3 cells .*, got 2.*the column "comment" is missing there'):
         task_of(path, {"input_columns": ["comment"]}, test_split="train")
 
@@ -303,18 +303,18 @@ def test_json_that_cannot_be_read(tmp_path: Path, name: str, text: str, message:
     assert "\n" not in str(caught.value)
 
 
-# Columns that hold no text
+# Columns that do not hold text
 
 
 def test_lists_objects_and_bytes_are_refused(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user"}], "answers": {"text": ["a"]}, "text": "a", "label": "b"}]
     path = put(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows * 2))
     for name, kind in (("messages", "lists"), ("answers", "objects")):
-        for place in ({"input_columns": [name]}, {"output_column": name}):
+        for prompting in ({"input_columns": [name]}, {"output_column": name}):
             with pytest.raises(
                 DataError, match=rf'column "{name}" holds {kind}, not text; columns with text: text, label'
             ):
-                task_of(path, place, test_split="train")
+                task_of(path, prompting, test_split="train")
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -329,18 +329,18 @@ def test_a_column_with_a_list_in_one_row(tmp_path: Path) -> None:
         task_of(path, test_split="train")
 
 
-def test_an_unlabelled_split_is_named(tmp_path: Path) -> None:
+def test_a_split_without_the_label_column_is_named(tmp_path: Path) -> None:
     put(tmp_path / "train.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
     put(tmp_path / "test.jsonl", '{"text": "c"}\n')
     with pytest.raises(DataError, match=r'\(test\) has no column "label" \(it has: text\)'):
         task_of(tmp_path)
 
 
-# What is hashed is what is read
+# The data that is hashed is the data that is read
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write other content of the same length, and keep the time stamps: as rsync -t and tar do."""
+    """Write other content of the same length and keep the time stamps, as rsync -t and tar do."""
     before = path.stat()
     assert len(content) == before.st_size
     path.write_bytes(content)
@@ -376,14 +376,14 @@ def test_a_file_replaced_with_its_time_stamp_kept(tmp_path: Path, name: str, for
     path = folder / name
     path.write_bytes(CONTENTS[name]("older text"))
     builder = {"csv": "csv", "jsonl": "json", "txt": "text", "parquet": "parquet"}[name.split(".")[1]]
-    given = {
+    settings = {
         "file": {"path": str(path)},
         "folder": {"path": str(folder)},
         "builder": {"path": builder, "args": {"data_files": {"train": str(path)}}},
     }[form]
-    assert set(column(name="text", **given)) == {"older text"}
+    assert set(column(name="text", **settings)) == {"older text"}
     replace(path, CONTENTS[name]("newer text"))
-    assert set(column(name="text", **given)) == {"newer text"}
+    assert set(column(name="text", **settings)) == {"newer text"}
 
 
 def test_large_files_are_read_once_for_each_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +398,7 @@ def test_large_files_are_read_once_for_each_content(tmp_path: Path, monkeypatch:
     assert column(put(path, '{"text": "008"}\n'), "text") == ["008"]
 
 
-def test_the_hash_of_what_was_read_is_always_recorded(tmp_path: Path) -> None:
+def test_the_hash_of_the_data_is_always_recorded(tmp_path: Path) -> None:
     path = put(tmp_path / "a.csv", "text,label\na,x\nb,y\n")
     by_path = fingerprint(task_of(path, test_split="train"))["sha256"]
     by_builder = fingerprint(task_of(Path("csv"), args={"data_files": str(path)}, test_split="train"))["sha256"]
@@ -408,7 +408,7 @@ def test_the_hash_of_what_was_read_is_always_recorded(tmp_path: Path) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """A web server for the folder `web`."""
+    """Serve the folder `web` over HTTP; yield the URL."""
     folder = tmp_path / "web"
     folder.mkdir()
 
@@ -426,7 +426,7 @@ def site(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_files_behind_an_url_and_the_rows_that_were_last_read_from_there(
+def test_files_behind_a_url_and_their_rows_without_a_network(
     tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
 ) -> None:
     import datasets
@@ -434,12 +434,12 @@ def test_files_behind_an_url_and_the_rows_that_were_last_read_from_there(
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     put(tmp_path / "web" / "a.csv", "text,label\n007,x\n1.10,y\n")
     task = task_of(Path("csv"), args={"data_files": f"{site}/a.csv"}, test_split="train")
-    assert task.judged["test"].rows.texts("text") == ["007", "1.10"]
+    assert task.evaluated["test"].rows.texts("text") == ["007", "1.10"]
     assert len(fingerprint(task)["sha256"]) == 64
     (tmp_path / "web" / "a.csv").unlink()
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     again = task_of(Path("csv"), args={"data_files": f"{site}/a.csv"}, test_split="train")
-    assert again.judged["test"].rows.texts("text") == ["007", "1.10"]
+    assert again.evaluated["test"].rows.texts("text") == ["007", "1.10"]
     assert fingerprint(again)["sha256"] == fingerprint(task)["sha256"]
 
 

@@ -1,4 +1,4 @@
-"""From the command line on files as people have them: what was evaluated can be recomputed from what was written."""
+"""Commands on real-world files: the metrics can be recomputed from predictions.tsv."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_accuracy_follows_from_predictions_tsv(suffix: str, make_config: MakeCon
     results = json.loads((folder / "result.json").read_text(encoding="utf-8"))["results"]
     right = sum(row["label"] == row["predictions"] for row in rows)
     assert results["accuracy"] == pytest.approx(right / len(rows))
-    assert results["support"] == {label: sum(one == label for _, one in ROWS) for label in verbalizers}
+    assert results["support"] == {label: sum(answer == label for _, answer in ROWS) for label in verbalizers}
 
 
 def test_a_column_of_lists_is_refused_before_the_run(make_config: MakeConfig, tmp_path: Path) -> None:

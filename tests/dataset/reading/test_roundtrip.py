@@ -1,4 +1,4 @@
-"""What Python's own writers put into a file comes back letter for letter: in prompt, label and predictions.tsv."""
+"""Data that Python's writers put into a file comes back unchanged in prompt, label and predictions.tsv."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from sft.steps.record import data_columns
 Table = list[dict[str, str]]
 MakeConfig = Callable[..., dict[str, Any]]
 
-# What files of people hold: codes, dates, numbers of every spelling, words that readers take for something else.
+# Values of real-world files: codes, dates, numbers in every spelling, words that readers convert.
 CODES = st.sampled_from(
     ["007", "1.10", "1e5", "-0", "true", "False", "null", "NA", "N/A", "nan", "NaN", "None", "2024-07-25", "12:30",
      "18446744073709551616", "0.30000000000000004441", "1_000", "+1", "0x1F", "#", "=1+1", "'", '"', '""', "[1]", "{}",
      " x "]
 )  # fmt: skip
-# without the few private-use characters that are the names of this tokenizer's control tokens
-NAMES = "".join(chr(0x10E000 + place) for place in range(8))
-ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=NAMES), max_size=20) | CODES
-# of TSV, which has no quoting: no character that ends a cell or a row
-PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=NAMES), max_size=20) | CODES
+# without the private-use characters that are the aliases of this tokenizer's control tokens
+ALIASES = "".join(chr(0x10E000 + index) for index in range(8))
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=ALIASES), max_size=20) | CODES
+# for TSV, which has no quoting: no character that ends a cell or a row
+PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=ALIASES), max_size=20) | CODES
 
 
 def tables(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Table]:
     labels = texts.filter(str.strip)
     pair = st.lists(labels, min_size=2, max_size=3, unique=True)
     return pair.flatmap(
-        lambda two: st.lists(
-            st.fixed_dictionaries({"text": texts, "other column": texts, "label": st.sampled_from(two)}), max_size=5
-        ).map(lambda rows: [{"text": "", "other column": "", "label": label} for label in two] + rows)
+        lambda classes: st.lists(
+            st.fixed_dictionaries({"text": texts, "other column": texts, "label": st.sampled_from(classes)}), max_size=5
+        ).map(lambda rows: [{"text": "", "other column": "", "label": label} for label in classes] + rows)
     )
 
 
@@ -115,18 +115,18 @@ WRITERS: dict[str, tuple[Callable[[Table], bytes], dict[str, Any]]] = {
 }
 
 
-def check_letter_for_letter(config: dict[str, Any], tokenizer: Any, table: Table) -> None:
-    """The oracle: the table itself."""
+def check_unchanged(config: dict[str, Any], tokenizer: Any, table: Table) -> None:
+    """Check prompts, answers and predictions.tsv against the table itself."""
     experiment = Experiment("x", ExperimentConfig.model_validate(config))
     task = open_task(experiment)
-    rows = task.judged["test"]
+    rows = task.evaluated["test"]
     assert rows.answers == tuple(row["label"] for row in table)
     assert set(task.labels or ()) == set(rows.answers)
     written = to_tsv({**data_columns(rows), "predictions": rows.answers})
     read = list(csv.DictReader(io.StringIO(written, newline=""), delimiter="\t"))
     assert read == [{**row, "predictions": row["label"]} for row in table]
     plan = PromptPlan(experiment, task, tokenizer, None)
-    for row, shown in zip(table, plan.look_at_judged("test", len(table)), strict=True):
+    for row, shown in zip(table, plan.look_at_evaluated("test", len(table)), strict=True):
         prompt = tokenizer.decode(shown.prompt.ids)
         assert f"text: {row['text']}\nother column: {row['other column']}<|im_end|>" in prompt
         assert tokenizer.decode(shown.prompt.completion_ids) == f"{row['label']}<|im_end|>"
@@ -159,7 +159,7 @@ def test_every_file_form(
     table = data.draw(tables(ANY_TEXT))
     path = tmp_path / f"data{suffix}"
     path.write_bytes(write(table))
-    check_letter_for_letter(config_of(make_config, path, args), tokenizer, table)
+    check_unchanged(config_of(make_config, path, args), tokenizer, table)
 
 
 @checked
@@ -167,7 +167,7 @@ def test_every_file_form(
 def test_tsv_without_quoting(table: Table, make_config: MakeConfig, tokenizer: Any, tmp_path: Path) -> None:
     path = tmp_path / "data.tsv"
     path.write_bytes(as_tsv(table))
-    check_letter_for_letter(config_of(make_config, path, {}), tokenizer, table)
+    check_unchanged(config_of(make_config, path, {}), tokenizer, table)
 
 
 @checked
@@ -178,4 +178,4 @@ def test_a_folder_whose_files_were_replaced(
     folder = tmp_path / "folder"
     folder.mkdir(exist_ok=True)
     (folder / "train.parquet").write_bytes(as_parquet(table))
-    check_letter_for_letter(config_of(make_config, folder, {}), tokenizer, table)
+    check_unchanged(config_of(make_config, folder, {}), tokenizer, table)

@@ -1,4 +1,4 @@
-"""`random`: without regard to labels; for generation the draw that it always was."""
+"""`random`: ignores labels; for generation, it equals the draw of earlier versions."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def drawn(pool: Pool, asked: tuple[str, ...], count: int, seed: int = 13, per_ro
 
 
 @pytest.mark.parametrize("per_row", [False, True])
-def test_as_many_as_balanced_and_each_row_as_likely(per_row: bool) -> None:
+def test_as_many_examples_as_balanced_and_each_row_equally_likely(per_row: bool) -> None:
     seen: Counter[str] = Counter()
     for seed in range(200):
         (shown,) = drawn(POOL, ("another",), 2, seed, per_row)
         assert len(set(shown)) == 4
         seen.update((POOL.labels or [])[i] for i in shown)
-    assert 40 < seen["few"] < 130  # a tenth of the 800, not half of them
+    assert 40 < seen["few"] < 130  # a tenth of the 800, not a half
 
 
 @pytest.mark.parametrize("per_row", [False, True])
 def test_labels_change_nothing(per_row: bool) -> None:
-    """Two examples for each of two labels are the four of a task without labels, which is what generation draws."""
+    """Two examples for each of two labels equal the four examples of a task without labels (generation)."""
     unlabelled = choose_examples(find_selection("random"), Wanted(Pool(TEXTS), ("a", "b"), 4, None, 13, per_row))
     assert drawn(POOL, ("a", "b"), 2, per_row=per_row) == unlabelled
 
 
-def test_fewer_are_the_beginning_of_more_and_the_seed_decides() -> None:
+def test_fewer_examples_are_a_prefix_of_more_and_depend_on_the_seed() -> None:
     (most,) = drawn(POOL, ("a",), 8)
     assert all(drawn(POOL, ("a",), count) == [most[: 2 * count]] for count in range(1, 8))
     assert len({tuple(drawn(POOL, ("a",), 1, seed)[0]) for seed in range(20)}) > 15
     assert len(set(map(tuple, drawn(POOL, ("a",) * 20, 1, per_row=True)))) > 15
 
 
-def test_never_a_text_that_is_asked_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_example_has_the_text_of_an_evaluated_row(caplog: pytest.LogCaptureFixture) -> None:
     small = Pool(TEXTS[:4], ["few", "many", "many", "many"])
     for seed in range(20):
         assert 2 not in drawn(small, (TEXTS[2],), 1, seed, per_row=True)[0]

@@ -1,4 +1,4 @@
-"""Ways to choose by name, the user's own among them, and what they give is checked."""
+"""Ways to choose examples by name, including the user's own; their results are checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wanted(per_row: bool = True, asked: tuple[str, ...] = ("a", "z")) -> Wanted:
     return Wanted(POOL, asked, 1, ("x", "y"), 13, per_row)
 
 
-def test_the_usual_ways() -> None:
+def test_default_ways() -> None:
     assert TASK_TYPES["classification"].selection == "balanced"
     assert TASK_TYPES["generation"].selection == "random"
     assert find_selection("nearest").by_row
@@ -29,7 +29,7 @@ def test_the_usual_ways() -> None:
         find_selection("nearst")
 
 
-def test_the_users_own_is_a_function_or_a_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_way_is_a_function_or_a_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "choosing_of_a_test.py").write_text(
         "from sft.prompting.selection import Selection\n\n\n"
         "def longest(wanted):\n"
@@ -44,24 +44,24 @@ def test_the_users_own_is_a_function_or_a_selection(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("chosen", "message"),
     [
-        ([[1]], "1 lists of examples for 2 rows"),
-        ([[1], [4]], "row 1: 4 is not the index of one of the pool's 4 rows"),
-        ([[1], [-1]], "row 1: -1 is not"),
-        ([[1], [2, 2]], "row 1: a row stands there twice"),
-        ([[0], [1]], "row 0: row 0 of the pool has the very text that is asked about"),
-        ([["a"], [1]], "'a' is not the index of a row"),
-        ([[1.0], [1]], "1.0 is not the index of a row"),
+        ([[1]], "expected 2 lists of examples, got 1"),
+        ([[1], [4]], "row 1: expected indices from 0 to 3, got 4"),
+        ([[1], [-1]], "row 1: expected indices from 0 to 3, got -1"),
+        ([[1], [2, 2]], "row 1: a row appears twice"),
+        ([[0], [1]], "row 0: row 0 of the pool has the text of the evaluated row"),
+        ([["a"], [1]], "expected the index of a row, got 'a'"),
+        ([[1.0], [1]], "expected the index of a row, got 1.0"),
     ],
 )
-def test_what_it_gives_is_checked(given: list[list[Any]], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        choose_examples(Selection(lambda _: given), wanted())
+def test_the_result_is_checked(chosen: list[list[Any]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        choose_examples(Selection(lambda _: chosen), wanted())
 
 
-def test_examples_for_all_are_checked_against_all() -> None:
-    with pytest.raises(UserError, match="row 2 of the pool has the very text"):
+def test_shared_examples_are_checked_against_all_rows() -> None:
+    with pytest.raises(UserError, match="row 2 of the pool has the text"):
         choose_examples(Selection(lambda _: [[2, 1]]), wanted(per_row=False, asked=("z", "c")))
     import numpy as np
 
