@@ -284,15 +284,17 @@ def metric_problem(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class DataFormatSpec(PluginSpec):
-    """A form of local data files. Its name is the builder of `datasets` that finds the files of each split.
+    """A form of local data files. `datasets` finds the files of each split.
 
     `target`: what reads a file to rows, cell by cell as text; empty where `datasets` reads it.
 
     Args:
         suffixes: of its files.
+        builder: of `datasets`, which finds the files, where that library does not know the form; empty: its name.
     """
 
     suffixes: tuple[str, ...] = ()
+    builder: str = ""
 
 
 _READING = "sft.dataset.reading"

@@ -24,7 +24,7 @@ from sft.dataset.rows import Rows, concatenated
 from sft.errors import DataError
 from sft.io import canonical_json, digest
 from sft.log import get_logger
-from sft.plugins import COMPRESSED_SUFFIXES, DATA_FORMATS, DATA_SUFFIXES
+from sft.plugins import COMPRESSED_SUFFIXES, DATA_FORMATS, DATA_SUFFIXES, DataFormatSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -74,8 +74,10 @@ def _opened(config: DatasetConfig) -> Mapping[str, Rows]:
             log.warning("No network: using the rows of %s from the last time that it was read", config.path)
             return rows
         raise
-    if _is_read_here(builder.name):
-        return _text_splits(builder, config, last)
+    named = _format_of(config)
+    form = named if named is not None and named.builder else DATA_FORMATS.spec(builder.name)
+    if form.target:
+        return _text_splits(builder, config, last, DATA_FORMATS.resolve(form.name))
     if builder.name == "cache" and (rows := last.read()) is not None:
         return rows  # without a network `datasets` returns an earlier load with guessed types
     if config.columns is not None:
@@ -99,10 +101,16 @@ def _builder_arguments(config: DatasetConfig) -> dict[str, Any]:
     args = {key: value for key, value in config.args.items() if key not in _NOT_OF_BUILDERS}
     if (content := data_content(config)) is not None and "cache_dir" not in args:
         args["cache_dir"] = cache_of(content)
-    suffix = _form(path)
-    if suffix is None or path.is_dir():  # a Hub id, a folder, the URL of a folder, a builder's name
+    form = _format_of(config)
+    if form is None or (path.is_dir() and not form.builder):  # a Hub id, a folder, its URL, a builder's name
         return {"path": config.path, **args}
-    return {"path": DATA_SUFFIXES[suffix], "data_files": config.path, **args}
+    return {"path": form.builder or form.name, "data_dir" if path.is_dir() else "data_files": config.path, **args}
+
+
+def _format_of(config: DatasetConfig) -> DataFormatSpec | None:
+    """Return the format of the files that `dataset.path` names, where their suffix tells it."""
+    suffix = _form(Path(config.path))
+    return None if suffix is None else DATA_FORMATS[DATA_SUFFIXES[suffix]]
 
 
 def cache_of(content: str) -> str:
@@ -128,23 +136,23 @@ def _is_remote(builder: Any) -> bool:
     return any("://" in str(file) for files in builder.config.data_files.values() for file in files)
 
 
-def _text_splits(builder: Any, config: DatasetConfig, last: CachedRows) -> Mapping[str, Rows]:
+def _text_splits(builder: Any, config: DatasetConfig, last: CachedRows, reader: Reader) -> Mapping[str, Rows]:
     """Read csv or json files, with a cache for large files (by content) and for remote files (for use offline)."""
     if _is_remote(builder):
-        splits = _read_text_files(builder, config)
+        splits = _read_text_files(builder, config, reader)
         last.write(splits)
         return splits
     content = data_content(config)
     size = sum(Path(str(path)).stat().st_size for paths in builder.config.data_files.values() for path in paths)
     if content is None or size < _LARGE:
-        return _read_text_files(builder, config)
+        return _read_text_files(builder, config, reader)
     reading = digest(
         canonical_json([config.args, config.columns, {k: len(v) for k, v in builder.config.data_files.items()}]), 16
     )
     known = CachedRows(Path(cache_of(content)) / f"rows-{ID_VERSION}-{reading}")
     if (rows := known.read()) is not None:
         return rows
-    splits = _read_text_files(builder, config)
+    splits = _read_text_files(builder, config, reader)
     known.write(splits)
     return splits
 
@@ -158,14 +166,13 @@ def _folder_of_source(config: DatasetConfig) -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "by-source" / name
 
 
-def _read_text_files(builder: Any, config: DatasetConfig) -> dict[str, Rows]:
+def _read_text_files(builder: Any, config: DatasetConfig, reader: Reader) -> dict[str, Rows]:
     files = {
         str(split): list(_data_files(builder, paths, config)) for split, paths in builder.config.data_files.items()
     }
     if not any(files.values()):
         raise DataError(f"{config.path} is empty: it has no data files")
     alone = sum(map(len, files.values())) == 1
-    reader: Reader = DATA_FORMATS.resolve(builder.name)
     splits: dict[str, Rows] = {}
     for split, split_files in files.items():
         parts: list[Rows] = []
@@ -191,11 +198,6 @@ def _with_label_names(rows: Rows, builder: Any) -> Rows:
             numbers: dict[str | None, str | None] = {str(index): name for index, name in enumerate(names)}
             rows = rows.with_texts(column, [numbers.get(text, text) for text in rows.texts(column)])
     return rows
-
-
-def _is_read_here(builder: str) -> bool:
-    """Whether a reader of this package reads the files of a builder of `datasets`."""
-    return bool(DATA_FORMATS.spec(builder).target)
 
 
 def _data_files(builder: Any, paths: Sequence[str], config: DatasetConfig) -> Iterator[DataFile]:
