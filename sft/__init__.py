@@ -1,11 +1,11 @@
-"""sft: which few-shot recipe works best here? One Jsonnet grid in, a comparison table out."""
+"""sft: find the few-shot recipe that works best. One Jsonnet grid in, a comparison table out."""
 
 import sys
 from importlib.machinery import PathFinder
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # as in `typing`, whose import would take longer than all that is here
+TYPE_CHECKING = False  # as in `typing`, whose import would take longer than this whole module
 if TYPE_CHECKING:
     from sft.api.results import Results, load_results
     from sft.api.running import run, run_grid
@@ -17,7 +17,7 @@ __all__ = [
     "ConfigError", "DataError", "LabelScores", "MissingPackageError", "ModelError", "Results", "Run", "RunFailedError",
     "SftError", "UserError", "load_results", "run", "run_grid", "score_labels",
 ]  # fmt: skip
-# Where each of these lies; imported when it is first asked for.
+# The module of each name; imported on first use.
 _MODULES = {
     "Results": "sft.api.results", "load_results": "sft.api.results",
     "run": "sft.api.running", "run_grid": "sft.api.running",
@@ -29,7 +29,7 @@ _MODULES = {
 }  # fmt: skip
 
 
-if not TYPE_CHECKING:  # a type checker would take every name for one that is there
+if not TYPE_CHECKING:  # with it, a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:
@@ -45,17 +45,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# `python -m sft.cli` looks for modules in the working directory first. There lie the user's own files: one called
-# `datasets.py` would run in place of the library, and one called `wandb.py` wherever a library asks whether that one is
-# installed. So the working directory leaves the import path, here and (by -P) in every Python process that is started
-# here; it is there only while the user's own code runs (see `sft.foreign`). Another program that is run by `-m` and
-# imports this package keeps its path. While `-m` looks for the module, argv[0] is "-m".
+# `python -m sft.cli` searches modules in the working directory first. A user's file `datasets.py` there would replace
+# the library, and `wandb.py` would run when a library checks whether wandb is installed. So the working directory is
+# removed from the import path, here and (by -P) in every Python process started here; it is added only while the
+# user's own code runs (see `sft.foreign`). Another program that is run by `-m` and imports this package keeps its path.
+# While `-m` searches the module, argv[0] is "-m".
 _is_run_as_module = (
     sys.argv[:1] == ["-m"]
     and not sys.flags.safe_path
     and any(argument.removeprefix("-m").partition(".")[0] == "sft" for argument in sys.orig_argv[1:])
 )
-# Else this is a checkout that is not installed, found by way of the working directory.
+# Otherwise this is a checkout that is not installed, imported from the working directory.
 _is_installed = PathFinder.find_spec("sft", sys.path[1:] if _is_run_as_module else sys.path) is not None
 PYTHON_FLAGS = ("-P",) if _is_installed else ()
 

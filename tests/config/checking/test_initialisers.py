@@ -35,4 +35,4 @@ def test_contradictions(section: str, given: Any, quantization: Any, where: str 
 
 def test_the_message_has_the_reason() -> None:
     (problem,) = start_problems({"lora": {"init_lora_weights": "loftq"}, "model": {"quantization": NF4}})
-    assert problem.what == '"loftq" is not possible with model.quantization: it starts from what quantisation loses'
+    assert problem.what == '"loftq" is not possible with model.quantization: it starts from the quantisation error'
