@@ -95,7 +95,7 @@ class MissingPackageError(UserError):
         return partial(type(self), extra=self.extra), (self.feature, *self.packages)
 
 
-def did_you_mean(given: str, possible: Sequence[str]) -> str:
+def did_you_mean(name: str, possible: Sequence[str]) -> str:
     """Return `; did you mean "shots"?` if one of `possible` is similar, else the empty string."""
-    near = get_close_matches(given, possible, n=1, cutoff=0.6)
+    near = get_close_matches(name, possible, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

@@ -216,5 +216,5 @@ def _clear(experiment: Experiment, work: Path) -> None:
 def _adapter_folder(experiment: Experiment, default: Path) -> Path:
     """Return `training.trainer_args.output_dir` if it is set, else the default."""
     training = experiment.config.training
-    given = training.trainer_args.get("output_dir") if training is not None else None
-    return default if given is None else Path(given)
+    output_dir = training.trainer_args.get("output_dir") if training is not None else None
+    return default if output_dir is None else Path(output_dir)

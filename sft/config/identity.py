@@ -129,8 +129,8 @@ def _selection(config: ExperimentConfig) -> SelectionSpec:
 
 def _pool(config: ExperimentConfig) -> str:
     """Return the pool of in-context examples for evaluated rows."""
-    given = config.inference.icl_pool if config.inference is not None else None
-    return given or ("train" if config.dataset.shots == 0 else "shots")
+    pool = config.inference.icl_pool if config.inference is not None else None
+    return pool or ("train" if config.dataset.shots == 0 else "shots")
 
 
 def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
@@ -156,13 +156,13 @@ def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
 
 def _without_idle_calibration(sections: dict[str, Any]) -> None:
     """Remove, in place, the settings that the calibration does not use, or that equal its default."""
-    given = sections.get("inference", {}).get("calibration_args")
-    if given is None or (name := given["calibration_fn"]) not in CALIBRATIONS:
+    calibration = sections.get("inference", {}).get("calibration_args")
+    if calibration is None or (name := calibration["calibration_fn"]) not in CALIBRATIONS:
         return
     followed = CALIBRATIONS[name].settings
     sections["inference"]["calibration_args"] = {
         key: value
-        for key, value in given.items()
+        for key, value in calibration.items()
         if key == "calibration_fn" or (key in followed and followed[key] != value)
     }
 
@@ -282,8 +282,8 @@ def _plugins(sections: dict[str, Any]) -> Iterator[str]:
         section = sections
         for part in parents:
             section = section.get(part) or {}
-        given = section.get(key)
-        yield from (name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str))
+        value = section.get(key)
+        yield from (name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str))
 
 
 def _plugin_content(plugin: str) -> str | None:

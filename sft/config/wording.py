@@ -65,14 +65,14 @@ def listed(values: Sequence[Any]) -> str:
     return text if more <= 0 else f"{text} and {more} more"
 
 
-def near(given: str, possible: Sequence[str]) -> str:
+def near(name: str, possible: Sequence[str]) -> str:
     """Return `; did you mean "shots"?` or nothing: `did_you_mean` with a cache; very long strings are not compared."""
-    return _near(given, tuple(possible)) if len(given) <= LONGEST_KEY else ""
+    return _near(name, tuple(possible)) if len(name) <= LONGEST_KEY else ""
 
 
 @lru_cache(maxsize=1024)
-def _near(given: str, possible: tuple[str, ...]) -> str:
-    return did_you_mean(given, possible)
+def _near(name: str, possible: tuple[str, ...]) -> str:
+    return did_you_mean(name, possible)
 
 
 def config_error(source: str, problems: Sequence[Problem]) -> ConfigError:
@@ -101,9 +101,9 @@ def types_phrase(types: Sequence[str]) -> str:
     return either(_TYPES[name] for name in sorted(types, key=_ORDER.index))
 
 
-def choices_phrase(given: Any, choices: Sequence[str]) -> str:
+def choices_phrase(value: Any, choices: Sequence[str]) -> str:
     """Return the possible strings; only their number if there are many and one is near the given value."""
-    if len(choices) > FEW_CHOICES and _near_choice(given, choices):
+    if len(choices) > FEW_CHOICES and _near_choice(value, choices):
         return f"one of {len(choices)} names"
     return either(quoted(choice) for choice in choices)
 

@@ -169,25 +169,25 @@ def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
         return [Problem("adapter.peft_type", f"{kind} is not supported: {REFUSED_TYPES[kind]}")]
     if missing := [name for name in NEEDED_ARGUMENTS.get(kind, ()) if adapter.get(name) is None]:
         return [Problem(f"adapter.{missing[0]}", f"is missing; {kind} requires it")]
-    given = _without(adapter, "peft_type")
-    if kind == "LORA" and isinstance(given.get("init_lora_weights"), str):
-        given = _without(given, "init_lora_weights")  # as in `lora_problems`
-    return argument_problems(given, peft_arguments(kind), "adapter") + _adapter_rules(given, "adapter")
+    arguments = _without(adapter, "peft_type")
+    if kind == "LORA" and isinstance(arguments.get("init_lora_weights"), str):
+        arguments = _without(arguments, "init_lora_weights")  # as in `lora_problems`
+    return argument_problems(arguments, peft_arguments(kind), "adapter") + _adapter_rules(arguments, "adapter")
 
 
-def _adapter_rules(given: Mapping[str, Any], where: str) -> list[Problem]:
+def _adapter_rules(arguments: Mapping[str, Any], where: str) -> list[Problem]:
     """Check the arguments that PEFT accepts and cannot use with a causal language model."""
     problems = []
-    task = given.get("task_type")
+    task = arguments.get("task_type")
     if task not in (None, "CAUSAL_LM"):
         problems.append(Problem(f"{where}.task_type", not_allowed(task, '"CAUSAL_LM"')))
     for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
-        if isinstance(pattern := given.get(name), str):
+        if isinstance(pattern := arguments.get(name), str):
             try:
                 re.compile(pattern)
             except re.error as error:
                 problems.append(Problem(f"{where}.{name}", f"{not_allowed(pattern, 'a regular expression')} ({error})"))
-    targets = given.get("target_modules")
+    targets = arguments.get("target_modules")
     if (targets == HEAD) or (isinstance(targets, list) and HEAD in targets):
         what = f"{HEAD} is not supported: the loss is computed from its weights, so its adapter would not be trained"
         problems.append(Problem(f"{where}.target_modules", what))

@@ -125,8 +125,8 @@ def _selection_notices(inference: Mapping[str, Any]) -> Iterator[str]:
         yield f"inference.random_icl has no effect: icl_selection is {quoted(name)}, which chooses for each row"
 
 
-def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
-    name = given.get("calibration_fn")
+def _calibration_notices(calibration: Mapping[str, Any]) -> Iterator[str]:
+    name = calibration.get("calibration_fn")
     if not isinstance(name, str):
         return
     where = "inference.calibration_args"
@@ -134,15 +134,15 @@ def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
     if current != name:
         yield f"{where}.calibration_fn: {quoted(name)} is now called {quoted(current)}"
     followed = CALIBRATIONS.spec(current).settings
-    idle = [key for key in given if key in CALIBRATIONS.own.settings and key not in followed]
+    idle = [key for key in calibration if key in CALIBRATIONS.own.settings and key not in followed]
     yield from (f"{where}.{key} has no effect: calibration_fn is {quoted(current)}" for key in idle)
 
 
 def _plugin_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     for path, problem_of in PLUGIN_SETTINGS.items():
-        given = value_at(data, path)
-        for position, name in enumerate(given if isinstance(given, list) else [given]):
-            where = f"{path}[{position}]" if isinstance(given, list) else path
+        value = value_at(data, path)
+        for position, name in enumerate(value if isinstance(value, list) else [value]):
+            where = f"{path}[{position}]" if isinstance(value, list) else path
             if not isinstance(name, str):
                 continue
             if shown(name, _LONGEST_PLUGIN) != name:
@@ -185,11 +185,15 @@ def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _calibration_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    given = value_at(data, "inference.calibration_args.gamma_range")
-    numbers = isinstance(given, list) and len(given) == 2 and all(fits(number, ("float",)) for number in given)
-    if numbers and not given[0] < given[1]:
+    gamma_range = value_at(data, "inference.calibration_args.gamma_range")
+    numbers = (
+        isinstance(gamma_range, list)
+        and len(gamma_range) == 2
+        and all(fits(number, ("float",)) for number in gamma_range)
+    )
+    if numbers and not gamma_range[0] < gamma_range[1]:
         where = "inference.calibration_args.gamma_range"
-        yield Problem(where, not_allowed(given, "[smallest strength, larger strength]"))
+        yield Problem(where, not_allowed(gamma_range, "[smallest strength, larger strength]"))
 
 
 def _multilabel_problems(data: Mapping[str, Any]) -> Iterator[Problem]:

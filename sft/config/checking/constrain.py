@@ -36,12 +36,12 @@ def constrain_problems(constrain: Any, generation_args: Mapping[str, Any]) -> It
     """Yield the problems of the section, except wrong types."""
     if not isinstance(constrain, Mapping):
         return  # absent, or the section reports it
-    given = [kind for kind in KINDS if constrain.get(kind) is not None]
-    if len(given) != 1:
-        keys = " and ".join(given) or "none"
+    kinds = [kind for kind in KINDS if constrain.get(kind) is not None]
+    if len(kinds) != 1:
+        keys = " and ".join(kinds) or "none"
         yield Problem(CONSTRAIN, f"expected exactly one of {', '.join(KINDS)}, got {keys}")
         return
-    kind, value = given[0], constrain[given[0]]
+    kind, value = kinds[0], constrain[kinds[0]]
     problems = list(_choice_problems(value)) if kind == "choices" else []
     yield from problems
     if not problems and _has_type(kind, value) and (reason := _refusal(kind, json.dumps(value))):

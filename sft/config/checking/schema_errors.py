@@ -70,9 +70,9 @@ def _phrase(kind: str, path: Sequence[str], data: Mapping[str, Any]) -> str:
     if kind == "extra_forbidden":
         keys = (member["properties"] for member in _members(_schema_at(path[:-1])) if "properties" in member)
         return unknown_key(path, next(keys, {}))
-    given = _value_at(path, data)
+    value = _value_at(path, data)
     return not_allowed(
-        given, possible(node, given), [choice for member in _members(node) for choice in _choices(member)]
+        value, possible(node, value), [choice for member in _members(node) for choice in _choices(member)]
     )
 
 
@@ -120,12 +120,12 @@ def _resolved(node: Schema) -> Schema:
     return node
 
 
-def possible(node: Schema, given: Any) -> str:
+def possible(node: Schema, value: Any) -> str:
     """Return the values that a key takes, in words, from its JSON Schema."""
     parts: list[str] = []
     for member in _members(node):
         choices = _choices(member)
-        parts.append(choices_phrase(given, choices) if choices else _member_phrase(member))
+        parts.append(choices_phrase(value, choices) if choices else _member_phrase(member))
     return either([part for part in parts if part != "null"] or parts)
 
 

@@ -95,7 +95,7 @@ def unsupported(args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if args.get("completion_only_loss") is False:
         yield "completion_only_loss", "false is not supported: the loss is computed only on the answers; remove it"
     for name in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"):
-        if isinstance(given := args.get(name), dict) and (unknown := sorted(set(given) - _CHECKPOINTING)):
+        if isinstance(kwargs := args.get(name), dict) and (unknown := sorted(set(kwargs) - _CHECKPOINTING)):
             yield name, f'unknown key "{unknown[0]}" (known: {", ".join(sorted(_CHECKPOINTING))})'
 
 

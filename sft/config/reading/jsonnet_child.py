@@ -81,7 +81,7 @@ def _limit(kind: int, most: int) -> None:
 
 
 class _Importer:
-    """Finds imported files beside the importing file, in the grid's folder, then in the shipped library."""
+    """Finds imported files next to the importing file, in the grid's folder, then in the shipped library."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self._folders = [os.path.dirname(request["name"]), request["library"]]

@@ -94,16 +94,16 @@ def _resolve_tasks(copy: dict[str, Any], search: _Search) -> None:
     evaluation = copy.get("evaluation")
     if not isinstance(evaluation, dict):
         return
-    given = evaluation.get("lm_eval")
-    if not isinstance(given, dict) or not isinstance(given.get("tasks"), list):
+    lm_eval = evaluation.get("lm_eval")
+    if not isinstance(lm_eval, dict) or not isinstance(lm_eval.get("tasks"), list):
         return
     tasks = [
         search.resolve_file(task, f"evaluation.lm_eval.tasks[{index}]")
         if isinstance(task, str) and is_task_path(task)
         else task
-        for index, task in enumerate(given["tasks"])
+        for index, task in enumerate(lm_eval["tasks"])
     ]
-    copy["evaluation"] = {**evaluation, "lm_eval": {**given, "tasks": tasks}}
+    copy["evaluation"] = {**evaluation, "lm_eval": {**lm_eval, "tasks": tasks}}
 
 
 def _is_builder(dataset: Mapping[str, Any]) -> bool:

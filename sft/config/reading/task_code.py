@@ -68,12 +68,12 @@ def _reaches(node: nodes.Node, own: set[str]) -> str | None:
     if isinstance(node, nodes.Getitem) and (private := _private(node.arg)) is not None:
         return f'looks up "{private}"'
     if isinstance(node, nodes.Filter) and node.name in _LOOKS_UP:
-        given = [*node.args, *(pair.value for pair in node.kwargs)]
+        arguments = [*node.args, *(pair.value for pair in node.kwargs)]
         if node.name == "attr" or (
-            node.name != "join" and not all(isinstance(argument, nodes.Const) for argument in given)
+            node.name != "join" and not all(isinstance(argument, nodes.Const) for argument in arguments)
         ):
             return f'looks up a computed name with "{node.name}"'
-        if any(_private(argument) is not None for argument in given):
+        if any(_private(argument) is not None for argument in arguments):
             return f'looks up a private name with "{node.name}"'
     if isinstance(node, nodes.Call):
         called = node.node

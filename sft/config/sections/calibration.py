@@ -59,8 +59,8 @@ class CalibrationConfig(Section):
     @property
     def domain_probes(self) -> int:
         """Return the number of random texts of the domain to score."""
-        given = self.num_estimations if self.spec.probes == "domain" else None
-        return DOMAIN_PROBES if given is None else given
+        count = self.num_estimations if self.spec.probes == "domain" else None
+        return DOMAIN_PROBES if count is None else count
 
     @property
     def train_samples(self) -> int:
