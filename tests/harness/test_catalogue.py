@@ -81,7 +81,7 @@ def test_a_folder_stands_for_its_tasks(write_task: WriteTask) -> None:
         ("task: mine\ninclude: mine.yaml", "it is included twice"),
         (
             "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: rows.jsonl}",
-            '"rows.jsonl" not found; searched ',
+            '"rows.jsonl" not found; looked in ',
         ),
         ("task: mine\nunsafe_code: true", "runs code that the model writes"),
         ("task: mine\n\x00", "mine.yaml cannot be read as a task of lm-eval"),
