@@ -1,10 +1,10 @@
-"""sft: which few-shot recipe works best here? One Jsonnet grid in, a comparison table out."""
+"""sft: find the few-shot recipe that works best. One Jsonnet grid in, a comparison table out."""
 
 from sft import import_path as _import_path  # noqa: F401 - before anything else is imported
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # as in `typing`, whose import would take longer than all that is here
+TYPE_CHECKING = False  # as in `typing`, whose import would take longer than this whole module
 if TYPE_CHECKING:
     from sft.api.results import Results, load_results
     from sft.api.running import run, run_grid
@@ -16,7 +16,7 @@ __all__ = [
     "ConfigError", "DataError", "LabelScores", "MissingPackageError", "ModelError", "Results", "Run", "RunFailedError",
     "SftError", "UserError", "load_results", "run", "run_grid", "score_labels",
 ]  # fmt: skip
-# Where each of these lies; imported when it is first asked for.
+# The module of each name; imported on first use.
 _MODULES = {
     "Results": "sft.api.results", "load_results": "sft.api.results",
     "run": "sft.api.running", "run_grid": "sft.api.running",
@@ -28,7 +28,7 @@ _MODULES = {
 }  # fmt: skip
 
 
-if not TYPE_CHECKING:  # a type checker would take every name for one that is there
+if not TYPE_CHECKING:  # with it, a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:

@@ -1,14 +1,14 @@
-"""The exceptions of `sft`, on one screen.
+"""The exceptions of `sft`.
 
     SftError                       anything this project raises on purpose
-    └── UserError                  the user can mend it: one clear line, no traceback, exit code 2
+    └── UserError                  the user can fix it: one clear line, no traceback, exit code 2
         ├── ConfigError            the config or grid; holds every problem found, each with its key path
         ├── DataError              the data set: absent files, columns, labels, splits
         ├── ModelError             the model, tokenizer, adapter or initialiser
         └── MissingPackageError    an optional package is not installed; carries the pip line
 
-A file that cannot be written (`sft.io.WriteError`) is a UserError too, and an OSError for those who go on without it.
-Anything else that escapes is a bug: it keeps its traceback and exits with 1.
+A file that cannot be written (`sft.io.WriteError`) is a UserError, and an OSError for code that can do without the
+file. Any other exception is a bug: it keeps its traceback and exits with 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import NamedTuple
 
-BUG = "This is a bug in sft"  # begins the line that commands print under the traceback of one
+BUG = "This is a bug in sft"  # starts the line that commands print after the traceback of a bug
 
 
 class SftError(Exception):
@@ -28,13 +28,13 @@ class SftError(Exception):
 
 
 class UserError(SftError):
-    """Something the user can mend. Its message is one line: what, where, what is possible."""
+    """An error that the user can fix. Its message is one line: where, what was expected, what was given."""
 
     exit_code = 2
 
 
 class Problem(NamedTuple):
-    """One thing wrong in a config: where (`dataset.shots`) and what, with what is possible."""
+    """One problem of a config: its key path (`dataset.shots`) and the message."""
 
     where: str
     what: str
@@ -44,8 +44,8 @@ class ConfigError(UserError):
     """A config or grid that cannot be used; all its problems at once.
 
     Args:
-        source: the file (or other origin) the config came from.
-        problems: every problem found, in the order of the keys.
+        source: the file, or other origin, of the config.
+        problems: every problem, in the order of the keys.
     """
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
@@ -55,8 +55,8 @@ class ConfigError(UserError):
 
     def _text(self) -> str:
         if len(self.problems) == 1:
-            only = self.problems[0]
-            return ": ".join(part for part in (self.source, only.where, only.what) if part)
+            problem = self.problems[0]
+            return ": ".join(part for part in (self.source, problem.where, problem.what) if part)
         width = max((len(p.where) for p in self.problems), default=0)
         lines = [f"  {p.where.ljust(width)}  {p.what}" for p in self.problems]
         return "\n".join([f"{self.source}: {len(self.problems)} problems", *lines])
@@ -74,12 +74,12 @@ class ModelError(UserError):
 
 
 class MissingPackageError(UserError):
-    """Optional packages are needed and not installed.
+    """Optional packages are required and not installed.
 
     Args:
-        feature: what asked for them, in the user's words (`model.quantization`).
-        packages: their names on PyPI, with a version where only that one will do.
-        extra: of this project, which has them in the versions that it is tested with.
+        feature: the feature that requires them, as the user knows it (`model.quantization`).
+        packages: their names on PyPI, with a version if only that one works.
+        extra: the extra of this project that installs them in the tested versions.
     """
 
     def __init__(self, feature: str, *packages: str, extra: str = "") -> None:
@@ -95,7 +95,7 @@ class MissingPackageError(UserError):
         return partial(type(self), extra=self.extra), (self.feature, *self.packages)
 
 
-def did_you_mean(given: str, possible: Sequence[str]) -> str:
-    """`; did you mean "shots"?` when one of `possible` is near, else the empty string."""
-    near = get_close_matches(given, possible, n=1, cutoff=0.6)
+def did_you_mean(name: str, possible: Sequence[str]) -> str:
+    """Return `; did you mean "shots"?` if one of `possible` is similar, else the empty string."""
+    near = get_close_matches(name, possible, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

@@ -1,7 +1,7 @@
-"""Errors of libraries and of the user's own functions as one line, with the key of the config that leads to them.
+"""Errors of libraries and of the user's own functions as one line, with the config key that causes them.
 
-A bug of ours keeps its traceback. It is recognised by the stack: an error is foreign where it was raised below our
-last frame, in code that we called and that did not call us back.
+A bug of this package keeps its traceback. The stack decides: an error is foreign if it was raised below the last frame
+of this package, in code that did not call this package back.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LONGEST_REASON = 400
 _PACKAGE = __name__.partition(".")[0]
 _STANDARD = Path(get_paths()["stdlib"])
 _INSTALLED = {"site-packages", "dist-packages"}
-# What libraries raise for arguments that they cannot use. A RuntimeError may be about the device, an OSError the disk.
+# Exceptions of libraries for invalid arguments. A RuntimeError may concern the device, an OSError the disk.
 OF_ARGUMENTS = (TypeError, ValueError, LookupError, AttributeError, ImportError, AssertionError)
-# Their frames lie between a function of ours and its caller, also of ours.
+# Their frames appear between two frames of this package.
 _WRAPPERS = ("torch.utils._contextlib", "contextlib", "functools")
-# Messages of these are often a bare key or number, which explains nothing without the type.
+# Their messages are often only a key or a number, which explains nothing without the type.
 _SAY_LITTLE = (KeyError, IndexError, AttributeError, AssertionError, ZeroDivisionError, RecursionError)
 
 T = TypeVar("T")
@@ -36,16 +36,16 @@ T = TypeVar("T")
 
 def one_line(error: BaseException) -> str:
     """Return the message of an exception on one line of reasonable length."""
-    text = " ".join(redact_text(str(error)).split())  # before it is cut
+    text = " ".join(redact_text(str(error)).split())  # before truncation
     if isinstance(error, _SAY_LITTLE) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether an error was raised in a library that we called, not in our code nor in what the library called of it.
+    """Return whether an error was raised in a library, neither in this package nor in a callback of it.
 
-    Never so for memory that ran out: whoever runs the experiment tries again with less.
+    Return false for out-of-memory errors: the experiment is retried with a smaller batch.
     """
     modules = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = [_is_ours(module) for module in modules if module not in _WRAPPERS]
@@ -61,12 +61,12 @@ def _is_ours(module: object) -> bool:
 def explained(
     where: str, kind: type[UserError] = UserError, of: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[None]:
-    """Raise what a library raises inside as `kind`, in one line that starts with `where`.
+    """Convert a library's exception in the block to `kind`, with a one-line message that starts with `where`.
 
     Args:
-        where: the config's key, and what was done with it (`lora: PEFT says`).
-        kind: the type of the error that is raised instead.
-        of: the types of exceptions that are explained; all others pass.
+        where: the config's key and the operation (`lora: PEFT says`).
+        kind: the type of the new error.
+        of: the types of exceptions to convert; all others pass.
     """
     try:
         yield
@@ -79,7 +79,7 @@ def explained(
 
 
 def _is_refused_call(error: BaseException) -> bool:
-    """Whether a call in the block of `explained` itself was refused for its arguments, before any code of it ran."""
+    """Return whether Python refused the arguments of a call directly in the block of `explained`."""
     depth = sum(1 for _ in traceback.walk_tb(error.__traceback__))  # the block's frame, below that of `explained`
     return isinstance(error, TypeError) and depth == 2 and "argument" in str(error)
 
@@ -88,43 +88,43 @@ _folders: list[str] = []
 
 
 def plug_paths(folder: Path) -> list[str]:
-    """Have the user's modules looked for in the working directory and in a config's folder, in this order.
+    """Search the user's modules in the working directory and in a config's folder, in this order. Return both.
 
-    Only while code of the user runs (see `importable`): a library that asks for an optional package of the same name
-    must not find them. Returns both.
+    Only while code of the user runs (see `importable`): a library that imports an optional package of the same name
+    must not find them.
     """
-    places = list(dict.fromkeys([str(Path.cwd()), str(folder.resolve())]))
-    _folders.extend(place for place in places if place not in _folders)
-    return places
+    folders = list(dict.fromkeys([str(Path.cwd()), str(folder.resolve())]))
+    _folders.extend(path for path in folders if path not in _folders)
+    return folders
 
 
 def module_paths() -> list[str]:
-    """Return where modules of the user are looked for: last of all in the folders of `plug_paths`."""
+    """Return the search path of the user's modules, with the folders of `plug_paths` last."""
     return list(dict.fromkeys([*sys.path, *_folders]))
 
 
 @contextmanager
 def importable() -> Iterator[None]:
-    """Inside, the user's modules can be imported."""
-    added = [place for place in _folders if place not in sys.path]
+    """Make the user's modules importable in the block."""
+    added = [path for path in _folders if path not in sys.path]
     sys.path.extend(added)
     try:
         yield
     finally:
-        for place in added:
+        for path in added:
             with suppress(ValueError):
-                sys.path.remove(place)
+                sys.path.remove(path)
 
 
 @contextmanager
 def users_code(what: str) -> Iterator[None]:
-    """Run code of the user inside: whatever it raises is one line that names the code, the file and the line number.
+    """Run the user's code in the block: its errors are one line that names the code, the file and the line number.
 
     Args:
         what: the name of the code for the message (`metric "mine:score"`).
 
     Raises:
-        UserError: the code raised an exception, or ended the process.
+        UserError: the code raised an exception, or exited.
     """
     try:
         with importable():
@@ -134,14 +134,14 @@ def users_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error) or (isinstance(error, SystemExit) and _is_raised_by_us(error)):
             raise
-        said = str(error) if isinstance(error, SystemExit) else one_line(error)
-        raised = type(error).__name__
-        said = said if said.startswith(raised) else f"{raised}: {said}".removesuffix(": ")
-        raise UserError(f"{what} raised {said}{_position(error)}") from error
+        message = str(error) if isinstance(error, SystemExit) else one_line(error)
+        name = type(error).__name__
+        message = message if message.startswith(name) else f"{name}: {message}".removesuffix(": ")
+        raise UserError(f"{what} raised {message}{_position(error)}") from error
 
 
 def guarded(function: Callable[..., T], what: str) -> Callable[..., T]:
-    """Return the user's function such that all that it raises is one line (see `users_code`)."""
+    """Return the user's function with its errors converted to one line (see `users_code`)."""
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> T:
@@ -157,7 +157,7 @@ def _is_raised_by_us(error: BaseException) -> bool:
 
 
 def _position(error: BaseException) -> str:
-    """Return where the user's code failed: its innermost line that is neither ours nor installed."""
+    """Return the innermost line of the user's code in a traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}, line {error.lineno})" if "line" not in str(error) else ""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
@@ -167,5 +167,5 @@ def _position(error: BaseException) -> str:
 
 
 def is_users_file(file: Path) -> bool:
-    """Whether a file is the user's own: neither of Python's standard library nor of an installed package."""
+    """Return whether a file is the user's own: neither in the standard library nor in an installed package."""
     return file.is_absolute() and not file.is_relative_to(_STANDARD) and not _INSTALLED & set(file.parts)

@@ -1,6 +1,6 @@
-"""Files: atomic writes, strict JSON, hashes, and where the shipped files lie. Knows nothing of what is in them.
+"""Files: atomic writes, strict JSON, hashes, and the folder of the shipped files. Knows nothing of their content.
 
-JSON is written without secrets (see `sft.secrets`); `write_atomic` writes what it is given.
+JSON is written without secrets (see `sft.secrets`); `write_atomic` writes its content unchanged.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from sft.secrets import redacted
 _hashed: ContextVar[dict[Path, str] | None] = ContextVar("hashed", default=None)
 _OURS = ".sft-"  # in the name of every temporary file: `.result.json.sft-k3x9w2ab.tmp`
 _TEMPORARY = re.compile(r"\..+\.sft-[a-z0-9_]{8}\.tmp", re.DOTALL)
-# What a file system says that cannot sync a folder, or not open one for it; no sign of a failing disk.
+# Errors of file systems that cannot sync a folder, or open it for that; they do not indicate a failing disk.
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 
-# In folders that others may write in: no links are followed, and nobody is waited for at the other end of a FIFO.
+# For folders that others may write to: links are not followed, and opening a FIFO does not block.
 _NO_DETOURS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-LARGEST_FILE = 1 << 30  # bytes of a file that is read as a whole
+LARGEST_FILE = 1 << 30  # bytes of a file that is read whole
 
 
 class WriteError(UserError, OSError):
     """A file that cannot be written: a full, absent or broken disk, a quota, missing rights. Names the path.
 
-    The user can mend it, and code that can do without the file catches it as the OSError that it is.
+    The user can fix it; code that can do without the file catches it as an OSError.
     """
 
     def __init__(self, message: str, number: int | None = None) -> None:
@@ -53,12 +53,12 @@ class WriteError(UserError, OSError):
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write `content` so that `path` holds either the old or the whole new content, whatever happens.
+    """Write `content` so that `path` always holds either the old or the whole new content.
 
-    A temporary file in the same folder, synced, then renamed; on a full disk the old file stays.
+    A temporary file in the same folder is synced and then renamed; on a full disk the old file stays.
 
     Raises:
-        WriteError: it cannot be written, or it is, and may not outlast a loss of power.
+        WriteError: it cannot be written, or was written and not synced to disk.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
@@ -70,12 +70,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     try:
         _sync_folder(path.parent)
     except OSError as error:
-        what = f"{path} was written, but may not outlast a loss of power: {error.strerror or error}"
+        what = f"{path} was not synced to disk; a power failure could lose it: {error.strerror or error}"
         raise WriteError(what, error.errno) from error
 
 
 def open_to_append(path: Path) -> int:
-    """A file descriptor at the end of a file, with its folder made; never of what a link there leads to.
+    """Return a file descriptor at the end of a file; create its folder. Links are not followed.
 
     Raises:
         WriteError: it cannot be opened.
@@ -88,15 +88,15 @@ def open_to_append(path: Path) -> int:
 
 
 def read_regular(path: Path, most: int = LARGEST_FILE, last: bool = False) -> bytes:
-    """The bytes of a regular file: not of what a link leads to, nor of a FIFO, a device or a socket.
+    """Return the bytes of a regular file. Links, FIFOs, devices and sockets are refused.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
-        last: give the last `most` bytes of a larger one, instead of refusing it.
+        path: the file.
+        most: its maximum size in bytes.
+        last: return the last `most` bytes of a larger file instead of refusing it.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         OSError: it cannot be read, is not a regular file, or is too large.
     """
     try:
@@ -111,7 +111,7 @@ def read_regular(path: Path, most: int = LARGEST_FILE, last: bool = False) -> by
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if state.st_size > most:
             if not last:
-                raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, and {most:,} is the most", str(path))
+                raise OSError(errno.EFBIG, f"expected at most {most:,} bytes, got {state.st_size:,}", str(path))
             file.seek(-most, os.SEEK_END)
         return file.read(most)
 
@@ -123,10 +123,10 @@ def _write_and_rename(path: Path, data: bytes) -> None:
             _write_all(handle, data)
             os.fsync(handle)
         except BaseException:
-            with suppress(OSError):  # the first error tells more
+            with suppress(OSError):  # the first error is more informative
                 os.close(handle)
             raise
-        os.close(handle)  # here an error counts: some network file systems only now say that the disk is full
+        os.close(handle)  # an error counts here: some network file systems report a full disk only on close
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -135,7 +135,7 @@ def _write_and_rename(path: Path, data: bytes) -> None:
 
 
 def _temporary_beside(path: Path) -> tuple[int, Path]:
-    """A new file, open to be written. The umask says who may read it: a team may share the folder."""
+    """Create a temporary file, open for writing. The umask decides who may read it: a team may share the folder."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     while True:
         temporary = path.with_name(f".{path.name}{_OURS}{secrets.token_hex(4)}.tmp")
@@ -144,7 +144,7 @@ def _temporary_beside(path: Path) -> tuple[int, Path]:
 
 
 def _write_all(handle: int, data: bytes) -> None:
-    """All of `data`, however little the system takes at a time."""
+    """Write all of `data`, even if the system takes only a part at a time."""
     rest = memoryview(data)
     while rest:
         written = os.write(handle, rest)
@@ -154,7 +154,7 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the platform and the file system can."""
+    """Sync the rename to disk, if the platform and the file system can."""
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -167,13 +167,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path, older_than_seconds: float) -> int:
-    """Remove the temporary files that writers left in `folder` when they were killed; how many there were.
+    """Remove the temporary files of killed writers in `folder` and return their number.
 
-    Only files with a name as `write_atomic` gives it, that have not changed for so long; what cannot be removed stays.
+    Only files with a name of `write_atomic` that have not changed for this long; files that cannot be removed stay.
 
     Args:
-        folder: not those inside it; it need not exist.
-        older_than_seconds: 0 where nobody else can be writing.
+        folder: the folder, without its subfolders; it need not exist.
+        older_than_seconds: 0 if no other process can be writing.
     """
     removed = 0
     try:
@@ -190,22 +190,22 @@ def remove_leftovers(folder: Path, older_than_seconds: float) -> int:
 
 
 def is_older(changed: float, seconds: float) -> bool:
-    """Return whether a file that was last changed then has not been changed for so many seconds.
+    """Return whether a file has not changed for this many seconds.
 
-    Also where that lies as far in the future: the clock was set back since.
+    Also true if its time is as far in the future: the clock was set back since.
 
     Args:
-        changed: time of the last change.
+        changed: the time of its last change.
         seconds: 0: any file.
     """
     return abs(time.time() - changed) >= seconds
 
 
 def check_writable(folder: Path, advice: str) -> None:
-    """Make the folder and write into it, before any work is done for it.
+    """Create the folder and write a probe into it, before any work.
 
     Raises:
-        UserError: it cannot be made or written; ends with the advice.
+        UserError: it cannot be created or written; the message ends with the advice.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,17 +221,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """`value` as indented JSON without secrets; numbers JSON lacks (NaN, infinities) become null."""
+    """Return `value` as indented JSON without secrets; numbers that JSON lacks (NaN, infinities) become null."""
     return json.dumps(redacted(finite(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def json_line(value: Any) -> bytes:
-    """`value` as `json_text` on one line, encoded: for files with a record on each."""
+    """Return `value` as one encoded line of JSON without secrets, for files with one record per line."""
     return json.dumps(redacted(finite(value)), ensure_ascii=False, allow_nan=False).encode("utf-8")
 
 
 def finite(value: Any) -> Any:
-    """`value` with every NaN or infinite float replaced by None, so that it is JSON."""
+    """Return `value` with every NaN or infinite float replaced by None, so that it is JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -242,7 +242,7 @@ def finite(value: Any) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON strictly: NaN, Infinity and duplicate keys, which Python's `json` lets through, are refused.
+    """Parse JSON strictly: NaN, Infinity and duplicate keys, which Python's `json` accepts, are refused.
 
     Raises:
         ValueError: with the reason, and the line and column for a syntax error.
@@ -257,7 +257,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:
-            raise ValueError(f'the key "{key}" stands twice in one object')
+            raise ValueError(f'duplicate key "{key}"')
         seen[key] = value
     return seen
 
@@ -267,7 +267,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces, shortest floats (1.0 and 1 are the same number)."""
+    """Return the canonical JSON of a value: sorted keys, no spaces, shortest floats (1.0 and 1 are the same number)."""
     return json.dumps(_plain_numbers(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -282,14 +282,14 @@ def _plain_numbers(value: Any) -> Any:
 
 
 def digest(text: str, length: int = 64) -> str:
-    """The first `length` hexadecimal digits of the SHA-256 of `text`."""
+    """Return the first `length` hexadecimal digits of the SHA-256 of `text`."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:length]
 
 
 def hash_path(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of a folder's files (relative names and bytes; hidden entries left out).
+    """Return the SHA-256 of a file's bytes, or of a folder's files (relative names and bytes; hidden entries excluded).
 
-    The same content gives the same hash wherever it lies. Cached per file while its size, time stamps and inode stay.
+    The hash does not depend on the path. It is cached per file while its size, time stamps and inode stay the same.
     """
     known = _hashed.get()
     if known is not None and path in known:
@@ -298,7 +298,7 @@ def hash_path(path: Path) -> str:
         result = _hash_files(path, _visible_files(path))
     else:
         state = path.stat()
-        # a file replaced with its size and time stamp kept (rsync -t, tar) still has another time of change or number
+        # a replaced file with the same size and mtime (rsync -t, tar) still has another ctime or inode
         result = _hash_file(str(path), (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     if known is not None:
         known[path] = result
@@ -307,7 +307,7 @@ def hash_path(path: Path) -> str:
 
 @contextmanager
 def hashed_once() -> Iterator[None]:
-    """Inside, files and folders that `hash_path` has met are not looked at again: a large plan names the same ones."""
+    """Cache the hashes of files and folders in the block: experiments of a large plan share them."""
     token = _hashed.set({})
     try:
         yield
@@ -316,9 +316,9 @@ def hashed_once() -> Iterator[None]:
 
 
 def hash_pattern(pattern: str) -> str | None:
-    """SHA-256 of the files that an absolute pattern (`/data/part-*.csv`, `**` any folders) matches; None without one.
+    """Return the SHA-256 of the files that match an absolute pattern (`/data/part-*.csv`); None if none match.
 
-    Names count from the last folder without a wildcard on: the same files elsewhere give the same hash.
+    Names are relative to the last folder without a wildcard: the same files elsewhere give the same hash.
     """
     matches = (Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - it is absolute
     root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
@@ -339,13 +339,13 @@ def _visible_files(folder: Path) -> Iterable[Path]:
 
 @lru_cache(maxsize=4096)
 def _hash_file(path: str, state: tuple[int, int, int, int]) -> str:
-    del state  # part of the cache's key only
+    del state  # only part of the cache's key
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=1)
 def shipped_root() -> Path:
-    """The folder that holds `etc/`: the package itself when installed, the checkout when run from one."""
+    """Return the folder that holds `etc/`: the installed package, or the checkout."""
     package = Path(__file__).resolve().parent
     return package if (package / "etc").is_dir() else package.parent

@@ -1,6 +1,6 @@
-"""What the person sees while work goes on: log lines and progress, without secrets. Knows nothing of the work.
+"""Log lines and progress, without secrets. Knows nothing of the work.
 
-Engines take a `Progress` and call it; whoever runs them decides whether that draws a bar, fills `state.json`, or is
+Engines take a `Progress` and call it; their caller decides whether it draws a bar, updates `state.json`, or is
 `silent`.
 """
 
@@ -21,26 +21,26 @@ from sft.errors import UserError
 from sft.secrets import redact_text
 
 LOGGER_NAME = "sft"
-# torchao, which transformers imports wherever it is installed, tells then of kernels that nobody asked for.
+# transformers imports torchao if it is installed, which then logs about missing kernels.
 HEARD_ON_IMPORT = ("torchao", "torch.utils._pytree")
 _CONTROL = dict.fromkeys([
     *range(32), *range(127, 160), 0x2028, 0x2029,
-    *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # turn the direction of writing round: "exe.txt" is a program
+    *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # change the direction of writing: "exe.txt" may be a program
 ])  # fmt: skip
 
 
 class Progress(Protocol):
-    """Told how far a phase is. `note` is a short figure to show beside it (`loss 0.31`)."""
+    """A function that reports the progress of a phase. `note` is a short figure to show with it (`loss 0.31`)."""
 
     def __call__(self, phase: str, done: int, total: int, note: str = "") -> None: ...
 
 
 def silent(phase: str, done: int, total: int, note: str = "") -> None:
-    """A `Progress` that shows nothing."""
+    """Show nothing."""
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger of a module: `get_logger(__name__)`."""
+    """Return the logger of a module: `get_logger(__name__)`."""
     return logging.getLogger(name)
 
 
@@ -59,7 +59,7 @@ def configure_logging(verbose: bool = False) -> None:
 
 @contextmanager
 def also_logged(file: Path) -> Iterator[None]:
-    """Inside, log lines go to `file` too, unless stderr already does (the process of a sweep)."""
+    """Write log lines to `file` too in the block, unless stderr is that file (the process of a sweep)."""
     logger = logging.getLogger(LOGGER_NAME)
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file, encoding="utf-8")
@@ -79,12 +79,12 @@ def also_logged(file: Path) -> Iterator[None]:
 
 class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = redact_text(super().format(record))  # the traceback of an exception included
+        text = redact_text(super().format(record))  # including the traceback of an exception
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
 class OutputError(UserError, OSError):
-    """What a command has to say cannot be written: the disk is full, or nobody reads it any more."""
+    """The output of a command cannot be written: the disk is full, or the reader is gone."""
 
     def __init__(self, message: str, number: int | None = None) -> None:
         super().__init__(message)
@@ -92,21 +92,21 @@ class OutputError(UserError, OSError):
 
 
 def redact_output() -> None:
-    """Let nothing through to stdout and stderr but `RedactingStream`s, which write what these know, or its escapes."""
+    """Replace stdout and stderr by `RedactingStream`s; characters that they cannot encode are escaped."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # typer goes round a stream that says it is ASCII, and so round what keeps secrets from it
+            # typer bypasses an ASCII stream, and with it the redaction
             encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
-            stream.reconfigure(encoding=encoding, errors="backslashreplace")  # it may know less than the data has
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")  # it may lack characters of the data
     sys.stdout = RedactingStream(sys.stdout)
     sys.stderr = RedactingStream(sys.stderr, lossy=True)
 
 
 def _open_closed_streams() -> None:
-    """Point the standard streams that were closed before we began (`2>&-`) at nothing.
+    """Redirect standard streams that were closed before the start (`2>&-`) to /dev/null.
 
-    Else the next file that is opened gets their number, and what a library prints is written into it.
+    Otherwise the next opened file gets their number, and a library's output is written into it.
     """
     for number in range(3):
         try:
@@ -116,30 +116,29 @@ def _open_closed_streams() -> None:
             if nowhere != number:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
-            os.set_inheritable(number, True)  # else those that are started here have it closed again
+            os.set_inheritable(number, True)  # else it is closed again in child processes
     if None in (sys.stdin, sys.stdout, sys.stderr):
         open_streams()
 
 
 def open_streams() -> None:
-    """Make Python's standard streams anew, on the file descriptors 0, 1 and 2 as they are now."""
+    """Recreate Python's standard streams on the current file descriptors 0, 1 and 2."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         mode, lines = ("r", -1) if number == 0 else ("w", 1)
         setattr(sys, name, open(number, mode, buffering=lines, errors="backslashreplace", closefd=False))  # noqa: SIM115
 
 
 class RedactingStream:
-    """A text stream that secrets do not get through to: for stdout and stderr, whoever writes there.
+    """A text stream without secrets, for stdout and stderr.
 
-    In all else it is the stream that it was given, terminal or file. Each write is looked at by itself: a secret that
-    arrives in two pieces, or with colour codes inside it, gets through, as do bytes that are written to `buffer`.
+    Otherwise it behaves like the wrapped stream, terminal or file. Each write is redacted separately: a secret in two
+    pieces, or with colour codes inside, is not found, nor are bytes that are written to `buffer`.
 
-    Where text cannot be written it is dropped; once it is known that none ever will be (nobody reads any more), nothing
-    is tried again.
+    Text that cannot be written is dropped. After a permanent failure (the reader is gone), nothing more is written.
 
     Args:
-        stream: where the text goes.
-        lossy: say nothing of that, where lines are worth less than the work that they tell of.
+        stream: the wrapped stream.
+        lossy: drop text silently, because the work matters more than its output.
     """
 
     def __init__(self, stream: TextIO, lossy: bool = False) -> None:
@@ -147,27 +146,27 @@ class RedactingStream:
         self.begin(lossy)
 
     def begin(self, lossy: bool) -> None:
-        """Start anew, with another command: see the argument of that name."""
+        """Reset the stream for another command."""
         self._lossy, self._given_up = lossy, False
 
     def write(self, text: str) -> int:
-        """Write `text` without its secrets; the length of the text as given.
+        """Write `text` without its secrets and return the length of `text`.
 
         Raises:
-            OutputError: it cannot be written, and the stream is not lossy; only the first time.
+            OutputError: it cannot be written, and the stream is not lossy; raised only once.
         """
         shown = redact_text(text)
-        if shown:  # click asks with an empty text whether it is one for texts, and takes no error for an answer
+        if shown:  # click writes an empty string to test the stream, and must get no error
             self._try(lambda: self._stream.write(shown))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write several texts."""
+        """Write several strings."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Pass on what the stream still holds."""
+        """Flush the wrapped stream."""
         self._try(self._stream.flush)
 
     def _try(self, act: Callable[[], Any]) -> None:
@@ -177,13 +176,13 @@ class RedactingStream:
             act()
         except OSError as error:
             if self._lossy and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return  # there may be room again
+                return  # there may be space again
             self._give_up()
             if not self._lossy:
                 raise OutputError(f"the output cannot be written: {error.strerror or error}", error.errno) from error
 
     def _give_up(self) -> None:
-        """Let what is still held go nowhere, so that the end of the process does not stumble over it."""
+        """Redirect the buffered text to /dev/null, so that the exit of the process does not fail on it."""
         self._given_up = True
         with suppress(OSError, ValueError):
             handle, nowhere = self._stream.fileno(), os.open(os.devnull, os.O_WRONLY)
@@ -195,18 +194,18 @@ class RedactingStream:
 
 
 def plain(text: str) -> str:
-    """Text from configs, data and logs as one line without control characters: no escape sequence in it acts."""
+    """Return text as one line without control characters, so that no escape sequence takes effect."""
     return text.translate(_CONTROL)
 
 
 def some(names: Sequence[str], most: int = 8) -> str:
-    """The first of some names, without control characters, and how many more there are."""
+    """Join the first names, without control characters, and the number of the others."""
     shown = ", ".join(map(plain, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 class ProgressBars:
-    """A `Progress` for people: bars on a terminal, else one plain line as each phase begins and ends."""
+    """A `Progress` for people: bars on a terminal, else one plain line at the start and end of each phase."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -241,10 +240,10 @@ class ProgressBars:
 
 
 def both(first: Progress, second: Progress) -> Progress:
-    """A `Progress` that tells two."""
+    """Return a `Progress` that calls two others."""
 
-    def tell(phase: str, done: int, total: int, note: str = "") -> None:
+    def report(phase: str, done: int, total: int, note: str = "") -> None:
         first(phase, done, total, note)
         second(phase, done, total, note)
 
-    return tell
+    return report

@@ -1,7 +1,4 @@
-"""A model's modes: at rest (no dropout, and quantised weights that stay as they were loaded), and while it is judged.
-
-Knows not what it computes.
-"""
+"""A model's modes: at rest (no dropout, quantised weights stay as loaded), and during evaluation."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but for 4-bit layers; every module's own mode is put back afterwards.
+    """Set evaluation mode in the block, except for 4-bit layers; restore every module's mode afterwards.
 
-    On some CPUs bitsandbytes repacks 4-bit weights in place when they run in evaluation mode, after which they can
-    neither be read nor trained on; their layers compute the same in training mode. Bases of `load_model` never repack:
-    this is for those that come from elsewhere.
+    On some CPUs bitsandbytes repacks 4-bit weights in place when they run in evaluation mode; afterwards they can
+    neither be read nor trained. Their layers compute the same in training mode. Bases of `load_model` never repack:
+    this is for models from elsewhere.
     """
     with _evaluation_mode(model):
         for module in model.modules():
@@ -32,7 +29,7 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is put back afterwards."""
+    """Set evaluation mode without gradients in the block; restore every module's mode afterwards."""
     with _evaluation_mode(model), torch.inference_mode():
         yield
 

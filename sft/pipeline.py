@@ -1,6 +1,6 @@
-"""The whole data flow of one experiment, on one screen: data -> prompts -> model -> training -> answers -> metrics.
+"""The data flow of one experiment: data -> prompts -> model -> training -> answers -> metrics.
 
-`run`, `train`, `predict` and `prompts` are what the commands call; the steps lie in `sft/steps`, one file each.
+The commands call `run`, `train`, `predict` and `prompts`; the steps are in `sft/steps`, one file each.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ from sft.training.checkpoints import remove_all
 
 log = get_logger(__name__)
 
-CHUNK = 512  # rows that `predict` answers before it makes them durable
+CHUNK = 512  # rows that `predict` answers before it saves them
 
 
 def run(experiment: Experiment, folder: RunFolder, models: Models | None = None) -> RunResult:
-    """Train when the experiment has shots, judge unless its command is `train`, and leave a run folder.
+    """Train if the experiment has shots, evaluate unless its command is `train`, and write a run folder.
 
     Args:
-        models: where the base model comes from, and goes back to; None: loaded anew.
+        models: the source of the base model, which gets it back; None: load it.
     """
     with also_logged(folder.log_file), recording(folder) as recorded, ProgressBars() as bars:
         progress = both(recorded, bars)
         folder.write_config(recorded_config(experiment))
         setup = prepare(experiment, models)
-        to_learn = lesson(setup)  # before the training: what is wrong with it is said early
+        to_learn = lesson(setup)  # before the training, so that its errors are reported early
         tasks = open_harness(setup)
-        place = folder.model if experiment.trains_whole else folder.adapter
-        adapted = adapt(setup, folder.work, _adapter_place(experiment, place), progress)
+        target = folder.model if experiment.trains_whole else folder.adapter
+        adapted = adapt(setup, folder.work, _adapter_folder(experiment, target), progress)
         with answering(setup, adapted) as backend:
             learned = learn(setup, backend, to_learn, progress)
             judged = {role: judge(setup, backend, role, progress, learned) for role in setup.task.evaluated}
@@ -72,22 +72,22 @@ def run(experiment: Experiment, folder: RunFolder, models: Models | None = None)
             asked = ask_harness(setup, backend, tasks, progress)
             result = build_result(setup, adapted, judged, asked)
             folder.write_result(result)
-            _clear(experiment, folder.work)  # not sooner: had anything failed, training would go on from them
+            _clear(experiment, folder.work)  # only now: after a failure, training would resume from them
     return result
 
 
 def train(experiment: Experiment) -> Path:
-    """Train and save the adapter, or the whole model; its folder."""
-    place = _adapter_place(experiment, Path("checkpoints") / experiment.folder_name)
-    work = place / ".checkpoints"
+    """Train and save the adapter, or the whole model. Return its folder."""
+    target = _adapter_folder(experiment, Path("checkpoints") / experiment.folder_name)
+    work = target / ".checkpoints"
     with ProgressBars() as progress:
-        adapt(prepare(experiment), work, place, progress)
+        adapt(prepare(experiment), work, target, progress)
     _clear(experiment, work)
-    return place
+    return target
 
 
 def predict(experiment: Experiment, results_path: Path) -> Path:
-    """Answer the test split into a TSV file, a chunk of rows at a time; resumes after the last durable chunk."""
+    """Write the answers of the test split to a TSV file, chunk by chunk. Resume after the last saved chunk."""
     target = results_path / f"{experiment.folder_name}.tsv"
     if target.exists():
         log.info("Already done")
@@ -114,21 +114,20 @@ def predict(experiment: Experiment, results_path: Path) -> Path:
 
 
 def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownRow], Any]:
-    """The first prompts of a split, as trained on (`train`) or as judged (`test`, `validation`); and the tokenizer."""
+    """Return the first prompts for training (`train`) or evaluation (`test`, `validation`), and the tokenizer."""
     setup = prepare(experiment)
     if split == "train":
         return setup.plan.look_at_training(experiment.trains, count), setup.tokenizer
     if split not in setup.task.evaluated:
-        raise UserError(f'--split "{split}": there is {", ".join(["train", *setup.task.evaluated])}')
+        raise UserError(f'--split: expected {", ".join(["train", *setup.task.evaluated])}, got "{split}"')
     return setup.plan.look_at_evaluated(split, count), setup.tokenizer
 
 
 def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Open each distinct data set and tokenizer of some experiments once.
+    """Open each distinct data set and tokenizer of several experiments once.
 
-    Returns `problems`, what is wrong, by id, for those that cannot run; `notes`, what is worth knowing of the data; and
-    `breakdown`, what the check itself stumbled over: a bug, which keeps no other experiment waiting, and which the
-    experiment that meets it will show in full.
+    Return `problems`, the messages by id of the experiments that cannot run; `notes` on the data; and `breakdown`, a
+    bug of the check itself, which does not stop other experiments and which the affected experiment shows in full.
 
     Args:
         request: id -> `{"config": …, "endpoint": …}`.
@@ -149,26 +148,26 @@ def check_data(request: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 raise UserError(task)
             if task is not None:
                 _check_shots(replace(task, experiment=experiment), notes)
-                if trouble := _adapter_trouble(experiment, adapters):
-                    raise UserError(trouble)
+                if problem := _adapter_problem(experiment, adapters):
+                    raise UserError(problem)
         except UserError as error:
             problems[run_id] = str(error)
-        except Exception as error:  # not the user's to mend, so said apart from what is
+        except Exception as error:  # the user cannot fix it, so it is reported separately
             breakdown = f"{config.name or run_id}: {type(error).__name__}: {error}"
     return {"problems": problems, "breakdown": breakdown, "notes": list(notes)}
 
 
 def _what_preparing_reads(experiment: Experiment) -> list[Any]:
-    """All but the adapter, the trainer, and which and how many shots: those do not keep it from starting."""
+    """Return everything that preparation reads: all but the adapter, the trainer, and the draw and number of shots."""
     read: dict[str, Any] = dict.fromkeys(("dataset", "model", "prompting", "inference"), True)
     sections = experiment.config.model_dump(mode="json", include={**read, "evaluation": {"lm_eval"}})
-    if not calibration_rows(experiment):  # which are what the shots leave
+    if not calibration_rows(experiment):  # calibration rows depend on the shots
         sections["dataset"]["shots"] = experiment.config.dataset.shots != 0
     return [experiment.endpoint, sections]
 
 
 def _opened(experiment: Experiment, notes: dict[str, None]) -> Task | str:
-    """The data of an experiment, or what keeps it from starting, in one line. Adds to `notes`."""
+    """Return the data of an experiment, or the one-line error that prevents its start. Adds to `notes`."""
     try:
         setup = prepare(experiment)
         notes |= dict.fromkeys(setup.task.notes())
@@ -181,8 +180,8 @@ def _opened(experiment: Experiment, notes: dict[str, None]) -> Task | str:
     return setup.task
 
 
-def _adapter_trouble(experiment: Experiment, known: dict[str, str]) -> str:
-    """What is wrong with the adapter that an experiment trains, in one line; else empty. Remembered in `known`."""
+def _adapter_problem(experiment: Experiment, known: dict[str, str]) -> str:
+    """Return the one-line problem of an experiment's adapter, or the empty string. Cached in `known`."""
     if not experiment.trains or experiment.trains_whole:
         return ""
     config = experiment.config
@@ -197,7 +196,7 @@ def _adapter_trouble(experiment: Experiment, known: dict[str, str]) -> str:
 
 
 def _check_shots(task: Task, notes: dict[str, None]) -> None:
-    """Draw the shots of an experiment whose data is open. Adds to `notes` where there are fewer than asked for.
+    """Draw the shots of an experiment whose data is open. Adds to `notes` if there are fewer than requested.
 
     Raises:
         DataError: there are none, or validation_size leaves none to train on.
@@ -208,14 +207,14 @@ def _check_shots(task: Task, notes: dict[str, None]) -> None:
 
 
 def _clear(experiment: Experiment, work: Path) -> None:
-    """Remove the trainer's checkpoints, unless the config wants them kept."""
+    """Remove the trainer's checkpoints, unless the config keeps them."""
     training = experiment.config.training
     if training is None or not training.keep_checkpoints:
         remove_all(work)
 
 
-def _adapter_place(experiment: Experiment, default: Path) -> Path:
-    """`training.trainer_args.output_dir` where it is given."""
+def _adapter_folder(experiment: Experiment, default: Path) -> Path:
+    """Return `training.trainer_args.output_dir` if it is set, else the default."""
     training = experiment.config.training
-    given = training.trainer_args.get("output_dir") if training is not None else None
-    return default if given is None else Path(given)
+    output_dir = training.trainer_args.get("output_dir") if training is not None else None
+    return default if output_dir is None else Path(output_dir)

@@ -1,7 +1,7 @@
-"""Every plugin that comes with the package, one spec each: strings and plain values only, so that nothing is imported.
+"""The specs of all shipped plugins: only strings and plain values, so that nothing is imported.
 
 A new plugin is a file, a spec here and a test (see CONTRIBUTING.md). Checks, ids, descriptions, the schema, docs and
-parametrised tests follow from the spec.
+parametrised tests are derived from the spec.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sft.registry import PluginSpec, Registry
 
 DOMAIN_PROBES = 20  # random texts of the domain (Fei et al. 2023)
-LABELLED_ROWS = 128  # that a calibration learns from
+LABELLED_ROWS = 128  # for fitting a calibration
 
 Probes = Literal["content_free", "domain"]
 Maker = Literal["peft", "copy", "data", "registry"]
@@ -27,11 +27,11 @@ class CalibrationSpec(PluginSpec):
     """A calibration of label probabilities.
 
     Args:
-        settings: keys of `inference.calibration_args` that it follows, each with its default here; None: the default
+        settings: the keys of `inference.calibration_args` that it uses, each with its default here; None: the default
             of the key itself.
-        probes: whose scores it uses.
-        per_row: whether each row has probes of its own, where rows are shown examples of their own.
-        former_names: still accepted in configs.
+        probes: the probes whose scores it uses.
+        per_row: whether each row has its own probes, if rows have their own in-context examples.
+        former_names: older names that configs may still use.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class CalibrationSpec(PluginSpec):
 
     @property
     def labelled_rows(self) -> int:
-        """How many labelled rows it learns from by default; 0: it learns from none."""
+        """Return the default number of labelled rows to fit on; 0: it needs none."""
         return int(self.settings.get("num_train_samples") or 0)
 
 
@@ -95,7 +95,7 @@ FORMER_CALIBRATIONS: Mapping[str, str] = {old: spec.name for spec in CALIBRATION
 
 
 def calibrations_using(setting: str) -> str:
-    """Return the names of the calibrations that follow a setting, for its description."""
+    """Return the names of the calibrations that use a setting, for its description."""
     return ", ".join(name for name, spec in CALIBRATIONS.items() if setting in spec.settings)
 
 
@@ -104,12 +104,12 @@ class MethodSpec(PluginSpec):
     """A training method.
 
     Args:
-        rows: what it learns from (see `sft.training.base.TrainingRow`).
-        arguments: `"module:Class"` of the config class whose fields are `training.trainer_args`; a new one is put into
-            the table of arguments by `scripts/build_arguments.py`.
-        restores_base: whether the base is as it was, once the adapter is taken off.
-        needs_reference: whether it compares with the model as it was at step 0.
-        idle: settings of the config that it does not follow.
+        rows: the kind of its training rows (see `sft.training.base.TrainingRow`).
+        arguments: `"module:Class"` of the config class whose fields are `training.trainer_args`;
+            `scripts/build_arguments.py` adds a new one to the table of arguments.
+        restores_base: whether the base is unchanged after the adapter is removed.
+        needs_reference: whether it compares with the model at step 0.
+        idle: settings of the config that it does not use.
     """
 
     rows: RowKind = "completion"
@@ -129,14 +129,14 @@ METHODS: Registry[MethodSpec] = Registry(
 
 @dataclass(frozen=True)
 class SelectionSpec(PluginSpec):
-    """A way to choose the in-context examples of evaluated rows.
+    """A selection of the in-context examples of evaluated rows.
 
     Args:
-        equals_default_for: task types for which it chooses what is chosen without a name.
-        is_drawn: whether a seed decides.
-        by_row: whether it always chooses for each row; else only where `inference.random_icl` says so.
-        whole_rounds: whether examples are dropped in rounds of one of each label where a prompt is too long.
-        last_stay: whether the first shown are dropped first, since the last is the nearest.
+        equals_default_for: task types whose default selection is the same.
+        is_drawn: whether it depends on a seed.
+        by_row: whether it always selects for each row; else only with `inference.random_icl`.
+        whole_rounds: whether a prompt that is too long loses one example of each label at a time.
+        last_stay: whether the first examples are dropped first, because the last one is the most similar.
     """
 
     equals_default_for: tuple[str, ...] = ()
@@ -170,7 +170,7 @@ SELECTIONS: Registry[SelectionSpec] = Registry(
         SelectionSpec(
             "nearest",
             f"{_SELECTION}.nearest:choose_nearest",
-            "BM25, for each row, the most similar last",
+            "BM25 per row, the most similar last",
             is_drawn=False,
         ),
     ),
@@ -183,10 +183,10 @@ class InitializerSpec(PluginSpec):
     """An initialiser of LoRA's matrices.
 
     Args:
-        maker: `registry`: a function of the weights; `peft`: PEFT alone, which leaves the weights as they are;
-            `copy`: PEFT on a copy of each weight, which it rewrites; `data`: PEFT after a pass over training prompts.
+        maker: `registry`: a function of the weights; `peft`: PEFT, which does not change the weights;
+            `copy`: PEFT on a copy of each weight, which it changes; `data`: PEFT after a pass over training prompts.
         settings: the key of LoraConfig that holds its settings.
-        needs_full_precision: why it cannot start from a quantised base; empty where it can.
+        needs_full_precision: why it does not support a quantised base; empty if it does.
         starts_at_zero: whether its B is zero.
     """
 
@@ -213,13 +213,13 @@ PEFT_INITIALIZERS: Mapping[str, InitializerSpec] = {
     for spec in (
         InitializerSpec("gaussian", maker="peft"),
         InitializerSpec("orthogonal", maker="peft"),
-        InitializerSpec("mica", maker="peft", needs_full_precision="PEFT decomposes the weights as they are stored"),
+        InitializerSpec("mica", maker="peft", needs_full_precision="PEFT decomposes the stored weights"),
         InitializerSpec("olora", maker="copy", starts_at_zero=False),
         InitializerSpec(
             "loftq",
             maker="copy",
             settings="loftq_config",
-            needs_full_precision="it starts from what quantisation loses",
+            needs_full_precision="it starts from the quantisation error",
             starts_at_zero=False,
         ),
         InitializerSpec(_PISSA_NITER, maker="copy", starts_at_zero=False),
@@ -237,7 +237,7 @@ PEFT_INITIALIZERS: Mapping[str, InitializerSpec] = {
 
 
 def initializer_spec(init: bool | str) -> InitializerSpec:
-    """Return what is known of an initialiser: ours, PEFT's (whose names ignore case), or a user's own."""
+    """Return the spec of an initialiser: registered here, PEFT's (names ignore case), or a user's own."""
     if isinstance(init, bool):
         return InitializerSpec(str(init).lower(), maker="peft")
     if re.fullmatch(r"pissa_niter_\d+", init):
@@ -247,11 +247,11 @@ def initializer_spec(init: bool | str) -> InitializerSpec:
 
 
 def initializer_problem(init: bool | str) -> str | None:
-    """Return what is wrong with a config's `init_lora_weights`, or None. Imports nothing."""
+    """Return the problem of a config's `init_lora_weights`, or None. Imports nothing."""
     if isinstance(init, bool) or initializer_spec(init).maker != "registry":
         return None
     if init.startswith("pissa_niter_"):
-        return f'"{init}" must end in an integer, the number of iterations, as in "pissa_niter_16"'
+        return f'expected an integer after "pissa_niter_", as in "pissa_niter_16", got "{init}"'
     problem = INITIALIZERS.problem(init)
     if problem is None or ":" in init:
         return problem
@@ -272,11 +272,11 @@ METRICS: Registry[PluginSpec] = Registry(
     ),
     own=PluginSpec(""),
 )
-EVALUATE = "evaluate:"  # before the name or path of a metric of the package evaluate
+EVALUATE = "evaluate:"  # prefix of the name or path of a metric of the package evaluate
 
 
 def metric_problem(name: str) -> str | None:
-    """Return what is wrong with the name of a metric, or None."""
+    """Return the problem of a metric's name, or None."""
     if name.startswith(EVALUATE):
         return None if name != EVALUATE else f'expected a name after "{EVALUATE}", as in "{EVALUATE}bleu"'
     return METRICS.problem(name)
@@ -284,13 +284,13 @@ def metric_problem(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class DataFormatSpec(PluginSpec):
-    """A form of local data files. `datasets` finds the files of each split.
+    """A format of local data files. `datasets` finds the files of each split.
 
-    `target`: what reads a file to rows, cell by cell as text; empty where `datasets` reads it.
+    `target` is the function that reads a file to rows, cell by cell as text; empty if `datasets` reads it.
 
     Args:
-        suffixes: of its files.
-        builder: of `datasets`, which finds the files, where that library does not know the form; empty: its name.
+        suffixes: the suffixes of its files.
+        builder: the builder of `datasets` that finds the files, if that library does not know the format; else empty.
     """
 
     suffixes: tuple[str, ...] = ()
@@ -317,11 +317,11 @@ COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 @dataclass(frozen=True)
 class BackendSpec(PluginSpec):
-    """What answers prompts.
+    """An inference backend, which answers prompts.
 
     Args:
-        keeps_base: whether it runs a base of transformers in this process, which may be kept for the next experiment.
-        lacks: what it cannot do, each with the reason.
+        keeps_base: whether it runs a base of transformers in this process, which the next experiment may reuse.
+        lacks: the abilities that it lacks, each with the reason.
     """
 
     keeps_base: bool = False
@@ -345,11 +345,11 @@ class LauncherOption:
 
 @dataclass(frozen=True)
 class LauncherSpec(PluginSpec):
-    """Where an experiment's process runs.
+    """A launcher, which starts an experiment's process.
 
     Args:
-        options: that it takes.
-        is_local: whether jobs run on this machine, so that its processors and accelerators are theirs.
+        options: its options.
+        is_local: whether jobs run on this machine and share its processors and accelerators.
     """
 
     options: tuple[LauncherOption, ...] = ()
@@ -371,11 +371,11 @@ LAUNCHERS: Registry[LauncherSpec] = Registry(
 
 
 def calibration_problem(name: str) -> str | None:
-    """Return what is wrong with the name of a calibration, or None."""
+    """Return the problem of a calibration's name, or None."""
     return CALIBRATIONS.problem(FORMER_CALIBRATIONS.get(name, name))
 
 
-# The settings that name a plugin or a list of them, and what is wrong with such a name.
+# The settings that name plugins, and the check of such a name.
 PLUGIN_SETTINGS = {
     "lora.init_lora_weights": initializer_problem,
     "adapter.init_lora_weights": initializer_problem,

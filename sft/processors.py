@@ -1,8 +1,8 @@
-"""How many processors this process may use: its affinity and the CPU quota of its cgroups, not the machine's cores.
+"""The number of processors that this process may use: its affinity and CPU quota, not the machine's cores.
 
-A container or a scheduler limits processes in one of two ways. It binds them to some cores (affinity, cpusets), or it
-limits their CPU time (a quota, as `docker run --cpus 2` sets it): then every core is visible, and threads beyond the
-quota only wait. Imports nothing heavy.
+A container or a scheduler limits processes in one of two ways. It binds them to cores (affinity, cpusets), or it limits
+their CPU time (a quota, as in `docker run --cpus 2`): then every core is visible, and threads beyond the quota only
+wait. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 _ROOT = Path("/")
-_ESCAPED = re.compile(r"\\([0-7]{3})")  # how /proc/self/mountinfo writes a space in a path
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # an escaped space in /proc/self/mountinfo
 
 
 class _Mount(NamedTuple):
-    """A mounted hierarchy that limits CPU time: which part of it is mounted, and where."""
+    """A mounted hierarchy that limits CPU time: the mounted part, and the mount point."""
 
     version: int
     part: PurePosixPath
@@ -26,12 +26,12 @@ class _Mount(NamedTuple):
 
 
 def usable_processors(root: Path = _ROOT) -> int:
-    """Return how many threads can run at the same time: at least 1; a quota of 2.5 processors counts as 2.
+    """Return the number of threads that can run at the same time: at least 1; a quota of 2.5 processors counts as 2.
 
-    Rounded down, since the threads of a parallel region wait for the slowest one: the thread that is throttled.
+    It is rounded down, because the threads of a parallel region wait for the slowest one, which is throttled.
 
     Args:
-        root: the folder that `proc` and `sys` are in.
+        root: the parent folder of `proc` and `sys`.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(root)
@@ -39,12 +39,12 @@ def usable_processors(root: Path = _ROOT) -> int:
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
-    """Return the CPU time per second that the cgroups of this process allow; None where nothing limits it.
+    """Return the CPU time per second that the cgroups of this process allow; None without a limit.
 
-    Both versions of cgroups are read. A limit of a parent holds too, so the smallest one counts.
+    Both versions of cgroups are read. Limits of parents apply too, so the smallest one counts.
 
     Args:
-        root: the folder that `proc` and `sys` are in.
+        root: the parent folder of `proc` and `sys`.
     """
     groups = _groups(_lines(root / "proc/self/cgroup"))
     quotas = []
@@ -56,7 +56,7 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
 
 
 def _groups(lines: list[str]) -> dict[int, PurePosixPath]:
-    """The cgroup of this process by version: of version 1 that of the cpu controller. A line: `4:cpu,cpuacct:/a/b`."""
+    """Return the cgroup of this process by version; for version 1, of the cpu controller. A line: `4:cpu:/a/b`."""
     groups = {}
     for number, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
         if not controllers and number == "0":
@@ -67,7 +67,7 @@ def _groups(lines: list[str]) -> dict[int, PurePosixPath]:
 
 
 def _mounts(lines: list[str]) -> Iterator[_Mount]:
-    """The hierarchies among the mounted file systems (the format: proc_pid_mountinfo(5))."""
+    """Yield the hierarchies among the mounted file systems (format: proc_pid_mountinfo(5))."""
     for line in lines:
         mounted, _, system = line.partition(" - ")
         fields, kind = mounted.split(), system.split()
@@ -83,19 +83,19 @@ def _path(text: str) -> PurePosixPath:
 
 
 def _folders(mount: _Mount, group: PurePosixPath) -> list[PurePosixPath]:
-    """The folders of a cgroup and its parents, as far as they are mounted.
+    """Return the mounted folders of a cgroup and its parents.
 
-    In a container the group may be named as the host sees it, while only a part of the hierarchy is mounted: then the
-    mounted part is the container's own group.
+    In a container the group may have the host's name while only a part of the hierarchy is mounted: then the mounted
+    part is the container's own group.
     """
     inside = group.relative_to(mount.part) if group.is_relative_to(mount.part) else PurePosixPath()
     if ".." in inside.parts:
         inside = PurePosixPath()
-    return [mount.point / one for one in (inside, *inside.parents)]
+    return [mount.point / folder for folder in (inside, *inside.parents)]
 
 
 def _quota(version: int, folder: Path) -> float | None:
-    """The limit that one cgroup sets, in processors."""
+    """Return the limit of one cgroup, in processors."""
     if version == 2:
         words = " ".join(_lines(folder / "cpu.max")).split()
     else:

@@ -1,7 +1,7 @@
-"""Plugins of one kind by name: what is known of each without importing it, and the plugin itself on first use.
+"""Plugins of one kind by name: the spec of each without importing it, and the plugin itself on first use.
 
-A user adds their own from a config as `"my_module:my_function"`. Knows nothing of what plugins do; the plugins that
-come with the package are listed in `sft.plugins`.
+A user adds an own plugin in a config as `"my_module:my_function"`. Knows nothing of what plugins do;
+`sft.plugins` lists the shipped plugins.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _NO_PLUGS = (int, float, complex, str, bytes, list, tuple, dict, set, ModuleType
 
 @dataclass(frozen=True)
 class PluginSpec:
-    """What the rest of the program must know of a plugin.
+    """The properties of a plugin that the program needs without importing it.
 
     Args:
-        name: as configs give it.
-        target: `"module:attribute"`; empty where a library has it.
+        name: its name in configs.
+        target: `"module:attribute"`; empty if a library implements it.
         summary: a few words for descriptions and docs.
     """
 
@@ -40,9 +40,9 @@ class Registry(Mapping[str, S], Generic[S]):
     """Specs of the plugins of one kind, by name.
 
     Args:
-        kind: what a plugin is, for messages (`initialiser`).
-        specs: of the plugins that come with the package.
-        own: what is assumed of a user's own plugin.
+        kind: the kind of plugin, for messages (`initialiser`).
+        specs: the specs of the shipped plugins.
+        own: the spec of a user's own plugin.
     """
 
     def __init__(self, kind: str, specs: Iterable[S], own: S) -> None:
@@ -61,16 +61,16 @@ class Registry(Mapping[str, S], Generic[S]):
 
     @property
     def described(self) -> str:
-        """All names with their summaries, and how a user's own is named: for a setting's description."""
+        """Return all names with their summaries, and the form of a user's own name, for a setting's description."""
         names = (f"{spec.name} ({spec.summary})" if spec.summary else spec.name for spec in self.values())
         return f'{", ".join(names)}; or "module:function"'
 
     def spec(self, name: str) -> S:
-        """Return what is known of the plugin of that name, a user's own too."""
+        """Return the spec of the plugin with this name, also of a user's own."""
         return self._specs.get(name, self.own)
 
     def problem(self, name: str) -> str | None:
-        """Return what is wrong with `name`, or None. Imports nothing: `validate` uses it."""
+        """Return the problem of `name`, or None. Imports nothing: `validate` uses it."""
         if name in self:
             return None
         module, colon, attribute = name.partition(":")
@@ -80,7 +80,7 @@ class Registry(Mapping[str, S], Generic[S]):
         return f'unknown {self.kind} "{name}"{did_you_mean(name, list(self))} (known: {known}; or "module:function")'
 
     def resolve(self, name: str) -> Any:
-        """Import and return the plugin of that name, or the user's `"module:attribute"`.
+        """Import and return the plugin with this name, or the user's `"module:attribute"`.
 
         Raises:
             UserError: an unknown name, an absent module or an absent attribute.
@@ -88,12 +88,12 @@ class Registry(Mapping[str, S], Generic[S]):
         if name in self:
             module, _, attribute = self[name].target.partition(":")
             return getattr(importlib.import_module(module), attribute)
-        if trouble := self.problem(name):
-            raise UserError(trouble)
+        if problem := self.problem(name):
+            raise UserError(problem)
         return self._load_own(name)
 
     def _load_own(self, target: str) -> Any:
-        """Load the user's own; what it raises when it is called later is one line too."""
+        """Load the user's own plugin; its errors, also in later calls, become one line."""
         module, _, attribute = target.partition(":")
         what = f'{self.kind} "{target}"'
         with users_code(what):
@@ -102,7 +102,9 @@ class Registry(Mapping[str, S], Generic[S]):
             except ModuleNotFoundError as error:
                 if error.name is not None and not f"{module}.".startswith(f"{error.name}."):
                     raise  # the user's module was found; something that it imports was not
-                raise UserError(f'{what}: no module "{module}" beside the config or in the working directory') from None
+                raise UserError(
+                    f'{what}: no module "{module}" next to the config or in the working directory'
+                ) from None
         if not hasattr(imported, attribute):
             raise UserError(f'{what}: module "{module}" has no "{attribute}"')
         plug = getattr(imported, attribute)

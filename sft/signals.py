@@ -1,7 +1,7 @@
-"""How the process answers signals: it leaves in order, by SystemExit(128 + number); a trainer may end its step first.
+"""Signal handling: the process exits cleanly by SystemExit(128 + number); a trainer may finish its step first.
 
-SIGUSR1 and SIGUSR2 are what schedulers send when time runs out: whoever can make what is done so far durable waits for
-them inside `checkpointing()`. Knows nothing of what is done.
+Schedulers send SIGUSR1 and SIGUSR2 before the time limit: code that can save a checkpoint expects them inside
+`checkpointing()`. Knows nothing of the work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class _Notice:
-    """What a signal's handler and the code that it interrupts tell each other."""
+    """The state shared by a signal's handler and the interrupted code."""
 
     def __init__(self) -> None:
         self.deferred = False
@@ -29,7 +29,7 @@ _notice = _Notice()
 
 
 def install_handlers() -> None:
-    """End in order on SIGTERM, SIGHUP (unless it is ignored, as under nohup), SIGUSR1 and SIGUSR2."""
+    """Exit cleanly on SIGTERM, SIGHUP (unless it is ignored, as under nohup), SIGUSR1 and SIGUSR2."""
     signal.signal(signal.SIGTERM, _leave)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _leave)
@@ -39,7 +39,7 @@ def install_handlers() -> None:
 
 @contextmanager
 def checkpointing() -> Iterator[None]:
-    """Inside, SIGUSR1 and SIGUSR2 are only noted: see `requested`. Leaving it after one of them is SystemExit."""
+    """Only record SIGUSR1 and SIGUSR2 in the block (see `requested`); after one of them, exit at its end."""
     _notice.deferred, _notice.number = True, None
     try:
         yield
@@ -50,7 +50,7 @@ def checkpointing() -> Iterator[None]:
 
 
 def requested() -> int | None:
-    """The signal that has asked to leave since `checkpointing` was entered."""
+    """Return the signal received since `checkpointing` was entered."""
     return _notice.number if _notice.deferred else None
 
 
@@ -68,7 +68,7 @@ def _leave_when_possible(number: int, frame: Any) -> None:
 
 
 def leave_terminal() -> None:
-    """Say the rest to nobody: a terminal that has hung up would make an error of every line."""
+    """Redirect output to /dev/null: every line to a closed terminal would raise an error."""
     with Path(os.devnull).open("w") as nowhere:
         for stream in (1, 2):
             if stat.S_ISCHR(os.fstat(stream).st_mode):

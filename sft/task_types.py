@@ -1,4 +1,4 @@
-"""What an answer is, by `dataset.task_type`: one label, any number of labels, or text. Knows no data and no model."""
+"""The task types: an answer is one label, any number of labels, or text. Knows no data and no model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ TaskName = Literal["generation", "classification", "multilabel"]
 
 @dataclass(frozen=True)
 class TaskType:
-    """A kind of task.
+    """A task type.
 
     Args:
-        name: as configs give it.
+        name: its name in configs.
         has_labels: whether an answer consists of labels, which are scored; else it is text, which is generated.
-        takes_several: whether a row has any number of labels, each of which is asked for by a question of its own.
-        selection: how in-context examples are chosen where the config does not say.
-        metrics: that every run has; others were asked for by `evaluation.metrics`.
+        takes_several: whether a row has any number of labels; each label is a separate question.
+        selection: the default selection of in-context examples.
+        metrics: the metrics of every run, without those of `evaluation.metrics`.
     """
 
     name: TaskName
@@ -29,7 +29,7 @@ class TaskType:
 
     @property
     def has_one_label(self) -> bool:
-        """Whether each row has exactly one label, whose probabilities can be calibrated."""
+        """Return whether each row has exactly one label, whose probabilities can be calibrated."""
         return self.has_labels and not self.takes_several
 
 

@@ -1,4 +1,4 @@
-"""What the tests share: a byte-level tokenizer and tiny random models, built in code; no network, ever."""
+"""Shared fixtures: a byte-level tokenizer and tiny random models, built in code; no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for models this small, and tests side by side, more threads are slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads are slower for small models and parallel tests
 
 from collections.abc import Callable
 from pathlib import Path

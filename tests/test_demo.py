@@ -39,7 +39,7 @@ def test_the_model_is_small_and_has_its_own_template(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["sentiment", "extraction"])
-def test_no_text_stands_in_two_splits(repository: Path, task: str) -> None:
+def test_splits_share_no_text(repository: Path, task: str) -> None:
     texts = {split: {row["text"].lower() for row in rows(repository, task, split)} for split in SPLITS}
     assert all(len(texts[split]) == len(rows(repository, task, split)) for split in SPLITS)
     assert not texts["train"] & texts["test"]

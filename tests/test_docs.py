@@ -95,13 +95,13 @@ def test_the_reference_is_current(repository: Path, builder: Any) -> None:
 
 @pytest.fixture(scope="module", params=[1, pytest.param(3, marks=pytest.mark.long)], ids=["one-seed", "all-seeds"])
 def demo(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The aggregated results after running every command of the pages, in order, in a folder that has only `etc`.
+    """Run every command of the pages in order, in a folder with only `etc`, and return the aggregated results.
 
-    With the demo's three seeds only where tests may take long; else with the first one alone.
+    Long tests use the demo's three seeds; the others only the first seed.
     """
-    place = tmp_path_factory.mktemp("readme")
-    shutil.copytree(repository / "etc", place / "etc")
-    grid = place / "etc" / "configs" / "jsonnet" / "demo.jsonnet"
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(repository / "etc", folder / "etc")
+    grid = folder / "etc" / "configs" / "jsonnet" / "demo.jsonnet"
     seeds = re.compile(r"seeds=\[13, 14, 15\]")
     assert len(seeds.findall(grid.read_text(encoding="utf-8"))) == 1
     if request.param == 1:
@@ -112,15 +112,15 @@ def demo(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pyt
     for command in to_run:
         # names include the seed where there are several
         words = [word.removesuffix(" seed=13") for word in command] if request.param == 1 else command
-        done = subprocess.run([sys.executable, *words], cwd=place, capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         printed += done.stdout
-    results: dict[str, Any] = json.loads((place / "results" / "demo" / "aggregated_results.json").read_text())
-    return {"results": results, "place": place, "seeds": request.param, "printed": printed}
+    results: dict[str, Any] = json.loads((folder / "results" / "demo" / "aggregated_results.json").read_text())
+    return {"results": results, "folder": folder, "seeds": request.param, "printed": printed}
 
 
 @pytest.mark.slow
-def test_the_commands_run_and_the_demo_tells_its_story(demo: dict[str, Any]) -> None:
+def test_the_commands_run_and_more_shots_are_better(demo: dict[str, Any]) -> None:
     rows = demo["results"]["rows"]
     assert [row["settings"]["dataset.shots"] for row in rows] == ["0", "4", "16", "64"]
     assert [row["finished"] for row in rows] == [1, *[demo["seeds"]] * 3]
@@ -133,12 +133,12 @@ def test_the_commands_run_and_the_demo_tells_its_story(demo: dict[str, Any]) -> 
 
 @pytest.mark.slow
 def test_the_demo_again_repeats_nothing(demo: dict[str, Any]) -> None:
-    stamps = {path: path.stat().st_mtime_ns for path in demo["place"].glob("results/demo/runs/*/result.json")}
+    stamps = {path: path.stat().st_mtime_ns for path in demo["folder"].glob("results/demo/runs/*/result.json")}
     total = 1 + 3 * demo["seeds"]
     assert len(stamps) == total
     command = [sys.executable, "-m", "sft.cli", "run-experiments", "etc/configs/jsonnet/demo.jsonnet"]
     again = subprocess.run(
-        [*command, "--results-path", "results/demo"], cwd=demo["place"], capture_output=True, text=True, check=False
+        [*command, "--results-path", "results/demo"], cwd=demo["folder"], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0
     assert f"{total} of {total} done, nothing to run" in again.stdout
@@ -231,10 +231,10 @@ def test_every_link_leads_somewhere(repository: Path) -> None:
                 continue
             count += 1
             file, _, anchor = target.partition("#")
-            place = (page.parent / file).resolve() if file else page
-            assert place.exists(), (page, target)
+            linked = (page.parent / file).resolve() if file else page
+            assert linked.exists(), (page, target)
             if anchor:
-                headings = re.findall(r"^#+ (.+)$", place.read_text(encoding="utf-8"), flags=re.MULTILINE)
+                headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.MULTILINE)
                 assert anchor in map(slug, headings), (page, target)
     assert count > 50
 

@@ -52,7 +52,7 @@ def test_it_classifies_zero_shot(t5_folder: Path, make_config: Callable[..., dic
 
 
 @pytest.mark.parametrize(
-    ("command", "changes", "said"),
+    ("command", "changes", "message"),
     [
         ("run-experiment", {}, "only decoder-only ones are trained here"),
         (
@@ -63,10 +63,10 @@ def test_it_classifies_zero_shot(t5_folder: Path, make_config: Callable[..., dic
     ],
     ids=["training", "generation"],
 )
-def test_what_it_cannot_do_is_one_line(
-    command: str, changes: dict[str, Any], said: str, t5_folder: Path, make_config: Any, tmp_path: Path
+def test_an_unsupported_use_is_one_line(
+    command: str, changes: dict[str, Any], message: str, t5_folder: Path, make_config: Any, tmp_path: Path
 ) -> None:
     error = invoke(command, make_config(model__name=str(t5_folder), **changes), tmp_path).exception
     assert isinstance(error, UserError)
-    assert said in str(error)
+    assert message in str(error)
     assert "\n" not in str(error)

@@ -35,8 +35,8 @@ def test_errors_can_be_pickled(error: SftError) -> None:
 
 def test_a_missing_package_names_the_pip_line() -> None:
     assert str(MissingPackageError("init umap", "umap-learn")).endswith("pip install umap-learn")
-    told = "tasks needs the package \"lm-eval\": pip install 'sft[lm-eval]'"
-    assert str(MissingPackageError("tasks", "lm-eval", extra="lm-eval")) == told
+    message = "tasks needs the package \"lm-eval\": pip install 'sft[lm-eval]'"
+    assert str(MissingPackageError("tasks", "lm-eval", extra="lm-eval")) == message
 
 
 def test_suggestions_are_near_or_absent() -> None:

@@ -79,7 +79,7 @@ REGISTRY = Registry("metric", (), own=PluginSpec(""))
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         (
             "def it():\n    raise ValueError('no')\n",
@@ -96,18 +96,18 @@ REGISTRY = Registry("metric", (), own=PluginSpec(""))
         ("def it(a): pass\n", r"raised TypeError: it\(\) missing 1 required positional argument: 'a'"),
     ],
 )
-def test_what_a_plugin_raises_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str, request: pytest.FixtureRequest
+def test_an_error_of_a_plugin_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str, request: pytest.FixtureRequest
 ) -> None:
     number = request.node.callspec.indices["source"]
     (tmp_path / f"plug_{number}.py").write_text(source)
     monkeypatch.setattr("sft.foreign._folders", [str(tmp_path)])
-    with pytest.raises(UserError, match=said.replace("{}", str(number))) as caught:
+    with pytest.raises(UserError, match=message.replace("{}", str(number))) as caught:
         REGISTRY.resolve(f"plug_{number}:it")()
     assert "\n" not in str(caught.value)
     assert str(tmp_path) not in sys.path
 
 
-def test_a_signal_ends_a_plugin_as_it_ends_all_else() -> None:
+def test_a_signal_ends_a_plugin_too() -> None:
     with pytest.raises(SystemExit, match="143"), users_code("metric"):
         _leave(15, None)

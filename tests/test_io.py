@@ -27,7 +27,7 @@ from sft.io import (
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}', '{"a": 1, "a": 2}', '{"a": ', ""])
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_json(text)
 
@@ -43,7 +43,7 @@ def test_infinities_become_null() -> None:
     assert finite({"a": [float("nan"), (float("inf"), 1.5)]}) == {"a": [None, [None, 1.5]]}
 
 
-def test_hashes_follow_content_not_place(tmp_path: Path) -> None:
+def test_hashes_depend_on_content_not_on_the_path(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name / "inner").mkdir(parents=True)
         (tmp_path / name / "inner" / "file.txt").write_text("content")
@@ -78,7 +78,7 @@ def test_atomic_writes_make_folders_and_leave_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
-def test_who_may_read_what_is_written_is_up_to_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+def test_the_umask_decides_who_may_read_a_file(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         write_atomic(tmp_path / "file", "x")
@@ -131,7 +131,7 @@ class Faults:
 
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("existing", [False, True])
-def test_whatever_call_fails_the_file_is_the_old_or_the_new_one(tmp_path: Path, lasting: bool, existing: bool) -> None:
+def test_after_any_failing_call_the_file_is_old_or_new(tmp_path: Path, lasting: bool, existing: bool) -> None:
     old, new = "old" if existing else None, "all of the new content, which is longer"
     failed = 0
     for at in range(1, 100):
@@ -168,7 +168,7 @@ def test_whatever_call_fails_the_file_is_the_old_or_the_new_one(tmp_path: Path, 
     assert failed >= 10
 
 
-def test_a_failed_write_is_a_line_for_the_user_and_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_failed_write_is_a_user_error_and_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     path = tmp_path / "taken" / "result.json"
     with pytest.raises(UserError, match=r"result\.json cannot be written: .*; nothing was changed there") as caught:
@@ -196,7 +196,7 @@ def test_clearing_up_does_not_hide_the_first_error(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
-def test_a_file_system_that_cannot_sync_folders_will_do(
+def test_a_file_system_that_cannot_sync_folders_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def cannot(*_: object, **__: object) -> None:

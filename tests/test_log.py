@@ -1,4 +1,4 @@
-"""Log lines and streams: without secrets, and otherwise as they were."""
+"""Log lines and streams: without secrets, otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_messages_arguments_and_exceptions_are_logged_without_secrets(tmp_path: 
     assert "RuntimeError: again <redacted>" in text
 
 
-def test_a_stream_passes_on_all_but_secrets(tmp_path: Path) -> None:
+def test_a_stream_writes_all_but_secrets(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w", encoding="utf-8") as file:
         stream = RedactingStream(file)
         assert stream.write(f"a {CANARY}\n") == len(CANARY) + 3
@@ -88,7 +88,7 @@ def test_bars_and_consoles_write_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Broken(io.StringIO):
-    """Takes nothing while it has a reason."""
+    """A stream whose writes fail while it has an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Broken(io.StringIO):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO])
-def test_where_lines_may_be_lost_nothing_stops(number: int) -> None:
+def test_a_lossy_stream_raises_nothing(number: int) -> None:
     broken = Broken(number)
     stream = RedactingStream(broken, lossy=True)
     assert stream.write("x") == 1
@@ -120,7 +120,7 @@ def test_where_lines_may_be_lost_nothing_stops(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
-def test_where_lines_are_what_is_wanted_the_first_that_fails_is_an_error(number: int) -> None:
+def test_another_stream_raises_the_first_error(number: int) -> None:
     broken = Broken(number)
     stream = RedactingStream(broken)
     with pytest.raises(OutputError, match=os.strerror(number)) as caught:
@@ -135,7 +135,7 @@ def test_where_lines_are_what_is_wanted_the_first_that_fails_is_an_error(number:
 
 
 @pytest.mark.parametrize("lossy", [False, True])
-def test_what_a_full_disk_has_not_taken_does_not_trouble_the_end_of_the_process(lossy: bool) -> None:
+def test_unwritten_text_does_not_fail_the_exit_of_the_process(lossy: bool) -> None:
     program = (
         "import sys; from sft.log import OutputError, RedactingStream\n"
         f"sys.stdout = RedactingStream(sys.stdout, lossy={lossy})\n"

@@ -1,4 +1,4 @@
-"""Out of memory or not: told from the exception, its cause included, without torch."""
+"""Out-of-memory errors are recognised by the exception and its causes, without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sft.memory import is_out_of_memory
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch's."""
+    """An exception with the name of torch's."""
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ class OutOfMemoryError(RuntimeError):
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
-def test_what_says_that_memory_ran_out(error: Exception) -> None:
+def test_out_of_memory_errors(error: Exception) -> None:
     assert is_out_of_memory(error)
     for cause in (error, None):
         try:

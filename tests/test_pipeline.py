@@ -30,7 +30,7 @@ def run_in(
         return folder, pipeline.run(experiment, folder)
 
 
-def test_a_bug_in_the_check_is_told_apart_and_stops_no_other(
+def test_a_bug_in_the_check_is_reported_separately_and_stops_no_other(
     make_config: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare = pipeline.prepare
@@ -54,7 +54,7 @@ def test_a_bug_in_the_check_is_told_apart_and_stops_no_other(
     assert pipeline.check_data({"right": request["right"]}) == {"problems": {}, "breakdown": "", "notes": []}
 
 
-def test_neighbours_are_judged_by_their_own_settings(make_config: Callable[..., dict[str, Any]]) -> None:
+def test_each_experiment_is_checked_by_its_own_settings(make_config: Callable[..., dict[str, Any]]) -> None:
     request = {
         str(length): {
             "config": make_config(dataset__shots=0, lora=None, training=None, inference={"max_seq_length": length}),
@@ -96,7 +96,7 @@ def test_checkpoints_stay_when_asked_for(
     assert Experiment("x", ExperimentConfig.model_validate(other), 13).id == result.id  # the same work
 
 
-def test_shots_that_judge_the_training(make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_shots_for_validation(make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     training = {"trainer_args": {"num_train_epochs": 3, "learning_rate": 1e-2}, "validation_size": 0.5}
     config = make_config(dataset__shots=4, training={**training, "early_stopping_patience": 1})
     folder, result = run_in(tmp_path, config)
@@ -107,7 +107,7 @@ def test_shots_that_judge_the_training(make_config: Callable[..., dict[str, Any]
     assert result.training["best_step"] == min(history, key=lambda entry: entry["loss"])["step"]
 
 
-def test_the_judging_is_halved_too(
+def test_evaluation_batches_are_halved_too(
     make_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sft.inference import batching
@@ -139,12 +139,12 @@ from sft.io import parse_json
 from sft.results.store import ResultStore
 
 def slowly(*_):
-    def tell(phase, done, total, note=""):
+    def report(phase, done, total, note=""):
         if phase == "train" and done == 5:
             print(done, flush=True)
             while signals.requested() is None:
                 time.sleep(0.01)
-    return tell
+    return report
 
 pipeline.both = slowly  # after a step that the parent sees, it waits for the parent's signal
 log.configure_logging()
@@ -154,9 +154,7 @@ pipeline.run(experiment, ResultStore(Path(sys.argv[2])).folder(experiment.id, ex
 
 
 @pytest.mark.slow
-def test_a_run_that_a_scheduler_sent_away_goes_on_where_it_was(
-    make_config: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_run_that_a_scheduler_interrupted_resumes(make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     arguments = {"max_steps": 8, "per_device_train_batch_size": 2}
     lora = {"r": 2, "target_modules": "all-linear", "lora_dropout": 0.1}
     config = make_config(training__trainer_args=arguments, lora=lora)
@@ -171,23 +169,23 @@ def test_a_run_that_a_scheduler_sent_away_goes_on_where_it_was(
     assert child.stdout is not None
     assert int(child.stdout.readline()) == 5
     child.send_signal(signal.SIGUSR1)
-    _, said = child.communicate(timeout=60)
-    assert child.returncode == 128 + signal.SIGUSR1, said
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGUSR1, errors
     (left,) = (tmp_path / "left" / "runs").iterdir()
     state = RunFolder(left).state()
     assert state is not None and (state.state, state.error) == ("interrupted", "terminated (SIGUSR1)")
     assert len(list(left.glob("checkpoints/*/complete.json"))) == 1
-    folder, found = run_in(tmp_path / "left", config)
+    folder, result = run_in(tmp_path / "left", config)
     assert folder.path == left
-    assert 5 <= found.training["resumed_from"] < 8
-    assert found.training["loss_history"] == expected.training["loss_history"]
-    assert found.results == expected.results
+    assert 5 <= result.training["resumed_from"] < 8
+    assert result.training["loss_history"] == expected.training["loss_history"]
+    assert result.results == expected.results
     for name in ("adapter/adapter_model.safetensors", "label_scores.safetensors", "predictions.tsv"):
         assert (left / name).read_bytes() == (undisturbed.path / name).read_bytes()
     assert not (left / "checkpoints").exists()
 
 
-def test_what_failed_after_the_training_goes_on_from_its_last_checkpoint(
+def test_a_failure_after_training_resumes_from_the_last_checkpoint(
     make_config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = {"max_steps": 3, "per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
@@ -204,14 +202,14 @@ def test_what_failed_after_the_training_goes_on_from_its_last_checkpoint(
     assert not folder.work.exists()
 
 
-def test_train_leaves_the_adapter_and_what_was_there(
+def test_train_saves_the_adapter_and_keeps_other_files(
     make_config: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    place = tmp_path / "out"
-    arguments = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1, "output_dir": str(place)}
-    (place / ".checkpoints" / "checkpoint-7").mkdir(parents=True)
-    (place / ".checkpoints" / "checkpoint-7" / "mine").touch()
+    output = tmp_path / "out"
+    arguments = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1, "output_dir": str(output)}
+    (output / ".checkpoints" / "checkpoint-7").mkdir(parents=True)
+    (output / ".checkpoints" / "checkpoint-7" / "mine").touch()
     config = make_config(training__trainer_args=arguments)
     pipeline.train(Experiment("x", ExperimentConfig.model_validate(config), 13, "train"))
-    assert (place / "adapter_config.json").is_file()
-    assert [path.name for path in sorted((place / ".checkpoints").rglob("*"))] == ["checkpoint-7", "mine"]
+    assert (output / "adapter_config.json").is_file()
+    assert [path.name for path in sorted((output / ".checkpoints").rglob("*"))] == ["checkpoint-7", "mine"]

@@ -1,4 +1,4 @@
-"""The specs agree with what they name, and reading them imports nothing heavy."""
+"""The specs agree with the plugins, and reading them imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SPECS = [(registry, name) for registry in REGISTRIES for name, spec in registry.
 
 
 @pytest.mark.parametrize(("registry", "name"), SPECS, ids=[f"{one.kind} {name}" for one, name in SPECS])
-def test_every_target_is_there(registry: Registry[Any], name: str) -> None:
+def test_every_target_exists(registry: Registry[Any], name: str) -> None:
     assert callable(registry.resolve(name))
 
 

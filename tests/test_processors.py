@@ -1,4 +1,4 @@
-"""The processors that a process may use: affinity, and the quotas of its cgroups in files as the kernel writes them."""
+"""The processors that a process may use: affinity, and the quotas of its cgroups in the kernel's files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_quota_of_version_2(tmp_path: Path, text: str, quota: float | None) ->
 
 
 def test_the_smallest_quota_of_all_parents_counts(tmp_path: Path) -> None:
-    """A scheduler limits the job, and the step inside it nothing."""
+    """A scheduler limits the job; the step inside it has no limit."""
     files = {
         "sys/fs/cgroup/slurm/cpu.max": "800000 100000\n",
         "sys/fs/cgroup/slurm/job_7/cpu.max": "300000 100000\n",
@@ -67,7 +67,7 @@ def test_a_quota_of_version_1_beside_an_empty_version_2(tmp_path: Path) -> None:
 
 
 def test_a_container_sees_its_own_part_of_the_hierarchy(tmp_path: Path) -> None:
-    """Its group has the host's name, and what is mounted is that group."""
+    """Its group has the host's name, and only that group is mounted."""
     groups = "4:cpu,cpuacct:/docker/abc\n"
     mount = VERSION_1.format(part="/docker/abc", point="/sys/fs/cgroup/cpu")
     root = write(tmp_path, groups, mount, version_1("sys/fs/cgroup/cpu", 400_000))
@@ -75,7 +75,7 @@ def test_a_container_sees_its_own_part_of_the_hierarchy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["/../../outside", "/elsewhere/xyz"])
-def test_a_group_that_is_not_mounted_here_counts_as_what_is(tmp_path: Path, group: str) -> None:
+def test_a_group_that_is_not_mounted_counts_as_the_mounted_one(tmp_path: Path, group: str) -> None:
     mount = VERSION_2.format(part="/docker/abc", point="/sys/fs/cgroup")
     root = write(tmp_path, f"0::{group}\n", mount, {"sys/fs/cgroup/cpu.max": "100000 100000\n"})
     assert cpu_quota(root) == 1.0
@@ -88,7 +88,7 @@ def test_names_with_colons_and_spaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("groups", ["", "nonsense\n\n::\n", "0::\n"])
-def test_files_that_say_nothing_limit_nothing(tmp_path: Path, groups: str) -> None:
+def test_files_without_a_limit(tmp_path: Path, groups: str) -> None:
     mounts = "short line\n1 2 3 - cgroup2\n" + VERSION_2.format(part="/", point="/sys/fs/cgroup")
     assert cpu_quota(write(tmp_path, groups, mounts, {})) is None
     assert cpu_quota(tmp_path / "nowhere") is None
@@ -100,7 +100,7 @@ LIMITS = st.one_of(st.none(), st.tuples(st.integers(1_000, 10**8), st.integers(1
 @settings(max_examples=60, deadline=None)
 @given(limits=st.lists(LIMITS, min_size=1, max_size=6), old=st.booleans(), inside=st.integers(0, 5))
 def test_any_chain_of_limits(tmp_path_factory: pytest.TempPathFactory, limits: list, old: bool, inside: int) -> None:  # type: ignore[type-arg]
-    """The smallest of those that are set, whichever part of the hierarchy is mounted."""
+    """The smallest limit applies, whichever part of the hierarchy is mounted."""
     inside = min(inside, len(limits) - 1)
     names = [f"g{number}" for number in range(1, len(limits))]
     part = "/" + "/".join(names[:inside])

@@ -1,4 +1,4 @@
-"""The project's own promises: tested versions satisfy the ranges, scripts can be started."""
+"""The project: tested versions satisfy the ranges, scripts can be started."""
 
 from __future__ import annotations
 

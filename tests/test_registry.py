@@ -46,14 +46,14 @@ def test_an_unknown_name_lists_and_suggests() -> None:
         REGISTRY.resolve("sqr")
 
 
-def test_a_plug_of_the_user(plugs: Path) -> None:
+def test_a_plugin_of_the_user(plugs: Path) -> None:
     (plugs / "my_plug.py").write_text("def double(x):\n    return 2 * x\n")
     assert REGISTRY.resolve("my_plug:double")(4) == 8
     with pytest.raises(UserError, match='module "my_plug" has no "triple"'):
         REGISTRY.resolve("my_plug:triple")
 
 
-def test_an_absent_module_is_told_from_a_broken_one(plugs: Path) -> None:
+def test_an_absent_and_a_broken_module_have_different_messages(plugs: Path) -> None:
     with pytest.raises(UserError, match='no module "no_such_plug"'):
         REGISTRY.resolve("no_such_plug:f")
     (plugs / "broken_plug.py").write_text("import not_installed_anywhere\n")
@@ -61,7 +61,7 @@ def test_an_absent_module_is_told_from_a_broken_one(plugs: Path) -> None:
         REGISTRY.resolve("broken_plug:f")
 
 
-def test_asking_whether_a_name_is_there_imports_nothing() -> None:
+def test_looking_up_a_name_imports_nothing() -> None:
     absent = Registry("thing", (PluginSpec("one", "no_such_module:one"),), own=PluginSpec(""))
     assert "one" in absent
     assert "two" not in absent

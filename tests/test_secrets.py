@@ -1,4 +1,4 @@
-"""Secrets: what names them, where they stand, how texts spell them; nothing of them is left, nothing else is lost."""
+"""Secrets: their names, positions and spellings; all of them are redacted, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ CANARY = "canary-7c1f/9a+b\"é'x"
 
 @pytest.fixture(autouse=True)
 def _nothing_met_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test meets its own secrets."""
+    """Give each test its own secrets."""
     forget(monkeypatch)
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have met no secret, as in another process."""
+    """Forget all secrets, as in another process."""
     fresh = Known()
     monkeypatch.setattr(known, "_forms", fresh._forms)
-    monkeypatch.setattr(known, "_looked_at", fresh._looked_at)
+    monkeypatch.setattr(known, "_read", fresh._read)
     monkeypatch.setattr(known, "_pattern", None)
 
 
@@ -82,7 +82,7 @@ def test_of_the_libraries_arguments_only_the_hub_token_is_a_secret() -> None:
     assert {name for name in names if names_secret(name)} == {"hub_token"}
 
 
-def test_inside_storage_options_a_key_is_one() -> None:
+def test_a_key_in_storage_options_is_a_secret() -> None:
     options = {"key": "AK", "secret": "SK", "client_kwargs": {"endpoint_url": "http://x", "key": "AK"}}
     hidden = {"key": PLACEHOLDER, "secret": PLACEHOLDER}
     assert redacted({"storage_options": options, "key": "AK"}) == {
@@ -91,13 +91,13 @@ def test_inside_storage_options_a_key_is_one() -> None:
     }
 
 
-def test_labels_and_columns_may_be_called_as_they_like() -> None:
+def test_labels_and_columns_may_have_any_name() -> None:
     data = {"verbalizers": {"password": "about a password", "token": "about a token"}, "dtype": {"token": "str"}}
     data["chat_template_kwargs"] = {"answer_token": "A.", "secret_word": "x"}
     assert redacted(data) == masked(data) == data
 
 
-def test_a_key_that_a_template_gets_is_one_and_part_of_the_work() -> None:
+def test_a_key_of_a_template_is_a_secret_and_part_of_the_work() -> None:
     data = {"prompting": {"chat_template_kwargs": {"api_key": "tok-12345678", "tools": [{"password": "open sesame"}]}}}
     assert redacted(data) == {
         "prompting": {"chat_template_kwargs": {"api_key": PLACEHOLDER, "tools": [{"password": PLACEHOLDER}]}}
@@ -145,7 +145,7 @@ def test_other_urls_stay(url: str) -> None:
     assert redact_text(url) == url
 
 
-def test_what_stood_in_an_url_is_found_by_itself() -> None:
+def test_credentials_of_a_url_are_found_alone() -> None:
     redact_text("https://me:hunter22%21x@host/x?token=tok-12345678")
     assert redact_text("401 for hunter22!x and tok-12345678") == "401 for <redacted> and <redacted>"
 
@@ -185,7 +185,7 @@ def test_lines_of_a_private_key_are_found_alone(monkeypatch: pytest.MonkeyPatch)
         "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\n-----END OPENSSH PRIVATE KEY-----",
     ],
 )  # fmt: skip
-def test_some_secrets_show_by_their_form(text: str) -> None:
+def test_some_secrets_are_recognised_by_their_form(text: str) -> None:
     assert redact_text(text).endswith(PLACEHOLDER)
     assert redact_text("Basic classification of a bearer instrument") == "Basic classification of a bearer instrument"
 
@@ -198,7 +198,7 @@ def test_some_secrets_show_by_their_form(text: str) -> None:
         "sk-learn", "hf_hub_download", "a" * 500 + "1", "550e8400-e29b-41d4-a716-446655440000", "xoxo-love",
     ],
 )  # fmt: skip
-def test_hashes_paths_and_long_names_are_none(text: str) -> None:
+def test_hashes_paths_and_long_names_are_not_secrets(text: str) -> None:
     assert redact_text(text) == text
 
 
@@ -211,7 +211,7 @@ def test_names_of_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name for name in secret + other if is_secret_variable(name)] == secret
 
 
-def test_values_that_are_no_secrets_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_values_that_are_not_secrets_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("A_SECRET", "short")
     monkeypatch.setenv("B_SECRET", str(tmp_path))
     monkeypatch.setenv("C_PASSWORD", "0" * 8)
@@ -223,7 +223,7 @@ def test_values_that_are_no_secrets_stay(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.parametrize("word", ["positive", "negative\n", "überzeugt"])
-def test_a_weak_password_takes_no_label_out_of_results(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weak_password_removes_no_label_from_results(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", word)
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{quote(word.strip())}@proxy:3128")
     labels = {"labels": [word.strip(), "other"], "secret_word": word}
@@ -232,7 +232,7 @@ def test_a_weak_password_takes_no_label_out_of_results(word: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("secret", ["positive1", "posi-tive", "abcdefghijklmnop"])
-def test_what_is_no_plain_word_is_found_by_its_value(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_not_a_plain_word_is_found(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", secret)
     assert redact_text(f"say {secret}") == "say <redacted>"
 
@@ -254,7 +254,7 @@ def test_remembering_is_enough() -> None:
 
 
 def test_a_child_that_joins_knows_what_was_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also a secret that no name tells, only another config of the same grid."""
+    """It also knows a secret that only another config of the same grid names."""
     remember({"token": "tok-12345678"})
     public, secrets = split_secrets({"instruction": "say tok-12345678 now", "a": {"tok-12345678 B": 1}})
     forget(monkeypatch)
@@ -275,14 +275,14 @@ def test_pointers_of_secrets() -> None:
 
 
 @pytest.mark.parametrize("pointer", ["/b", "/a/x", "/a/7", "/a/0/b", "a"])
-def test_a_secret_without_a_place_is_refused_without_showing_it(pointer: str) -> None:
-    with pytest.raises(ValueError, match=r"no place") as error:
+def test_an_invalid_pointer_is_refused_without_showing_the_secret(pointer: str) -> None:
+    with pytest.raises(ValueError, match=r"no value at") as error:
         join_secrets({"a": ["x"]}, {pointer: CANARY})
     assert "canary" not in str(error.value)
 
 
 def random_value(draw: random.Random, depth: int, texts: list[str]) -> Any:
-    """A JSON value whose strings come from `texts`."""
+    """Return a JSON value whose strings come from `texts`."""
     kind = draw.randrange(8) if depth else 7
     if kind < 3:
         names = [*SECRET_NAMES, *OTHER_NAMES, "storage_options", "verbalizers", "a/b", "c~d", "e.f", "", *texts]
@@ -293,7 +293,7 @@ def random_value(draw: random.Random, depth: int, texts: list[str]) -> Any:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """What is neither object nor list in a JSON value, without strings."""
+    """Return a number, a boolean or null."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from leaves(item)
@@ -301,7 +301,7 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def test_what_is_split_can_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_secrets_can_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", CANARY)
     texts = ["", "x", "https://u:canary99@h/x?token=canary98", "a.b", PLACEHOLDER, f"say {CANARY}", "canary97-long"]
     draw, split = random.Random(0), 0  # noqa: S311
@@ -368,7 +368,7 @@ def test_the_work_to_redact_a_plan_grows_with_its_size() -> None:
 
 
 def test_messages_about_a_config_show_none_of_its_secrets(tmp_path: Path) -> None:
-    """Not even where its problem is the secret itself."""
+    """Even if the problem is the secret itself."""
     data = {
         "dataset": {"path": "hub/data", "task_type": "classification"},
         "model": {"name": "hub/model", "model_args": {"token": "tok-12345678"}},
@@ -456,7 +456,7 @@ def test_the_same_work_with_another_token_is_the_same_work(one: dict[str, Any], 
         ),
     ],
 )
-def test_other_work_is_other_work(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_different_work_has_another_id(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert experiment(**one).id != experiment(**other).id
 
 
@@ -467,7 +467,7 @@ def test_other_work_is_other_work(one: dict[str, Any], other: dict[str, Any]) ->
         "aws_access_key_id", "secret_access_key", "client_secret", "connection_string", "Authorization",
     ],
 )  # fmt: skip
-def test_what_is_a_credential_beyond_doubt_is_no_part_of_the_work(name: str) -> None:
+def test_a_certain_credential_does_not_change_the_id(name: str) -> None:
     one, other = (experiment(dataset={"args": {"options": {name: value}}}) for value in ("a", "b"))
     assert one.id == other.id
 
@@ -476,20 +476,20 @@ def test_what_is_a_credential_beyond_doubt_is_no_part_of_the_work(name: str) -> 
     "url",
     ["postgresql+psycopg2://u:{}@h/db", "sftp://u:{}@h/x", "git+https://u:{}@h/x", "https://h/x?X-Amz-Signature={}"],
 )
-def test_passwords_of_schemes_that_have_users_are_no_part_of_the_work(url: str) -> None:
+def test_passwords_of_schemes_with_users_do_not_change_the_id(url: str) -> None:
     one, other = (experiment(dataset={"path": url.format(value)}) for value in ("a", "b"))
     assert one.id == other.id
 
 
-def test_a_place_that_looks_like_a_user_takes_no_word_out_of_other_texts() -> None:
+def test_a_path_that_looks_like_a_user_does_not_redact_other_texts() -> None:
     assert redacted({"path": "github://mteb:sentiment@main/x.csv", "labels": ["sentiment"]}) == {
         "path": "github://mteb:sentiment@main/x.csv",
         "labels": ["sentiment"],
     }
 
 
-def test_the_process_of_an_experiment_does_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever of its config was taken for a secret: it comes back, and so does the id."""
+def test_the_process_of_an_experiment_gets_its_whole_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts of its config that were redacted are restored, and so is the id."""
     monkeypatch.setenv("SOME_PASSWORD", "known-by-value-1")
     planned = experiment(
         dataset={"path": "s3://u:x/train-A@v1.csv", "args": {"label_token": "yes", "token": "tok-12345678"}},
@@ -498,7 +498,7 @@ def test_the_process_of_an_experiment_does_what_was_planned(tmp_path: Path, monk
     public, secrets = split_secrets(config_of(planned))
     write_json(tmp_path / "config.json", public)
     text = (tmp_path / "config.json").read_text()
-    assert [found for found in ("tok-12345678", '"yes"', "known-by-value-1", "train-A@") if found in text] == []
+    assert [secret for secret in ("tok-12345678", '"yes"', "known-by-value-1", "train-A@") if secret in text] == []
     monkeypatch.setenv(VARIABLE, json.dumps(secrets))
     ran = load_experiment(tmp_path / "config.json", "run-experiment", None)
     assert ran.id == planned.id
@@ -512,16 +512,16 @@ def test_an_id_does_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatc
     assert experiment(prompting={"instruction": "classification"}).id == before
 
 
-# The whole: nothing that a command leaves behind or prints holds a secret
+# Whole commands: no file and no output holds a secret
 
-SIGN = "cnry"
+MARKER = "cnry"
 SECRETS = {
-    "environment": f'{SIGN}-env/8f3a+"x ü',
-    "config": f"{SIGN}-config\\2b'c",
-    "hub": f"{SIGN}-hub-token-77",
-    "storage": f"{SIGN}-storage=1",
-    "password": f"{SIGN}-pass:word",
-    "signature": f"{SIGN}-signature-31",
+    "environment": f'{MARKER}-env/8f3a+"x ü',
+    "config": f"{MARKER}-config\\2b'c",
+    "hub": f"{MARKER}-hub-token-77",
+    "storage": f"{MARKER}-storage=1",
+    "password": f"{MARKER}-pass:word",
+    "signature": f"{MARKER}-signature-31",
 }
 URL = f"https://someone:{quote(SECRETS['password'], safe='')}@127.0.0.1:9/x.csv?sig={SECRETS['signature']}"
 PLUG = """
@@ -533,30 +533,30 @@ from pathlib import Path
 SECRETS = json.loads((Path(__file__).parent / "secrets.json").read_text())
 
 
-def tell(references, predictions):
+def report(references, predictions):
     for name, secret in SECRETS.items():
         print("printed", name, secret)
         print(f"{name} to stderr: {secret!r}", file=sys.stderr)
         logging.getLogger("sft.plug").warning("logged %s", secret)
-    return {"told": 1.0}
+    return {"reported": 1.0}
 
 
 def fail(references, predictions):
-    tell(references, predictions)
+    report(references, predictions)
     try:
         try:
             raise KeyError(SECRETS["environment"])
         except KeyError as error:
             raise ValueError(json.dumps(SECRETS)) from error
     except ValueError as error:
-        raise RuntimeError("last words: " + " ".join(map(repr, SECRETS.values())) * 9) from error  # will be cut
+        raise RuntimeError("last words: " + " ".join(map(repr, SECRETS.values())) * 9) from error  # will be truncated
 """
 
 
 def with_secrets(
-    make_config: Callable[..., dict[str, Any]], metric: str = "leaky:tell", **changes: Any
+    make_config: Callable[..., dict[str, Any]], metric: str = "leaky:report", **changes: Any
 ) -> dict[str, Any]:
-    """A config that has a secret wherever one may stand, and another in a text."""
+    """Return a config with a secret in every possible key, and another in a text."""
     return make_config(
         dataset__args={"token": SECRETS["config"], "storage_options": {"key": SECRETS["storage"]}},
         model__model_args={"token": SECRETS["config"]},
@@ -589,10 +589,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subpro
 
 
 def leaks(folder: Path) -> list[str]:
-    """The files under a folder that hold a secret, or part of one, in their text or their name."""
+    """Return the files under a folder with a secret, or part of one, in their text or name."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    names = [str(path) for path in folder.rglob("*") if SIGN in path.name]
-    return names + [str(path) for path in files if SIGN.encode() in path.read_bytes()]
+    names = [str(path) for path in folder.rglob("*") if MARKER in path.name]
+    return names + [str(path) for path in files if MARKER.encode() in path.read_bytes()]
 
 
 def state_of(results: Path, name: str) -> dict[str, Any]:
@@ -628,7 +628,7 @@ def test_a_sweep_leaves_no_secret_behind(
     assert (results / "aggregated_results.md").exists(), output
     assert leaks(results) == []
     assert leaks(tmp_path / "temporary") == []
-    assert SIGN not in output
+    assert MARKER not in output
 
     again = run("run-experiments", {"configs": {"good": {**configs["good"], "description": "with other tokens"}}})
     assert "nothing to run" in again.stdout, again.stdout + again.stderr
@@ -640,15 +640,15 @@ def test_an_experiment_leaves_no_secret_behind(
     make_config: Callable[..., dict[str, Any]],
     run: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """Trained, with checkpoints; once it succeeds, once it fails."""
-    for name, metric, code in (("good", "leaky:tell", 0), ("bad", "leaky:fail", 1)):
+    """Train with checkpoints; one run succeeds, one fails."""
+    for name, metric, code in (("good", "leaky:report", 0), ("bad", "leaky:fail", 1)):
         config = {**with_secrets(make_config, metric), "name": name}
         answer = run("run-experiment", config)
         output = answer.stdout + answer.stderr
         assert answer.returncode == code, output
         assert ("last words: '<redacted>'" in output) == (code == 1)
         assert "printed config <redacted>" in output
-        assert SIGN not in output
+        assert MARKER not in output
     assert len(list((tmp_path / "results").glob("runs/*/result.json"))) == 1
     assert list((tmp_path / "results").glob("runs/bad-*/checkpoints/checkpoint-2/optimizer.pt"))
     assert leaks(tmp_path / "results") == []

@@ -1,4 +1,4 @@
-"""Signals end the process in order; inside `checkpointing` those of schedulers wait."""
+"""Signals end the process cleanly; inside `checkpointing` those of schedulers wait."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def code_of(number: signal.Signals) -> object:
     return caught.value.code
 
 
-def test_each_ends_the_process_at_once() -> None:
+def test_each_signal_ends_the_process_immediately() -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         assert code_of(number) == 128 + number
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_those_of_schedulers_wait_for_the_checkpoint(number: signal.Signals) -> None:
+def test_signals_of_schedulers_wait_for_the_checkpoint(number: signal.Signals) -> None:
     reached = []
     with pytest.raises(SystemExit) as caught, signals.checkpointing():
         assert signals.requested() is None
@@ -60,7 +60,7 @@ def test_a_termination_does_not_wait_and_a_failure_is_not_hidden() -> None:
 
 
 @pytest.mark.parametrize(("ignored", "code"), [(False, 128 + signal.SIGHUP), (True, 0)])
-def test_a_lost_terminal_ends_it_unless_started_by_nohup(ignored: bool, code: int) -> None:
+def test_a_closed_terminal_ends_the_process_unless_started_by_nohup(ignored: bool, code: int) -> None:
     program = (
         "import signal; from sft import signals\n"
         f"signal.signal(signal.SIGHUP, signal.SIG_IGN if {ignored} else signal.SIG_DFL)\n"

@@ -1,4 +1,4 @@
-"""The number of threads and how they wait: what processes are started with, and that they compute with it."""
+"""The number of threads and their wait policy: the environment of processes, and the threads that they use."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_policy_is_set_unless_the_user_has_set_one() -> None:
         assert thread_variables(3, {name: "x"}) == {"OMP_NUM_THREADS": "3"}
 
 
-def test_a_library_that_may_use_fewer_threads_may_not() -> None:
+def test_dynamic_threads_are_turned_off() -> None:
     assert thread_variables(3, {"OMP_DYNAMIC": "true"})["OMP_DYNAMIC"] == "FALSE"
 
 
@@ -62,7 +62,7 @@ print(torch.get_num_threads(), hashlib.sha256(rows.sum().numpy().tobytes() + pro
 
 
 def computed(number: int | None, before: str = "", **variables: str) -> tuple[int, str]:
-    """The threads of a process that was asked for so many, and what it computed."""
+    """Return the threads of a process with this setting, and its result."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_", "GOMP_", "KMP_"))}
     code = COMPUTE.format(number=number, before=before)
     answer = subprocess.run(
@@ -80,7 +80,7 @@ ONE_PROCESSOR = "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
 @pytest.mark.parametrize(
     "others", [[ONE_PROCESSOR], pytest.param(["", ONE_PROCESSOR], marks=pytest.mark.long)], ids=["two", "three"]
 )
-def test_it_is_that_many_whatever_the_environment_and_the_machine_say(others: list[str]) -> None:
+def test_the_number_is_exact_in_any_environment(others: list[str]) -> None:
     """MKL's own variable and its cap at the machine's cores, libraries loaded before, and one processor only."""
     more = (os.cpu_count() or 1) + 2
     limits = {"MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_DYNAMIC": "true"}
@@ -95,7 +95,7 @@ def test_it_is_that_many_whatever_the_environment_and_the_machine_say(others: li
     ("own", "policy"), [({}, None), pytest.param({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", marks=pytest.mark.long)]
 )
 def test_a_command_sets_the_policy_before_the_library_is_loaded(own: dict[str, str], policy: str | None) -> None:
-    """Asked of the library itself: it shows at its start what it has read from the environment."""
+    """Read it from the library, which prints its settings at its start."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     code = (
         "import sys\nfrom sft.cli.main import main\nsys.argv[1:] = ['schema']\n"

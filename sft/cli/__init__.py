@@ -1,1 +1,1 @@
-"""The commands, and what stands on their command lines."""
+"""The commands and their options."""

@@ -1,4 +1,4 @@
-"""The commands. Each loads the config, imports what it needs, calls it and prints; nothing is decided here.
+"""The commands. Each loads the config, imports the code it needs, calls it and prints; nothing is decided here.
 
     python -m sft.cli run-experiments etc/configs/jsonnet/demo.jsonnet
 
@@ -11,6 +11,7 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ import typer
 
 from sft.cli import options as option
 from sft.cli.export import export
+from sft.cli.help import PanelCommand, PlainGroup
 from sft.cli.report import compare, report, reproduce
 from sft.errors import BUG, UserError
 from sft.foreign import one_line
@@ -32,26 +34,30 @@ if TYPE_CHECKING:
     from sft.config.sections.schema import Endpoint
     from sft.model.resident import Models
 
-# What these print is told by their results too: where it cannot be printed, the work goes on.
+# Commands whose results are in files too: the work continues when the output cannot be written.
 _WORK = frozenset({"train", "predict", "evaluate", "run-experiment", "run-experiments", "export", "reproduce"})
 _INTERRUPTED = 130
 _LESS_MEMORY = "; a smaller inference.batch_size or training.trainer_args.per_device_train_batch_size needs less"
 
+
 app = typer.Typer(
+    cls=PlainGroup,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Which few-shot recipe works best here? Write a config or a grid, run it, read the comparison.",
+    rich_markup_mode="markdown",
+    help="Find the few-shot recipe that works best: write a config or a grid, run it, read the comparison.",
 )
+_command = partial(app.command, cls=PanelCommand)
 
 
-@app.command()
+@_command()
 def train(config: option.Config, random_seed: option.RandomSeed = None, threads: option.ThreadsOfOne = None) -> None:
-    """Train on the shots and save the adapter, or with training.full_finetuning the whole model.
+    """Train on the shots and save the adapter.
 
-    Needs the sections dataset (with shots), model, prompting, lora (or adapter) and training. What was trained goes to
-    training.trainer_args.output_dir, by default checkpoints/<name>-<id>, and opens in plain PEFT or transformers.
+    With training.full_finetuning, save the whole model. Requires the sections dataset (with shots), model, prompting,
+    lora (or adapter) and training. Writes to training.trainer_args.output_dir, by default checkpoints/NAME-ID, in
+    the format of PEFT or transformers.
     """
     experiment = _experiment(config, "train", random_seed)
     use_threads(threads)
@@ -60,16 +66,19 @@ def train(config: option.Config, random_seed: option.RandomSeed = None, threads:
     typer.echo(f"{'Model' if experiment.trains_whole else 'Adapter'}: {pipeline.train(experiment)}")
 
 
-@app.command()
+@_command()
 def predict(
     config: option.Config,
     random_seed: option.RandomSeed = None,
-    results_path: Annotated[Path, typer.Option(help="Folder of the predictions.")] = Path("predictions"),
+    results_path: Annotated[
+        Path, typer.Option(metavar="DIR", rich_help_panel=option.WHERE, help="Folder of the predictions.")
+    ] = Path("predictions"),
     threads: option.ThreadsOfOne = None,
 ) -> None:
-    """Write predictions for the test split as TSV: all its columns, `predictions` and, for labels, `probabilities`.
+    """Write predictions for the test split as TSV.
 
-    Needs the sections dataset, model, prompting and inference. Resumes where it stopped.
+    Columns: those of the split, `predictions` and, for labels, `probabilities`. Requires the sections dataset, model,
+    prompting and inference. Resumes where it stopped.
     """
     experiment = _experiment(config, "predict", random_seed)
     from sft.results.store import ResultStore
@@ -81,21 +90,22 @@ def predict(
     typer.echo(f"Predictions: {pipeline.predict(experiment, results_path)}")
 
 
-@app.command()
+@_command()
 def evaluate(
     config: option.Config,
     random_seed: option.RandomSeed = None,
     results_path: option.Results = Path("results"),
     threads: option.ThreadsOfOne = None,
 ) -> None:
-    """Predict and judge, without training: the base model, or a trained one named by model.adapter.
+    """Evaluate a model without training it.
 
-    Needs the sections dataset, model, prompting and inference. Writes a run folder.
+    The model is the base, or with model.adapter a trained one. Requires the sections dataset, model, prompting and
+    inference. Writes a run folder.
     """
     _run(_experiment(config, "evaluate", random_seed), results_path, threads)
 
 
-@app.command("run-experiment")
+@_command("run-experiment")
 def run_experiment(
     context: typer.Context,
     config: option.Config,
@@ -104,12 +114,13 @@ def run_experiment(
     results_path: option.Results = Path("results"),
     threads: option.ThreadsOfOne = None,
     plugs: option.Plugs = None,
-    halvings: Annotated[int, typer.Option(hidden=True, min=0, help="Halve the batch so often.")] = 0,
-    expect: Annotated[str | None, typer.Option(hidden=True, help="Run nothing but the experiment of this id.")] = None,
+    halvings: Annotated[int, typer.Option(hidden=True, min=0, help="Halve the batch this many times.")] = 0,
+    expect: Annotated[str | None, typer.Option(hidden=True, help="Run only the experiment with this id.")] = None,
 ) -> None:
-    """Train, then judge the trained model: one experiment, one run folder.
+    """Train and evaluate one experiment.
 
-    Needs all sections; lora and training may be absent when dataset.shots is 0. A run that is done is not repeated.
+    Writes a run folder. Requires all sections; lora and training may be absent if dataset.shots is 0. A finished run is
+    not repeated.
     """
     from sft.sweep.single import load_experiment
 
@@ -118,45 +129,46 @@ def run_experiment(
         _run(experiment, results_path, threads, context.obj)
 
 
-@app.command("run-experiments")
+@_command("run-experiments")
 def run_experiments(
     grid: option.GridFile,
     seeds: option.Seeds = None,
+    only: option.Only = None,
+    retry_failed: option.RetryFailed = False,
     do_eval: option.DoEval = True,
+    dry_run: option.DryRun = False,
+    max_experiments: option.MaxExperiments = 10_000,
+    results_path: option.Results = Path("results"),
+    launcher: option.LauncherName = "local",
+    launcher_arg: option.LauncherArgs = None,
+    isolation: option.IsolationOption = None,
     jobs: option.Jobs = None,
     gpus_per_experiment: option.GpusPerExperiment = 1,
     jobs_per_gpu: option.JobsPerGpu = 1,
     threads: option.Threads = None,
-    results_path: option.Results = Path("results"),
-    dry_run: option.DryRun = False,
-    only: option.Only = None,
-    retry_failed: option.RetryFailed = False,
-    fail_fast: option.FailFast = False,
-    max_failures: option.MaxFailures = None,
     timeout: option.Timeout = None,
     memory_limit: option.MemoryLimit = None,
+    fail_fast: option.FailFast = False,
+    max_failures: option.MaxFailures = None,
     oom_retry: option.OomRetry = True,
     stale_after: option.StaleAfter = STALE_AFTER,
-    launcher: option.LauncherName = "local",
-    launcher_arg: option.LauncherArgs = None,
-    isolation: option.IsolationOption = None,
     quiet: option.Quiet = False,
-    max_experiments: option.MaxExperiments = 10_000,
 ) -> None:
-    """Run every experiment of a grid, each in its own process, then write and print the comparison.
+    """Run every experiment of a grid.
 
-    The same command again repeats nothing that is done; experiments that were killed run again by themselves. Several
-    of these commands may share a results folder: each experiment runs once.
+    Each experiment runs in its own process; the comparison is written and printed at the end. The same command again
+    runs only what is not done, including experiments that were killed. Several commands may share a results folder:
+    each experiment runs once.
     """
     from sft.config.reading.jsonnet import begin_evaluation
 
-    begun = begin_evaluation(grid, max_experiments)  # while it goes on, the imports below
+    begun = begin_evaluation(grid, max_experiments)  # runs during the imports below
     from sft.foreign import plug_paths
     from sft.sweep import check, describe
     from sft.sweep.jobs import only as chosen_by
 
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
-    plug_paths(grid.resolve().parent)  # before the plan: ids hash what the plugs hold
+    plug_paths(grid.resolve().parent)  # before the plan: ids hash the content of plugins
     plan = check.load_plan(grid, describe.parse_seeds(seeds), endpoint, max_experiments, begun)
     chosen = chosen_by(plan, only)
     if dry_run:
@@ -187,20 +199,20 @@ def run_experiments(
     raise typer.Exit(command.run(plan, chosen, results_path, options, quiet))
 
 
-@app.command()
+@_command()
 def validate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG|GRID", help="Config or grid, JSON or Jsonnet.")],
     data: Annotated[bool, typer.Option("--data", help="Also open data and tokenizer, in a child process.")] = False,
     results_path: option.Results = Path("results"),
     max_experiments: option.MaxExperiments = 10_000,
 ) -> None:
-    """Say everything that is wrong with a config or grid at once, or list its experiments.
+    """Check a config or grid without running it.
 
-    Library arguments are checked too. Runs nothing, and imports nothing heavy.
+    Reports all problems at once, including library arguments, or lists the experiments. Imports nothing heavy.
     """
     from sft.config.reading.jsonnet import begin_evaluation
 
-    begun = begin_evaluation(config, max_experiments)  # while it goes on, the imports below
+    begun = begin_evaluation(config, max_experiments)  # runs during the imports below
     from sft.foreign import plug_paths
     from sft.sweep import check, describe
 
@@ -219,7 +231,7 @@ def validate(
         if checked.problems:
             raise UserError("\n".join(describe.describe_problems(plan, checked.problems)))
         if checked.breakdown:
-            typer.echo(f"The data could not be checked: the check itself broke down\n{checked.breakdown}", err=True)
+            typer.echo(f"The data check itself failed\n{checked.breakdown}", err=True)
             raise typer.Exit(1)
         typer.echo("".join(f"{note}\n" for note in checked.notes), nl=False)
     for line in [] if data else describe.describe_unchecked(plan):
@@ -229,15 +241,20 @@ def validate(
     typer.echo(f"{valid} {done} are already done in {results_path}/." if done else valid)
 
 
-@app.command("show-prompt")
+@_command("show-prompt")
 def show_prompt(
     config: option.Config,
     random_seed: option.RandomSeed = None,
-    split: Annotated[str, typer.Option(help="train: trained on; test, validation: judged.")] = "train",
-    n: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="train (training prompts), or test or validation (evaluated prompts).")
+    ] = "train",
+    n: Annotated[int, typer.Option(min=1, metavar="N", help="Number of rows.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Show the exact prompt of some rows: the loss mask in colour, token counts, truncation, label ids."""
+    """Show the exact prompts of some rows.
+
+    With the loss mask in colour, token counts, truncation and label ids.
+    """
     from rich.console import Console
 
     from sft import pipeline
@@ -253,36 +270,41 @@ def show_prompt(
         console.print(text)
 
 
-app.command()(report)
-app.command()(compare)
-app.command()(reproduce)
+_command()(report)
+_command()(compare)
+_command()(reproduce)
 
 
-@app.command()
+@_command()
 def status(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder given as --results-path.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until all is done.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh every two seconds until all experiments are done.")
+    ] = False,
 ) -> None:
-    """Say how far a sweep is that runs elsewhere: what is done, runs, failed and waits, and how long it may take."""
+    """Show the progress of a running sweep.
+
+    Experiments that are done, running, failed and waiting, and the estimated remaining time.
+    """
     from sft.sweep.status import show_status
 
     show_status(results, watch)
 
 
-app.command()(export)
+_command()(export)
 
 
-@app.command()
+@_command()
 def schema() -> None:
-    """Print the JSON Schema of a config, for editors."""
+    """Print the JSON Schema of a config."""
     from sft.config.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
-@app.command("check-data", hidden=True)
+@_command("check-data", hidden=True)
 def check_data_of(request: Path, answer: Path, plugs: option.Plugs = None) -> None:
-    """Open the data and tokenizers of the experiments in REQUEST; write what is wrong with each to ANSWER."""
+    """Open the data and tokenizers of the experiments in REQUEST; write their problems to ANSWER."""
     from sft import pipeline
     from sft.foreign import plug_paths
     from sft.io import write_json
@@ -299,9 +321,9 @@ def _experiment(path: Path, endpoint: Endpoint | None, random_seed: int | None) 
     return load_experiment(path, endpoint, random_seed)
 
 
-@app.command(hidden=True)
+@_command(hidden=True)
 def serve() -> None:
-    """Run the experiments that are asked for on standard input, one after the other, keeping the base model."""
+    """Run the experiments requested on standard input, one after the other, and keep the base model loaded."""
     from sft.launchers.local.serving import serve as serve_requests
     from sft.model.resident import ResidentModel
 
@@ -329,7 +351,7 @@ def _run(experiment: Experiment, results_path: Path, threads: int | None, models
 
 
 def main() -> None:
-    """Run a command; what the user can mend is one line and exit code 2, a bug keeps its traceback."""
+    """Run a command. An error that the user can fix is one line and exit code 2; a bug keeps its traceback."""
     try:
         set_wait_policy()
         redact_output()
@@ -337,49 +359,49 @@ def main() -> None:
         install_handlers()
         code = run_command(sys.argv[1:])
     except KeyboardInterrupt:
-        code = _say_interrupted()
+        code = _report_interrupted()
     sys.exit(code)
 
 
 def run_command(arguments: Sequence[str], models: Models | None = None) -> int:
-    """Run a command; its exit code.
+    """Run a command and return its exit code.
 
     Args:
         arguments: as on the command line.
-        models: where `run-experiment` has the base model from; None: loaded anew.
+        models: the source of the base model for `run-experiment`; None: load it.
     """
     if isinstance(sys.stdout, RedactingStream):
-        told = {"--dry-run", "--help"}.isdisjoint(arguments)
-        sys.stdout.begin(lossy=told and bool(_WORK.intersection(arguments[:1])))
+        is_work = {"--dry-run", "--help"}.isdisjoint(arguments)
+        sys.stdout.begin(lossy=is_work and bool(_WORK.intersection(arguments[:1])))
     try:
         app(arguments, obj=models)
     except KeyboardInterrupt:
-        return _say_interrupted()
+        return _report_interrupted()
     except SystemExit as end:
         if _is_by_keyboard(end):
-            return _say_interrupted()
+            return _report_interrupted()
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except UserError as error:
         typer.echo("error: " + "\n".join(map(plain, str(error).split("\n"))), err=True)
         return error.exit_code
-    except Exception as error:  # the one place where a bug ends up
+    except Exception as error:  # every bug ends here
         if is_out_of_memory(error):
             typer.echo(f"error: memory ran out: {plain(one_line(error))}{_LESS_MEMORY}", err=True)
             return 1
         traceback.print_exc()
-        typer.echo(f"{BUG}: please report it with the lines above.", err=True)
+        typer.echo(f"{BUG}: please report it with the lines above", err=True)
         return 1
     return 0
 
 
 def _is_by_keyboard(end: SystemExit) -> bool:
-    """Whether it is what typer makes of Ctrl-C: silence, or a word of its own."""
+    """Return whether typer converted a Ctrl-C to this exit."""
     error: BaseException | None = end.__context__
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
-def _say_interrupted() -> int:
+def _report_interrupted() -> int:
     typer.echo("Interrupted (Ctrl-C)", err=True)
     return _INTERRUPTED

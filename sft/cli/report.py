@@ -1,4 +1,4 @@
-"""The commands that look at finished runs: their options, and what they print. Decides nothing.
+"""The commands that read finished runs: their options and output. Decides nothing.
 
 Nothing heavy is imported before a command is called.
 """
@@ -13,40 +13,47 @@ import typer
 
 from sft.threads import MOST_THREADS
 
-_RUN = "A run folder; or RESULTS/NAME, RESULTS/<beginning of its id>."
+_RUN = "Run folder, or RESULTS/NAME, or RESULTS/ID (its first characters suffice)."
 Results = Annotated[
-    list[Path], typer.Argument(metavar="RESULTS…", help="Folders given as --results-path; several are shown as one.")
+    list[Path], typer.Argument(metavar="RESULTS…", help="Folders given as --results-path; several are merged.")
 ]
 Baseline = Annotated[
     str | None,
     typer.Option(
         "--baseline",
         metavar="NAME",
-        help="Row that others are compared with.  [default: zero-shot of the same model, else the first row]",
+        show_default="zero-shot of the same model, else the first row",
+        help="Row to compare the others with.",
     ),
 ]
-Metric = Annotated[str | None, typer.Option("--metric", metavar="NAME", help="The metric that leads.")]
+Metric = Annotated[str | None, typer.Option("--metric", metavar="NAME", help="The main metric.")]
 GroupBy = Annotated[
-    str | None, typer.Option("--group-by", metavar="SETTINGS", help="One row for all that share them: shots,init.")
+    str | None,
+    typer.Option(
+        "--group-by", metavar="SETTINGS", help="Merge rows with the same values of these settings: shots,init."
+    ),
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="SETTING=VALUE", help="Only such runs: shots=8, init=pca,pissa. May be repeated."),
+    typer.Option("--where", metavar="SETTING=VALUE", help="Only matching runs: shots=8, init=pca,pissa; repeatable."),
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", metavar="NAMES", help="Files to write.  [default: html,md,json,csv,tex]")
+    str | None, typer.Option("--format", metavar="NAMES", show_default="html,md,json,csv,tex", help="Files to write.")
 ]
-Figures = Annotated[Path | None, typer.Option("--figures", metavar="DIR", help="Also each figure as PNG and SVG.")]
+Figures = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Also write each figure as PNG and SVG.")
+]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", metavar="DIR", help="Where files go.  [default: RESULTS; `report` for several]"),
+    typer.Option("--output", metavar="DIR", show_default="RESULTS; `report` for several", help="Folder of the files."),
 ]
 Calibration = Annotated[
     str | None,
     typer.Option(
         "--calibration",
         metavar="NAME",
-        help="Show all rows under this calibration (none: uncalibrated), from stored scores; files only with --output.",
+        help="Recompute all rows with this calibration (none: uncalibrated) from stored scores; writes files only with "
+        "--output.",
     ),
 ]
 
@@ -60,13 +67,16 @@ def report(
     formats: Format = None,
     figures: Figures = None,
     output: Output = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every run in the folder.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include every run of the folder.")] = False,
     calibration: Calibration = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Under --calibration: run metrics too that are code named by runs.")
+        bool, typer.Option("--trust", help="With --calibration: also run metrics that are code named by runs.")
     ] = False,
 ) -> None:
-    """Rebuild the comparison from the run folders, print it, and write report.html and the aggregated files."""
+    """Rebuild the comparison from finished runs.
+
+    Prints it and writes report.html and the aggregated files.
+    """
     from sft.report.choices import Choices
     from sft.report.command import Files, make_report
     from sft.secrets import take_over
@@ -84,23 +94,28 @@ def report(
 
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help=_RUN)],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The other one.")],
-    split: Annotated[Literal["test", "validation"], typer.Option("--split", help="Whose rows.")] = "test",
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The other run.")],
+    split: Annotated[
+        Literal["test", "validation"], typer.Option("--split", metavar="SPLIT", help="test or validation.")
+    ] = "test",
     rows: Annotated[
-        int, typer.Option("--rows", min=0, metavar="N", help="Rows shown of those that they answer differently.")
+        int, typer.Option("--rows", min=0, metavar="N", help="Rows to show among those with different answers.")
     ] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show two runs side by side: their configs, paired tests, and the rows that they answer differently."""
+    """Compare two runs row by row.
+
+    Shows the differences of their configs, paired tests, and the rows with different answers.
+    """
     import shutil
 
     from sft.report.pairs.pair import pair
     from sft.report.pairs.pair_text import pair_json, pair_lines
     from sft.report.read.find import open_run
 
-    found = pair(open_run(run_a), open_run(run_b), split)
+    comparison = pair(open_run(run_a), open_run(run_b), split)
     width = shutil.get_terminal_size((100, 24)).columns
-    for line in [pair_json(found)] if as_json else pair_lines(found, rows, width):
+    for line in [pair_json(comparison)] if as_json else pair_lines(comparison, rows, width):
         typer.echo(line)
 
 
@@ -108,19 +123,21 @@ def reproduce(
     run: Annotated[Path, typer.Argument(metavar="RUN", help=_RUN)],
     results_path: Annotated[
         Path | None,
-        typer.Option("--results-path", metavar="DIR", help="Where it is run.  [default: RESULTS-reproduced]"),
+        typer.Option("--results-path", metavar="DIR", show_default="RESULTS-reproduced", help="Folder of the new run."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also where it was reproduced before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Repeat it even if it was reproduced before.")] = False,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, max=MOST_THREADS, metavar="N", help="CPU threads. [default: as recorded]"),
+        typer.Option(
+            "--threads", min=1, max=MOST_THREADS, metavar="N", show_default="as recorded", help="CPU threads."
+        ),
     ] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Also where its record names code: run that too.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Also run code that its record names.")] = False,
 ) -> None:
-    """Run a finished run again from its recorded config and seed, and say whether the figures agree.
+    """Repeat a finished run and compare results.
 
-    Nothing of the run that was is touched. Exit code: 0 they agree, 1 they do not or the data has changed,
-    2 it cannot be run again.
+    Uses its recorded config and seed. The original run is not modified. Exit code: 0 the figures agree, 1 they do not
+    or the data has changed, 2 it cannot be repeated.
     """
     from sft.report.pairs.agreement import agreement
     from sft.report.pairs.agreement_text import agreement_lines
@@ -134,13 +151,13 @@ def reproduce(
     for note in recorded.notes:
         typer.echo(f"warning: {note}", err=True)
     if folder.is_done() and not again:
-        typer.echo(f"Reproduced before: {folder.path} (--again does it once more)")
+        typer.echo(f"Already reproduced: {folder.path} (--again repeats it)")
     else:
         if folder.path.exists() and again:
             reproducing.set_aside(folder, results)
         reproducing.run_again(recorded if threads is None else replace(recorded, threads=threads), folder, results)
         typer.echo(f"Run again: {folder.path}")
-    found = agreement(recorded.folder, folder)
-    for line in agreement_lines(found):
+    result = agreement(recorded.folder, folder)
+    for line in agreement_lines(result):
         typer.echo(line)
-    raise typer.Exit(0 if found.agrees else 1)
+    raise typer.Exit(0 if result.agrees else 1)

@@ -1,6 +1,6 @@
-"""Whether the chat template of a config could read the clock, as far as files on this machine tell.
+"""Whether the chat template of a config could read the clock, as far as local files show.
 
-Only then does `prompting.date` change a prompt. Reads no template but for the name of the function; imports no library.
+Only then does `prompting.date` change a prompt. Only the function's name is searched in templates; imports no library.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sft.config.sections.schema import ExperimentConfig
 
-CLOCK = "strftime_now"  # what transformers calls the function that it gives to templates
+CLOCK = "strftime_now"  # the function that transformers passes to templates
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json", "processor_config.json")
 _MORE_TEMPLATES = "additional_chat_templates/*.jinja"
 
 
 def may_read_clock(config: ExperimentConfig) -> bool:
-    """False only where the template's files are here and do not name the clock; true in doubt."""
+    """Return false only if the template's files are local and do not name the clock; true in doubt."""
     tokenizer = config.inference.tokenizer_name if config.inference is not None else None
     folder = Path(config.model.chat_template_from or tokenizer or config.model.name)
     if "subfolder" in config.model.model_args or not folder.is_absolute():
@@ -25,7 +25,7 @@ def may_read_clock(config: ExperimentConfig) -> bool:
     try:
         stats = [(str(file), file.stat().st_mtime_ns) for file in files if file.is_file()]
         return not stats or any(_names_clock(*stat) for stat in stats)
-    except OSError:  # what cannot be read is told where the tokenizer is opened
+    except OSError:  # reported when the tokenizer is opened
         return True
 
 

@@ -1,6 +1,6 @@
-"""One experiment: a config, a seed, a command; and the id under which its result is found again.
+"""One experiment: a config, a seed, a command; and the id of its result.
 
-What the id is made of stands in `identity.py`. Knows nothing of how the work is done.
+`identity.py` defines the content of the id. Knows nothing of how the work is done.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Experiment:
     """One config run with one seed by one command.
 
     Args:
-        name: what tables call it; no part of its identity.
+        name: its name in tables; not part of its identity.
         config: the validated config, with local paths resolved.
         seed: seed of every source of randomness that `config.seeds` does not override.
         endpoint: the command that runs it.
@@ -36,13 +36,13 @@ class Experiment:
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits: the same work has the same id, on any machine."""
+        """Return twelve hexadecimal digits: the same work has the same id on any machine."""
         value = {**self._recipe, "seed": self.seed} if self.is_random else self._recipe
         return digest(canonical_json(value), ID_LENGTH)
 
     @cached_property
     def recipe_id(self) -> str:
-        """The id without the seed: experiments that differ only by seed share it."""
+        """Return the id without the seed: experiments that differ only by seed share it."""
         return digest(canonical_json(self._recipe), ID_LENGTH)
 
     @cached_property
@@ -50,37 +50,37 @@ class Experiment:
         return identity(self.config, self.endpoint, None)
 
     def of_seed(self, seed: int, name: str) -> Experiment:
-        """The same recipe with another seed: its content is not read again."""
+        """Return the same recipe with another seed; files are not hashed again."""
         other = replace(self, seed=seed, name=name)
-        vars(other).update(_recipe=self._recipe, recipe_id=self.recipe_id)  # as `cached_property` keeps them
+        vars(other).update(_recipe=self._recipe, recipe_id=self.recipe_id)  # as `cached_property` stores them
         return other
 
     @property
     def slug(self) -> str:
-        """The name as part of a folder's name: lower-case letters, digits and dashes only."""
+        """Return the name as part of a folder's name: lower-case letters, digits and dashes only."""
         return re.sub(r"[^a-z0-9]+", "-", redact_text(self.name).lower()).strip("-")[:60].strip("-") or "run"
 
     @property
     def folder_name(self) -> str:
-        """`<slug>-<id>`."""
+        """Return the name of its run folder, `<slug>-<id>`."""
         return f"{self.slug}-{self.id}"
 
     @property
     def trains(self) -> bool:
-        """Whether anything is trained: only with shots, and only by the commands that train."""
+        """Return whether anything is trained: only with shots, and only by the commands that train."""
         return trains(self.config, self.endpoint)
 
     @property
     def trains_whole(self) -> bool:
-        """Whether it is the model's own weights that are trained."""
+        """Return whether the model's own weights are trained."""
         return self.trains and self.config.training is not None and self.config.training.full_finetuning
 
     @property
     def is_random(self) -> bool:
-        """Whether anything depends on the run's seed: not so zero-shot, nor when `config.seeds` overrides it all."""
+        """Return whether anything depends on the run's seed: not zero-shot, nor if `config.seeds` sets all seeds."""
         return follows_seed(self.config, self.endpoint)
 
     def seed_of(self, source: Source) -> int:
-        """The seed of one source of randomness: its override in `config.seeds`, else the run's."""
+        """Return the seed of one source of randomness: its override in `config.seeds`, else the run's."""
         override: int | None = getattr(self.config.seeds, source)
         return self.seed if override is None else override

@@ -1,10 +1,10 @@
-"""What determines an experiment's result, and nothing else: the value that its id is the hash of.
+"""Everything that determines an experiment's result, and nothing else: the value whose hash is the experiment's id.
 
-In it are the sections that the command uses, without settings that equal their default or have no effect there; the
-seed where some source of randomness in use follows it; local files and the user's own plugs by their content. What is
-a credential beyond doubt is not: the same work with another token is the same work. In doubt it is: to take one piece
-of work for two costs a run, to take two for one a wrong table. Knows nothing of how the work is done, so what has an
-effect where is written down here a second time: with care.
+It holds the sections that the command uses, without settings that equal their default or have no effect; the seed if a
+source of randomness in use follows it; and local files and the user's plugins by their content. Certain credentials are
+left out: the same work with another token is the same work. In doubt a value stays in: two ids for the same work cost
+one run, one id for two different works gives a wrong table. This module repeats which setting has an effect where,
+because it knows nothing of how the work is done: change both together.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from sft.plugins import (
 )
 from sft.secrets import masked
 
-# 2: data files are read cell by cell as text; what version 1 read may have been other rows (007 as 7, true as True).
+# 2: data files are read cell by cell as text; version 1 could read other rows (007 as 7, true as True).
 ID_VERSION = 2
 Source = Literal["shots", "icl", "init", "training"]
 
 _ONLY_EVALUATED = ("dataset.test_split", "dataset.validation_split", "dataset.max_n_test")
-# The tokenizer is also the one that trains, and no prompt is longer than what will be judged.
+# Training uses the same tokenizer, and no training prompt is longer than the evaluated ones.
 _INFERENCE_IN_TRAINING = ("tokenizer_name", "max_seq_length")
 
 
 def trains(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether anything is trained: only with shots, and only by the commands that train."""
+    """Return whether anything is trained: only with shots, and only by the commands that train."""
     return endpoint in ("train", "run-experiment") and config.dataset.shots != 0
 
 
 def uses_shots(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether shots are drawn: to be trained on, to be shown as in-context examples, or to choose a threshold on."""
+    """Return whether shots are drawn: for training, as in-context examples, or to choose a threshold."""
     shown = _shows_examples(config, endpoint) and _pool(config) == "shots"
     used = shown or trains(config, endpoint) or chooses_threshold(config, endpoint)
     return config.dataset.shots != 0 and used
 
 
 def chooses_threshold(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether the shots decide from which probability on a label applies."""
+    """Return whether the probability threshold of labels is chosen on the shots."""
     return config.dataset.task.takes_several and endpoint != "train" and config.dataset.shots != 0
 
 
 def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[Source]:
-    """The sources of randomness that `config.seeds` could override, as far as something is drawn from them.
+    """Return the sources of randomness in use, those that `config.seeds` could override.
 
-    "shots" is one with all the rows, too: the seed is their order, which batches and examples follow.
+    "shots" is in use with all rows too: the seed decides their order, which batches and examples follow.
     """
     trained = trains(config, endpoint)
     in_training = trained and config.training is not None and config.training.icl_examples > 0
@@ -80,31 +80,31 @@ def random_sources(config: ExperimentConfig, endpoint: Endpoint) -> frozenset[So
 
 
 def follows_seed(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether anything depends on the run's seed: a source in use that is not overridden, or sampled answers."""
+    """Return whether anything depends on the run's seed: a source in use without an override, or sampled answers."""
     overridden = config.seeds.model_dump(exclude_none=True)
     return _samples(config, endpoint) or not random_sources(config, endpoint) <= overridden.keys()
 
 
 def identity(config: ExperimentConfig, endpoint: Endpoint, seed: int | None) -> dict[str, Any]:
-    """The value that the id is the hash of.
+    """Return the value whose hash is the id.
 
     Args:
         config: the validated config, with local paths resolved.
         endpoint: the command.
-        seed: of the run; None for the identity of the recipe, which runs of several seeds share.
+        seed: the run's seed; None for the identity of the recipe, which runs of several seeds share.
     """
     sections = _sections(config, endpoint)
-    plugs = {plug: found for plug in _plugs(sections) if (found := _plug_content(plug)) is not None}
+    plugins = {name: content for name in _plugins(sections) if (content := _plugin_content(name)) is not None}
     value: dict[str, Any] = {"id_version": ID_VERSION, "endpoint": endpoint, "sections": masked(sections)}
-    if plugs:
-        value["plugs"] = plugs
+    if plugins:
+        value["plugs"] = plugins
     if seed is not None and follows_seed(config, endpoint):
         value["seed"] = seed
     return value
 
 
 def calibration_draws(config: ExperimentConfig, endpoint: Endpoint) -> bool:
-    """Whether the result follows words or labelled rows that a calibration draws."""
+    """Return whether the result depends on words or labelled rows that a calibration draws."""
     if endpoint == "train" or config.inference is None or not config.dataset.task.has_one_label:
         return False
     calibration = config.inference.calibration_args
@@ -122,15 +122,15 @@ def _samples(config: ExperimentConfig, endpoint: Endpoint) -> bool:
 
 
 def _selection(config: ExperimentConfig) -> SelectionSpec:
-    """What is known of how in-context examples are chosen."""
+    """Return the specification of the in-context selection."""
     name = config.inference.icl_selection if config.inference is not None else None
     return SELECTIONS.spec(config.dataset.task.selection if name is None else name)
 
 
 def _pool(config: ExperimentConfig) -> str:
-    """Where in-context examples come from when rows are judged."""
-    given = config.inference.icl_pool if config.inference is not None else None
-    return given or ("train" if config.dataset.shots == 0 else "shots")
+    """Return the pool of in-context examples for evaluated rows."""
+    pool = config.inference.icl_pool if config.inference is not None else None
+    return pool or ("train" if config.dataset.shots == 0 else "shots")
 
 
 def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
@@ -155,14 +155,14 @@ def _sections(config: ExperimentConfig, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _without_idle_calibration(sections: dict[str, Any]) -> None:
-    """Leave out, in place, the settings that the calibration does not follow, or that say its default."""
-    given = sections.get("inference", {}).get("calibration_args")
-    if given is None or (name := given["calibration_fn"]) not in CALIBRATIONS:
+    """Remove, in place, the settings that the calibration does not use, or that equal its default."""
+    calibration = sections.get("inference", {}).get("calibration_args")
+    if calibration is None or (name := calibration["calibration_fn"]) not in CALIBRATIONS:
         return
     followed = CALIBRATIONS[name].settings
     sections["inference"]["calibration_args"] = {
         key: value
-        for key, value in given.items()
+        for key, value in calibration.items()
         if key == "calibration_fn" or (key in followed and followed[key] != value)
     }
 
@@ -177,10 +177,10 @@ def _used_sections(config: ExperimentConfig, endpoint: Endpoint) -> set[str]:
 
 
 def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
-    """Settings that have no effect on the work, or say what would be so without them."""
+    """Yield the settings that have no effect on the work, or equal what applies without them."""
     yield from (setting.path for setting in idle_for_task(config.dataset.task_type))
     if not config.dataset.drop_overlap:
-        yield "dataset.near_duplicates"  # it changes what is counted, not what is used
+        yield "dataset.near_duplicates"  # it changes the counts, not the rows in use
         if endpoint == "train":
             yield from _ONLY_EVALUATED
     if trains(config, endpoint):
@@ -196,17 +196,17 @@ def _idle(config: ExperimentConfig, endpoint: Endpoint) -> Iterator[str]:
     if not _shows_examples(config, endpoint):
         yield from ("inference.random_icl", "inference.icl_pool", "inference.icl_selection")
     elif _pool(config) == "shots" or not uses_shots(config, endpoint):
-        yield "inference.icl_pool"  # the only one there is, or the default
+        yield "inference.icl_pool"  # the only pool, or the default
     if config.dataset.task_type in _selection(config).equals_default_for:
         yield "inference.icl_selection"
     if not _selection(config).is_drawn:
-        yield "inference.random_icl"  # each row has its own in any case
+        yield "inference.random_icl"  # each row has its own examples in any case
     used = random_sources(config, endpoint)
     yield from (f"seeds.{source}" for source in type(config.seeds).model_fields if source not in used)
 
 
 def _under_current_names(sections: dict[str, Any]) -> None:
-    """Give arguments that have older names their current ones, in place, and leave out those that only log."""
+    """Rename, in place, arguments with older names, and remove those that only log."""
     model_args = sections["model"].get("model_args", {})
     if "torch_dtype" in model_args:  # the older name of dtype
         sections["model"]["model_args"] = {**model_args, "dtype": model_args["torch_dtype"]}
@@ -222,7 +222,7 @@ def _under_current_names(sections: dict[str, Any]) -> None:
 
 
 def _by_content(sections: dict[str, Any]) -> None:
-    """Replace local paths, in place, by the hash of what they hold."""
+    """Replace local paths, in place, by the hash of their content."""
     for section, key in PATH_FIELDS:
         if isinstance(value := sections.get(section, {}).get(key), str):
             sections[section][key] = _content(value)
@@ -231,14 +231,14 @@ def _by_content(sections: dict[str, Any]) -> None:
         if key in arguments:
             arguments[key] = _map_strings(arguments[key], _content)
     if tasks := sections.get("evaluation", {}).get("lm_eval"):
-        tasks.pop("allow_code", None)  # it says whether the work is done, not what it is
-        tasks["tasks"] = [content_of_tasks(one) if Path(one).is_absolute() else one for one in tasks["tasks"]]
+        tasks.pop("allow_code", None)  # it permits the work and does not change it
+        tasks["tasks"] = [content_of_tasks(task) if Path(task).is_absolute() else task for task in tasks["tasks"]]
 
 
 def data_content(dataset: DatasetConfig) -> str | None:
     """Return the SHA-256 of local data: of the file or folder, else of the files that its arguments name.
 
-    None where the data, or a part of it, is not local.
+    Return None if any part of the data is not local.
     """
     named = {
         key: _map_strings(dataset.args[key], _content) for key in ("data_files", "data_dir") if key in dataset.args
@@ -246,23 +246,23 @@ def data_content(dataset: DatasetConfig) -> str | None:
     path = Path(dataset.path)
     contents = [f"sha256:{hash_path(path)}"] if path.is_absolute() and path.exists() else []
     _map_strings(list(named.values()), contents.append)
-    if not contents or not all(one.startswith("sha256:") for one in contents):
+    if not contents or not all(content.startswith("sha256:") for content in contents):
         return None
     return contents[0].removeprefix("sha256:") if len(contents) == 1 else digest(canonical_json([contents, named]))
 
 
 def _content(value: str) -> str:
-    """`sha256:…` of the file or folder at an absolute path, or of the files that a pattern matches.
+    """Return `sha256:…` of the file or folder at an absolute path, or of the files that a pattern matches.
 
-    Anything else (a hub id, an URL) as it is.
+    Return anything else (a Hub id, a URL) unchanged.
     """
     path = Path(value)
     if not path.is_absolute():
         return value
     if path.exists():
         return f"sha256:{hash_path(path)}"
-    found = hash_pattern(value) if is_pattern(value) else None
-    return value if found is None else f"sha256:{found}"
+    pattern_hash = hash_pattern(value) if is_pattern(value) else None
+    return value if pattern_hash is None else f"sha256:{pattern_hash}"
 
 
 def _map_strings(value: Any, change: Callable[[str], str | None]) -> Any:
@@ -275,23 +275,23 @@ def _map_strings(value: Any, change: Callable[[str], str | None]) -> Any:
     return value
 
 
-def _plugs(sections: dict[str, Any]) -> Iterator[str]:
-    """The names of plugs, the user's own among them."""
+def _plugins(sections: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of plugins, the user's own among them."""
     for path in PLUGIN_SETTINGS:
-        *place, key = path.split(".")
+        *parents, key = path.split(".")
         section = sections
-        for part in place:
+        for part in parents:
             section = section.get(part) or {}
-        given = section.get(key)
-        yield from (name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str))
+        value = section.get(key)
+        yield from (name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str))
 
 
-def _plug_content(plug: str) -> str | None:
-    """The hash of a user's own module, or of a local script of the package `evaluate`."""
-    if not plug.startswith(EVALUATE):
-        return plug_content(plug)
-    if (path := metric_script(plug)) is None:
+def _plugin_content(plugin: str) -> str | None:
+    """Return the hash of a user's own module, or of a local script of the package `evaluate`."""
+    if not plugin.startswith(EVALUATE):
+        return plug_content(plugin)
+    if (metric_path := metric_script(plugin)) is None:
         return None
-    place = Path(path)
-    script = place / f"{place.name}.py" if place.is_dir() else place
+    path = Path(metric_path)
+    script = path / f"{path.name}.py" if path.is_dir() else path
     return f"sha256:{hash_path(script)}" if script.is_file() else None

@@ -1,4 +1,4 @@
-"""Settings without an effect, by kind of task and training method: notices name them, ids leave them out."""
+"""Settings without an effect, by task type and training method: notices name them, ids leave them out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECTIONS: dict[str, type[Section]] = {
 
 
 class IdleSetting(NamedTuple):
-    """A setting, and the task types for which it has no effect. `is_reported`: whether a notice says so."""
+    """A setting, and the task types for which it has no effect. `is_reported`: whether a notice names it."""
 
     path: str
     task_types: tuple[str, ...]
@@ -32,11 +32,11 @@ class IdleSetting(NamedTuple):
 
     @property
     def default(self) -> Any:
-        """Its value where a config does not give it, as JSON has it. To be compared with, not changed."""
+        """Return its default as JSON. Only for comparison; do not change it."""
         return _default(self.path)
 
 
-@cache  # a grid of thousands asks for each experiment
+@cache  # called for each experiment of a grid of thousands
 def _default(path: str) -> Any:
     section, _, key = path.partition(".")
     default = _SECTIONS[section].model_fields[key].get_default(call_default_factory=True)
@@ -65,7 +65,7 @@ _BY_TASK = (
 
 
 def idle_for_task(task_type: str) -> Iterator[IdleSetting]:
-    """Yield the settings that have no effect for a kind of task."""
+    """Yield the settings that have no effect for a task type."""
     return (setting for setting in _BY_TASK if task_type in setting.task_types)
 
 

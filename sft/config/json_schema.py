@@ -1,6 +1,6 @@
-"""JSON Schema of a config, for editors: the sections, with the libraries' argument names filled in.
+"""JSON Schema of a config, for editors: the sections, and the names of the libraries' arguments.
 
-`etc/schema.json` holds it; a test keeps that file current. Knows nothing of the values' meaning beyond their types.
+`etc/schema.json` holds it; a test keeps that file current. Knows only the types of values.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Schema = dict[str, Any]
 
 
 def json_schema() -> Schema:
-    """The JSON Schema (draft 2020-12) of one experiment's config."""
+    """Return the JSON Schema (draft 2020-12) of one experiment's config."""
     schema: Schema = ExperimentConfig.model_json_schema(by_alias=True)
     parts: dict[str, Schema] = schema["$defs"]
     _close(parts["LoraSection"], peft_arguments("LORA"), "Argument of peft's LoraConfig.")
@@ -49,14 +49,14 @@ def json_schema() -> Schema:
 
 
 def _close(node: Schema, arguments: Arguments, description: str) -> None:
-    """Give `node` the arguments as properties, beside its own, and refuse others."""
+    """Add the arguments to the properties of `node`, and refuse all others."""
     own = node.get("properties", {})
-    node["properties"] = {**{name: _property(one, description) for name, one in arguments.items()}, **own}
+    node["properties"] = {**{name: _property(argument, description) for name, argument in arguments.items()}, **own}
     node["additionalProperties"] = False
 
 
 def _property(argument: Argument, description: str) -> Schema:
-    """The schema of one argument; of anything, where the table says nothing of it."""
+    """Return the schema of one argument; it allows anything if the table has no types for it."""
     parts: list[Schema] = []
     if argument.choices:
         parts.append({"enum": list(argument.choices)})
@@ -67,7 +67,7 @@ def _property(argument: Argument, description: str) -> Schema:
 
 
 def _when(key: str, value: str, names: Iterable[str]) -> Schema:
-    """Where `key` is `value`, only these names are possible beside it."""
+    """Return the condition that only these names may accompany `key` if it is `value`."""
     return {
         "if": {"properties": {key: {"const": value}}, "required": [key]},
         "then": {"propertyNames": {"enum": sorted({key, *names})}},
@@ -75,7 +75,7 @@ def _when(key: str, value: str, names: Iterable[str]) -> Schema:
 
 
 def _fill_trainer(node: Schema) -> None:
-    """Current names, and old ones marked as deprecated."""
+    """Add the current names, and the old ones marked as deprecated."""
     current = {name: argument for name, argument in trainer_arguments().items() if name not in ELSEWHERE}
     _close(node, current, "Argument of TRL's SFTConfig.")
     old: Mapping[str, str] = {**RENAMED, **RESHAPED}

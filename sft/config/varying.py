@@ -1,7 +1,7 @@
-"""What differs between configs: the settings that vary, under short names, for listing a grid and laying out its table.
+"""The settings that differ between configs, under short names: for the list of a grid and the columns of its table.
 
 A setting is a dotted key with a plain value (`lora.r`: 8). Settings that always change together (a model and its
-quantisation) still are columns of their own. Knows nothing of results.
+quantisation) are separate columns. Knows nothing of results.
 """
 
 from __future__ import annotations
@@ -41,24 +41,27 @@ class Setting(NamedTuple):
 
 
 def varying_settings(configs: Sequence[ExperimentConfig]) -> list[Setting]:
-    """The settings that are not the same in all configs, in the order of the sections."""
-    known = {id(config): config for config in configs}  # experiments that differ by seed share theirs
-    dotted = {one: settings(config) for one, config in known.items()}
+    """Return the settings that are not the same in all configs, in the order of the sections."""
+    known = {id(config): config for config in configs}  # experiments that differ only by seed share their config
+    dotted = {key: settings(config) for key, config in known.items()}
     flat = [dotted[id(config)] for config in configs]
-    keys = list(dict.fromkeys(key for one in flat for key in one))
+    keys = list(dict.fromkeys(key for each in flat for key in each))
     varying = [
         key
         for key in keys
-        # a zero-shot config has no opinion on what training would be like
-        if len({_comparable(one.get(key, ABSENT)) for one in dotted.values() if key in one or _is_used(key, one)}) > 1
+        # a zero-shot config does not count for the settings of training
+        if len({_comparable(each.get(key, ABSENT)) for each in dotted.values() if key in each or _is_used(key, each)})
+        > 1
     ]
     names = _short_names(varying)
-    labels = {key: labels_of(key, [one.get(key, ABSENT) for one in dotted.values()]) for key in varying}
-    return [Setting(key, names[key], tuple(labels[key][str(one.get(key, ABSENT))] for one in flat)) for key in varying]
+    labels = {key: labels_of(key, [each.get(key, ABSENT) for each in dotted.values()]) for key in varying}
+    return [
+        Setting(key, names[key], tuple(labels[key][str(each.get(key, ABSENT))] for each in flat)) for key in varying
+    ]
 
 
 def settings(config: ExperimentConfig) -> dict[str, Any]:
-    """A config as dotted keys; the sections that its shots leave unused (lora and training at 0 shots) left out."""
+    """Return a config as dotted keys, without the sections that are unused at 0 shots (lora, training)."""
     data = config.model_dump(mode="json", by_alias=True)
     if config.dataset.shots == 0:
         for section in _TRAINING_ONLY:
@@ -75,26 +78,26 @@ def _is_used(key: str, flat: Mapping[str, Any]) -> bool:
 
 
 def _is_followed(key: str, flat: Mapping[str, Any]) -> bool:
-    """Whether a setting is none of a calibration that does without it: those would be columns that say nothing."""
+    """Return false for a calibration setting that the config's calibration does not use: its column is useless."""
     setting = key.removeprefix(_CALIBRATION)
     followed = CALIBRATIONS.spec(flat.get(_CALIBRATION_NAME, "")).settings
     return setting not in CALIBRATIONS.own.settings or setting in followed
 
 
 def _comparable(value: Any) -> tuple[bool, Any]:
-    """1 and 1.0 are the same setting, 1 and true are not."""
+    """Return a key for comparison: 1 and 1.0 are the same setting, 1 and true are not."""
     return isinstance(value, bool), value
 
 
 def labels_of(key: str, values: Sequence[Any]) -> dict[str, str]:
-    """Values, as text -> as table cells; texts in full where two would look the same (`a/train.csv`, `b/train.csv`)."""
+    """Map values, as text, to table cells; in full if two would look the same (`a/train.csv`, `b/train.csv`)."""
     texts = {value for value in values if isinstance(value, str)}
     in_full = len({show(key, text) for text in texts}) < len(texts)
     return {str(value): value if in_full and isinstance(value, str) else show(key, value) for value in values}
 
 
 def show(key: str, value: Any) -> str:
-    """A value as a table cell."""
+    """Return a value as a table cell."""
     if value is None or value == ABSENT:
         return ABSENT
     if key == "lora.init_lora_weights" and value is True:
@@ -119,12 +122,12 @@ def _flatten(value: Any, key: str, flat: dict[str, Any]) -> None:
 
 
 def short_name(key: str) -> str:
-    """The name that tables give a setting: `init` for `lora.init_lora_weights`, else the last part of its key."""
+    """Return a setting's name in tables: `init` for `lora.init_lora_weights`, else the last part of its key."""
     return _SHORT_NAMES.get(key, key.rpartition(".")[2])
 
 
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each key, or more of it where two would be the same."""
+    """Return the last part of each key, or the whole key if two would be the same."""
     names = {key: short_name(key) for key in keys}
     taken = list(names.values())
     return {key: name if taken.count(name) == 1 else key for key, name in names.items()}

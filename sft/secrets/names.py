@@ -1,4 +1,4 @@
-"""Which names say that a secret stands behind them: keys of configs, parameters of URLs, environment variables."""
+"""Names of secrets: keys of configs, parameters of URLs, environment variables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-Place = Literal["plain", "storage", "template", "data"]
+Context = Literal["plain", "storage", "template", "data"]
 
-# Words that make a name a secret's wherever in it they stand.
+# Words that make any name with them the name of a secret.
 _WORDS = {
     "password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials",
     "authorization", "bearer", "cookie", "cookies", "jwt", "apikey", "accesskey", "secretkey", "privatekey",
@@ -17,7 +17,7 @@ _WORDS = {
     "webhooks", "dsn",
 }  # fmt: skip
 _LAST_WORDS = {"token", "auth", "authentication", "sas", "pw", "pass", "pat"}
-# After these words, `pass`, `pw` and `pat` name no secret: `forward_pass`.
+# After these words, `pass`, `pw` and `pat` do not name a secret: `forward_pass`.
 _PASSES = {"forward", "backward", "first", "second", "third", "single", "one", "two", "multi", "per", "last", "each"}
 _BEFORE_KEY = {
     "api", "access", "private", "account", "secret", "storage", "signing", "encryption", "shared", "master", "service",
@@ -28,21 +28,21 @@ _BEFORE_KEY = {
     "replicate", "together", "fireworks", "deepseek", "openrouter", "perplexity", "cerebras", "nvidia", "ngc",
 }  # fmt: skip
 _BEFORE_TOKENS = {"api", "access", "auth", "oauth", "bearer", "refresh", "session", "security", "hf", "hub", "sas"}
-# Right before `token` they make it one of a vocabulary: `eos_token`, `vision_start_token`, `flops_per_token`.
+# Directly before `token`, they make it a token of text: `eos_token`, `vision_start_token`, `flops_per_token`.
 _OF_VOCABULARY = {
     "eos", "bos", "pad", "unk", "sep", "cls", "mask", "image", "img", "video", "audio", "speech", "vision", "text",
     "boi", "eoi", "boa", "eoa", "eot", "eod", "bod", "start", "end", "begin", "stop", "special", "prefix", "suffix",
     "middle", "fim", "word", "delimiter", "blank", "space", "line", "lang", "language", "code", "task", "next", "new",
-    "last", "first", "per", "to", "group", "fake", "placeholder", "think", "thinking", "tool", "response", "role",
+    "last", "first", "per", "to", "group", "fake", "contextholder", "think", "thinking", "tool", "response", "role",
     "message", "msg", "step", "sampled", "class", "question", "context", "added", "utterance", "patch", "break",
     "augmentation",
 }  # fmt: skip
-_IN_STORAGE = {"key", "secret", "token", "password", "passphrase", "pkey", "auth"}  # of fsspec's storage_options
-# The names inside are labels or columns.
+_IN_STORAGE = {"key", "secret", "token", "password", "passphrase", "pkey", "auth"}  # in fsspec's storage_options
+# Keys inside these objects are labels or columns.
 _NAMES_ARE_DATA = {"verbalizers", "features", "dtype", "converters"}
-# The names inside are a chat template's own variables: `answer_token`, `secret_word`. Only sure names are secrets.
+# Keys inside are variables of a chat template: `answer_token`, `secret_word`. Only certain names are secrets.
 _NAMES_ARE_VARIABLES = "chat_template_kwargs"
-# Names, as `_joined` spells them, that nothing but a credential goes by: not `label_token`, not `secret_word`.
+# Names, in lower case without separators, of credentials only: not `label_token`, not `secret_word`.
 _CERTAIN = {
     "token", "hftoken", "hubtoken", "pushtohubtoken", "useauthtoken", "authtoken", "accesstoken", "refreshtoken",
     "apitoken", "bearertoken", "sessiontoken", "awssessiontoken", "sastoken", "xauthtoken", "xamzsecuritytoken",
@@ -56,7 +56,7 @@ _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @lru_cache(maxsize=8192)
 def names_secret(name: str) -> bool:
-    """Whether a key of that name holds a secret: whole words of it, in snake_case, camelCase or dash-case."""
+    """Return whether a key with this name holds a secret, by its words in snake_case, camelCase or dash-case."""
     words = [part.lower() for part in _PARTS.findall(name)]
     if not words:
         return False
@@ -77,36 +77,36 @@ def names_secret(name: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def surely_names_secret(name: str) -> bool:
-    """Whether a key of that name holds a credential and nothing that work could depend on."""
+    """Return whether a key with this name holds only a credential, on which no work depends."""
     return "".join(part.lower() for part in _PARTS.findall(name)) in _CERTAIN
 
 
 @lru_cache(maxsize=8192)
-def sure_place_of(key: str, place: Place) -> Place | None:
-    """As `place_of`, where None means: it is a credential beyond doubt, on which no work depends."""
-    inside = place_of(key, place)
-    if inside is not None or (place != "template" and (place != "plain" or surely_names_secret(key))):
+def sure_context_of(key: str, context: Context) -> Context | None:
+    """Return the context as `context_of` does; None only for a certain credential, on which no work depends."""
+    inside = context_of(key, context)
+    if inside is not None or (context != "template" and (context != "plain" or surely_names_secret(key))):
         return inside
-    return place
+    return context
 
 
 @lru_cache(maxsize=8192)
-def place_of(key: str, place: Place) -> Place | None:
-    """Where the value of a key stands, told from where the key stands; None: it is a secret."""
-    if place == "data":
+def context_of(key: str, context: Context) -> Context | None:
+    """Return the context of a key's value from the context of the key; None: the value is a secret."""
+    if context == "data":
         return "data"
-    if place == "template":
+    if context == "template":
         return None if surely_names_secret(key) else "template"
-    if names_secret(key) or (place == "storage" and key.lower() in _IN_STORAGE):
+    if names_secret(key) or (context == "storage" and key.lower() in _IN_STORAGE):
         return None
     if key in _NAMES_ARE_DATA:
         return "data"
     if key == _NAMES_ARE_VARIABLES:
         return "template"
-    return "storage" if key == "storage_options" else place
+    return "storage" if key == "storage_options" else context
 
 
-# Words that make an environment variable a secret's: there no name means a column, a label or a token of a string.
+# Words that make an environment variable a secret: its name never means a column, a label or a token of text.
 _IN_ENVIRONMENT = {
     "KEY", "KEYS", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASS", "PASSWD", "PASSWORD", "PASSWORDS", "PASSPHRASE",
     "PWD", "PW", "PAT", "CREDENTIAL", "CREDENTIALS", "CREDS", "AUTH", "AUTHORIZATION", "COOKIE", "COOKIES", "WEBHOOK",
@@ -119,7 +119,7 @@ _NO_SECRETS = {"PWD", "OLDPWD"}  # the shell's working directories
 
 
 def is_secret_variable(name: str) -> bool:
-    """Whether an environment variable of that name holds a secret: by a word of it, in any spelling."""
+    """Return whether an environment variable with this name holds a secret, by its words in any spelling."""
     if name.upper() in _NO_SECRETS or name.upper().endswith(_NO_SECRET_ITSELF):
         return False
     words = {part.upper() for part in _PARTS.findall(name)}

@@ -1,4 +1,4 @@
-"""What a user can mend is one clear line and exit code 2: what, where, what is possible. Never a traceback."""
+"""Errors that a user can fix are one clear line and exit code 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MakeConfig = Callable[..., dict[str, Any]]
 
 
 def error_of(*arguments: str | Path, cwd: Path) -> str:
-    """What the command says on stderr when it ends with exit code 2."""
+    """Return the error line of a command that ends with exit code 2."""
     command = [sys.executable, "-m", "sft.cli", *map(str, arguments)]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
     assert answer.returncode == 2, answer.stdout + answer.stderr
@@ -94,7 +94,7 @@ def test_an_unknown_initialiser_and_method(tmp_path: Path, make_config: MakeConf
     assert 'unknown initialiser "pcaa"; did you mean "pca"?' in error_of("validate", config, cwd=tmp_path)
 
 
-def test_an_absent_plug(
+def test_an_absent_plugin(
     tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = write(tmp_path / "mine.json", make_config(lora__init_lora_weights="no_such_module:start"))
@@ -110,7 +110,7 @@ def test_a_results_folder_that_is_a_file(tmp_path: Path, make_config: MakeConfig
 
 
 @pytest.mark.parametrize("content", ['{"dataset": ', "[1, 2]", '{"seed": NaN}', '{"seed": 1, "seed": 2}'])
-def test_json_that_is_none(tmp_path: Path, content: str) -> None:
+def test_invalid_json(tmp_path: Path, content: str) -> None:
     assert "mine.json" in error_of("validate", write(tmp_path / "mine.json", content), cwd=tmp_path)
 
 
@@ -140,18 +140,18 @@ class Full(io.StringIO):
         (["run-experiment", "mine.json"], 0),
     ],
 )
-def test_output_without_room_is_an_error_only_where_it_is_what_was_wanted(
+def test_a_full_disk_is_an_error_only_if_the_output_is_the_result(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
 ) -> None:
     monkeypatch.setattr("sft.sweep.single.load_experiment", lambda *_: None)
     monkeypatch.setattr("sft.cli.main._run", lambda *_: typer.echo("Run: the folder"))
     monkeypatch.setattr(sys, "stdout", RedactingStream(Full()))
     assert run_command(arguments) == code
-    said = "error: the output cannot be written: No space left on device\n" if code else ""
-    assert capsys.readouterr().err == said
+    message = "error: the output cannot be written: No space left on device\n" if code else ""
+    assert capsys.readouterr().err == message
 
 
-def test_a_full_disk_ends_a_command_whose_output_is_all_there_is(tmp_path: Path) -> None:
+def test_a_full_disk_ends_a_command_that_writes_no_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sft.cli", "schema"]
     with Path("/dev/full").open("w") as full:
         answer = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
@@ -164,7 +164,7 @@ def interrupted(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("where", ["sft.cli.main._run", "sft.sweep.single.load_experiment", "sft.cli.main.app"])
-def test_ctrl_c_is_one_line_wherever_it_comes(
+def test_ctrl_c_is_one_line_at_any_time(
     where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sft.sweep.single.load_experiment", lambda *_: None)
@@ -174,13 +174,13 @@ def test_ctrl_c_is_one_line_wherever_it_comes(
 
 
 @pytest.mark.parametrize("where", ["sft.cli.main.configure_logging", "sft.cli.main.install_handlers"])
-def test_ctrl_c_before_the_command_begins(
+def test_ctrl_c_before_the_command_starts(
     where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("configure_logging", "install_handlers"):
         monkeypatch.setattr(f"sft.cli.main.{name}", lambda: None)
     for stream in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, stream, getattr(sys, stream))  # main puts its own there
+        monkeypatch.setattr(sys, stream, getattr(sys, stream))  # main replaces them
     monkeypatch.setattr(where, interrupted)
     with pytest.raises(SystemExit) as end:
         main()
@@ -188,7 +188,7 @@ def test_ctrl_c_before_the_command_begins(
     assert capsys.readouterr().err == "Interrupted (Ctrl-C)\n"
 
 
-def test_a_sweep_that_was_interrupted_has_said_so_itself(
+def test_an_interrupted_sweep_reports_it_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def exits(*_: object, **__: object) -> None:
@@ -200,7 +200,7 @@ def test_a_sweep_that_was_interrupted_has_said_so_itself(
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])
-def test_streams_that_were_closed_before_it_began(closed: str, tmp_path: Path) -> None:
+def test_streams_that_were_closed_before_the_start(closed: str, tmp_path: Path) -> None:
     command = f"exec {sys.executable} -m sft.cli validate missing.json {closed}"
     answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert answer.returncode == 2
@@ -208,10 +208,7 @@ def test_streams_that_were_closed_before_it_began(closed: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_no_secret_gets_past_whatever_the_streams_encoding(
-    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_are_redacted_in_any_encoding(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     monkeypatch.setenv("HF_TOKEN", "canary-0123456789")
-    said = error_of("validate", tmp_path / "canary-0123456789.json", cwd=tmp_path)
-    assert "/<redacted>.json" in said
+    assert "/<redacted>.json" in error_of("validate", tmp_path / "canary-0123456789.json", cwd=tmp_path)

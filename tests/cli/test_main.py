@@ -1,4 +1,4 @@
-"""The commands as a person meets them: what they write, what they say, and how they end."""
+"""The commands from the command line: their files, output and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "datasets", "peft", "trl", "pandas", "scipy", 
 
 
 def finish(grid: Path, results: Path) -> None:
-    """The plan of a grid, and a result for each of its experiments."""
+    """Write the plan of a grid, and a result for each of its experiments."""
     from sft.results.schema import RunResult
     from sft.results.store import ResultStore
     from sft.sweep.check import load_plan
@@ -31,12 +31,12 @@ def finish(grid: Path, results: Path) -> None:
     store, plan = ResultStore(results), load_plan(grid, None, "run-experiment")
     write_plan(plan, store)
     for experiment in plan.experiments:
-        found = RunResult(
+        result = RunResult(
             name=experiment.name, id=experiment.id, recipe_id=experiment.recipe_id, seed=experiment.seed,
             endpoint="run-experiment", config=config_of(experiment), results={"accuracy": 0.5}, shots={},
             labelled_examples=0, training={}, timings={}, resources={}, environment={}, data={},
         )  # fmt: skip
-        store.folder(experiment.id, experiment.slug).write_result(found)
+        store.folder(experiment.id, experiment.slug).write_result(result)
 
 
 def write(path: Path, config: dict[str, Any]) -> Path:
@@ -79,12 +79,12 @@ def test_the_light_commands_import_nothing_heavy(arguments: list[str], here: Pat
     results = here / "results"
     results.mkdir()
     write(results / "plan.json", {"experiments": []})
-    if "RESULTS" in arguments:  # all that there is to run is done
+    if "RESULTS" in arguments:  # all experiments are done
         finish(grid, results)
-    places = {"GRID": str(grid), "RESULTS": str(results)}
+    paths = {"GRID": str(grid), "RESULTS": str(results)}
     code = (
         "import sys; from sft.cli.main import main\n"
-        f"sys.argv = ['sft', *{[places.get(argument, argument) for argument in arguments]!r}]\n"
+        f"sys.argv = ['sft', *{[paths.get(argument, argument) for argument in arguments]!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print(*[name for name in {(*HEAVY, 'numpy', 'scipy.stats', 'pyarrow')!r} if name in sys.modules])"
     )
@@ -112,7 +112,7 @@ def test_run_experiment_leaves_a_whole_run_folder(here: Path, make_config: MakeC
         "prompts.json",
     } <= names
     assert "checkpoints" not in names
-    assert [one["role"] for one in json.loads((folder / "prompts.json").read_text())] == ["train", "test"]
+    assert [prompt["role"] for prompt in json.loads((folder / "prompts.json").read_text())] == ["train", "test"]
     result = json.loads((folder / "result.json").read_text())
     assert result["name"] == "mine"
     assert result["seed"] == 13
@@ -138,9 +138,9 @@ def test_run_experiment_leaves_a_whole_run_folder(here: Path, make_config: MakeC
 def test_the_same_seed_gives_the_same_scores(here: Path, make_config: MakeConfig) -> None:
     config = write(here / "mine.json", make_config())
     scores = []
-    for place in ("one", "two"):
-        invoke("run-experiment", config, "--results-path", here / place)
-        (file,) = (here / place).glob("runs/*/label_scores.safetensors")
+    for name in ("one", "two"):
+        invoke("run-experiment", config, "--results-path", here / name)
+        (file,) = (here / name).glob("runs/*/label_scores.safetensors")
         scores.append(file.read_bytes())
     assert scores[0] == scores[1]
     invoke("run-experiment", config, "--results-path", here / "three", "--random-seed", "14")
@@ -156,10 +156,12 @@ def test_train_then_evaluate_the_adapter_equals_run_experiment(here: Path, make_
     config = make_config(training__trainer_args={"max_steps": 2, "learning_rate": 0.05, "output_dir": output_dir})
     assert f"Adapter: {output_dir}" in invoke("train", write(here / "train.json", config))
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config["model"]["name"]), output_dir)
-    judged = make_config(dataset__shots=0, model={**config["model"], "adapter": output_dir}, lora=None, training=None)
-    invoke("evaluate", write(here / "evaluate.json", judged), "--results-path", here / "evaluated")
+    evaluated = make_config(
+        dataset__shots=0, model={**config["model"], "adapter": output_dir}, lora=None, training=None
+    )
+    invoke("evaluate", write(here / "evaluate.json", evaluated), "--results-path", here / "evaluated")
     invoke("run-experiment", write(here / "run.json", config), "--results-path", here / "run")
-    predictions = [next((here / place).glob("runs/*/predictions.tsv")).read_text() for place in ("evaluated", "run")]
+    predictions = [next((here / name).glob("runs/*/predictions.tsv")).read_text() for name in ("evaluated", "run")]
     assert predictions[0] == predictions[1]
 
 
@@ -170,7 +172,7 @@ def test_predict_resumes_where_it_stopped(here: Path, make_config: MakeConfig, m
     inference = {"max_seq_length": 256, "calibration_args": {"calibration_fn": "batch"}}
     config = write(here / "mine.json", make_config(dataset__shots=0, lora=None, training=None, inference=inference))
     invoke("evaluate", config)
-    judged = next(here.glob("results/runs/*/predictions.tsv"))
+    evaluated = next(here.glob("results/runs/*/predictions.tsv"))
     monkeypatch.setattr(pipeline, "CHUNK", 9)
     score, calls = questions.score_part, []
 
@@ -186,11 +188,11 @@ def test_predict_resumes_where_it_stopped(here: Path, make_config: MakeConfig, m
     invoke("predict", config, "--results-path", here / "resumed")
     assert calls == [9, 9, 9, 9, 5]  # 9 rows, 3 content-free inputs, 20 of the domain
     (resumed,) = (here / "resumed").iterdir()
-    tables = [list(csv.DictReader(file.read_text().splitlines(), delimiter="\t")) for file in (judged, resumed)]
-    for one, other in zip(*tables, strict=True):
-        assert one["predictions"] == other["predictions"]
-        found = [list(json.loads(row["probabilities"]).values()) for row in (one, other)]
-        assert found[0] == pytest.approx(found[1], abs=1e-5)
+    tables = [list(csv.DictReader(file.read_text().splitlines(), delimiter="\t")) for file in (evaluated, resumed)]
+    for row, other in zip(*tables, strict=True):
+        assert row["predictions"] == other["predictions"]
+        probabilities = [list(json.loads(each["probabilities"]).values()) for each in (row, other)]
+        assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-5)
 
 
 def test_generation_from_the_command_line(here: Path, make_config: MakeConfig) -> None:
@@ -221,12 +223,13 @@ def test_in_context_examples_are_counted_and_saved(
     assert len(shown) > 3 if by_row else len(shown) == 3
 
 
-def test_several_labels_a_row(here: Path, make_config: MakeConfig) -> None:
+def test_several_labels_per_row(here: Path, make_config: MakeConfig) -> None:
     words = {"hot": "sun", "wet": "rain", "loud": "thunder"}
     sets = [["hot"], ["wet", "loud"], [], ["loud", "hot"], ["wet"], ["hot", "wet", "loud"], ["loud"], []]
     for split in ("train", "test"):
         rows = [
-            f"{split} {n} {' '.join(words[one] for one in those)},{'|'.join(those)}" for n, those in enumerate(sets)
+            f"{split} {n} {' '.join(map(words.__getitem__, labels))},{'|'.join(labels)}"
+            for n, labels in enumerate(sets)
         ]
         (here / "data").mkdir(exist_ok=True)
         (here / "data" / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
@@ -235,10 +238,10 @@ def test_several_labels_a_row(here: Path, make_config: MakeConfig) -> None:
     invoke("run-experiment", config)
     (folder,) = here.glob("results/runs/*")
     result = json.loads((folder / "result.json").read_text())
-    found = result["results"]
-    assert {"macro_f1", "micro_f1", "sample_f1", "subset_accuracy", "threshold"} <= found.keys()
-    assert list(found["per_label_f1"]) == ["hot", "loud", "wet"]
-    assert found["support"] == {"hot": 3, "loud": 4, "wet": 3}
+    figures = result["results"]
+    assert {"macro_f1", "micro_f1", "sample_f1", "subset_accuracy", "threshold"} <= figures.keys()
+    assert list(figures["per_label_f1"]) == ["hot", "loud", "wet"]
+    assert figures["support"] == {"hot": 3, "loud": 4, "wet": 3}
     shots = json.loads((folder / "shots.json").read_text())
     assert set(shots["trained_on"]) == set(shots["calibration"]) == set(shots["indices"])
     assert result["labelled_examples"] == result["shots"]["trained_on"] == len(shots["indices"])
@@ -247,7 +250,7 @@ def test_several_labels_a_row(here: Path, make_config: MakeConfig) -> None:
         table = list(csv.DictReader(file, delimiter="\t"))
     assert len(table) == 8
     for row in table:
-        likely = [label for label, p in json.loads(row["probabilities"]).items() if p >= found["threshold"]]
+        likely = [label for label, p in json.loads(row["probabilities"]).items() if p >= figures["threshold"]]
         assert json.loads(row["predictions"]) == likely
     from safetensors.numpy import load_file
 
@@ -256,7 +259,7 @@ def test_several_labels_a_row(here: Path, make_config: MakeConfig) -> None:
     assert scores["label"].tolist()[:2] == [[1, 0, 0], [0, 1, 1]]
     assert scores["train.label"].sum(axis=0).tolist() == list(shots["per_label"].values())
     on_shots = best_threshold(yes_probabilities(scores["train.sum_logprob"]), scores["train.label"] == 1)
-    assert found["threshold"] == on_shots != 0.5
+    assert figures["threshold"] == on_shots != 0.5
     assert "macro F1" in invoke("report", here / "results")
 
     zero_shot = write(here / "zero.json", make_config(dataset={**dataset, "shots": 0}, lora=None, training=None))
@@ -266,14 +269,14 @@ def test_several_labels_a_row(here: Path, make_config: MakeConfig) -> None:
             assert json.loads(row["predictions"]) == [
                 a for a, p in json.loads(row["probabilities"]).items() if p >= 0.5
             ]
-    (one,) = map(json.loads, invoke("show-prompt", zero_shot, "--split", "test", "--n", "1", "--json").splitlines())
-    assert list(one["labels"]) == ["hot: yes", "hot: no", "loud: yes", "loud: no", "wet: yes", "wet: no"]
-    assert one["completion_ids"] == one["labels"]["hot: yes"]
+    (prompt,) = map(json.loads, invoke("show-prompt", zero_shot, "--split", "test", "--n", "1", "--json").splitlines())
+    assert list(prompt["labels"]) == ["hot: yes", "hot: no", "loud: yes", "loud: no", "wet: yes", "wet: no"]
+    assert prompt["completion_ids"] == prompt["labels"]["hot: yes"]
     (trained,) = map(json.loads, invoke("show-prompt", config, "--n", "1", "--json").splitlines())
     assert 'question: Does the label "hot" apply?' in trained["text"]
 
 
-def test_a_way_to_choose_examples_of_ones_own(here: Path, make_config: MakeConfig) -> None:
+def test_an_own_selection_of_examples(here: Path, make_config: MakeConfig) -> None:
     (here / "my_examples.py").write_text(
         "def last(wanted):\n    return [[i for i, t in enumerate(wanted.pool.texts) if t != asked][-wanted.total:]\n"
         "            for asked in wanted.asked]\n"
@@ -282,26 +285,26 @@ def test_a_way_to_choose_examples_of_ones_own(here: Path, make_config: MakeConfi
     config = write(here / "mine.json", make_config(dataset__shots=0, lora=None, training=None, inference=inference))
     invoke("run-experiment", config)
     shots = json.loads(next(here.glob("results/runs/*/shots.json")).read_text())["shown"]["test"]
-    assert shots == {"fixed": [9, 10, 11]}  # the same for each row, so told once
+    assert shots == {"fixed": [9, 10, 11]}  # the same for each row, so stored once
     (shown,) = [
         json.loads(line) for line in invoke("show-prompt", config, "--split", "test", "--n", "1", "--json").splitlines()
     ]
     assert shown["text"].index("train 9 ") < shown["text"].index("train 11 ") < shown["text"].index("test 0 ")
     config = write(here / "typo.json", json.loads(config.read_text()) | {"inference": {"icl_selection": "nearst"}})
-    told = str(CliRunner().invoke(app, ["validate", str(config)]).exception)
-    assert 'inference.icl_selection: unknown way to choose examples "nearst"; did you mean "nearest"' in told
+    error = str(CliRunner().invoke(app, ["validate", str(config)]).exception)
+    assert 'inference.icl_selection: unknown way to choose examples "nearst"; did you mean "nearest"' in error
 
 
-def test_show_prompt_for_programs_and_for_people(here: Path, make_config: MakeConfig) -> None:
+def test_show_prompt_as_json_and_as_text(here: Path, make_config: MakeConfig) -> None:
     config = write(here / "mine.json", make_config())
     rows = [json.loads(line) for line in invoke("show-prompt", config, "--json", "--n", "2").splitlines()]
     assert len(rows) == 2
     assert rows[0].keys() == {"row", "text", "prompt_ids", "completion_ids", "labels"}
     assert list(rows[0]["labels"]) == ["bad", "fine", "good"]
     assert rows[0]["completion_ids"] in rows[0]["labels"].values()
-    seen = invoke("show-prompt", config, "--split", "test", "--n", "1")
-    assert "test 0 awful" in seen
-    assert "answer: what is trained on and scored" in seen
+    shown = invoke("show-prompt", config, "--split", "test", "--n", "1")
+    assert "test 0 awful" in shown
+    assert "answer: what is trained on and scored" in shown
 
 
 def test_a_user_initialiser_beside_the_config(here: Path, make_config: MakeConfig) -> None:

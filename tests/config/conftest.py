@@ -1,4 +1,4 @@
-"""A minimal valid config, configs written to files, and commands that are expected to refuse them clearly."""
+"""A minimal valid config, configs written to files, and commands that must refuse them clearly."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-SECONDS = 10.0  # of the processor; of the clock more, since tests share machines
+SECONDS = 10.0  # of CPU time; more of wall time, since tests share machines
 LONGEST_LINE = 1200
 MOST_LINES = 60
-# What follows the file's name: `:3:7: …` or `: dataset.shots: …`
-PLACE = re.compile(r":\d+:\d+: \S|: \S.*?: \S")
+# After the file's name: `:3:7: …` or `: dataset.shots: …`
+LOCATION = re.compile(r":\d+:\d+: \S|: \S.*?: \S")
 
 
 def minimal() -> dict[str, Any]:
-    """The least that a run-experiment with shots needs."""
+    """Return the smallest config of a run-experiment with shots."""
     return {
         "dataset": {"path": "org/data", "task_type": "classification", "shots": 4},
         "model": {"name": "org/model"},
@@ -36,7 +36,7 @@ def minimal() -> dict[str, Any]:
 
 @pytest.fixture
 def data() -> dict[str, Any]:
-    """A minimal valid config as data, free to be changed."""
+    """Return a minimal valid config as data, for the test to change."""
     return minimal()
 
 
@@ -55,23 +55,23 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory and a home of the test's own: `..` and `~` lead nowhere else."""
+    """Return the test's own working directory inside its own home: `..` and `~` stay inside."""
     home = tmp_path / "home"
     here = home / "project" / "grids"
     here.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(here)
-    monkeypatch.setattr(sys, "path", list(sys.path))  # plugs of the config's folder are put there
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the config's folder is added for plugins
     return here
 
 
 class TooSlow(BaseException):
-    """No `except Exception` holds it up."""
+    """Not an Exception, so that no `except Exception` catches it."""
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """What is inside ends within SECONDS, its children's included."""
+    """Fail if the block, with its children, takes more than SECONDS."""
 
     def stop(number: int, frame: Any) -> None:
         raise TooSlow(f"more than {SECONDS} s")
@@ -89,9 +89,9 @@ def at_once() -> Iterator[None]:
 
 @pytest.fixture
 def refusal(check_message: Callable[[str, str], None]) -> Callable[..., str | None]:
-    """Run a command on a file, in this process: what it says against the file, checked; None where it is valid.
+    """Run a command on a file in this process. Return its checked error message; None if the file is valid.
 
-    Whatever is no UserError comes through, as it would end as a traceback.
+    Errors other than UserError pass, since a user would get a traceback.
     """
     from typer.main import get_command
 
@@ -110,7 +110,7 @@ def refusal(check_message: Callable[[str, str], None]) -> Callable[..., str | No
                 check_message(str(error), arguments[-1])
                 return str(error)
         assert not code
-        output.flush()  # what it printed can be printed
+        output.flush()  # the output can be encoded
         return None
 
     return call
@@ -118,7 +118,7 @@ def refusal(check_message: Callable[[str, str], None]) -> Callable[..., str | No
 
 @pytest.fixture
 def check_message() -> Callable[[str, str], None]:
-    """Assert that a message is short, printable, of this file (or one beside it), and that each problem has a place."""
+    """Assert that a message is short, printable, about this file or an import, and that each problem has a location."""
 
     def check(text: str, path: str) -> None:
         lines = text.split("\n")
@@ -129,7 +129,7 @@ def check_message() -> Callable[[str, str], None]:
             assert re.fullmatch(re.escape(path) + r": \d+ problems", lines[0]), ascii(text)
             assert all(re.match(r"  \S.*?  \S", line) for line in lines[1:]), ascii(text)
         elif lines[0].startswith(path):
-            assert PLACE.match(lines[0].removeprefix(path)), ascii(text)
+            assert LOCATION.match(lines[0].removeprefix(path)), ascii(text)
         else:
             assert re.match(r"[^:]+\.libsonnet:\d+:\d+: \S", lines[0]), ascii(text)
 

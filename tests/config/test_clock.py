@@ -1,4 +1,4 @@
-"""Whether a chat template could read the clock, and what that means for ids."""
+"""Chat templates that could read the clock, and their effect on ids."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _config(model: dict[str, Any], **changes: Any) -> ExperimentConfig:
         ({"config.json": "{}"}, True),
     ],
 )
-def test_files_say_whether_the_clock_is_read(tmp_path: Path, files: dict[str, str], reads: bool) -> None:
+def test_the_clock_in_template_files_is_found(tmp_path: Path, files: dict[str, str], reads: bool) -> None:
     folder = _folder(tmp_path, "model", files)
     assert may_read_clock(_config({"name": folder})) is reads
     dates = [_config({"name": folder}, prompting={"date": date}) for date in (DEFAULT_DATE, "2030-01-02")]
@@ -79,7 +79,7 @@ def test_an_edited_template_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("date", ["tomorrow", "2024-02-30", "2024-1-1", "20240101", "2024-07-26T00:00", 2024])
-def test_what_is_no_date_is_refused(date: Any, make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_an_invalid_date_is_refused(date: Any, make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     from sft.config.reading.load import parse_config
 
     with pytest.raises(ConfigError, match=r'prompting\.date.*such as "2024-07-26"'):

@@ -1,4 +1,4 @@
-"""Identity: the same work has the same id; what is no part of the work changes nothing."""
+"""Identity: the same work has the same id; everything else does not change it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def experiment(seed: int = 13, endpoint: Endpoint = "run-experiment", name: str 
 
 
 def test_the_id_is_frozen() -> None:
-    """A change here makes every finished run of every user start again: raise ID_VERSION only on purpose."""
+    """A change here makes every user repeat every finished run: raise ID_VERSION only on purpose."""
     assert experiment().id == "29ddf794483a"
 
 
@@ -54,7 +54,7 @@ def test_the_id_is_frozen() -> None:
         experiment(training={"trainer_args": {"learning_rate": 0.0001}, "method": "sft"}),
     ],
 )
-def test_what_is_no_part_of_the_work_changes_nothing(same: Experiment) -> None:
+def test_settings_outside_the_work_do_not_change_the_id(same: Experiment) -> None:
     assert same.id == experiment().id
 
 
@@ -72,7 +72,7 @@ def test_what_is_no_part_of_the_work_changes_nothing(same: Experiment) -> None:
         experiment(endpoint="train"),
     ],
 )
-def test_what_is_part_of_the_work_changes_the_id(other: Experiment) -> None:
+def test_settings_of_the_work_change_the_id(other: Experiment) -> None:
     assert other.id != experiment().id
 
 
@@ -83,7 +83,7 @@ def test_older_names_of_arguments_are_the_same_work() -> None:
     assert older.id == experiment(training={"trainer_args": {"eval_strategy": "no"}}).id
 
 
-def test_training_all_weights_is_other_work_that_draws_no_start() -> None:
+def test_training_all_weights_is_different_work_without_initialisation() -> None:
     arguments = BASE["training"]
     assert experiment(training={**arguments, "full_finetuning": False}).id == experiment().id
     whole = {"lora": None, "training": {**arguments, "full_finetuning": True}}
@@ -118,15 +118,15 @@ def test_the_nearest_examples_are_not_drawn() -> None:
 
 
 def test_seeds_of_single_sources() -> None:
-    one = experiment(seeds={"init": 7})
-    assert (one.seed_of("init"), one.seed_of("shots")) == (7, 13)
+    overridden = experiment(seeds={"init": 7})
+    assert (overridden.seed_of("init"), overridden.seed_of("shots")) == (7, 13)
     assert experiment().recipe_id == experiment(seed=99).recipe_id
 
 
 def identical(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    one, other = experiment(**first), experiment(**second)
-    assert (one.id == other.id) == (one.recipe_id == other.recipe_id)
-    return one.id == other.id
+    a, b = experiment(**first), experiment(**second)
+    assert (a.id == b.id) == (a.recipe_id == b.recipe_id)
+    return a.id == b.id
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def identical(first: dict[str, Any], second: dict[str, Any]) -> bool:
         ),
     ],
 )
-def test_what_has_no_effect_here_is_no_part_of_the_work(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_settings_without_effect_do_not_change_the_id(first: dict[str, Any], second: dict[str, Any]) -> None:
     assert identical(first, second)
 
 
@@ -256,8 +256,8 @@ def test_the_seed_counts_only_where_something_follows_it() -> None:
     assert experiment(seeds=trained).id == experiment(seeds=trained, seed=14).id
     assert not experiment(seeds=trained).is_random
     for left in trained:
-        some = {source: seed for source, seed in trained.items() if source != left}
-        assert experiment(seeds=some).id != experiment(seeds=some, seed=14).id, left
+        others = {source: seed for source, seed in trained.items() if source != left}
+        assert experiment(seeds=others).id != experiment(seeds=others, seed=14).id, left
     for icl in ({"inference": {"icl_examples": 1}}, {"training": {"icl_examples": 1}}):
         assert experiment(seeds=trained, **icl).id != experiment(seeds=trained, **icl, seed=14).id
         assert experiment(seeds=ALL_SEEDS, **icl).id == experiment(seeds=ALL_SEEDS, **icl, seed=14).id
@@ -290,7 +290,7 @@ def test_files_of_a_pattern_count_by_content(tmp_path: Path) -> None:
     assert of(f"{here}/no*.csv") != of(f"{there}/no*.csv")
 
 
-def test_local_data_counts_by_content_not_by_place(tmp_path: Path) -> None:
+def test_local_data_counts_by_content_not_by_path(tmp_path: Path) -> None:
     first, second = tmp_path / "a" / "data.csv", tmp_path / "b" / "other.csv"
     for file in (first, second):
         file.parent.mkdir()
@@ -322,7 +322,7 @@ def test_names_never_become_paths(name: str, slug: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"dataset__shots": 0}])
-def test_another_seed_of_a_recipe_is_what_it_would_be_by_itself(changes: dict[str, Any]) -> None:
+def test_of_seed_equals_an_experiment_with_that_seed(changes: dict[str, Any]) -> None:
     other = experiment(**changes).of_seed(14, "y")
     assert other == experiment(seed=14, name="y", **changes)
     assert (other.id, other.recipe_id) == (

@@ -1,4 +1,4 @@
-"""`lib/grid.libsonnet`: the experiments of a base and what varies, their names, and what cannot matter."""
+"""`lib/grid.libsonnet`: the experiments of a base and varying settings, their names, and dropped settings."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_the_user_s_grid(grid: Callable[..., Grid]) -> None:
         "shots=0 icl=0", "shots=0 icl=2", "shots=8 icl=0 init=default", "shots=8 icl=0 init=pca",
         "shots=8 icl=0 init=pissa",
     ]  # fmt: skip
-    one = made.configs["shots=32 icl=2 init=pissa"]
-    assert (one.dataset.shots, one.name) == (32, "shots=32 icl=2 init=pissa")
-    assert one.inference is not None
-    assert one.inference.icl_examples == 2
-    assert one.lora is not None
-    assert one.lora.init_lora_weights == "pissa"
-    assert one.lora.arguments == {"r": 8, "lora_alpha": 16}
+    config = made.configs["shots=32 icl=2 init=pissa"]
+    assert (config.dataset.shots, config.name) == (32, "shots=32 icl=2 init=pissa")
+    assert config.inference is not None
+    assert config.inference.icl_examples == 2
+    assert config.lora is not None
+    assert config.lora.init_lora_weights == "pissa"
+    assert config.lora.arguments == {"r": 8, "lora_alpha": 16}
 
 
 def test_zero_shot_experiments_have_no_adapter_and_no_training(grid: Callable[..., Grid]) -> None:
@@ -109,7 +109,7 @@ def test_keys_that_change_together(grid: Callable[..., Grid]) -> None:
     ]  # fmt: skip
 
 
-def test_names_of_one_s_own(grid: Callable[..., Grid]) -> None:
+def test_own_names(grid: Callable[..., Grid]) -> None:
     made = grid("{ 'model.name': { small: 'org/model-0.5B', big: 'org/model-7B' } }")
     assert names(made) == ["model=big", "model=small"]
     assert made.configs["model=big"].model.name == "org/model-7B"
@@ -172,7 +172,7 @@ def test_sections_that_the_base_lacks_are_made(grid: Callable[..., Grid]) -> Non
         ("[1]", "vary must be an object {key: values}"),
     ],
 )
-def test_a_wrong_call_is_told_in_one_line(vary: str, what: str, grid: Callable[..., Grid]) -> None:
+def test_a_wrong_call_is_reported_in_one_line(vary: str, what: str, grid: Callable[..., Grid]) -> None:
     with pytest.raises(ConfigError) as caught:
         grid(vary)
     assert f"grid.jsonnet: grid: {what}" in str(caught.value) or what in str(caught.value)
@@ -192,7 +192,7 @@ def test_a_large_grid_takes_seconds(grid: Callable[..., Grid]) -> None:
     assert len(grid(shots).configs) == 300
 
 
-def test_what_a_hand_written_grid_looks_like(write: Callable[..., Path]) -> None:
+def test_a_hand_written_grid(write: Callable[..., Path]) -> None:
     text = f"""local base = {BASE};
     {{ configs: {{ ['shots %d' % n]: base {{ dataset+: {{ shots: n }} }} for n in [0, 8] }} }}"""
     made = load_grid(write(text, "grid.jsonnet"))
@@ -200,7 +200,7 @@ def test_what_a_hand_written_grid_looks_like(write: Callable[..., Path]) -> None
     assert (names(made), shots, made.seeds) == (["shots 0", "shots 8"], [0, 8], None)
 
 
-def test_whole_trainings_have_no_adapter_and_patience_wants_validation(grid: Callable[..., Grid]) -> None:
+def test_full_finetuning_has_no_adapter_and_patience_requires_validation(grid: Callable[..., Grid]) -> None:
     made = grid(
         "{ 'training.full_finetuning': [false, true], 'lora.r': [8, 16], 'training.validation_size': [null, 2], "
         "'training.early_stopping_patience': [1, 3] }",

@@ -1,4 +1,4 @@
-"""The JSON Schema: current on disk, valid itself, and of one mind with the loader."""
+"""The JSON Schema: current on disk, valid itself, and consistent with the loader."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def test_it_is_a_valid_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
-def test_every_key_of_ours_has_a_description() -> None:
-    def undescribed(node: dict[str, Any], place: str) -> Iterator[str]:
+def test_every_own_key_has_a_description() -> None:
+    def undescribed(node: dict[str, Any], section: str) -> Iterator[str]:
         for name, child in node.get("properties", {}).items():
             if "description" not in child:
-                yield f"{place}.{name}"
+                yield f"{section}.{name}"
 
     schema = json_schema()
     parts = {"": schema, **schema["$defs"]}
-    assert [key for place, part in parts.items() for key in undescribed(part, place)] == []
+    assert [key for section, part in parts.items() for key in undescribed(part, section)] == []
 
 
 def test_it_completes_the_libraries_arguments() -> None:

@@ -1,7 +1,7 @@
-"""Broken configs of every kind: each is valid, or told in a few clear lines with a place, and always at once.
+"""Broken configs of every kind: each is valid, or refused quickly in a few clear lines with a location.
 
-The mutations are drawn with a seed from the shipped configs and a minimal one: wrong values, keys and names, text cut
-or turned into something else. Each file goes through `validate` and `run-experiments --dry-run`.
+The seeded mutations start from the shipped configs and a minimal one: wrong values, keys and names, truncated or
+changed text. Each file runs through `validate` and `run-experiments --dry-run`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ COUNT = 2000
 QUICK = 600  # so many in every run of the tests
 COMMANDS = (["validate"], ["run-experiments", "--dry-run"])
 
-# Texts that are spelt in the file as no value of Python is.
+# Placeholders for values that Python cannot dump to JSON.
 DEEP, LARGE, HUGE = "@DEEP@", "@LARGE@", "@HUGE@"
 
 
 class Case(NamedTuple):
-    """A file: what was done to it, and its bytes."""
+    """A file: its mutations and its bytes."""
 
     what: str
     content: bytes
@@ -59,7 +59,7 @@ PATHS = (
 
 
 def keys_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a config, as a path of keys and positions."""
+    """Yield the path, keys and positions, of every value in a config."""
     if path:
         yield path
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -74,18 +74,18 @@ def parent_of(config: Any, path: tuple[Any, ...]) -> Any:
 
 
 def any_object(config: Any, rng: random.Random) -> dict[str, Any]:
-    objects = [config, *(one for path in keys_of(config) if isinstance(one := parent_of(config, (*path, "")), dict))]
+    objects = [config, *(o for path in keys_of(config) if isinstance(o := parent_of(config, (*path, "")), dict))]
     return rng.choice(objects)
 
 
-def place(config: Any, rng: random.Random) -> tuple[Any, Any]:
-    """A random container and a key in it; of an empty config a new key."""
+def random_key(config: Any, rng: random.Random) -> tuple[Any, Any]:
+    """Return a random container and a key in it; a new key for an empty config."""
     path = rng.choice(list(keys_of(config)) or [("dataset",)])
     return parent_of(config, path), path[-1]
 
 
 def size(rng: random.Random) -> int:
-    """Characters of a very long text."""
+    """Return the length of a very long text."""
     return rng.choice([300, 5000, 5000, 100_000, 1_000_000])
 
 
@@ -98,31 +98,31 @@ def typo(text: str, rng: random.Random) -> str:
 
 
 def wrong_value(config: dict[str, Any], rng: random.Random) -> None:
-    container, key = place(config, rng)
+    container, key = random_key(config, rng)
     container[key] = rng.choice(WRONG)
 
 
 def deleted_key(config: dict[str, Any], rng: random.Random) -> None:
-    container, key = place(config, rng)
+    container, key = random_key(config, rng)
     if not isinstance(container, dict) or key in container:
         del container[key]
 
 
 def renamed_key(config: dict[str, Any], rng: random.Random) -> None:
-    one = any_object(config, rng)
-    if one:
-        key = rng.choice(list(one))
-        one[rng.choice([typo(key, rng), rng.choice(NAMES), "k" * size(rng)])] = one.pop(key)
+    section = any_object(config, rng)
+    if section:
+        key = rng.choice(list(section))
+        section[rng.choice([typo(key, rng), rng.choice(NAMES), "k" * size(rng)])] = section.pop(key)
 
 
 def added_key(config: dict[str, Any], rng: random.Random) -> None:
-    one = any_object(config, rng)
+    section = any_object(config, rng)
     known = ("shots", "r", "lr", "batch_size", "seeds", "configs", "max_length", "epochs", "torch_dtype", "metrics")
-    one[rng.choice([*known, *NAMES])] = rng.choice(WRONG)
+    section[rng.choice([*known, *NAMES])] = rng.choice(WRONG)
 
 
 def moved_section(config: dict[str, Any], rng: random.Random) -> None:
-    container, key = place(config, rng)
+    container, key = random_key(config, rng)
     value = container[key] if isinstance(container, list) or key in container else {}
     any_object(config, rng)[str(key)] = copy.deepcopy(value)
 
@@ -175,7 +175,7 @@ def wrong_seed(config: dict[str, Any], rng: random.Random) -> None:
 
 
 def many(config: dict[str, Any], rng: random.Random) -> None:
-    """Very many problems: told in a few lines all the same."""
+    """Make very many problems, which must fit in a few lines."""
     count = rng.choice([300, 3000, 20_000])
     kind = rng.randrange(4)
     if kind == 0:
@@ -191,7 +191,7 @@ def many(config: dict[str, Any], rng: random.Random) -> None:
 
 
 def grid_of(config: dict[str, Any], rng: random.Random) -> None:
-    """The config inside of `configs`, of a right or an odd shape."""
+    """Move the config into `configs`, in a right or a wrong shape."""
     inner = {key: config.pop(key) for key in list(config)}
     shapes: list[Any] = [
         {rng.choice(NAMES): inner}, {"a": inner, rng.choice(NAMES): inner}, [inner], inner,
@@ -274,7 +274,7 @@ def spelt(config: Any, rng: random.Random) -> bytes:
 
 
 def mutated(bases: list[dict[str, Any]], number: int) -> Case:
-    """The case of that number: the same at every run."""
+    """Return the case of this number, the same in every run."""
     rng = random.Random(f"sft-{number}")  # noqa: S311 - a test's draw
     config = copy.deepcopy(rng.choice(bases))
     done = []
@@ -293,7 +293,7 @@ def mutated(bases: list[dict[str, Any]], number: int) -> Case:
     return Case(f"{number}: {' '.join(done)}", content)
 
 
-# ---- what is said of them --------------------------------------------------------------------------------------------
+# ---- messages ------------------------------------------------------------------------------------------------------
 
 
 def bases(repository: Path, smallest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -303,7 +303,7 @@ def bases(repository: Path, smallest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("numbers", [range(QUICK), pytest.param(range(QUICK, COUNT), marks=pytest.mark.long)])
-def test_a_mutated_config_is_valid_or_told_clearly(
+def test_a_mutated_config_is_valid_or_refused_clearly(
     here: Path, repository: Path, data: dict[str, Any], refusal: Callable[..., str | None], numbers: range
 ) -> None:
     originals = bases(repository, data)
@@ -321,10 +321,10 @@ def test_a_mutated_config_is_valid_or_told_clearly(
     assert len(numbers) < refused < 2 * len(numbers)  # most are broken, and not all
 
 
-def test_a_mutated_config_in_a_process_of_its_own(
+def test_a_mutated_config_in_its_own_process(
     here: Path, repository: Path, data: dict[str, Any], check_message: Callable[[str, str], None]
 ) -> None:
-    """What a person sees is what the test above looked at."""
+    """Check that the command prints the message that the test above checks."""
     originals = bases(repository, data)
     for number in range(6):
         (here / "mine.json").write_bytes(mutated(originals, number).content)

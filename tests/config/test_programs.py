@@ -1,7 +1,7 @@
-"""More than 200 Jsonnet programs that must not harm: each is refused at once, in clear words, with a place.
+"""More than 200 harmful Jsonnet programs: each is refused quickly with a clear message and a location.
 
-Loops without end, bombs of memory, huge grids, imports of what is not the user's, values that no config is. Each goes
-through `validate`, its evaluation in the real child with its real limits.
+Endless loops, memory bombs, huge grids, imports of foreign files, values that are not configs. Each runs through
+`validate`, evaluated in the real child with its real limits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GRID = "local grid = import 'lib/grid.libsonnet';\n"
 
 
 class Program(NamedTuple):
-    """A program; `slow` where only the limit on time ends it."""
+    """A program; `slow` if only the time limit ends it."""
 
     what: str
     text: str | bytes
@@ -99,7 +99,7 @@ def deep() -> Iterator[Program]:
         yield Program("deep objects", "{a:" * n + "1" + "}" * n, slow=n == 100_000)
         yield Program("deep brackets", "(" * n + "1" + ")" * n, slow=n == 100_000)
         yield Program("deep value", f"{{ a: std.foldl(function(a, i) [a], std.range(1, {n}), 0) }}", slow=n == 100_000)
-    yield Program("many signs", "!" * 50_000 + "true", slow=True)
+    yield Program("many operators", "!" * 50_000 + "true", slow=True)
     yield Program("many sums", "{ a: " + "+".join(["'x'"] * 30_000) + " }")
     yield Program("many locals", "local a = 1; " * 20_000 + "a")
     yield Program("many ifs", "if true then " * 20_000 + "1")
@@ -118,14 +118,14 @@ def huge_grids() -> Iterator[Program]:
 
 
 def foreign() -> Iterator[Program]:
-    places = (
+    paths = (
         "/etc/hostname", "/etc/passwd", "../secret.txt", "../../secret.txt", "link.txt", "folder/secret.txt", ".", "..",
         "folder", "/", "fifo", "/dev/zero", "/dev/stdin", "/dev/fd/0", "/proc/self/environ", "nowhere.libsonnet", "",
         "x" * 5000, "http://example.org/a.libsonnet", "~/secret.txt", "./././../secret.txt", "a\\u0000b", "loop-link",
     )  # fmt: skip
-    for place in places:
-        yield Program("import", f"{{\n  a: import '{place}',\n}}")
-        yield Program("importstr", f"{{\n  a: importstr '{place}',\n}}")
+    for path in paths:
+        yield Program("import", f"{{\n  a: import '{path}',\n}}")
+        yield Program("importstr", f"{{\n  a: importstr '{path}',\n}}")
     yield Program("computed", "local p = '/etc/' + 'hostname'; { a: importstr p }")
     yield Program("loop", "import 'loop.libsonnet'")
     yield Program("itself", "(import 'g.jsonnet') + {}")
@@ -171,7 +171,7 @@ PROGRAMS = [
 
 @pytest.fixture
 def grids(here: Path) -> Path:
-    """A folder with all that a program could want to import and must not."""
+    """Return a folder with files that a program must not import."""
     (here.parent / "secret.txt").write_text("'secret'")
     (here.parent.parent / "secret.txt").write_text("'secret'")
     (here / "link.txt").symlink_to("../secret.txt")
@@ -203,9 +203,9 @@ def test_a_harmful_program_is_refused_clearly(
         text = program.text if isinstance(program.text, bytes) else program.text.encode("utf-8")
         (grids / "g.jsonnet").write_bytes(text)
         try:
-            said = refusal("validate", "g.jsonnet")
-            assert said is not None
-            assert "secret" not in said.replace("secret.txt", "")
+            message = refusal("validate", "g.jsonnet")
+            assert message is not None
+            assert "secret" not in message.replace("secret.txt", "")
         except BaseException as error:
             error.add_note(f"{program.what}: {text[:200]!r}")
             raise
@@ -213,7 +213,7 @@ def test_a_harmful_program_is_refused_clearly(
     assert not [child for child in psutil.Process().children() if "jsonnet_child" in " ".join(child.cmdline())]
 
 
-def test_a_child_ends_with_whoever_began_it(grids: Path) -> None:
+def test_a_child_ends_with_its_evaluation(grids: Path) -> None:
     from sft.config.reading.jsonnet import begin_evaluation
 
     (grids / "g.jsonnet").write_text("local f(x) = f(x + 1) tailstrict; f(0)")

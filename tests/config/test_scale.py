@@ -15,7 +15,7 @@ import pytest
 
 from sft.sweep.check import load_plan
 
-# In a process of its own: its memory and its imports are what is measured. A line `count MiB heavy`.
+# Runs in its own process, so that its memory and imports can be measured. Prints `count MiB heavy`.
 PLAN = """
 import re, sys
 from pathlib import Path
@@ -23,7 +23,7 @@ from sft.sweep.check import load_plan
 plan = load_plan(Path(sys.argv[1]), None, "run-experiment")
 ids = {experiment.id for experiment in plan.experiments}
 heavy = [name for name in ("torch", "transformers", "datasets", "pandas", "scipy") if name in sys.modules]
-# the peak since this program began; getrusage counts what the process that started it had
+# the peak since this program started; getrusage includes the memory of the parent process
 memory = re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text()).group(1)
 print(len(ids), int(memory) / 1024, *heavy)
 """

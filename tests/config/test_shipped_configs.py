@@ -15,11 +15,11 @@ SINGLE = sorted((CONFIGS / "json").rglob("*.json"))
 GRIDS = sorted((CONFIGS / "jsonnet").rglob("*.jsonnet"))
 
 
-def test_there_are_some() -> None:
+def test_shipped_configs_exist() -> None:
     assert len(SINGLE) >= 6
     assert len(GRIDS) >= 4
-    found = {path for path in CONFIGS.rglob("*") if path.is_file()}
-    assert found - set(SINGLE) - set(GRIDS) == {CONFIGS / "jsonnet" / "lib" / "grid.libsonnet"}
+    files = {path for path in CONFIGS.rglob("*") if path.is_file()}
+    assert files - set(SINGLE) - set(GRIDS) == {CONFIGS / "jsonnet" / "lib" / "grid.libsonnet"}
 
 
 @pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.stem)
@@ -46,7 +46,7 @@ def test_a_config_names_the_schema_and_fits_it(path: Path) -> None:
     jsonschema.validate(data, json.loads(schema.read_text(encoding="utf-8")))
 
 
-def test_what_the_configs_show() -> None:
+def test_the_configs_cover_the_main_features() -> None:
     data = [json.loads(path.read_text(encoding="utf-8")) for path in SINGLE]
     assert {config["dataset"]["task_type"] for config in data} == {"classification", "generation", "multilabel"}
     assert any(len(config["prompting"]["input_columns"]) == 2 for config in data)

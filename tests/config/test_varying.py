@@ -1,4 +1,4 @@
-"""What varies between configs, under short names."""
+"""The settings that vary between configs, under short names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_only_what_varies_is_a_column() -> None:
     assert columns(config(), config()) == {}
 
 
-def test_a_zero_shot_row_has_no_opinion_on_training() -> None:
+def test_a_zero_shot_config_does_not_count_for_training() -> None:
     zero = config(dataset__shots=0)
     assert columns(zero, config()) == {"shots": ("0", "4")}
     assert columns(zero, config(), config(lora__init_lora_weights="pca")) == {
@@ -41,7 +41,7 @@ def test_a_zero_shot_row_has_no_opinion_on_training() -> None:
     }
 
 
-def test_what_only_some_configs_have_varies() -> None:
+def test_a_setting_of_only_some_configs_varies() -> None:
     quantised = config(model__quantization={"config_class": "BitsAndBytesConfig", "args": {"load_in_4bit": True}})
     assert columns(config(), quantised) == {"config_class": ("-", "BitsAndBytesConfig"), "load_in_4bit": ("-", "yes")}
 
@@ -51,7 +51,7 @@ def test_names_are_short_values_too() -> None:
     assert columns(config(), config(training__trainer_args={"learning_rate": 5e-3})) == {"lr": ("0.0001", "0.005")}
 
 
-def test_equal_short_names_are_told_apart() -> None:
-    one = config(dataset__args={"x": 1}, model__model_args={"x": 1})
-    two = config(dataset__args={"x": 2}, model__model_args={"x": 2})
-    assert columns(one, two) == {"dataset.args.x": ("1", "2"), "model.model_args.x": ("1", "2")}
+def test_equal_short_names_are_distinguished() -> None:
+    first = config(dataset__args={"x": 1}, model__model_args={"x": 1})
+    second = config(dataset__args={"x": 2}, model__model_args={"x": 2})
+    assert columns(first, second) == {"dataset.args.x": ("1", "2"), "model.model_args.x": ("1", "2")}

@@ -38,12 +38,12 @@ def test_keys_and_lists_are_shortened() -> None:
     assert listed(list(range(100))) == "0, 1, 2, 3, 4, 5, 6, 7 and 92 more"
 
 
-def test_a_very_long_text_is_near_to_nothing() -> None:
+def test_a_very_long_string_has_no_near_name() -> None:
     assert near("shotz", ["shots", "path"]) == '; did you mean "shots"?'
     assert near("shots" * 10**5, ["shots"]) == ""
 
 
-def test_of_very_many_problems_the_first_are_told() -> None:
+def test_only_the_first_of_very_many_problems_are_listed() -> None:
     lines = str(config_error("f", [Problem(f"k{n}", "no") for n in range(1000)])).splitlines()
     assert lines[1].split() == ["k0", "no"]
     assert lines[-1].split() == ["…", "and", "960", "more"]

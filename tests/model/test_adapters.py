@@ -289,7 +289,7 @@ def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], token
     [
         (lora("pisa"), 'lora.init_lora_weights: unknown initialiser "pisa"; did you mean "pissa"'),
         (lora("eva"), 'initialiser "eva" looks at the rows that are trained on, and there are none'),
-        (lora("pissa_niter_x"), 'lora.init_lora_weights: "pissa_niter_x" must end in an integer'),
+        (lora("pissa_niter_x"), 'lora.init_lora_weights: expected an integer after "pissa_niter_"'),
         (lora(rank=4), "lora: PEFT says: .*rank"),
         (
             lora(target_modules=["nothing"]),

@@ -40,7 +40,7 @@ def test_a_check_that_breaks_down_is_not_all_valid(config: Path, monkeypatch: py
     answer = CliRunner().invoke(app, ["validate", str(config), "--data"])
     assert answer.exit_code == 1
     assert "All valid" not in answer.output
-    assert "the check itself broke down" in answer.output
+    assert "The data check itself failed" in answer.output
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Configs that cannot work, run as commands: one line that says what to do, exit code 2, no traceback."""
+"""Wrong configs, run as commands: one line with advice, exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_all(root: Path, config: Callable[..., dict[str, Any]], names: list[str],
 
 
 def is_one_line(answer: Answer) -> bool:
-    """Whether the error is one line (or, for several problems, a line for each) after the log lines of the work."""
+    """Return whether the error is one line, or one line for each of several problems, after the log lines."""
     errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
     return answer.code == 2 and len(errors) == 1 and "Traceback" not in answer.stderr
 
@@ -68,7 +68,7 @@ FOUND_BEFORE = (
 )
 
 
-def test_validate_finds_what_a_run_would_meet_in_all_configs_of_a_grid(tmp_path: Path, make_config: Any) -> None:
+def test_validate_finds_the_errors_of_all_configs_of_a_grid(tmp_path: Path, make_config: Any) -> None:
     """One process looks into the data and models of them all, and each problem is a line that names its config."""
     configs = {}
     for number, name in enumerate(FOUND_BEFORE):
@@ -98,6 +98,6 @@ def test_validate_finds_what_needs_no_data_without_opening_it(tmp_path: Path, ma
 
 
 @pytest.mark.long
-def test_validate_finds_what_a_run_would_meet(tmp_path: Path, make_config: Any) -> None:
+def test_validate_finds_the_errors_of_a_run(tmp_path: Path, make_config: Any) -> None:
     answers = run_all(tmp_path, make_config, ["training validation", *FOUND_BEFORE], "validate", "--data")
     assert {name: answer for name, answer in answers.items() if not is_one_line(answer)} == {}

@@ -1,4 +1,4 @@
-"""Configs that cannot work, as people write them: each must end as one clear line and exit code 2.
+"""Wrong configs, as users write them: each must end with one clear line and exit code 2.
 
 A case changes the working config of `make_config`; what it needs on disk it writes into the folder that it is given.
 """
@@ -30,7 +30,7 @@ def merge(config: Config, changes: Mapping[str, Any]) -> None:
 
 
 def changed(changes: Mapping[str, Any], *further: Mapping[str, Any]) -> Case:
-    """A case that only changes keys."""
+    """Return a case that only changes keys."""
 
     def case(config: Config, folder: Path) -> None:
         for one in (*further, changes):
@@ -40,14 +40,14 @@ def changed(changes: Mapping[str, Any], *further: Mapping[str, Any]) -> Case:
 
 
 def at(path: str, value: Any, *further: Mapping[str, Any]) -> Case:
-    """A case that sets one key, given by its dotted path."""
+    """Return a case that sets one key, by its dotted path."""
     for key in reversed(path.split(".")):
         value = {key: value}
     return changed(value, *further)
 
 
 def data(name: str, content: bytes) -> Case:
-    """A case whose data set is one file."""
+    """Return a case whose data set is one file."""
 
     def case(config: Config, folder: Path) -> None:
         (folder / name).write_bytes(content)
@@ -57,7 +57,7 @@ def data(name: str, content: bytes) -> Case:
 
 
 def model_file(name: str, content: bytes | None, **changes: Any) -> Case:
-    """A case whose model has one file that is wrong (None: absent), or a config.json with some keys changed."""
+    """Return a case whose model has one wrong file (None: absent), or a config.json with changed keys."""
 
     def case(config: Config, folder: Path) -> None:
         copy = folder / "model"
@@ -74,12 +74,12 @@ def model_file(name: str, content: bytes | None, **changes: Any) -> Case:
 
 
 def template(text: str) -> Case:
-    """A case whose model has another chat template."""
+    """Return a case whose model has another chat template."""
     return model_file("chat_template.jinja", text.encode())
 
 
 def adapter_file(name: str, content: bytes) -> Case:
-    """A case whose adapter's folder has a file of this content beside a config of a plain LoRA."""
+    """Return a case whose adapter folder has a file with this content and the config of a plain LoRA."""
 
     def case(config: Config, folder: Path) -> None:
         adapter = folder / "adapter"
@@ -94,7 +94,7 @@ def adapter_file(name: str, content: bytes) -> Case:
 
 
 def plugin(path: str, source: str, *further: Mapping[str, Any], name: str = "mine:it", several: bool = False) -> Case:
-    """A case that names a plugin, in a module beside the config."""
+    """Return a case that names a plugin in a module next to the config."""
 
     def case(config: Config, folder: Path) -> None:
         (folder / "mine.py").write_text(source)
@@ -104,7 +104,7 @@ def plugin(path: str, source: str, *further: Mapping[str, Any], name: str = "min
 
 
 class Marker:
-    """Pickles into something that would run code."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("open('executed', 'w').close()",))

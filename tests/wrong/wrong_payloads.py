@@ -1,4 +1,4 @@
-"""Files and configs that would run code if anything in them were believed. None names a plugin of the user's.
+"""Files and configs that would run code if they were trusted. None names a plugin of the user.
 
 Each writes the file `executed` into its own folder. What happens else (one line, or a run that ignores it) is free.
 """
@@ -29,7 +29,7 @@ class Bomb:
 
 
 def code(folder: Path) -> str:
-    """Python that leaves a trace."""
+    """Return Python code that writes a file."""
     return f"open({str(folder / 'executed')!r}, 'w').close()"
 
 
@@ -103,14 +103,14 @@ def template(expression: str) -> Payload:
 
 
 def text_everywhere(text: str) -> Payload:
-    """A template in the data, the labels, the instruction and the verbalizers."""
+    """Return a payload with a template in the data, the labels, the instruction and the verbalizers."""
 
     def payload(config: Config, folder: Path) -> None:
-        said = text.replace("COMMAND", f"touch {folder / 'executed'}").replace("CODE", code(folder))
-        rows = [{"text": said, "label": said + "1"}, {"text": said, "label": said + "2"}]
+        filled = text.replace("COMMAND", f"touch {folder / 'executed'}").replace("CODE", code(folder))
+        rows = [{"text": filled, "label": filled + "1"}, {"text": filled, "label": filled + "2"}]
         (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
         merge(config, {"dataset": {"path": str(folder / "rows.jsonl"), "shots": 0, "test_split": "train"}})
-        merge(config, {"prompting": {"instruction": said}, "name": said[:60]})
+        merge(config, {"prompting": {"instruction": filled}, "name": filled[:60]})
 
     return payload
 
@@ -119,15 +119,15 @@ def data_folder(**files: Callable[[Path], bytes]) -> Payload:
     """A folder of data with good rows and further files."""
 
     def payload(config: Config, folder: Path) -> None:
-        place = folder / "data"
-        place.mkdir()
+        data = folder / "data"
+        data.mkdir()
         for split in ("train", "test"):
-            (place / f"{split}.csv").write_text("text,label\na,bad\nb,fine\n")
+            (data / f"{split}.csv").write_text("text,label\na,bad\nb,fine\n")
         for name, made in files.items():
-            file = place / name.replace("___", "/").replace("__", ".")
+            file = data / name.replace("___", "/").replace("__", ".")
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(made(folder))
-        merge(config, {"dataset": {"path": str(place), "shots": 0}})
+        merge(config, {"dataset": {"path": str(data), "shots": 0}})
 
     return payload
 
@@ -152,12 +152,12 @@ def climbing_tar(folder: Path) -> bytes:
 def lm_eval_task(text: str) -> Payload:
     def payload(config: Config, folder: Path) -> None:
         module(folder)
-        said = text.replace("COMMAND", f"touch {folder / 'executed'}").replace("CODE", code(folder))
+        filled = text.replace("COMMAND", f"touch {folder / 'executed'}").replace("CODE", code(folder))
         rows = folder / "rows.jsonl"
         rows.write_text('{"text": "a", "label": "b"}\n')
         (folder / "mine.yaml").write_text(
             f"task: mine\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {rows}}}}}\ntest_split: test\n"
-            f"output_type: generate_until\n{said}\n"
+            f"output_type: generate_until\n{filled}\n"
         )
         merge(config, {"evaluation": {"lm_eval": {"tasks": [str(folder / "mine.yaml")]}}, **ZERO_SHOT})
 
@@ -165,7 +165,7 @@ def lm_eval_task(text: str) -> Payload:
 
 
 def beside(*names: str) -> Payload:
-    """Modules beside the config that are called like installed ones."""
+    """Return a payload with modules next to the config that have names of installed ones."""
 
     def payload(config: Config, folder: Path) -> None:
         for name in names:
@@ -176,7 +176,7 @@ def beside(*names: str) -> Payload:
 
 
 def with_module(changes: Mapping[str, Any]) -> Payload:
-    """A config that names a module which lies beside it, where no plugin belongs."""
+    """Return a payload that names a module next to the config in a key that takes no plugin."""
 
     def payload(config: Config, folder: Path) -> None:
         module(folder)

@@ -20,7 +20,7 @@ LONGEST = 60.0
 
 
 class Answer(NamedTuple):
-    """What became of one command; no exit code where it was ended after LONGEST seconds."""
+    """The outcome of one command; no exit code if it was stopped after LONGEST seconds."""
 
     code: int | None
     stderr: str
@@ -41,7 +41,7 @@ def ask(root: Path, commands: Sequence[tuple[Path, list[str]]]) -> list[Answer]:
 
 
 def one(folder: str, argv: list[str]) -> int:
-    """Fork, and run a command in its folder; the process's id."""
+    """Fork, run a command in its folder, and return the process id."""
     if (pid := os.fork()) != 0:
         return pid
     os.chdir(folder)

@@ -1,1 +1,1 @@
-"""All that can be wrong with a config beyond its form, said at once."""
+"""The checks of a config beyond the types of its keys. All problems are reported at once."""

@@ -1,6 +1,6 @@
-"""Arguments that go to the libraries: checked by name and simple type, old names of the trainer's translated.
+"""Arguments of the libraries: checked by name and simple type; old names of trainer arguments are translated.
 
-Nothing of the libraries is imported: `sft.config.libraries.library` has the table. Knows nothing of how they are used.
+No library is imported: the names and types come from the table in `sft.config.libraries.library`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sft.plugins import DEFAULT_METHOD
 
 TRAINER_ARGS = "training.trainer_args"
 HEAD = "lm_head"
-MOST_UNKNOWN = 20  # keys of one section that are told one by one
+MOST_UNKNOWN = 20  # unknown keys of a section that are reported one by one
 _COUNTS = (
     "r", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length",
     "max_new_tokens", "num_beams", "num_virtual_tokens", "max_rank", "target_r", "init_r",
@@ -46,7 +46,7 @@ _FRACTIONS = ("lora_dropout", "top_p", "min_p", "typical_p", "label_smoothing_fa
 
 
 class Translated(NamedTuple):
-    """Trainer arguments under their current names; what was renamed, one line each; and what cannot be used."""
+    """Trainer arguments under their current names, one notice for each renamed argument, and the problems."""
 
     args: dict[str, Any]
     notices: tuple[str, ...]
@@ -54,10 +54,10 @@ class Translated(NamedTuple):
 
 
 def translate_trainer_args(args: Mapping[str, Any], method: str = DEFAULT_METHOD) -> Translated:
-    """Arguments of a training method's trainer, given under the names of this or an older version.
+    """Translate the arguments of a training method's trainer from the names of this or an older version.
 
-    Every problem is found: unknown and removed names, values of another type, an old name beside its new one, and
-    the seeds, which the config gives elsewhere.
+    All problems are reported: unknown and removed names, values of a wrong type, an old name together with its new
+    name, and the seeds, which the config sets elsewhere.
     """
     new: dict[str, Any] = {}
     notices: list[str] = []
@@ -67,9 +67,9 @@ def translate_trainer_args(args: Mapping[str, Any], method: str = DEFAULT_METHOD
         if name in REMOVED:
             problems.append(Problem(where, f"is no longer an argument: {REMOVED[name]}"))
         elif name in ELSEWHERE:
-            problems.append(Problem(where, f"is not the trainer's to choose: give {ELSEWHERE[name]}"))
+            problems.append(Problem(where, f"cannot be set here; set {ELSEWHERE[name]}"))
         elif (target := RENAMED.get(name) or RESHAPED.get(name)) in args and args[str(target)] != value:
-            problems.append(Problem(where, f"stands beside {target}, its new name: give one of them"))
+            problems.append(Problem(where, f"cannot be combined with {target}, its new name; remove one"))
         elif name in RENAMED:
             new[RENAMED[name]] = value
             notices.append(f"{where} is now called {RENAMED[name]}")
@@ -92,11 +92,11 @@ def translate_trainer_args(args: Mapping[str, Any], method: str = DEFAULT_METHOD
 
 
 def _reshape(name: str, value: Any) -> tuple[dict[str, Any] | None, str]:
-    """The new arguments and the notice; or None and what is wrong with the value."""
+    """Return the new arguments and the notice; or None and the problem with the value."""
     if name == "warmup_ratio":
         if not fits(value, ("float",)) or not 0 <= value < 1:
-            return None, not_allowed(value, "a share of the steps, from 0 to below 1 (now written as warmup_steps)")
-        return {"warmup_steps": float(value)}, "is now written as warmup_steps, a number below 1"
+            return None, not_allowed(value, "a fraction of the steps, from 0 to below 1 (now called warmup_steps)")
+        return {"warmup_steps": float(value)}, "is now called warmup_steps, a number below 1"
     if not isinstance(value, bool):
         return None, not_allowed(value, "true or false")
     if name == "group_by_length":
@@ -104,21 +104,21 @@ def _reshape(name: str, value: Any) -> tuple[dict[str, Any] | None, str]:
         return {"train_sampling_strategy": strategy}, f'is now written as train_sampling_strategy: "{strategy}"'
     if name == "include_inputs_for_metrics":
         metrics = ["inputs"] if value else []
-        return {"include_for_metrics": metrics}, "is now written as include_for_metrics"
-    return {"accelerator_config": {name: value}}, "is now written into accelerator_config"
+        return {"include_for_metrics": metrics}, "is now called include_for_metrics"
+    return {"accelerator_config": {name: value}}, "is now part of accelerator_config"
 
 
 def argument_problems(args: Mapping[str, Any], known: Arguments, where: str) -> list[Problem]:
-    """Unknown names and values of another type among `args`, which stand at `where`."""
+    """Return the unknown names and the values of a wrong type among `args`, the arguments at the key path `where`."""
     problems = []
     unknown = [name for name in args if name not in known]
-    told = frozenset(unknown[:MOST_UNKNOWN])
+    reported = frozenset(unknown[:MOST_UNKNOWN])
     for name, value in args.items():
-        if name in told:
+        if name in reported:
             problems.append(Problem(f"{where}.{shown(name)}", unknown_key([*where.split("."), name], known)))
-        elif name in known and (trouble := _value_problem(name, value, known[name])):
-            problems.append(Problem(f"{where}.{name}", trouble))
-    if (more := len(unknown) - len(told)) > 0:
+        elif name in known and (problem := _value_problem(name, value, known[name])):
+            problems.append(Problem(f"{where}.{name}", problem))
+    if (more := len(unknown) - len(reported)) > 0:
         problems.append(Problem(where, f"has {more} more unknown keys"))
     return problems
 
@@ -131,14 +131,14 @@ def _value_problem(name: str, value: Any, argument: Argument) -> str | None:
     if not fits(value, argument.types):
         parts = [types_phrase(argument.types)] if argument.types and argument.types != ("null",) else []
         parts += [choices_phrase(value, argument.choices)] if argument.choices else []
-        return not_allowed(value, either(parts))
+        return not_allowed(value, either(parts), argument.choices)
     return _range_problem(name, value, argument)
 
 
 def _range_problem(name: str, value: Any, argument: Argument) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    number = "a number" if "float" in argument.types else "a whole number"
+    number = "a number" if "float" in argument.types else "an integer"
     if name in _FRACTIONS and not 0 <= value <= 1:
         return not_allowed(value, "a number from 0 to 1")
     if value < (least := _LEAST.get(name, value)):
@@ -146,21 +146,21 @@ def _range_problem(name: str, value: Any, argument: Argument) -> str | None:
     if value > (most := _MOST.get(name, value)):
         return not_allowed(value, f"{number} from {least} to {most}")
     if name == "max_steps" and value < 1 and value != -1:
-        return not_allowed(value, "a whole number from 1, or -1 to use num_train_epochs")
+        return not_allowed(value, "an integer from 1, or -1 to use num_train_epochs")
     return None
 
 
 def lora_problems(lora: Mapping[str, Any]) -> list[Problem]:
-    """Arguments of peft's LoraConfig. `init_lora_weights` takes more than PEFT's names: `initializer_problem`."""
+    """Check the arguments of peft's LoraConfig, except `init_lora_weights`: `initializer_problem` checks that."""
     problems = argument_problems(_without(lora, "init_lora_weights"), peft_arguments("LORA"), "lora")
     return problems + _adapter_rules(lora, "lora")
 
 
 def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
-    """Arguments of the PEFT config that `peft_type` names."""
+    """Check the arguments of the PEFT config that `peft_type` names."""
     kind = adapter.get("peft_type")
     if not isinstance(kind, str):
-        return []  # absent or no text: the section says so
+        return []  # absent or not a string: the section reports it
     if kind not in peft_types():
         meant = near(kind.upper(), peft_types())
         known = "" if meant else f" (known: {', '.join(peft_types())})"
@@ -168,26 +168,26 @@ def adapter_problems(adapter: Mapping[str, Any]) -> list[Problem]:
     if kind in REFUSED_TYPES:
         return [Problem("adapter.peft_type", f"{kind} is not supported: {REFUSED_TYPES[kind]}")]
     if missing := [name for name in NEEDED_ARGUMENTS.get(kind, ()) if adapter.get(name) is None]:
-        return [Problem(f"adapter.{missing[0]}", f"is missing: {kind} needs it")]
-    given = _without(adapter, "peft_type")
-    if kind == "LORA" and isinstance(given.get("init_lora_weights"), str):
-        given = _without(given, "init_lora_weights")  # as in `lora_problems`
-    return argument_problems(given, peft_arguments(kind), "adapter") + _adapter_rules(given, "adapter")
+        return [Problem(f"adapter.{missing[0]}", f"is missing; {kind} requires it")]
+    arguments = _without(adapter, "peft_type")
+    if kind == "LORA" and isinstance(arguments.get("init_lora_weights"), str):
+        arguments = _without(arguments, "init_lora_weights")  # as in `lora_problems`
+    return argument_problems(arguments, peft_arguments(kind), "adapter") + _adapter_rules(arguments, "adapter")
 
 
-def _adapter_rules(given: Mapping[str, Any], where: str) -> list[Problem]:
-    """What PEFT accepts and cannot use, or uses for another kind of model."""
+def _adapter_rules(arguments: Mapping[str, Any], where: str) -> list[Problem]:
+    """Check the arguments that PEFT accepts and cannot use with a causal language model."""
     problems = []
-    task = given.get("task_type")
+    task = arguments.get("task_type")
     if task not in (None, "CAUSAL_LM"):
         problems.append(Problem(f"{where}.task_type", not_allowed(task, '"CAUSAL_LM"')))
     for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
-        if isinstance(pattern := given.get(name), str):
+        if isinstance(pattern := arguments.get(name), str):
             try:
                 re.compile(pattern)
             except re.error as error:
-                problems.append(Problem(f"{where}.{name}", not_allowed(pattern, f"a regular expression ({error})")))
-    targets = given.get("target_modules")
+                problems.append(Problem(f"{where}.{name}", f"{not_allowed(pattern, 'a regular expression')} ({error})"))
+    targets = arguments.get("target_modules")
     if (targets == HEAD) or (isinstance(targets, list) and HEAD in targets):
         what = f"{HEAD} is not supported: the loss is computed from its weights, so its adapter would not be trained"
         problems.append(Problem(f"{where}.target_modules", what))
@@ -195,10 +195,10 @@ def _adapter_rules(given: Mapping[str, Any], where: str) -> list[Problem]:
 
 
 def quantization_problems(quantization: Mapping[str, Any]) -> list[Problem]:
-    """The class of transformers and its arguments."""
+    """Check the quantisation class of transformers and its arguments."""
     name, args = quantization.get("config_class"), quantization.get("args", {})
     if not isinstance(name, str) or not isinstance(args, Mapping):
-        return []  # the section says so
+        return []  # the section reports it
     if name not in quantization_classes():
         meant = near(name, quantization_classes())
         known = "" if meant else f" (known: {', '.join(quantization_classes())})"
@@ -208,17 +208,21 @@ def quantization_problems(quantization: Mapping[str, Any]) -> list[Problem]:
 
 
 def generation_problems(args: Mapping[str, Any]) -> list[Problem]:
-    """Arguments of `generate`."""
+    """Check the arguments of `generate`."""
     where = "inference.generation_args"
     problems = argument_problems(args, generation_arguments(), where)
     sequences = args.get("num_return_sequences")
     if isinstance(sequences, int) and sequences > 1:
-        problems.append(Problem(f"{where}.num_return_sequences", not_allowed(sequences, "each row gets one answer")))
+        problems.append(
+            Problem(f"{where}.num_return_sequences", f"{not_allowed(sequences, '1')}: each row gets one answer")
+        )
     least, most = args.get("min_new_tokens"), args.get("max_new_tokens")
     if isinstance(least, int) and isinstance(most, int) and least > most:
-        problems.append(Problem(f"{where}.min_new_tokens", not_allowed(least, f"at most max_new_tokens, {most}")))
+        problems.append(Problem(f"{where}.min_new_tokens", not_allowed(least, f"at most max_new_tokens ({most})")))
     if args.get("stop_strings") is not None:
-        problems.append(Problem(f"{where}.stop_strings", "is a key of its own: give inference.stop_strings, a list"))
+        problems.append(
+            Problem(f"{where}.stop_strings", "cannot be set here; set inference.stop_strings, a list of strings")
+        )
     return problems
 
 

@@ -1,7 +1,7 @@
-"""Checks that see more than one key: what contradicts, what cannot have an effect, what a command needs.
+"""Checks of several keys together: contradictions, settings without an effect, the sections that a command needs.
 
-They read the data as given, types unchecked, so that all problems of a config are found at once. Integer labels,
-columns and splits need the data and are judged where it is opened.
+They read the data as the user wrote it, with unchecked types, so that all problems of a config are reported at once.
+Integer labels, columns and splits are checked when the data is opened.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from sft.plugins import (
     BackendSpec,
 )
 
-_LONGEST_PLUG = 500
-# What questions about single labels cannot be given, and why.
+_LONGEST_PLUGIN = 500
+# Settings that multilabel tasks do not support: their default, and the reason.
 _NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
     "inference.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
     "training.icl_examples": (0, "in-context examples of rows with several labels are not supported"),
@@ -53,7 +53,7 @@ _NOT_IN_MULTILABEL: Mapping[str, tuple[Any, str]] = {
 
 
 def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The object at a key path; empty where there is none."""
+    """Return the object at a key path; empty if there is none."""
     for key in keys:
         value = data.get(key)
         data = value if isinstance(value, dict) else {}
@@ -61,14 +61,14 @@ def section(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def value_at(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """The value at a dotted key path; `default` where it is absent or null."""
-    *place, key = path.split(".")
-    value = section(data, *place).get(key)
+    """Return the value at a dotted key path; `default` if it is absent or null."""
+    *parents, key = path.split(".")
+    value = section(data, *parents).get(key)
     return default if value is None else value
 
 
 def config_problems(data: Mapping[str, Any]) -> list[Problem]:
-    """Every problem that the sections' own types do not show."""
+    """Return every problem that the types of the sections do not show."""
     return [
         *lora_problems(section(data, "lora")),
         *adapter_problems(section(data, "adapter")),
@@ -92,7 +92,7 @@ def config_problems(data: Mapping[str, Any]) -> list[Problem]:
 
 
 def config_notices(data: Mapping[str, Any]) -> list[str]:
-    """What is worth a word though it is no problem: renamed arguments, keys that have no effect."""
+    """Return the notices: renamed arguments and keys without an effect."""
     return [
         *_trainer_args(data).notices,
         *_idle_notices(data, "dataset.task_type", idle_for_task),
@@ -112,7 +112,7 @@ def _trainer_args(data: Mapping[str, Any]) -> Translated:
 def _idle_notices(
     data: Mapping[str, Any], decides: str, idle_for: Callable[[str], Iterable[IdleSetting]]
 ) -> Iterator[str]:
-    """Yield the settings that are given and have no effect, since the setting `decides` has the value that it has."""
+    """Yield a notice for each setting that has no effect because of the value of the setting `decides`."""
     value = value_at(data, decides)
     for setting in idle_for(value) if isinstance(value, str) else ():
         if setting.is_reported and value_at(data, setting.path, setting.default) != setting.default:
@@ -125,8 +125,8 @@ def _selection_notices(inference: Mapping[str, Any]) -> Iterator[str]:
         yield f"inference.random_icl has no effect: icl_selection is {quoted(name)}, which chooses for each row"
 
 
-def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
-    name = given.get("calibration_fn")
+def _calibration_notices(calibration: Mapping[str, Any]) -> Iterator[str]:
+    name = calibration.get("calibration_fn")
     if not isinstance(name, str):
         return
     where = "inference.calibration_args"
@@ -134,28 +134,28 @@ def _calibration_notices(given: Mapping[str, Any]) -> Iterator[str]:
     if current != name:
         yield f"{where}.calibration_fn: {quoted(name)} is now called {quoted(current)}"
     followed = CALIBRATIONS.spec(current).settings
-    idle = [key for key in given if key in CALIBRATIONS.own.settings and key not in followed]
+    idle = [key for key in calibration if key in CALIBRATIONS.own.settings and key not in followed]
     yield from (f"{where}.{key} has no effect: calibration_fn is {quoted(current)}" for key in idle)
 
 
 def _plugin_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     for path, problem_of in PLUGIN_SETTINGS.items():
-        given = value_at(data, path)
-        for position, name in enumerate(given if isinstance(given, list) else [given]):
-            where = f"{path}[{position}]" if isinstance(given, list) else path
+        value = value_at(data, path)
+        for position, name in enumerate(value if isinstance(value, list) else [value]):
+            where = f"{path}[{position}]" if isinstance(value, list) else path
             if not isinstance(name, str):
                 continue
-            if shown(name, _LONGEST_PLUG) != name:
+            if shown(name, _LONGEST_PLUGIN) != name:
                 yield Problem(where, not_allowed(name, 'a name, or "module:function"'))
-            elif trouble := problem_of(name):
-                yield Problem(where, trouble)
+            elif problem := problem_of(name):
+                yield Problem(where, problem)
 
 
 def _answer_problems(inference: Mapping[str, Any]) -> Iterator[Problem]:
-    """Texts that end a generated answer, and what it is held to."""
+    """Check stop strings and the constraint of generated answers."""
     stops = inference.get("stop_strings")
     if isinstance(stops, list) and "" in stops:
-        yield Problem("inference.stop_strings", "an empty text would end every answer before it begins")
+        yield Problem("inference.stop_strings", "an empty string would end every answer before it starts")
     yield from constrain_problems(inference.get("constrain"), section(inference, "generation_args"))
 
 
@@ -167,42 +167,46 @@ def _label_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         )
     labels = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
     if repeated := [label for label, count in Counter(labels).items() if count > 1]:
-        yield Problem("dataset.labels", f"{listed(repeated)} stand{'s' if len(repeated) == 1 else ''} twice")
+        yield Problem("dataset.labels", f"duplicate {listed(repeated)}; each label must be unique")
     verbalizers = section(data, "prompting", "verbalizers")
     sharing: dict[str, list[str]] = {}
     for label, text in verbalizers.items():
         if isinstance(text, str):
             sharing.setdefault(text, []).append(label)
-    for text, those in sharing.items():
-        if len(those) > 1:
-            yield Problem("prompting.verbalizers", f"the labels {listed(those)} have the same text {quoted(text)}")
+    for text, same in sharing.items():
+        if len(same) > 1:
+            yield Problem("prompting.verbalizers", f"the labels {listed(same)} have the same text {quoted(text)}")
     if labels and verbalizers:
         known = set(labels)
         if missing := [label for label in dict.fromkeys(labels) if label not in verbalizers]:
-            yield Problem("prompting.verbalizers", f"lacks a text for {listed(missing)}")
+            yield Problem("prompting.verbalizers", f"has no text for {listed(missing)}")
         if unknown := [label for label in verbalizers if label not in known]:
-            yield Problem("prompting.verbalizers", f"{listed(unknown)}: not among dataset.labels")
+            yield Problem("prompting.verbalizers", f"{listed(unknown)} not in dataset.labels")
 
 
 def _calibration_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    given = value_at(data, "inference.calibration_args.gamma_range")
-    numbers = isinstance(given, list) and len(given) == 2 and all(fits(one, ("float",)) for one in given)
-    if numbers and not given[0] < given[1]:
+    gamma_range = value_at(data, "inference.calibration_args.gamma_range")
+    numbers = (
+        isinstance(gamma_range, list)
+        and len(gamma_range) == 2
+        and all(fits(number, ("float",)) for number in gamma_range)
+    )
+    if numbers and not gamma_range[0] < gamma_range[1]:
         where = "inference.calibration_args.gamma_range"
-        yield Problem(where, not_allowed(given, "the least strength first, then a larger one"))
+        yield Problem(where, not_allowed(gamma_range, "[smallest strength, larger strength]"))
 
 
 def _multilabel_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     words = value_at(data, "prompting.yes_no")
     if isinstance(words, list) and len(words) == 2 and all(isinstance(word, str) for word in words):
-        said = {word.strip() for word in words}  # white space around an answer does not tell it apart
-        if len(said) < 2 or "" in said:
-            yield Problem("prompting.yes_no", not_allowed(words, "two different words"))
+        answers = {word.strip() for word in words}  # white space around an answer does not make it another one
+        if len(answers) < 2 or "" in answers:
+            yield Problem("prompting.yes_no", not_allowed(words, "a list of two different words"))
     if value_at(data, "dataset.task_type") != "multilabel":
         return
     for path, (only, why) in _NOT_IN_MULTILABEL.items():
         if value_at(data, path, only) != only:
-            yield Problem(path, f'is not possible when dataset.task_type is "multilabel": {why}')
+            yield Problem(path, f'cannot be combined with dataset.task_type "multilabel": {why}')
 
 
 def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -210,24 +214,24 @@ def _other_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     if value_at(data, "inference.icl_pool") == "shots" and shots == 0 and examples != 0:
         yield Problem(
             "inference.icl_pool",
-            '"shots" is empty when dataset.shots is 0: draw the examples from "train", or set shots',
+            '"shots" is empty because dataset.shots is 0; set "train", or set dataset.shots',
         )
 
 
 def _full_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """What training all weights leaves no room for."""
+    """Yield the settings that cannot be combined with training all weights."""
     where = "training.full_finetuning"
     if value_at(data, where) is not True:
         return
     if value_at(data, "model.quantization") is not None:
-        yield Problem(where, "a quantised base cannot be trained whole: leave out model.quantization, or give lora")
+        yield Problem(where, "cannot be combined with model.quantization; remove one, or use lora")
     for name in ("lora", "adapter"):
         if data.get(name) is not None:
-            yield Problem(where, f"stands beside {name}: give one of them, since it trains the weights themselves")
+            yield Problem(where, f"cannot be combined with {name}; choose one")
 
 
 def backend_problems(data: Mapping[str, Any], backend: BackendSpec) -> Iterator[Problem]:
-    """Yield what the config asks for and the backend lacks."""
+    """Yield the abilities that the config requires and the backend lacks."""
     task = value_at(data, "dataset.task_type")
     needed: Mapping[Ability, bool] = {
         "label_scores": task in ("classification", "multilabel"),
@@ -242,7 +246,7 @@ def backend_problems(data: Mapping[str, Any], backend: BackendSpec) -> Iterator[
 
 
 def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """What the trainer's arguments contradict, patience without anything to wait for, nothing left to train on."""
+    """Check the validation rows, early stopping and contradictions of the trainer's arguments."""
     training = section(data, "training")
     size, shots = training.get("validation_size"), value_at(data, "dataset.shots")
     arguments = _trainer_args(data).args
@@ -250,28 +254,26 @@ def _validation_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("training.trainer_args", what)
     whole = isinstance(size, int) and isinstance(shots, int) and not isinstance(size, bool)
     if whole and 0 < shots <= size:
-        yield Problem("training.validation_size", f"{size} leaves none of the {shots} shots to train on")
+        yield Problem("training.validation_size", f"{size} leaves none of the {shots} shots for training; lower it")
     if training.get("early_stopping_patience") is not None and training.get("validation_size") is None:
-        yield Problem(
-            "training.early_stopping_patience", "needs training.validation_size: shots to judge the training by"
-        )
+        yield Problem("training.early_stopping_patience", "requires training.validation_size, the shots to validate on")
 
 
 def check_endpoint(config: ExperimentConfig, endpoint: Endpoint) -> list[Problem]:
-    """What a command needs and the config lacks, and what it contradicts."""
+    """Return the sections that a command needs and the config lacks, and the contradictions."""
     shots = config.dataset.shots
     trains = endpoint == "train" or (endpoint == "run-experiment" and shots != 0)
     problems: list[Problem] = []
     if endpoint == "train" and shots == 0:
-        problems.append(Problem("dataset.shots", '0 leaves nothing to train on: a whole number from 1, or "all"'))
+        problems.append(Problem("dataset.shots", 'expected an integer from 1, or "all", to train on, got 0'))
     whole = config.training is not None and config.training.full_finetuning
     if trains and not whole and config.lora is None and config.adapter is None:
-        others = "or give adapter, or training.full_finetuning"
-        problems.append(Problem("lora", f"is missing: {endpoint} trains a LoRA ({others})"))
+        others = "or adapter, or training.full_finetuning"
+        problems.append(Problem("lora", f"is missing; {endpoint} requires it ({others})"))
     if config.lora is not None and config.adapter is not None:
-        problems.append(Problem("adapter", "stands beside lora: give one of them"))
+        problems.append(Problem("adapter", "cannot be combined with lora; choose one"))
     if trains and config.training is None:
-        problems.append(Problem("training", f"is missing: {endpoint} trains on the shots"))
+        problems.append(Problem("training", f"is missing; {endpoint} requires it to train on the shots"))
     if endpoint != "train" and config.inference is None:
-        problems.append(Problem("inference", f"is missing: {endpoint} answers the test split"))
+        problems.append(Problem("inference", f"is missing; {endpoint} requires it to predict the test split"))
     return problems

@@ -1,8 +1,8 @@
-"""`inference.constrain`: what it asks for as a grammar, and whether it can be used. No tokenizer and no model.
+"""`inference.constrain`: its check, and its conversion to a grammar. Needs no tokenizer and no model.
 
-The grammars are those of llguidance (Lark's notation, JSON Schema inside it), an optional package without dependencies
-whose import takes a few milliseconds, so that a bad schema is found before anything runs. Where it is not installed,
-only the form is checked.
+The grammars are those of llguidance (Lark's notation with JSON Schema inside), an optional package without
+dependencies. It imports in a few milliseconds, so a bad schema is reported before anything runs. Without it, only the
+types are checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from sft.config.sections.inference import ConstrainConfig
-from sft.config.wording import listed, not_allowed, quoted, shown
+from sft.config.wording import listed, quoted, shown
 from sft.errors import MissingPackageError, Problem
 
 CONSTRAIN = "inference.constrain"
@@ -24,46 +24,45 @@ MOST_CHOICES = 20_000  # llguidance's time grows with the square of their number
 KINDS = ("json_schema", "regex", "choices")
 _PACKAGE = "llguidance"
 _LONGEST_REASON = 200
-_PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")  # in a grammar that the user never sees
-# Tokenizers of many kinds join an answer's first word with the space before it; answers are stripped in any case.
+_POSITION = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")  # in a grammar that the user never sees
+# Many tokenizers join an answer's first word with the space before it; answers are stripped in any case.
 _LEAD = "start: lead? answer\nlead: /[ \\n]/\nanswer: "
-# Between the parts of a JSON answer: nothing, a space, or a new line with its indentation. Without a bound a weak model
-# goes on with white space until it is cut. A schema with an "x-guidance" of its own (llguidance's options) wins.
+# Between the parts of a JSON answer: nothing, a space, or a new line with its indentation. Without a limit, a weak
+# model generates white space until the answer is truncated. The schema's own "x-guidance" (llguidance's options) wins.
 _WHITE_SPACE = {"whitespace_pattern": "(?:[ ]?|\\n[ \\t]{0,16})"}
 
 
 def constrain_problems(constrain: Any, generation_args: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with the section, its types unchecked."""
+    """Yield the problems of the section, except wrong types."""
     if not isinstance(constrain, Mapping):
-        return  # absent, or the section says so
-    given = [kind for kind in KINDS if constrain.get(kind) is not None]
-    if len(given) != 1:
-        what = f"has {' and '.join(given)}" if given else "says nothing"
-        yield Problem(CONSTRAIN, f"{what}: give exactly one of {', '.join(KINDS)}")
+        return  # absent, or the section reports it
+    kinds = [kind for kind in KINDS if constrain.get(kind) is not None]
+    if len(kinds) != 1:
+        keys = " and ".join(kinds) or "none"
+        yield Problem(CONSTRAIN, f"expected exactly one of {', '.join(KINDS)}, got {keys}")
         return
-    kind, value = given[0], constrain[given[0]]
+    kind, value = kinds[0], constrain[kinds[0]]
     problems = list(_choice_problems(value)) if kind == "choices" else []
     yield from problems
     if not problems and _has_type(kind, value) and (reason := _refusal(kind, json.dumps(value))):
         yield Problem(f"{CONSTRAIN}.{kind}", f"cannot be used: {shown(reason, _LONGEST_REASON)}")
-    for name, plain in (("num_beams", 1), ("prompt_lookup_num_tokens", None)):
-        if generation_args.get(name, plain) not in (plain, None):
-            what = not_allowed(generation_args[name], f"not together with {CONSTRAIN}")
-            yield Problem(f"inference.generation_args.{name}", what)
+    for name, default in (("num_beams", 1), ("prompt_lookup_num_tokens", None)):
+        if generation_args.get(name, default) not in (default, None):
+            yield Problem(f"inference.generation_args.{name}", f"cannot be combined with {CONSTRAIN}; remove one")
 
 
 def require_package() -> None:
-    """Say at once, before any work, that the package is not installed.
+    """Check before any work that the package is installed.
 
     Raises:
-        MissingPackageError: it is not.
+        MissingPackageError: it is not installed.
     """
     if find_spec(_PACKAGE) is None:
         raise MissingPackageError(CONSTRAIN, _PACKAGE)
 
 
 def grammar(constrain: ConstrainConfig) -> str:
-    """The grammar that whole answers follow, in llguidance's notation.
+    """Return the grammar of whole answers, in llguidance's notation.
 
     Raises:
         MissingPackageError: llguidance is not installed.
@@ -88,7 +87,7 @@ def _grammar(kind: str, value: Any) -> str:
 
 @lru_cache(maxsize=256)
 def _refusal(kind: str, value: str) -> str:
-    """Why llguidance does not take it, in one line; empty when it does, or is not there to be asked."""
+    """Return why llguidance refuses it, in one line; empty if it does not, or is not installed."""
     if find_spec(_PACKAGE) is None:
         return ""
     from llguidance import LLMatcher
@@ -98,10 +97,10 @@ def _refusal(kind: str, value: str) -> str:
 
 
 def _one_line(message: str) -> str:
-    """A regex's error without the drawing of where it is, a schema's as it is."""
+    """Return a regex's error without the drawing of its position, or a schema's error unchanged."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return said[0] if said else _PLACE.sub("", lines[0])
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[0] if errors else _POSITION.sub("", lines[0])
 
 
 def _has_type(kind: str, value: Any) -> bool:
@@ -111,16 +110,16 @@ def _has_type(kind: str, value: Any) -> bool:
 
 
 def _choice_problems(choices: Any) -> Iterator[Problem]:
-    """Choices that no answer could be."""
+    """Yield the choices that no answer could match."""
     if not isinstance(choices, list):
-        return  # the section says so
+        return  # the section reports it
     where = f"{CONSTRAIN}.choices"
     texts = [choice for choice in choices if isinstance(choice, str)]
     if not choices:
-        yield Problem(where, "is empty: list the texts that an answer may be")
+        yield Problem(where, "expected a non-empty list of strings, got []")
     if len(choices) > MOST_CHOICES:
         yield Problem(where, f"expected at most {MOST_CHOICES:,} choices, got {len(choices):,}")
-    if odd := [text for text in texts if text != text.strip() or not text]:
-        yield Problem(where, f"{quoted(odd[0])} cannot come out: answers have no white space around them")
+    if unmatched := [text for text in texts if text != text.strip() or not text]:
+        yield Problem(where, f"{quoted(unmatched[0])} never matches: answers are stripped; remove the white space")
     if twice := [text for text, count in Counter(texts).items() if count > 1]:
-        yield Problem(where, f"{listed(twice)} stand{'s' if len(twice) == 1 else ''} twice")
+        yield Problem(where, f"duplicate {listed(twice)}; each choice must be unique")

@@ -1,4 +1,4 @@
-"""Arguments of `load_dataset` (dataset.args): their types, and those that cannot be given here."""
+"""Arguments of `load_dataset` (dataset.args): their types, and the unsupported ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _VERIFICATION = ("all_checks", "basic_checks", "no_checks")
 
 
 def data_argument_problems(args: Mapping[str, Any]) -> Iterator[Problem]:
-    """Every argument that cannot be used, with what to do."""
+    """Yield a problem for each argument that cannot be used."""
     for name, value in args.items():
-        if what := _trouble(name, value):
+        if what := _problem(name, value):
             yield Problem(f"{DATA_ARGS}.{name}", what)
 
 
-def _trouble(name: str, value: Any) -> str | None:
+def _problem(name: str, value: Any) -> str | None:
     kinds = _TYPES.get(name)
     if kinds is not None and not fits(value, kinds):
         return not_allowed(value, types_phrase(tuple(kind for kind in kinds if kind != "null")))
@@ -41,12 +41,14 @@ def _trouble(name: str, value: Any) -> str | None:
     if name == "trust_remote_code" and value:
         return "is not supported: the datasets library no longer runs loading scripts; remove it"
     if name == "num_proc" and value is not None and value < 1:
-        return not_allowed(value, "a whole number from 1")
+        return not_allowed(value, "an integer from 1")
     if name in ("sep", "delimiter") and value is not None and len(value) != 1:
         return not_allowed(value, "one character")
     if name == "verification_mode" and value not in (None, *_VERIFICATION):
-        return not_allowed(value, choices_phrase(value, _VERIFICATION))
-    if name == "features" and not all(isinstance(one, dict) and "_type" in one for one in (value or {}).values()):
+        return not_allowed(value, choices_phrase(value, _VERIFICATION), _VERIFICATION)
+    if name == "features" and not all(
+        isinstance(feature, dict) and "_type" in feature for feature in (value or {}).values()
+    ):
         return not_allowed(value, 'an object for each column, such as {"dtype": "string", "_type": "Value"}')
     if name == "encoding" and value is not None and not _is_encoding(value):
         return not_allowed(value, 'an encoding that Python knows, such as "latin-1"')

@@ -1,4 +1,4 @@
-"""What the name of an initialiser rules out elsewhere in a config. Knows no initialiser itself."""
+"""Settings that an initialiser's name rules out elsewhere in a config. Imports no initialiser."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from sft.plugins import initializer_spec
 
 
 def start_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """What contradicts `init_lora_weights`, as far as its name tells."""
+    """Yield the settings that contradict `init_lora_weights`, as far as its name shows."""
     model = data.get("model")
     quantised = isinstance(model, Mapping) and isinstance(model.get("quantization"), Mapping)
     for section in ("lora", "adapter"):
-        given = data.get(section)
-        init = given.get("init_lora_weights") if isinstance(given, Mapping) else None
-        if not isinstance(given, Mapping) or not isinstance(init, str):
+        arguments = data.get(section)
+        init = arguments.get("init_lora_weights") if isinstance(arguments, Mapping) else None
+        if not isinstance(arguments, Mapping) or not isinstance(init, str):
             continue
         spec = initializer_spec(init)
         if quantised and (why := spec.needs_full_precision):
-            yield Problem(f"{section}.init_lora_weights", f"{quoted(init)} is not possible on a quantised base: {why}")
-        if given.get("use_dora") is True and not spec.starts_at_zero:
-            what = f"DoRA cannot start from a B that is not zero, as {quoted(init)} makes it"
+            yield Problem(
+                f"{section}.init_lora_weights", f"{quoted(init)} is not possible with model.quantization: {why}"
+            )
+        if arguments.get("use_dora") is True and not spec.starts_at_zero:
+            what = f"DoRA requires that B starts at zero; {quoted(init)} starts from another B"
             yield Problem(f"{section}.use_dora", what)

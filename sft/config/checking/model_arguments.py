@@ -1,6 +1,6 @@
-"""Arguments of transformers' `from_pretrained` (model.model_args): their types, and those that cannot be given here.
+"""Arguments of transformers' `from_pretrained` (model.model_args): their types, and the unsupported ones.
 
-Other names are attributes of the model's own config (`sliding_window`), which only the model's class knows.
+Other names are attributes of the model's own config (`sliding_window`): only the model's class knows them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _DTYPE = re.compile(r"(torch\.)?(auto|half|float|double|bfloat16|float(16|32|64)
 
 
 def model_argument_problems(args: Mapping[str, Any]) -> Iterator[Problem]:
-    """Every argument that cannot be used, with what to do."""
+    """Yield a problem for each argument that cannot be used."""
     for name, value in args.items():
         where = f"{MODEL_ARGS}.{name}"
         if name in _ELSEWHERE:
@@ -56,8 +56,8 @@ def model_argument_problems(args: Mapping[str, Any]) -> Iterator[Problem]:
             if value is not None and not (isinstance(value, str) and _DTYPE.fullmatch(value)):
                 yield Problem(where, not_allowed(value, '"auto", "float32", "bfloat16" or "float16"'))
         elif name in _TYPES and not fits(value, _TYPES[name]):
-            given = tuple(kind for kind in _TYPES[name] if kind != "null")
-            yield Problem(where, not_allowed(value, types_phrase(given)))
+            types = tuple(kind for kind in _TYPES[name] if kind != "null")
+            yield Problem(where, not_allowed(value, types_phrase(types)))
         elif name == "ignore_mismatched_sizes" and value:
             yield Problem(where, "is not supported: weights of another shape would be replaced by random ones")
     yield from _split_problems(args)
@@ -71,16 +71,16 @@ def _split_problems(args: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def model_argument_notices(args: Mapping[str, Any]) -> Iterator[str]:
-    """What has no effect."""
+    """Yield a notice for each argument without an effect."""
     if args.get("parallelize") is not True and not args.get("device_map"):
         for name in ("no_split_module_classes", "max_memory", "offload_folder"):
             if args.get(name):
                 yield f"{MODEL_ARGS}.{name} has no effect: neither parallelize nor device_map is set"
 
 
-# Arguments of transformers that fetch code, beside those that end in `_implementation`.
+# Arguments with which transformers downloads code, apart from those that end in `_implementation`.
 _FETCH_CODE = ("use_kernels", "kernel_config", "custom_generate")
-# Ways to generate that transformers has moved to repositories of code, and what asks for them.
+# Arguments that select a decoding method whose code transformers downloads from the Hub.
 _GENERATES_BY_CODE = {
     "penalty_alpha": "contrastive search",
     "dola_layers": "DoLa decoding",
@@ -91,24 +91,24 @@ _GENERATES_BY_CODE = {
 
 
 def generation_code_problems(args: Mapping[str, Any], model_args: Mapping[str, Any]) -> Iterator[Problem]:
-    """Arguments of `generate` for which transformers fetches code from the hub."""
+    """Yield the arguments of `generate` with which transformers downloads code from the Hub."""
     yield from _fetched_code("inference.generation_args", args, model_args)
-    for name, way in _GENERATES_BY_CODE.items():
+    for name, method in _GENERATES_BY_CODE.items():
         if args.get(name) not in (None, False, 0, 1) and model_args.get("trust_remote_code") is not True:
             yield Problem(
                 f"inference.generation_args.{name}",
-                f"{way} fetches code from the hub and runs it: if you trust it, set {MODEL_ARGS}.trust_remote_code "
-                "to true",
+                f"{method} downloads code from the Hub and runs it; if you trust it, set "
+                f"{MODEL_ARGS}.trust_remote_code to true",
             )
 
 
 def _fetched_code(where: str, args: Mapping[str, Any], model_args: Mapping[str, Any]) -> Iterator[Problem]:
-    """Arguments for which transformers fetches code and runs it, whatever `trust_remote_code` says."""
+    """Yield the arguments with which transformers downloads code and runs it, whatever `trust_remote_code` is."""
     if model_args.get("trust_remote_code") is True:
         return
     for name, value in args.items():
-        given = list(value.values()) if isinstance(value, dict) else [value]
-        is_repository = name.endswith("_implementation") and any("/" in str(one) for one in given)
+        names = list(value.values()) if isinstance(value, dict) else [value]
+        is_repository = name.endswith("_implementation") and any("/" in str(item) for item in names)
         if is_repository or (name in _FETCH_CODE and value not in (None, False)):
-            what = f"{quoted(value)} fetches code from the hub and runs it"
-            yield Problem(f"{where}.{name}", f"{what}: if you trust it, set {MODEL_ARGS}.trust_remote_code to true")
+            what = f"{quoted(value)} downloads code from the Hub and runs it"
+            yield Problem(f"{where}.{name}", f"{what}; if you trust it, set {MODEL_ARGS}.trust_remote_code to true")

@@ -1,7 +1,7 @@
-"""pydantic's errors as problems: one clear phrase for each key, saying what was given and what is possible.
+"""Convert pydantic's errors to problems: one phrase for each key, with the expected values and the given one.
 
-A union gives one error for each of its members; what is possible is therefore read from the JSON Schema of the key, so
-that all errors of a key become one phrase. Knows the sections' shape, not what their values mean.
+pydantic reports one error for each member of a union. The expected values are therefore read from the JSON Schema of
+the key, so that all errors of a key become one phrase.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from sft.config.sections.schema import ExperimentConfig
 from sft.config.wording import choices_phrase, either, listed, not_allowed, shown
 from sft.errors import Problem
 
-MOST_IN_ONE = 20  # problems of one list or object that are told one by one
+MOST_IN_ONE = 20  # problems of one list or object that are reported one by one
 _POSITION = re.compile(r"\[\d+\]$")
-_TYPES = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}
+_TYPES = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "null"}
 Schema = Mapping[str, Any]
 
 
 def schema_problems(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
-    """One problem for each key that pydantic complains of."""
+    """Return one problem for each key with an error."""
     kinds: dict[tuple[str, ...], str] = {}
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
         missing = entry["type"] == "missing" and isinstance(entry["loc"][-1], str)  # else a list is too short
         path = tuple(_key_path(entry["loc"], data, missing))
         kinds.setdefault(path, "missing" if missing else entry["type"].replace("missing", "too_short"))
     problems: list[Problem] = []
-    told: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for path, kind in kinds.items():
-        told[path[:-1]] += 1
-        if told[path[:-1]] <= MOST_IN_ONE:
+        counts[path[:-1]] += 1
+        if counts[path[:-1]] <= MOST_IN_ONE:
             problems.append(Problem(dotted(path), _phrase(kind, path, data)))
-    more = {place: count - MOST_IN_ONE for place, count in told.items() if count > MOST_IN_ONE}
-    return problems + [Problem(dotted(place), f"has {count} more such problems") for place, count in more.items()]
+    more = {path: count - MOST_IN_ONE for path, count in counts.items() if count > MOST_IN_ONE}
+    return problems + [Problem(dotted(path), f"has {count} more such problems") for path, count in more.items()]
 
 
 def dotted(path: Sequence[str]) -> str:
-    """`dataset.labels[2]`."""
+    """Return a key path as text: `dataset.labels[2]`."""
     return "".join(part if _POSITION.match(part) else f".{shown(part)}" for part in path).removeprefix(".")
 
 
 def _key_path(loc: Iterable[int | str], data: Any, missing: bool) -> list[str]:
-    """The keys of `loc` that stand in the data: pydantic mixes them with the names of union members."""
+    """Return the keys of `loc` that exist in the data: pydantic mixes them with the names of union members."""
     path: list[str] = []
     parts = list(loc)
     for position, part in enumerate(parts):
@@ -66,12 +66,14 @@ def _key_path(loc: Iterable[int | str], data: Any, missing: bool) -> list[str]:
 def _phrase(kind: str, path: Sequence[str], data: Mapping[str, Any]) -> str:
     node = _schema_at(path)
     if kind == "missing":
-        return f"is missing: {possible(node, None)}"
+        return f"is missing; expected {possible(node, None)}"
     if kind == "extra_forbidden":
         keys = (member["properties"] for member in _members(_schema_at(path[:-1])) if "properties" in member)
         return unknown_key(path, next(keys, {}))
-    given = _value_at(path, data)
-    return not_allowed(given, possible(node, given))
+    value = _value_at(path, data)
+    return not_allowed(
+        value, possible(node, value), [choice for member in _members(node) for choice in _choices(member)]
+    )
 
 
 def _value_at(path: Sequence[str], data: Any) -> Any:
@@ -86,7 +88,7 @@ def _schema() -> Schema:
 
 
 def _schema_at(path: Sequence[str]) -> Schema:
-    """The JSON Schema of a key; empty where there is none."""
+    """Return the JSON Schema of a key; empty if there is none."""
     node: Schema = _schema()
     for part in path:
         members = [_child(member, part) for member in _members(node)]
@@ -95,9 +97,9 @@ def _schema_at(path: Sequence[str]) -> Schema:
 
 
 def _child(node: Schema, part: str) -> Schema | None:
-    if _POSITION.match(part):  # a key of the user's may begin like one
-        place, fixed = int(part[1:-1]), node.get("prefixItems", ())
-        items: Schema | None = fixed[place] if place < len(fixed) else node.get("items")
+    if _POSITION.match(part):  # one of the user's keys may start with such a position
+        index, fixed = int(part[1:-1]), node.get("prefixItems", ())
+        items: Schema | None = fixed[index] if index < len(fixed) else node.get("items")
         return items
     if part in node.get("properties", {}):
         child: Schema = node["properties"][part]
@@ -118,17 +120,17 @@ def _resolved(node: Schema) -> Schema:
     return node
 
 
-def possible(node: Schema, given: Any) -> str:
-    """What a key takes, in words, from its JSON Schema."""
+def possible(node: Schema, value: Any) -> str:
+    """Return the values that a key takes, in words, from its JSON Schema."""
     parts: list[str] = []
     for member in _members(node):
-        parts += _choices(member, given) or [_member_phrase(member)]
+        choices = _choices(member)
+        parts.append(choices_phrase(value, choices) if choices else _member_phrase(member))
     return either([part for part in parts if part != "null"] or parts)
 
 
-def _choices(member: Schema, given: Any) -> list[str]:
-    choices = [member["const"]] if "const" in member else member.get("enum", [])
-    return [choices_phrase(given, choices)] if choices else []
+def _choices(member: Schema) -> list[str]:
+    return [member["const"]] if "const" in member else list(member.get("enum", []))
 
 
 def _member_phrase(member: Schema) -> str:
@@ -137,19 +139,18 @@ def _member_phrase(member: Schema) -> str:
         return _TYPES[kind] + _range(member)
     if kind == "string":
         such = f" such as {listed(member['examples'])}" if "pattern" in member and "examples" in member else ""
-        return "a text that is not empty" if member.get("minLength") else f"a text{such}"
+        return "a non-empty string" if member.get("minLength") else f"a string{such}"
     if kind == "array" and "prefixItems" in member:
         return f"a list of {len(member['prefixItems'])} numbers"
     if kind == "array":
-        filled = " with at least one entry" if member.get("minItems") else ""
-        return f"a list{_of(member.get('items'))}{filled}"
+        return f"a {'non-empty ' if member.get('minItems') else ''}list{_of(member.get('items'))}"
     if kind == "object":
         return f"an object{_of(member.get('additionalProperties'))}"
     return _TYPES.get(str(kind), "another value")
 
 
 def _of(items: Any) -> str:
-    return " of texts" if isinstance(items, dict) and items.get("type") == "string" else ""
+    return " of strings" if isinstance(items, dict) and items.get("type") == "string" else ""
 
 
 def _range(member: Schema) -> str:

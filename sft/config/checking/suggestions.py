@@ -1,4 +1,4 @@
-"""Unknown keys: which one was meant, or where that key belongs. Knows all key names, no values."""
+"""Unknown keys: the key that was probably meant, or the section of the key. Knows all key names, no values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sft.config.wording import LONGEST_KEY, near
 
 MANY_KEYS = 20
 _TRAINER = "training.trainer_args"
-# What TRL, PEFT, axolotl, LLaMA-Factory and lm-eval call the same things.
+# Names of the same settings in TRL, PEFT, axolotl, LLaMA-Factory and lm-eval.
 OTHER_NAMES = {
     "rank": "lora.r", "lora_rank": "lora.r", "lora_r": "lora.r", "alpha": "lora.lora_alpha",
     "dropout": "lora.lora_dropout", "lora_target": "lora.target_modules", "lora_target_modules": "lora.target_modules",
@@ -39,48 +39,48 @@ OTHER_NAMES = {
 
 
 def unknown_key(path: Sequence[str], known: Iterable[str]) -> str:
-    """What to say of the unknown last key of `path`, where `known` keys are possible.
+    """Return the message for the unknown last key of `path` in a section with the `known` keys.
 
-    In this order: a longer key here; what other tools call so; the section that has exactly this key; the near key
-    here; the near key elsewhere; what is possible.
+    It suggests, in this order: a longer key of this section; the key for another tool's name; the section that has
+    exactly this key; a similar key of this section; a similar key of another section; all keys of this section.
     """
-    *place, key = path
+    *parents, key = path
     names = sorted(known)
-    here = ".".join(place)
+    here = ".".join(parents)
     if longer := [name for name in names if name.endswith(f"_{key}")]:
         return f'unknown key; did you mean "{longer[-1]}"?'  # batch_size: per_device_train_batch_size
     other = OTHER_NAMES.get(key, "")
-    if other and (key not in _places() or other.startswith(f"{(place or [''])[0]}.")):
+    if other and (key not in _sections_by_key() or other.startswith(f"{(parents or [''])[0]}.")):
         section, _, name = other.rpartition(".")
-        return f'unknown key; did you mean "{name}"?' if section == here else f"unknown key; here that is {other}"
-    if elsewhere := [other for other in _places().get(key, ()) if other != here]:
+        return f'unknown key; did you mean "{name}"?' if section == here else f"unknown key; use {other}"
+    if elsewhere := [other for other in _sections_by_key().get(key, ()) if other != here]:
         return f"unknown key; it belongs {_location(elsewhere)}"
     if meant := near(key, names):
         return f"unknown key{meant}"
     if far := _far(key):
-        return f'unknown key; did you mean "{far}" {_location(_places()[far])}?'
+        return f'unknown key; did you mean "{far}" {_location(_sections_by_key()[far])}?'
     return f"unknown key (known: {', '.join(names)})" if 0 < len(names) <= MANY_KEYS else "unknown key"
 
 
 @lru_cache(maxsize=1024)
 def _far(key: str) -> str | None:
-    """The near key elsewhere."""
-    found = get_close_matches(key, list(_places()), n=1, cutoff=0.8) if len(key) <= LONGEST_KEY else []
-    return found[0] if found else None
+    """Return the similar key of another section."""
+    matches = get_close_matches(key, list(_sections_by_key()), n=1, cutoff=0.8) if len(key) <= LONGEST_KEY else []
+    return matches[0] if matches else None
 
 
-def _location(places: Sequence[str]) -> str:
-    return " or ".join("at the top level" if place == "" else f"in {place}" for place in places)
+def _location(sections: Sequence[str]) -> str:
+    return " or ".join("at the top level" if section == "" else f"in {section}" for section in sections)
 
 
 @lru_cache(maxsize=1)
-def _places() -> dict[str, list[str]]:
-    """For each key, where it may stand (`""`: at the top level), own sections before the libraries' arguments."""
-    places: dict[str, list[str]] = {}
+def _sections_by_key() -> dict[str, list[str]]:
+    """Return the sections of each key (`""`: the top level), own sections before the libraries' arguments."""
+    by_key: dict[str, list[str]] = {}
     sections: dict[str, Iterable[str]] = {"": _names(ExperimentConfig)}
     for name, field in ExperimentConfig.model_fields.items():
         if name == "seeds":
-            continue  # its keys are called like sections and settings that are meant more often
+            continue  # its keys have the names of sections and settings that are meant more often
         for section in _sections(field.annotation):
             sections[name] = _names(section)
     sections["model.quantization"] = ("config_class",)
@@ -93,12 +93,12 @@ def _places() -> dict[str, list[str]]:
         "inference.generation_args": generation_arguments(),
     }
     for table in (own, libraries):
-        fresh = {key for names in table.values() for key in names if key not in places}
-        for place, names in table.items():
+        fresh = {key for names in table.values() for key in names if key not in by_key}
+        for section_name, names in table.items():
             for key in names:
                 if key in fresh:
-                    places.setdefault(key, []).append(place)
-    return places
+                    by_key.setdefault(key, []).append(section_name)
+    return by_key
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:

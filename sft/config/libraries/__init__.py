@@ -1,1 +1,1 @@
-"""What the libraries' arguments are called, hold and do here, without importing the libraries."""
+"""Names, types and effects of the libraries' arguments, without importing the libraries."""

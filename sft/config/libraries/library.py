@@ -1,6 +1,6 @@
-"""The arguments of peft, TRL and transformers by name, from a generated table: nothing is imported to know them.
+"""The arguments of peft, TRL and transformers by name, from a generated table: no library is imported.
 
-The table is written by `scripts/build_arguments.py` for the installed versions. Knows nothing of the user's config.
+`scripts/build_arguments.py` writes the table for the installed versions. Knows nothing of the user's config.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TABLE = Path(__file__).with_name("library_arguments.json")
 
 
 class Argument(NamedTuple):
-    """What JSON value an argument takes: simple types (`bool`, `int`, …) and texts; both empty where anything goes."""
+    """The JSON values of an argument: simple types (`bool`, `int`, …) and strings; both empty if all are accepted."""
 
     types: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
@@ -40,41 +40,41 @@ def _arguments(entries: Mapping[str, Mapping[str, list[str]]]) -> Arguments:
 
 
 def library_versions() -> Mapping[str, str]:
-    """The versions that the table was made from."""
+    """Return the library versions that the table was made from."""
     return dict(_table()["versions"])
 
 
 @lru_cache(maxsize=1)
 def peft_types() -> tuple[str, ...]:
-    """Every `peft_type`."""
+    """Return every `peft_type`."""
     return tuple(_table()["peft"])
 
 
 @lru_cache(maxsize=64)
 def peft_arguments(peft_type: str) -> Arguments:
-    """Fields of the PEFT config of that type."""
+    """Return the fields of the PEFT config of this type."""
     return _arguments(_table()["peft"][peft_type])
 
 
 @lru_cache(maxsize=64)
 def trainer_arguments(method: str = DEFAULT_METHOD) -> Arguments:
-    """Fields of the config class of a training method, those inherited from TrainingArguments included."""
+    """Return the fields of a training method's config class, including those of TrainingArguments."""
     return _arguments(_table()["trainer"][METHODS.spec(method).arguments])
 
 
 @lru_cache(maxsize=1)
 def generation_arguments() -> Arguments:
-    """Fields of transformers' GenerationConfig."""
+    """Return the fields of transformers' GenerationConfig."""
     return _arguments(_table()["generation"])
 
 
 @lru_cache(maxsize=1)
 def quantization_classes() -> tuple[str, ...]:
-    """Quantisation config classes of transformers."""
+    """Return the quantisation config classes of transformers."""
     return tuple(_table()["quantization"])
 
 
 @lru_cache(maxsize=64)
 def quantization_arguments(config_class: str) -> Arguments:
-    """Arguments of that quantisation config class; empty where it takes anything."""
+    """Return the arguments of this quantisation config class; empty if it accepts any."""
     return _arguments(_table()["quantization"][config_class])

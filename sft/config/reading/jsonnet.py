@@ -1,6 +1,6 @@
 """Jsonnet files, evaluated in a child process with limits on time and memory; errors as `file:line:column: message`.
 
-A grid is a program: a loop without end, a doubling string or an import of a foreign file must not harm the caller.
+A grid is a program: an endless loop, a doubling string or an import of a foreign file must not harm the caller.
 Knows nothing of configs.
 """
 
@@ -29,10 +29,12 @@ _logger = get_logger(__name__)
 _CHILD = Path(__file__).with_name("jsonnet_child.py")
 _FAILED, _TOO_LARGE = 3, 4
 _TRACE, _MOST_TRACES = "TRACE: ", 20
-MAX_EXPERIMENTS = 10_000  # of a grid, unless the user raises it
+MAX_EXPERIMENTS = 10_000  # per grid, unless the user raises it
 JSONNET_SUFFIXES = (".jsonnet", ".libsonnet")
 # `file:12:5`, `file:12:5-9` and `file:(12:5)-(14:2)`
-_PLACE = re.compile(r"^\s*(?P<file>[^<\s][^\t\n]*?):\(?(?P<line>\d+):(?P<column>\d+)\)?(?:-\(?[\d:]+\)?)?(?=[:\s]|$)")
+_LOCATION = re.compile(
+    r"^\s*(?P<file>[^<\s][^\t\n]*?):\(?(?P<line>\d+):(?P<column>\d+)\)?(?:-\(?[\d:]+\)?)?(?=[:\s]|$)"
+)
 _IMPORT = re.compile(r'^couldn\'t open import "[^"]*": (?=")')
 _STATIC, _TOO_DEEP = "STATIC ERROR:", "max stack frames exceeded"
 _LONGEST_MESSAGE = 600
@@ -41,7 +43,7 @@ _KINDS = re.compile(r"^(STATIC|RUNTIME|INTERNAL) ERROR: *")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one evaluation may take."""
+    """The limits of one evaluation."""
 
     cpu_seconds: int = 9
     memory_bytes: int = 2 << 30
@@ -50,7 +52,7 @@ class Limits:
 
     @classmethod
     def for_grid(cls, max_experiments: int) -> Limits:
-        """Limits for a grid of so many experiments: those of a usual one, raised in proportion, never lowered."""
+        """Return the limits for a grid of this size: the usual limits, raised in proportion, never lowered."""
         usual, factor = cls(), max(1.0, max_experiments / MAX_EXPERIMENTS)
         return cls(
             int(usual.cpu_seconds * factor**1.5),  # Jsonnet takes more than twice as long for twice the keys
@@ -60,17 +62,17 @@ class Limits:
 
 
 def evaluate_jsonnet(path: Path, limits: Limits | None = None) -> Any:
-    """The value of a Jsonnet file. It may import files of its own folder's tree and the shipped ones.
+    """Return the value of a Jsonnet file. It may import files from below its own folder and the shipped files.
 
     Raises:
-        ConfigError: a syntax or runtime error, with its place; or more time or memory than allowed.
+        ConfigError: a syntax or runtime error, with its location; or more time or memory than the limits.
         MissingPackageError: Jsonnet is not installed.
     """
     return Evaluation(path, limits or Limits()).value()
 
 
 def begin_evaluation(path: Path, max_experiments: int) -> Evaluation | None:
-    """Start evaluating while the caller does other things (imports, say); None for what is no Jsonnet file."""
+    """Start evaluating while the caller does other work (imports, say). Return None for any other file."""
     is_jsonnet = path.suffix in JSONNET_SUFFIXES and path.is_file()
     return Evaluation(path, Limits.for_grid(max_experiments)) if is_jsonnet else None
 
@@ -80,7 +82,7 @@ class Evaluation:
 
     Args:
         path: the file.
-        limits: of the child.
+        limits: the limits of the child.
     """
 
     def __init__(self, path: Path, limits: Limits) -> None:
@@ -95,12 +97,12 @@ class Evaluation:
             )
         except OSError as error:  # too many processes or open files
             self._traces.close()
-            what = f"{path}: the process that evaluates Jsonnet cannot be started: {error.strerror}; raise the limit"
+            what = f"{path}: cannot start the process that evaluates Jsonnet: {error.strerror}; raise the limit"
             raise UserError(what) from error
-        self._end = weakref.finalize(self, _end, self._child, self._traces)  # also where nobody asks for the value
+        self._end = weakref.finalize(self, _end, self._child, self._traces)  # also if nobody asks for the value
 
     def value(self) -> Any:
-        """Wait for the value. Raises as `evaluate_jsonnet`."""
+        """Wait for the value and return it. Raises the errors of `evaluate_jsonnet`."""
         try:
             output, _ = self._child.communicate(timeout=self._limits.cpu_seconds * 5)
         except subprocess.TimeoutExpired:
@@ -114,7 +116,7 @@ class Evaluation:
         raise _failure(self._path, self._child.returncode, output.decode("utf-8") or traced, self._limits)
 
     def _traced(self) -> str:
-        """What the program traced, told line by line as far as it is short; what else the child said on stderr."""
+        """Log the first lines that the program traced. Return the rest of the child's stderr."""
         self._traces.seek(0)
         lines = self._traces.read(self._limits.trace_bytes).decode("utf-8", errors="replace").splitlines()
         for line in [line for line in lines if line.startswith(_TRACE)][:_MOST_TRACES]:
@@ -154,44 +156,44 @@ def _failure(path: Path, code: int, message: str, limits: Limits) -> ConfigError
         return _error(path, _too_long(limits))
     if code in (_TOO_LARGE, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):
         most = f"{limits.memory_bytes >> 20} MiB"
-        return _error(path, f"evaluating it takes more than {most} of memory: is it endless, or nested very deeply?")
+        return _error(path, f"evaluation exceeded {most} of memory; check for endless recursion and very deep nesting")
     raise RuntimeError(f"the Jsonnet child ended with {code}: {message}")
 
 
 def _too_long(limits: Limits) -> str:
     return (
-        f"evaluating it takes more than {limits.cpu_seconds} s: is it endless? "
-        "A grid that is very large on purpose gets more time with a higher --max-experiments"
+        f"evaluation exceeded {limits.cpu_seconds} s; check for endless recursion. "
+        "For a very large grid, raise --max-experiments, which also raises this limit"
     )
 
 
 def _error(path: Path, what: str) -> ConfigError:
-    """Something wrong with the program as a whole."""
+    """Return an error of the program as a whole."""
     return ConfigError(f"{path}:1:1", [Problem("", what)])
 
 
 def _located(path: Path, text: str) -> ConfigError:
-    """Jsonnet's message as one line that begins with its place.
+    """Return Jsonnet's message as one line that starts with its location.
 
-    A static error begins with its place; a runtime error is followed by the stack. There the first place in the user's
-    own files counts: an error that the shipped library raises is about its caller.
+    A static error starts with its location. A runtime error is followed by the stack, whose first location in the
+    user's own files is used: an error of the shipped library concerns its caller.
     """
     lines = _KINDS.sub("", text.strip()).splitlines()
-    said = list(takewhile(lambda line: not line.startswith("\t"), lines))
-    what = _IMPORT.sub("", " ".join(said)).rstrip(" .") or "an error without a message"
-    if (match := _PLACE.match(what)) and text.startswith(_STATIC):
-        return ConfigError(_place(match), [Problem("", shown(what[match.end() :].lstrip(": "), _LONGEST_MESSAGE))])
-    stack = lines[len(said) :]
+    message = list(takewhile(lambda line: not line.startswith("\t"), lines))
+    what = _IMPORT.sub("", " ".join(message)).rstrip(" .") or "an error without a message"
+    if (match := _LOCATION.match(what)) and text.startswith(_STATIC):
+        return ConfigError(_location(match), [Problem("", shown(what[match.end() :].lstrip(": "), _LONGEST_MESSAGE))])
+    stack = lines[len(message) :]
     if any("Top-level function" in line for line in stack):
-        return _error(path, "the value is a function, where an object is expected: call it")
+        return _error(path, "expected an object, got a function; call it")
     if what.startswith(_TOO_DEEP):
-        what = f"{what}: is the recursion endless?"
-    places = [match for line in stack if (match := _PLACE.match(line))]
+        what = f"{what}; check for endless recursion"
+    locations = [match for line in stack if (match := _LOCATION.match(line))]
     foreign = (str(shipped_root() / "etc"), "std.jsonnet")
-    own = [match for match in places if not match["file"].startswith(foreign) or match["file"] == str(path)]
-    place = _place(own[0]) if own else f"{path}:1:1"
-    return ConfigError(place, [Problem("", shown(what, _LONGEST_MESSAGE))])
+    own = [match for match in locations if not match["file"].startswith(foreign) or match["file"] == str(path)]
+    location = _location(own[0]) if own else f"{path}:1:1"
+    return ConfigError(location, [Problem("", shown(what, _LONGEST_MESSAGE))])
 
 
-def _place(match: re.Match[str]) -> str:
+def _location(match: re.Match[str]) -> str:
     return f"{match['file']}:{match['line']}:{match['column']}"

@@ -2,12 +2,12 @@
 
     python -I -S jsonnet_child.py '{"name": …, "roots": […], "library": …, "modules": …, "cpu_seconds": …, …}'
 
-Writes JSON to stdout, exit code 0; on an error Jsonnet's message, exit code 3, or 4 where memory ran out. Stderr is
-what the program traces (`std.trace`), as far as the limit on files allows. Imports nothing but Jsonnet, so that it
-starts in a few milliseconds. Imports of the program are confined to the given folders, after resolving symbolic links.
+Writes JSON to stdout, exit code 0; on an error Jsonnet's message, exit code 3; exit code 4 if memory ran out. Stderr
+holds the program's traces (`std.trace`), up to the limit on file size. Imports nothing but Jsonnet, so that it starts
+in a few milliseconds. Imports of the program are confined to the given folders, after resolving symbolic links.
 """
 
-# pathlib alone would cost more to import than evaluating a grid
+# Importing pathlib takes longer than evaluating a grid.
 # ruff: noqa: PTH113, PTH118, PTH120, PTH123, PTH202
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def main() -> int:
         if len(output) > request["output_bytes"]:
             raise RuntimeError(f"the result is larger than {request['output_bytes'] >> 20} MiB")
     except UnicodeError:
-        return _say("the result holds a lone surrogate (of std.char), which is no character of a text", FAILED)
+        return _write("the result holds a lone surrogate (of std.char), which is not a valid character", FAILED)
     except MemoryError:
         return TOO_LARGE
     except (RuntimeError, OSError) as error:
-        return _say(str(error), FAILED)
-    return _say(output, 0)
+        return _write(str(error), FAILED)
+    return _write(output, 0)
 
 
-def _say(output: str | bytes, code: int) -> int:
+def _write(output: str | bytes, code: int) -> int:
     sys.stdout.buffer.write(output if isinstance(output, bytes) else output.encode("utf-8", errors="replace"))
     sys.stdout.flush()
     return code
 
 
 def _text(name: str) -> str:
-    """The program.
+    """Read the program.
 
     Raises:
-        RuntimeError: it is no text; a static error with its place, as Jsonnet words them.
+        RuntimeError: it is not text. The message has the form of Jsonnet's static errors.
     """
     with open(name, "rb") as file:
         content = file.read()
@@ -68,11 +68,11 @@ def _text(name: str) -> str:
     if wrong < 0:
         return text
     line, column = content.count(b"\n", 0, wrong) + 1, wrong - content.rfind(b"\n", 0, wrong)
-    raise RuntimeError(f"STATIC ERROR: {name}:{line}:{column}: is not UTF-8 text without NUL characters")
+    raise RuntimeError(f"STATIC ERROR: {name}:{line}:{column}: expected UTF-8 text without NUL characters")
 
 
 def _limit(kind: int, most: int) -> None:
-    """Lower a limit of this process, never above what it already is."""
+    """Lower a limit of this process, never raise it."""
     hard = resource.getrlimit(kind)[1]
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
@@ -81,7 +81,7 @@ def _limit(kind: int, most: int) -> None:
 
 
 class _Importer:
-    """Finds imported files beside the importing file, in the grid's folder, then in the shipped library."""
+    """Finds imported files next to the importing file, in the grid's folder, then in the shipped library."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self._folders = [os.path.dirname(request["name"]), request["library"]]
@@ -89,17 +89,17 @@ class _Importer:
         self._most = request["output_bytes"]
 
     def read(self, folder: str, wanted: str) -> tuple[str, bytes]:
-        """The path under which Jsonnet knows the file, and its bytes."""
-        for place in dict.fromkeys((folder, *self._folders)):
-            path = os.path.join(place, wanted)
+        """Return the path under which Jsonnet knows the file, and its bytes."""
+        for parent in dict.fromkeys((folder, *self._folders)):
+            path = os.path.join(parent, wanted)
             if os.path.lexists(path):
                 return path, self._bytes(path, wanted)
-        raise RuntimeError(f'"{wanted}" not found beside the importing file, in the grid\'s folder or in the library')
+        raise RuntimeError(f'"{wanted}" not found next to the importing file, in the grid\'s folder or in the library')
 
     def _bytes(self, path: str, wanted: str) -> bytes:
         real = os.path.realpath(path)
         if not any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in self._roots):
-            raise RuntimeError(f'"{wanted}" lies outside of the grid\'s folder')
+            raise RuntimeError(f'"{wanted}" is outside the grid\'s folder')
         if not os.path.isfile(real):
             raise RuntimeError(f'"{wanted}" is not a file')
         if os.path.getsize(real) > self._most:

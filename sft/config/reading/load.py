@@ -1,6 +1,6 @@
 """Read configs and grids from JSON and Jsonnet; every problem of a file is reported at once.
 
-Light on purpose: no library that holds tensors or tables is imported, so that `validate` answers at once.
+Imports no library for tensors or tables, so that `validate` is fast.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Grid:
     Args:
         source: the file.
         configs: by name, in the order of the file (Jsonnet sorts them).
-        seeds: the file's own seeds; None where it names none.
+        seeds: the file's own seeds; None if it has none.
     """
 
     source: Path
@@ -49,20 +49,20 @@ class Grid:
 
 
 def load_config(path: Path, needs: Sequence[str] = ()) -> ExperimentConfig:
-    """The one config in a JSON or Jsonnet file.
+    """Load the only config of a JSON or Jsonnet file.
 
     Args:
-        path: Jsonnet where it ends in `.jsonnet` or `.libsonnet`, else JSON.
-        needs: sections that must be there, beside those that every config has.
+        path: Jsonnet if it ends in `.jsonnet` or `.libsonnet`, else JSON.
+        needs: required sections, beyond those that every config has.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: with all problems.
     """
     data = _read(path, Limits())
     if "configs" in data:
         grid = _grid(path, data, MAX_EXPERIMENTS)
         if len(grid.configs) != 1:
-            what = f"{len(grid.configs)} experiments where one is expected: use run-experiments"
+            what = f"expected one experiment, got {len(grid.configs)}; use run-experiments"
             raise ConfigError(str(path), [Problem("configs", what)])
         config = next(iter(grid.configs.values()))
     else:
@@ -77,30 +77,30 @@ def load_grid(
     max_experiments: int = MAX_EXPERIMENTS,
     begun: Evaluation | None = None,
 ) -> Grid:
-    """The experiments of a JSON or Jsonnet file: `{"configs": {NAME: config}, "seeds": […]}` or one config.
+    """Load the experiments of a JSON or Jsonnet file: `{"configs": {NAME: config}, "seeds": […]}` or one config.
 
     Args:
         path: the file.
-        max_experiments: refuse more (configs times seeds) than that.
-        begun: the file's evaluation, where it was begun earlier (`begin_evaluation`).
+        max_experiments: refuse more experiments (configs times seeds).
+        begun: the file's evaluation, if it was started earlier (`begin_evaluation`).
 
     Raises:
-        ConfigError: with everything that is wrong in any of the configs.
+        ConfigError: with all problems of all configs.
     """
     data = _read(path, Limits.for_grid(max_experiments), begun)
     return _grid(path, data, max_experiments)
 
 
 def parse_config(data: Mapping[str, Any], source: str, folder: Path) -> ExperimentConfig:
-    """A config from parsed data.
+    """Check parsed data and return its config.
 
     Args:
         data: the config's object.
-        source: what messages call it.
-        folder: where relative paths are looked for after the working directory.
+        source: its name in messages.
+        folder: relative paths are searched here after the working directory.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: with all problems.
     """
     parsed = _parse(data, folder)
     if isinstance(parsed, list):
@@ -111,21 +111,21 @@ def parse_config(data: Mapping[str, Any], source: str, folder: Path) -> Experime
 
 
 def _parse(data: Any, folder: Path, lookup: Lookup | None = None) -> ExperimentConfig | list[Problem]:
-    """The config, or its problems in the order of the keys."""
+    """Return the config, or its problems in the order of the keys."""
     if not isinstance(data, dict):
-        return [Problem("", f"a config is an object, not {quoted(data)}")]
+        return [Problem("", f"expected an object, got {quoted(data)}")]
     unusable = value_problems(data)
     if not can_be_walked(unusable):
         return unusable
-    remember(data)  # so that no message about it shows its secrets
+    remember(data)  # so that no message shows its secrets
     resolved = resolve_paths(data, folder, lookup)
     problems = [*config_problems(data), *resolved.problems, *unusable]
     try:
         config = ExperimentConfig.model_validate(resolved.data)
     except ValidationError as error:
         first = schema_problems(error, data)
-        told = {problem.where for problem in first}
-        problems = [*first, *(problem for problem in problems if problem.where not in told)]
+        reported = {problem.where for problem in first}
+        problems = [*first, *(problem for problem in problems if problem.where not in reported)]
     else:
         if not problems:
             return config
@@ -147,14 +147,14 @@ def _grid(path: Path, data: dict[str, Any], most: int) -> Grid:
     if problems := [*_grid_problems(data), *_seed_problems(seeds)]:
         raise config_error(str(path), problems)
     if (count := len(configs) * len(seeds or [None])) > most:
-        what = f"{count} experiments, where {most} are allowed: narrow the grid, or raise --max-experiments"
+        what = f"expected at most {most} experiments, got {count}; reduce the grid, or raise --max-experiments"
         raise ConfigError(str(path), [Problem("configs", what)])
     lookup = Lookup(path.parent)
     parsed = {name: _parse(_named(config, name), path.parent, lookup) for name, config in configs.items()}
     good = {name: config for name, config in parsed.items() if isinstance(config, ExperimentConfig)}
     bad = {name: problems for name, problems in parsed.items() if isinstance(problems, list)}
     if seeds is not None:
-        twice = [Problem("seed", "is given here and as the grid's seeds: give one of them")]
+        twice = [Problem("seed", "cannot be combined with the grid's seeds; remove one")]
         bad |= {name: twice for name, config in good.items() if config.seed is not None}
     if bad:
         raise config_error(str(path), _merged(bad, single=len(configs) == 1))
@@ -164,33 +164,33 @@ def _grid(path: Path, data: dict[str, Any], most: int) -> Grid:
 
 
 def _refuse_bare_grid(path: Path, data: Mapping[str, Any]) -> None:
-    """`{NAME: config}` without `configs` is a likely slip: say so instead of listing every name as an unknown key."""
+    """Refuse `{NAME: config}` without `configs` in one line, instead of one unknown key for each name."""
     if data and all(isinstance(value, dict) and "dataset" in value for value in data.values()):
-        what = 'is missing: this looks like a grid, so put the configs under one key, {"configs": {NAME: config}}'
+        what = 'is missing; write a grid as {"configs": {NAME: config}}'
         raise ConfigError(str(path), [Problem("configs", what)])
 
 
 def _grid_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     for key in data:
         if key not in _GRID_KEYS:
-            meant = near(key, _GRID_KEYS) or f" beside configs (known: {', '.join(_GRID_KEYS)})"
+            meant = near(key, _GRID_KEYS) or f" of a grid (known: {', '.join(_GRID_KEYS)})"
             yield Problem(shown(key), f"unknown key{meant}")
     configs = data["configs"]
     if not isinstance(configs, dict):
         yield Problem("configs", not_allowed(configs, "an object {NAME: config}"))
     elif not configs:
-        yield Problem("configs", "holds no experiment")
+        yield Problem("configs", "expected at least one experiment, got {}")
     else:
         yield from _name_problems(configs, "configs")
 
 
 def _name_problems(names: Iterable[str], where: str) -> Iterator[Problem]:
-    """Names go into tables, reports and folders."""
+    """Check names, which appear in tables, reports and folders."""
     for name in names:
         if not name.strip():
-            yield Problem(where, "an experiment's name is empty")
+            yield Problem(where, "expected a non-empty name for each experiment")
         elif len(name) > _LONGEST_NAME:
-            yield Problem(where, f"the name {quoted(name)} is longer than {_LONGEST_NAME} characters")
+            yield Problem(where, f"expected a name of at most {_LONGEST_NAME} characters, got {quoted(name)}")
         elif unusable := value_problems(name):
             yield Problem(where, f"the name {quoted(name)} {unusable[0].what}")
 
@@ -198,14 +198,14 @@ def _name_problems(names: Iterable[str], where: str) -> Iterator[Problem]:
 def _seed_problems(seeds: Any) -> Iterator[Problem]:
     if seeds is None:
         return
-    possible = "a list of different whole numbers from 0 to 4294967295"
-    whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
-    if not whole or not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+    possible = "a list of different integers from 0 to 4294967295"
+    are_integers = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
+    if not are_integers or not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         yield Problem("seeds", not_allowed(seeds, possible))
 
 
 def _merged(bad: Mapping[str, Sequence[Problem]], single: bool) -> list[Problem]:
-    """The problems of several experiments; one that many share is told once."""
+    """Return the problems of several experiments; a problem that many share is reported once."""
     sharing: dict[Problem, list[str]] = {}
     for name, problems in bad.items():
         for problem in problems:
@@ -226,7 +226,7 @@ def _others(count: int) -> str:
 
 
 def _read(path: Path, limits: Limits, begun: Evaluation | None = None) -> dict[str, Any]:
-    """The top object of a JSON or Jsonnet file."""
+    """Read the top-level object of a JSON or Jsonnet file."""
     if not path.exists():
         raise _error(path, f"no such file{_near_file(path)}")
     if not path.is_file():
@@ -238,12 +238,12 @@ def _read(path: Path, limits: Limits, begun: Evaluation | None = None) -> dict[s
     else:
         data = _parse_file(path, limits.output_bytes)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}:1:1", [Problem("", f"the top level is an object, not {quoted(data)}")])
+        raise ConfigError(f"{path}:1:1", [Problem("", f"expected an object at the top level, got {quoted(data)}")])
     return data
 
 
 def _in_natural_order(data: Any) -> Any:
-    """Jsonnet sorts names as texts, `shots=16` before `shots=8`: sort the numbers in them as numbers."""
+    """Sort the names by their numbers: Jsonnet sorts them as strings, `shots=16` before `shots=8`."""
     if isinstance(data, dict) and isinstance(configs := data.get("configs"), dict):
         return {**data, "configs": {name: configs[name] for name in sorted(configs, key=_natural)}}
     return data
@@ -263,7 +263,7 @@ def _near_file(path: Path) -> str:
 def _parse_file(path: Path, most: int) -> Any:
     try:
         if path.stat().st_size > most:
-            raise ConfigError(f"{path}:1:1", [Problem("", f"the file is larger than {most >> 20} MiB")])
+            raise ConfigError(f"{path}:1:1", [Problem("", f"expected a file of at most {most >> 20} MiB")])
         content = path.read_bytes()
     except OSError as error:
         raise _error(path, f"cannot be read: {error.strerror}") from None

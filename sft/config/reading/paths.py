@@ -1,7 +1,7 @@
-"""Local paths in a config: found from the working directory, the config's folder, or the shipped files.
+"""Local paths in a config, relative to the working directory, the config's folder, or the shipped files.
 
-A path that exists becomes absolute, so that children find it wherever they run. What is clearly a path and does not
-exist is a problem; anything else (`org/name`, an URL) is left for the hub. Knows nothing of what the paths hold.
+A path that exists becomes absolute, so that it is valid in every child process. A value that can only be a path and
+does not exist is a problem. Any other value (`org/name`, a URL) is left for the Hub. Knows nothing of file contents.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ PATH_FIELDS = (
     ("inference", "tokenizer_name"),
     ("evaluation", "tokenizer_name"),
 )
-# Endings of files that can only be local; some cannot be read, which is said where the data is opened.
+# Suffixes of files that can only be local; those that cannot be read are reported when the data is opened.
 _FILE_SUFFIXES = (*DATA_SUFFIXES, ".feather", ".xml", ".safetensors")
 _WILDCARDS = "*?["
-_SYSTEM = ("/proc", "/sys", "/dev")  # reading these folders through has no end
+_SYSTEM = ("/proc", "/sys", "/dev")  # walking these folders may never end
 _LONGEST_PATH = 400
 
 
 class Lookup:
-    """Where the configs of a folder look for paths, and what was found: the many of a grid name the same few."""
+    """The folders to search for the paths of a grid's configs, and a cache of the results."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = tuple(dict.fromkeys((Path.cwd(), folder.resolve(), shipped_root())))
@@ -52,17 +52,17 @@ class Resolved(NamedTuple):
 
 
 def is_pattern(value: str) -> bool:
-    """Whether a path is a pattern of paths (`part-*.csv`)."""
-    return any(sign in value for sign in _WILDCARDS)
+    """Return whether a path is a pattern of paths (`part-*.csv`)."""
+    return any(wildcard in value for wildcard in _WILDCARDS)
 
 
 def resolve_paths(data: Mapping[str, Any], folder: Path, lookup: Lookup | None = None) -> Resolved:
-    """A copy of the data with every local path absolute.
+    """Return a copy of the data with absolute local paths.
 
     Args:
-        data: a config as parsed; keys of other types are left to the sections' checks.
-        folder: where the config lies.
-        lookup: of the folder, where it serves several configs.
+        data: a config as parsed; values of a wrong type are left to the sections' checks.
+        folder: the config's folder.
+        lookup: the folder's lookup, if several configs share it.
     """
     search = _Search(lookup or Lookup(folder), [])
     copy = dict(data)
@@ -79,31 +79,31 @@ def resolve_paths(data: Mapping[str, Any], folder: Path, lookup: Lookup | None =
 
 
 def _resolve_metrics(copy: dict[str, Any], search: _Search) -> None:
-    """Replace, in place, the scripts of `evaluation.metrics`; names are registries'."""
+    """Replace, in place, the scripts of `evaluation.metrics`; other names are registered metrics."""
     evaluation = copy.get("evaluation")
     if isinstance(evaluation, dict) and isinstance(evaluation.get("metrics"), list):
         metrics = list(evaluation["metrics"])
-        for place, metric in enumerate(metrics):
+        for index, metric in enumerate(metrics):
             if isinstance(metric, str) and (path := metric_script(metric)) is not None:
-                metrics[place] = EVALUATE + search.resolve_file(path, f"evaluation.metrics[{place}]")
+                metrics[index] = EVALUATE + search.resolve_file(path, f"evaluation.metrics[{index}]")
         copy["evaluation"] = {**evaluation, "metrics": metrics}
 
 
 def _resolve_tasks(copy: dict[str, Any], search: _Search) -> None:
-    """Replace, in place, the local task files of `evaluation.lm_eval`; names are the harness's."""
+    """Replace, in place, the local task files of `evaluation.lm_eval`; other names are tasks of the harness."""
     evaluation = copy.get("evaluation")
     if not isinstance(evaluation, dict):
         return
-    given = evaluation.get("lm_eval")
-    if not isinstance(given, dict) or not isinstance(given.get("tasks"), list):
+    lm_eval = evaluation.get("lm_eval")
+    if not isinstance(lm_eval, dict) or not isinstance(lm_eval.get("tasks"), list):
         return
     tasks = [
-        search.resolve_file(task, f"evaluation.lm_eval.tasks[{place}]")
+        search.resolve_file(task, f"evaluation.lm_eval.tasks[{index}]")
         if isinstance(task, str) and is_task_path(task)
         else task
-        for place, task in enumerate(given["tasks"])
+        for index, task in enumerate(lm_eval["tasks"])
     ]
-    copy["evaluation"] = {**evaluation, "lm_eval": {**given, "tasks": tasks}}
+    copy["evaluation"] = {**evaluation, "lm_eval": {**lm_eval, "tasks": tasks}}
 
 
 def _is_builder(dataset: Mapping[str, Any]) -> bool:
@@ -114,7 +114,7 @@ def _is_builder(dataset: Mapping[str, Any]) -> bool:
 
 
 def _resolve_arguments(dataset: Mapping[str, Any], search: _Search) -> dict[str, Any]:
-    """`data_files` and `data_dir`: local for a builder, inside the folder for a local folder, else the hub's."""
+    """Resolve `data_files` and `data_dir`: local for a builder, inside a local folder, else on the Hub."""
     args = dict(dataset["args"])
     path = dataset.get("path")
     inside = Path(path) if isinstance(path, str) and Path(path).is_absolute() else None
@@ -147,7 +147,7 @@ def strings_in(value: Any) -> Iterator[str]:
 
 
 class _Search:
-    """Looks for paths in some folders, and collects those that it did not find."""
+    """A search for paths in a list of folders; collects the paths that were not found."""
 
     def __init__(self, lookup: Lookup, problems: list[Problem], first: Path | None = None) -> None:
         self.folders = lookup.folders if first is None else (first, *lookup.folders)
@@ -155,40 +155,40 @@ class _Search:
         self._lookup = lookup
 
     def within(self, folder: Path) -> _Search:
-        """The same search, in `folder` first."""
+        """Return the same search with `folder` first."""
         return _Search(self._lookup, self.problems, folder)
 
     def resolve(self, value: str, where: str) -> str:
-        """The absolute path if it exists, else the value as it is; a problem if it can only be a path."""
+        """Return the absolute path if it exists, else the value itself; a problem if it can only be a path."""
         if "://" in value:
             return value
-        found, trouble = self._look_up(value)
-        if found:
-            if trouble:
-                self.problems.append(Problem(where, trouble))
-            return found
+        path, problem = self._look_up(value)
+        if path:
+            if problem:
+                self.problems.append(Problem(where, problem))
+            return path
         if _is_clearly_local(value):
             self.problems.append(Problem(where, self._not_found(value)))
         return value
 
     def resolve_file(self, value: str, where: str) -> str:
-        """As `resolve`, for a value that is a path or a pattern of paths whatever it looks like."""
+        """Resolve a value that is certainly a path or a pattern of paths."""
         if "://" in value:
             return value
-        found, trouble = self._look_up(value)
-        if found is None:
-            trouble = self._not_found(value)
-        if trouble:
-            self.problems.append(Problem(where, trouble))
-        return found or value
+        path, problem = self._look_up(value)
+        if path is None:
+            problem = self._not_found(value)
+        if problem:
+            self.problems.append(Problem(where, problem))
+        return path or value
 
     def _look_up(self, value: str) -> tuple[str | None, str | None]:
-        """Where a value lies, and why that cannot be used."""
+        """Return the path of a value, and why it cannot be used."""
         key = (self.folders, value)
         known = self._lookup.known
         if key not in known:
-            found = self._find(value)
-            known[key] = (found, None if found is None else _unusable(found))
+            path = self._find(value)
+            known[key] = (path, None if path is None else _unusable(path))
         return known[key]
 
     def _find(self, value: str) -> str | None:
@@ -199,7 +199,7 @@ class _Search:
                     return str(path.resolve())
                 if is_pattern(value) and (_is_too_much(_fixed_part(path)) or matches_something(path)):
                     return str(path)
-            except (OSError, RuntimeError):  # a name too long, a folder that may not be entered, the home of nobody
+            except (OSError, RuntimeError):  # a name too long, a folder without permission, an unknown home
                 continue
         return None
 
@@ -207,39 +207,39 @@ class _Search:
         try:
             path = Path(value).expanduser()
         except RuntimeError:
-            return f"{_path_shown(value)} not found: there is no such home folder"
+            return f"{_path_shown(value)} not found; there is no such home folder"
         if path.is_absolute():
             return f"{_path_shown(value)} not found{_nearest([path], Path())}"
-        places = ", ".join(str(folder) for folder in self.folders if folder != shipped_root() or folder == Path.cwd())
+        searched = ", ".join(str(folder) for folder in self.folders if folder != shipped_root() or folder == Path.cwd())
         near = _nearest(self.folders, path)
-        return f"{_path_shown(value)} not found; looked in {places}{near}"
+        return f"{_path_shown(value)} not found; searched {searched}{near}"
 
 
 def _path_shown(value: str) -> str:
     return f'"{shown(value, _LONGEST_PATH)}"'
 
 
-def _unusable(found: str) -> str | None:
-    """Why something that exists is nothing to read rows or weights from: reading it might have no end."""
-    path = _fixed_part(Path(found))
+def _unusable(value: str) -> str | None:
+    """Return why an existing path cannot hold rows or weights: reading it might never end."""
+    path = _fixed_part(Path(value))
     if _is_too_much(path):
-        return f"{_path_shown(found)} is no folder of data or of a model: name the one inside of it"
+        return f"{_path_shown(value)} is not a folder of data or of a model; name a folder inside it"
     if not path.is_file() and not path.is_dir():
-        return f"{_path_shown(found)} is neither a file nor a folder"
+        return f"{_path_shown(value)} is neither a file nor a folder"
     return None
 
 
 def _fixed_part(path: Path) -> Path:
-    """The folder in which a pattern is searched; a path without wildcards itself, even where it has their signs."""
+    """Return the folder in which a pattern is searched, or an existing path itself, even with wildcard characters."""
     fixed = Path(*takewhile(lambda part: not is_pattern(part), path.parts))
     return path if fixed == path or path.exists() else fixed
 
 
 def _is_too_much(path: Path) -> bool:
-    """The root of the file system, a whole home, or devices and processes (not /dev/shm, which is memory for files)."""
-    place = str(path)
-    whole = (*_SYSTEM, os.path.expanduser("~"))  # noqa: PTH111 - Path's raises where there is no home
-    return path.parent == path or place in whole or place.startswith(("/proc/", "/sys/"))
+    """Return whether a path is the file system's root, a home, or devices and processes (not /dev/shm, a RAM disk)."""
+    name = str(path)
+    system = (*_SYSTEM, os.path.expanduser("~"))  # noqa: PTH111 - Path's raises where there is no home
+    return path.parent == path or name in system or name.startswith(("/proc/", "/sys/"))
 
 
 def matches_something(pattern: Path) -> bool:
@@ -260,35 +260,39 @@ def _is_clearly_local(value: str) -> bool:
 
 
 def _nearest(folders: Sequence[Path], path: Path) -> str:
-    """What exists and is nearest to where a path was looked for, as it would be written instead of it."""
-    near = [(found, folder) for folder in folders for found in _near(folder / path)]
+    """Return `; did you mean "PATH"?` with the existing path nearest to a missing one, or nothing."""
+    near = [(candidate, folder) for folder in folders for candidate in _near(folder / path)]
     if not near:
         return ""
     best, folder = max(near, key=lambda pair: pair[0].likeness)
-    inside = path != Path() and best.place.is_relative_to(folder)
-    return f"; did you mean {_path_shown((best.place.relative_to(folder) if inside else best.place).as_posix())}?"
+    inside = path != Path() and best.path.is_relative_to(folder)
+    return f"; did you mean {_path_shown((best.path.relative_to(folder) if inside else best.path).as_posix())}?"
 
 
 class _Near(NamedTuple):
-    place: Path
+    path: Path
     likeness: float
 
 
 def _near(path: Path) -> list[_Near]:
-    """Near names in the deepest folder of `path` that exists; with the rest of the path where that is there too."""
+    """Return similar names in the deepest existing folder of `path`, with the rest of the path if that exists too."""
     whole = path
     parent, name = path.parent, path.name
     try:
         while not parent.is_dir() and parent != parent.parent:
             parent, name = parent.parent, parent.name
-        there = [entry.name for entry in parent.iterdir() if not entry.name.startswith(".")]
+        names = [entry.name for entry in parent.iterdir() if not entry.name.startswith(".")]
     except OSError:
         return []
     if len(name) > LONGEST_KEY:
         return []
     rest = whole.relative_to(parent / name)
-    places = ((parent / one, SequenceMatcher(None, name, one).ratio()) for one in get_close_matches(name, there, n=1))
-    return [_Near(place / rest if _exists(place / rest) else place, likeness) for place, likeness in places]
+    matches = [(parent / match, _likeness(name, match)) for match in get_close_matches(name, names, n=1)]
+    return [_Near(near / rest if _exists(near / rest) else near, likeness) for near, likeness in matches]
+
+
+def _likeness(name: str, other: str) -> float:
+    return SequenceMatcher(None, name, other).ratio()
 
 
 def _exists(path: Path) -> bool:

@@ -1,8 +1,8 @@
-"""What in a task file of lm-eval runs code: Python that it names, and Jinja that goes beyond what a sandbox allows.
+"""Code in a task file of lm-eval: Python functions that it names, and Jinja that a sandbox would refuse.
 
-The harness renders templates without a sandbox. A template reaches Python's internals by names that begin with an
-underscore, by a call of something that it has computed, or by `str.format`. A template without these stays with the
-values of its row. Imports no library but Jinja, and runs nothing.
+The harness renders templates without a sandbox. A template reaches Python's internals by names that start with an
+underscore, by a call of a computed value, or by `str.format`. A template without these reads only the values of its
+row. Imports no library but Jinja, and runs nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOOKS_UP = ("attr", "map", "selectattr", "rejectattr", "groupby", "sort", "sum"
 
 
 def code_in_task(values: Mapping[str, Any]) -> str | None:
-    """The first thing in the keys and values of a task that runs code, as `key: what`; None where nothing does."""
+    """Return the first key of a task that runs code, as `key: reason`; None if there is none."""
     for key, value in _leaves(values, ""):
         name = key.rpartition(".")[2]
         if name in _NAMES_CODE and value not in (None, False):
@@ -48,7 +48,7 @@ def _beyond_a_sandbox(template: str) -> str | None:
 
     try:
         tree = Environment().parse(template)  # noqa: S701 - never rendered
-    except TemplateSyntaxError:  # the harness says so
+    except TemplateSyntaxError:  # the harness reports it
         return None
     own = {"range", "dict", "namespace", "cycler", "joiner", *(macro.name for macro in tree.find_all(nodes.Macro))}
     for node in tree.find_all((nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter, nodes.FilterBlock, nodes.Name)):
@@ -58,7 +58,7 @@ def _beyond_a_sandbox(template: str) -> str | None:
 
 
 def _reaches(node: nodes.Node, own: set[str]) -> str | None:
-    """How an expression leaves the values of its row."""
+    """Return how an expression reaches beyond the values of its row."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Getattr) and node.attr.startswith("_"):
@@ -68,17 +68,19 @@ def _reaches(node: nodes.Node, own: set[str]) -> str | None:
     if isinstance(node, nodes.Getitem) and (private := _private(node.arg)) is not None:
         return f'looks up "{private}"'
     if isinstance(node, nodes.Filter) and node.name in _LOOKS_UP:
-        given = [*node.args, *(pair.value for pair in node.kwargs)]
-        if node.name == "attr" or (node.name != "join" and not all(isinstance(one, nodes.Const) for one in given)):
+        arguments = [*node.args, *(pair.value for pair in node.kwargs)]
+        if node.name == "attr" or (
+            node.name != "join" and not all(isinstance(argument, nodes.Const) for argument in arguments)
+        ):
             return f'looks up a computed name with "{node.name}"'
-        if any((private := _private(one)) is not None for one in given):
+        if any(_private(argument) is not None for argument in arguments):
             return f'looks up a private name with "{node.name}"'
     if isinstance(node, nodes.Call):
         called = node.node
         if isinstance(called, nodes.Getattr):
             return f'calls "{called.attr}"' if called.attr in _FORMATTING else None
         if not (isinstance(called, nodes.Name) and called.name in own):
-            return "calls something that it has computed"
+            return "calls a computed value"
     return None
 
 

@@ -1,7 +1,7 @@
-"""What the user's own plugs hold, so that an edited one is other work: found on the import path, never imported.
+"""Content of the user's own plugins: an edited plugin is different work. Files are located, never imported.
 
-A plug is named `"module:function"`. Its file counts, and so do the user's own files that it imports. What is installed
-(the standard library, site-packages, this package) is known by its version, which the result records, and is left out.
+A plugin is named `"module:function"`. Its file counts, and so do the user's own files that it imports. Installed
+modules (the standard library, site-packages, this package) are left out: the result records their versions.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sft.io import digest, hash_path
 _OWN = __name__.partition(".")[0]
 
 
-def plug_content(plug: str) -> str | None:
-    """`sha256:…` of the source of `"module:function"` and of the user's own modules that it imports.
+def plug_content(plugin: str) -> str | None:
+    """Return `sha256:…` of the source of `"module:function"` and of the user's own modules that it imports.
 
-    None for what is no user's plug: a plain name, an installed module, one that is not there. The same text in another
-    folder, or beside other files, gives the same hash.
+    Return None for anything else: a plain name, an installed module, a missing module. The same source in another
+    folder, or next to other files, gives the same hash.
     """
-    module, colon, _ = plug.partition(":")
+    module, colon, _ = plugin.partition(":")
     files = _files(module) if colon and module else {}
     if module not in files:
         return None
@@ -33,8 +33,8 @@ def plug_content(plug: str) -> str | None:
 
 
 def _files(module: str) -> dict[str, Path]:
-    """The user's own source files behind a module, itself and what it imports, by module name."""
-    found: dict[str, Path] = {}
+    """Return the user's own source files of a module and its imports, by module name."""
+    files: dict[str, Path] = {}
     seen: set[str] = set()
     waiting = [module]
     while waiting:
@@ -47,15 +47,15 @@ def _files(module: str) -> dict[str, Path]:
         spec = _spec(name)
         if spec is None or spec.origin is None or not _is_users(spec):
             continue
-        found[name] = file = Path(spec.origin)
+        files[name] = file = Path(spec.origin)
         stat = file.stat()
         package = name if spec.submodule_search_locations is not None else parent
         waiting.extend(_imports(file, package, stat.st_size, stat.st_mtime_ns))
-    return found
+    return files
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    """Where a module lies. Parents are searched, not imported, unlike in `importlib.util.find_spec`."""
+    """Return the spec of a module. Parents are located, not imported, unlike in `importlib.util.find_spec`."""
     top, *rest = module.split(".")
     if top == _OWN or not all([top, *rest]):
         return None
@@ -69,18 +69,18 @@ def _spec(module: str) -> ModuleSpec | None:
 
 
 def _is_users(spec: ModuleSpec) -> bool:
-    """Whether a module (or a folder of modules without `__init__.py`) is the user's own, not installed."""
-    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-    return bool(places) and all(is_users_file(Path(place).absolute()) for place in places)
+    """Return whether a module (or a folder of modules without `__init__.py`) is the user's own, not installed."""
+    files = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+    return bool(files) and all(is_users_file(Path(file).absolute()) for file in files)
 
 
 @lru_cache(maxsize=256)
 def _imports(file: Path, package: str, size: int, mtime_ns: int) -> tuple[str, ...]:
-    """Names of all modules that a source file may import, wherever in it."""
-    del size, mtime_ns  # part of the cache's key only
+    """Return the names of all modules that a source file may import, anywhere in it."""
+    del size, mtime_ns  # only part of the cache's key
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # compiled, or broken: running it will say so
+    except (SyntaxError, ValueError):  # compiled, or broken: importing it will report that
         return ()
     return tuple(dict.fromkeys(name for node in ast.walk(tree) for name in _named_in(node, package)))
 
@@ -95,4 +95,4 @@ def _named_in(node: ast.AST, package: str) -> Iterator[str]:
         except ImportError:  # beyond the top package
             return
         yield base
-        yield from (f"{base}.{alias.name}" for alias in node.names)  # each may be a module of its own
+        yield from (f"{base}.{alias.name}" for alias in node.names)  # each may be a module

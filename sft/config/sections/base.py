@@ -1,4 +1,4 @@
-"""What all config sections share: frozen, strict about types, no unknown keys."""
+"""Base classes of the config sections: frozen, strict about types, no unknown keys."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Section(BaseModel):
 
 
 class OpenSection(BaseModel):
-    """A section whose further keys are arguments of a library, checked against its field table by `validate`."""
+    """A section whose further keys are arguments of a library, checked against the library's table."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, protected_namespaces=())
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The library's arguments as the user gave them, without the keys this section declares itself."""
+        """Return the library's arguments as the user wrote them, without the keys that this section declares."""
         return dict(self.model_extra or {})

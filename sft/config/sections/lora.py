@@ -1,4 +1,4 @@
-"""The `lora` and `adapter` sections: what is trained on top of the frozen base."""
+"""The `lora` and `adapter` sections: the adapter that is trained on the frozen base."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pydantic import Field
 
 from sft.config.sections.base import OpenSection
 
-# Types of PEFT that would be trained or judged wrongly, and why.
+# PEFT types that would be trained or evaluated wrongly, and why.
 REFUSED_TYPES: Mapping[str, str] = {
-    "ADALORA": "its ranks must be allocated anew in every step of the training, which is not done here",
-    "CPT": "it must be told what each token of a prompt is for",
-    "LILY": "what it makes of a text depends on the other texts of the batch",
-    "MULTITASK_PROMPT_TUNING": "it must be told which task a row is of",
-    "POLY": "it must be told which task a row is of",
-    "SHADOW": "it runs a second network beside the model, which takes no batches of several lengths",
-    "XLORA": "it mixes adapters that were trained before",
+    "ADALORA": "its ranks must be reallocated at every training step, which is not implemented",
+    "CPT": "it requires the role of each prompt token",
+    "LILY": "its output for a row depends on the other rows of the batch",
+    "MULTITASK_PROMPT_TUNING": "it requires the task of each row",
+    "POLY": "it requires the task of each row",
+    "SHADOW": "it runs a second network that does not accept batches of different lengths",
+    "XLORA": "it combines adapters that are already trained",
 }
 
-# Arguments without which PEFT makes nothing of them, or fails where nobody would look.
+# Required arguments: without them PEFT trains nothing, or fails with an obscure error.
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "ADAPTION_PROMPT": ("adapter_len", "adapter_layers"),
     "CARTRIDGE": ("num_virtual_tokens",),
@@ -31,14 +31,14 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 
 
 class LoraSection(OpenSection):
-    """Arguments of peft's LoraConfig; `init_lora_weights` also takes our initialisers and `"module:function"`."""
+    """Arguments of peft's LoraConfig; `init_lora_weights` also takes the initialisers here and `"module:function"`."""
 
     init_lora_weights: bool | str = Field(
         default=True,
-        description="How A and B start; at step 0 the model's function is the base's whatever it is. true: PEFT's "
-        "default (false: a random B too); a name of our registry: pca, pissa, umap, umap_fast; one of PEFT's own: "
-        "gaussian, orthogonal, mica, olora, pissa_niter_N, loftq, and eva, corda, lora_ga, which look at the rows "
-        'that are trained on; or "module:function".',
+        description="Initialisation of A and B; at step 0 the model always equals the base. true: PEFT's default "
+        "(false: B random too); own initialisers: pca, pissa, umap, umap_fast; PEFT's: gaussian, orthogonal, mica, "
+        "olora, pissa_niter_N, loftq, and eva, corda, lora_ga, which use the training rows; "
+        'or "module:function".',
     )
 
 

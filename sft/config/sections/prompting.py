@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from sft.config.sections.base import Names, PositiveCount, Section
 
-# The day that the templates of Llama 3.1 and later name where there is no clock.
+# The default date in the templates of Llama 3.1 and later.
 DEFAULT_DATE = "2024-07-26"
 
 
@@ -21,23 +21,25 @@ def _checked_date(text: str) -> str:
 class PromptingConfig(Section):
     """How a row becomes a conversation: instruction, input columns, answer."""
 
-    instruction: str = Field(default="", description="The task in words: the system turn, where the template has one.")
-    input_columns: Annotated[Names, Field(min_length=1)] = Field(
-        description="Columns shown to the model; several stand on one line each, as `column: text`."
+    instruction: str = Field(
+        default="", description="Description of the task: the system turn, if the template has one."
     )
-    output_column: Annotated[str, Field(min_length=1)] = Field(description="The column that holds the answer.")
+    input_columns: Annotated[Names, Field(min_length=1)] = Field(
+        description="Columns shown to the model; several columns appear on one line each, as `column: text`."
+    )
+    output_column: Annotated[str, Field(min_length=1)] = Field(description="Column of the answer.")
     max_input_length: PositiveCount | None = Field(
-        default=None, description="Tokens kept of each input text, those of in-context examples included."
+        default=None, description="Maximum tokens of each input text, also in in-context examples."
     )
     max_output_length: PositiveCount | None = Field(
         default=None,
-        description="Generation: tokens of the answer, in training, in in-context examples and generated. Labels are "
-        "never cut.",
+        description="Generation: maximum tokens of an answer, in training, in in-context examples and generated. "
+        "Labels are never truncated.",
     )
-    verbalizers: dict[str, str] | None = Field(default=None, description="Text that stands for a label: {label: text}.")
+    verbalizers: dict[str, str] | None = Field(default=None, description="Text of each label: {label: text}.")
     question: Annotated[str, Field(pattern=r"\{label\}")] = Field(
         default='Does the label "{label}" apply?',
-        description="Multilabel: what is asked about each label, after the row's own text.",
+        description="Multilabel: the question about each label, after the row's text.",
     )
     yes_no: tuple[str, str] = Field(
         default=("yes", "no"), strict=False, description="Multilabel: the answers to the question."
@@ -49,5 +51,5 @@ class PromptingConfig(Section):
         default=DEFAULT_DATE,
         pattern=r"^\d{4}-\d{2}-\d{2}$",
         examples=[DEFAULT_DATE],
-        description="Today's date, for chat templates that show it: the same in every prompt, whenever it is made.",
+        description="Fixed date for chat templates that show today's date.",
     )

@@ -1,4 +1,4 @@
-"""The whole config of one experiment: the sections put together. Passed whole, never exploded into parameters."""
+"""The whole config of one experiment: all sections. Passed whole, never as single parameters."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class SeedsConfig(Section):
-    """Overrides of single sources of randomness; what is not given follows the run's seed."""
+    """Overrides of single sources of randomness; the others follow the run's seed."""
 
-    shots: Seed | None = Field(default=None, description="Which rows are drawn as shots.")
+    shots: Seed | None = Field(default=None, description="Seed for drawing the shots.")
     icl: Seed | None = Field(
-        default=None, description="Which in-context examples are drawn, and what a calibration draws."
+        default=None, description="Seed for drawing in-context examples, and the rows and words of a calibration."
     )
-    init: Seed | None = Field(default=None, description="The adapter's random initialisation.")
-    training: Seed | None = Field(default=None, description="Order of the rows and dropout in training.")
+    init: Seed | None = Field(default=None, description="Seed of the adapter's random initialisation.")
+    training: Seed | None = Field(default=None, description="Seed of the row order and of dropout in training.")
 
 
 class ExperimentConfig(Section):
-    """One experiment. Which sections are needed depends on the command."""
+    """One experiment. The command determines the required sections."""
 
     json_schema: str | None = Field(default=None, alias="$schema", description="For editors; ignored.")
-    name: str | None = Field(default=None, description="Name of the experiment in tables. Default: the file's.")
+    name: str | None = Field(default=None, description="Name of the experiment in tables. Default: the file's name.")
     description: str | None = Field(default=None, description="Free text; ignored.")
-    seed: Seed | None = Field(default=None, description="Seed of the run; wins over the command's default of 13.")
+    seed: Seed | None = Field(default=None, description="Seed of the run. Default: 13.")
     seeds: SeedsConfig = Field(default_factory=SeedsConfig, description="Overrides of single sources of randomness.")
     dataset: DatasetConfig = Field(description="Which rows, which labels, how many shots.")
     model: ModelConfig = Field(description="Which model, and how it is loaded.")
@@ -45,7 +45,7 @@ class ExperimentConfig(Section):
     lora: LoraSection | None = Field(default=None, description="Arguments of peft's LoraConfig.")
     adapter: AdapterSection | None = Field(default=None, description="Any PEFT config, instead of lora.")
     training: TrainingConfig | None = Field(default=None, description="How the shots are trained on.")
-    inference: InferenceConfig | None = Field(default=None, description="How the judged rows are answered.")
+    inference: InferenceConfig | None = Field(default=None, description="How the evaluated rows are answered.")
     evaluation: EvaluationConfig = Field(
-        default_factory=EvaluationConfig, description="What is measured beside the defaults."
+        default_factory=EvaluationConfig, description="Further metrics and their settings."
     )

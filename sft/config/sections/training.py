@@ -1,4 +1,4 @@
-"""The `training` section: the method and the trainer's arguments; and how its batch is split when memory runs out."""
+"""The `training` section: the method, the trainer's arguments, and the split of a batch when memory runs out."""
 
 from __future__ import annotations
 
@@ -21,68 +21,68 @@ class TrainingConfig(Section):
     method: str = Field(default=DEFAULT_METHOD, description=f"Training method: {METHODS.described}.")
     icl_examples: Count = Field(
         default=0,
-        description="In-context examples in each training prompt, always balanced: per label for classification, else "
-        "in total.",
+        description="Number of in-context examples in each training prompt, always balanced: per label for "
+        "classification, else in total.",
     )
-    random_icl: bool = Field(default=False, description="Draw the in-context examples anew for every row.")
+    random_icl: bool = Field(default=False, description="Draw new in-context examples for every row.")
     full_finetuning: bool = Field(
-        default=False, description="Train all weights of the model, without lora or adapter, and save it whole."
+        default=False, description="Train all weights of the model, without lora or adapter, and save the whole model."
     )
     shared_prefix: bool | None = Field(
         default=None,
-        description="Compute what the rows of a batch begin with once, without padding; the result is the same. "
-        "Default: where the model allows it and nothing is dropped out; true: with dropout too (one draw for all).",
+        description="Compute the common prefix of a batch's rows once, without padding; the result is the same. "
+        "Default: if the model allows it and there is no dropout; true: with dropout too (one mask for all rows).",
     )
     max_batch_tokens: PositiveCount | None = Field(
         default=None,
-        description="Tokens that go through the model at once: a batch is split so that it fits, its step stays whole.",
+        description="Maximum tokens per forward pass; larger batches are split and still make one optimiser step.",
     )
     validation_size: ValidationSize | None = Field(
         default=None,
-        description="Shots that are not trained on but judge the training by their loss, after every epoch; the best "
-        "weights are kept. Per label for classification, else in total; or a share below 1.",
+        description="Number of shots held out to measure the loss after every epoch; the best weights are kept. Per "
+        "label for classification, else in total; or a fraction below 1.",
     )
     early_stopping_patience: PositiveCount | None = Field(
-        default=None, description="Stop when so many validations in a row have not brought the loss down."
+        default=None, description="Stop after this many validations in a row without a lower loss."
     )
     keep_checkpoints: bool = Field(
         default=False,
-        description="Keep the trainer's checkpoints (see save_strategy) in the run folder when the run is done.",
+        description="Keep the trainer's checkpoints (see save_strategy) in the run folder after the run.",
     )
     trainer_args: dict[str, Any] = Field(
         default_factory=dict,
-        description="Arguments of the method's trainer (sft: TRL's SFTConfig); renamed ones are translated.",
+        description="Arguments of the method's trainer (sft: TRL's SFTConfig); old names are translated.",
     )
 
 
 class BatchSplit(NamedTuple):
-    """How the rows of one optimiser step reach a device: so many at once, so many times."""
+    """The rows of one optimiser step: rows per forward pass, and number of passes."""
 
     per_device: int
     accumulation: int
 
 
 def halved_batch(trainer_args: Mapping[str, Any], halvings: int) -> BatchSplit:
-    """The batch of some trainer arguments, given to the device in smaller parts: each step sees the same rows.
+    """Return the batch of trainer arguments in smaller parts: each step has the same rows.
 
     Args:
-        trainer_args: as in the config, old names too.
-        halvings: how often memory ran out. Each time, the largest part that is at most half the last one and divides
-            the whole is taken; one row at a time is the end of it.
+        trainer_args: as in the config, possibly with old names.
+        halvings: how often memory ran out. Each time, the part becomes the largest divisor of the batch that is at most
+            half the last part, down to one row.
     """
     args = {RENAMED.get(name, name): value for name, value in trainer_args.items()}
     rows = int(args.get("per_device_train_batch_size", DEFAULT_BATCH))
-    given = BatchSplit(rows, int(args.get("gradient_accumulation_steps", 1)))
+    original = BatchSplit(rows, int(args.get("gradient_accumulation_steps", 1)))
     if args.get("dataloader_drop_last"):
-        return given  # smaller parts would drop other rows
-    whole = given.per_device * given.accumulation
+        return original  # smaller parts would drop other rows
+    whole = original.per_device * original.accumulation
     for _ in range(halvings):
         rows = next((part for part in range(rows // 2, 1, -1) if whole % part == 0), 1)
     return BatchSplit(rows, whole // rows)
 
 
 def most_halvings(trainer_args: Mapping[str, Any]) -> int:
-    """How many halvings still make a difference."""
+    """Return the number of halvings until the batch no longer changes."""
     halvings = 0
     while halved_batch(trainer_args, halvings + 1) != halved_batch(trainer_args, halvings):
         halvings += 1

@@ -45,7 +45,7 @@ def test_the_table_is_of_the_tested_versions(repository: Path) -> None:
     assert library_versions() == {name: pins[name] for name in ("peft", "transformers", "trl")}
 
 
-def test_the_table_knows_what_matters() -> None:
+def test_the_table_holds_the_common_arguments() -> None:
     assert {"LORA", "PROMPT_TUNING", "IA3", "LOHA"} <= set(peft_types())
     assert {"BitsAndBytesConfig", "GPTQConfig", "AwqConfig", "TorchAoConfig"} <= set(quantization_classes())
     assert trainer_arguments()["learning_rate"].types == ("float",)
@@ -104,15 +104,19 @@ def test_an_old_name_is_translated_with_a_notice(old: str, value: Any, new: dict
         ("gradient_checkpointing_kwargs", {"nope": 1}), ("trust_remote_code", True),
     ],
 )  # fmt: skip
-def test_what_is_not_supported_is_refused_and_its_absence_is_not(name: str, value: Any) -> None:
+def test_unsupported_values_are_refused_and_their_defaults_are_not(name: str, value: Any) -> None:
     [problem] = translate_trainer_args({name: value}).problems
     assert problem.where == f"training.trainer_args.{name}"
-    nothing = {"max_steps": -1, "completion_only_loss": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-    nothing |= dict.fromkeys(("push_to_hub", "shuffle_dataset", "trust_remote_code"), False)
-    assert translate_trainer_args({name: nothing.get(name)}).problems == ()
+    defaults = {
+        "max_steps": -1,
+        "completion_only_loss": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    }
+    defaults |= dict.fromkeys(("push_to_hub", "shuffle_dataset", "trust_remote_code"), False)
+    assert translate_trainer_args({name: defaults.get(name)}).problems == ()
 
 
-def test_what_changes_nothing_is_a_notice() -> None:
+def test_an_argument_without_effect_gives_a_notice() -> None:
     translated = translate_trainer_args({"dataset_text_field": "text"})
     assert translated.notices == ("training.trainer_args.dataset_text_field has no effect",)
     assert translated.problems == ()
@@ -125,17 +129,17 @@ def test_an_old_value_is_translated_with_a_notice() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REMOVED))
-def test_a_removed_name_says_what_to_do(name: str) -> None:
+def test_a_removed_name_has_advice(name: str) -> None:
     [problem] = translate_trainer_args({name: True}).problems
     assert problem.where == f"training.trainer_args.{name}"
     assert problem.what == f"is no longer an argument: {REMOVED[name]}"
 
 
 @pytest.mark.parametrize("name", ["seed", "data_seed"])
-def test_the_seeds_are_given_in_the_config(name: str) -> None:
+def test_seeds_are_set_in_the_config(name: str) -> None:
     [problem] = translate_trainer_args({name: 13}).problems
     assert problem.where == f"training.trainer_args.{name}"
-    assert problem.what == "is not the trainer's to choose: give seeds.training (or seed, the whole run's)"
+    assert problem.what == "cannot be set here; set seeds.training (or seed, for the whole run)"
     assert name in trainer_arguments()  # else it would be an unknown key
 
 
@@ -145,21 +149,29 @@ def test_the_seeds_are_given_in_the_config(name: str) -> None:
         ({"learning_rte": 1}, "learning_rte", 'unknown key; did you mean "learning_rate"?'),
         ({"batch_size": 1}, "batch_size", 'unknown key; did you mean "per_device_train_batch_size"?'),
         ({"lora_alpha": 1}, "lora_alpha", "unknown key; it belongs in lora"),
-        ({"learning_rate": "1e-4"}, "learning_rate", '"1e-4" is not allowed: a number'),
-        ({"learning_rate": -1.0}, "learning_rate", "-1.0 is not allowed: a number from 0"),
-        ({"max_steps": 1.5}, "max_steps", "1.5 is not allowed: a whole number"),
-        ({"max_steps": True}, "max_steps", "true is not allowed: a whole number"),
-        ({"bf16": "yes"}, "bf16", '"yes" is not allowed: true or false, or null'),
-        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size", "0 is not allowed: a whole number from 1"),
-        ({"optim": "adamw_torc"}, "optim", '"adamw_torc" is not allowed: one of '),
-        ({"eval_strategy": "step"}, "eval_strategy", '"step" is not allowed: "no", "steps" or "epoch"'),
-        ({"warmup_ratio": 1.5}, "warmup_ratio", "1.5 is not allowed: a share of the steps, from 0 to below 1"),
-        ({"group_by_length": "yes"}, "group_by_length", '"yes" is not allowed: true or false'),
-        ({"max_seq_length": 1, "max_length": 2}, "max_seq_length", "stands beside max_length, its new name"),
-        ({"max_seq_length": "x"}, "max_length", '"x" is not allowed: a whole number or null'),
+        ({"learning_rate": "1e-4"}, "learning_rate", 'expected a number, got "1e-4"'),
+        ({"learning_rate": -1.0}, "learning_rate", "expected a number from 0, got -1.0"),
+        ({"max_steps": 1.5}, "max_steps", "expected an integer, got 1.5"),
+        ({"max_steps": True}, "max_steps", "expected an integer, got true"),
+        ({"bf16": "yes"}, "bf16", 'expected true or false, or null, got "yes"'),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size", "expected an integer from 1, got 0"),
+        ({"optim": "adamw_torc"}, "optim", "expected one of "),
+        ({"eval_strategy": "step"}, "eval_strategy", 'expected "no", "steps" or "epoch", got "step"'),
+        (
+            {"warmup_ratio": 1.5},
+            "warmup_ratio",
+            "expected a fraction of the steps, from 0 to below 1 (now called warmup_steps), got 1.5",
+        ),
+        ({"group_by_length": "yes"}, "group_by_length", 'expected true or false, got "yes"'),
+        (
+            {"max_seq_length": 1, "max_length": 2},
+            "max_seq_length",
+            "cannot be combined with max_length, its new name; remove one",
+        ),
+        ({"max_seq_length": "x"}, "max_length", 'expected an integer or null, got "x"'),
     ],
 )
-def test_what_cannot_be_used_is_a_problem(args: dict[str, Any], key: str, what: str) -> None:
+def test_unusable_arguments_are_problems(args: dict[str, Any], key: str, what: str) -> None:
     [problem] = translate_trainer_args(args).problems
     assert problem.where == f"training.trainer_args.{key}"
     assert problem.what.startswith(what)
@@ -172,12 +184,12 @@ def test_both_names_with_one_value_are_fine() -> None:
 @pytest.mark.parametrize(
     ("lora", "what"),
     [
-        ({"r": 0}, "0 is not allowed: a whole number from 1"),
-        ({"lora_dropout": 1.5}, "1.5 is not allowed: a number from 0 to 1"),
-        ({"bias": "nix"}, '"nix" is not allowed: "none", "all" or "lora_only"'),
+        ({"r": 0}, "expected an integer from 1, got 0"),
+        ({"lora_dropout": 1.5}, "expected a number from 0 to 1, got 1.5"),
+        ({"bias": "nix"}, 'expected "none", "all" or "lora_only", got "nix"'),
         ({"target_moduls": "x"}, 'unknown key; did you mean "target_modules"?'),
-        ({"use_dora": 1}, "1 is not allowed: true or false"),
-        ({"target_modules": 3}, "3 is not allowed: a text, a list or null"),
+        ({"use_dora": 1}, "expected true or false, got 1"),
+        ({"target_modules": 3}, "expected a string, a list or null, got 3"),
     ],
 )
 def test_lora_arguments(lora: dict[str, Any], what: str) -> None:
@@ -213,7 +225,7 @@ def test_quantisation_is_checked_by_its_class() -> None:
     [key] = quantization_problems({"config_class": "BitsAndBytesConfig", "args": {"load_in_4bits": True}})
     assert key == ("model.quantization.args.load_in_4bits", 'unknown key; did you mean "load_in_4bit"?')
     [value] = quantization_problems({"config_class": "BitsAndBytesConfig", "args": {"load_in_4bit": "yes"}})
-    assert value.what == '"yes" is not allowed: true or false'
+    assert value.what == 'expected true or false, got "yes"'
 
 
 def test_generation_arguments() -> None:
@@ -221,6 +233,6 @@ def test_generation_arguments() -> None:
     [unknown] = generation_problems({"max_new_token": 8})
     assert unknown == ("inference.generation_args.max_new_token", 'unknown key; did you mean "max_new_tokens"?')
     [sequences] = generation_problems({"num_return_sequences": 3})
-    assert sequences.what == "3 is not allowed: each row gets one answer"
+    assert sequences.what == "expected 1, got 3: each row gets one answer"
     [value] = generation_problems({"top_p": 2})
-    assert value.what == "2 is not allowed: a number from 0 to 1"
+    assert value.what == "expected a number from 0 to 1, got 2"

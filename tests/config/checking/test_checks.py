@@ -22,7 +22,7 @@ def test_a_good_config_has_none(data: dict[str, Any]) -> None:
     assert config_notices(data) == []
 
 
-def test_data_of_any_type_is_no_crash() -> None:
+def test_data_of_any_type_does_not_crash() -> None:
     for odd in (None, 3, "text", [], [1], {"a": 1}):
         data = dict.fromkeys(("dataset", "model", "lora", "adapter", "training", "inference", "prompting"), odd)
         config_problems(data)
@@ -36,12 +36,11 @@ def test_data_of_any_type_is_no_crash() -> None:
 def test_labels_and_verbalizers(data: dict[str, Any]) -> None:
     data["dataset"]["labels"] = ["a", "b", "a", "c"]
     data["prompting"]["verbalizers"] = {"a": "yes", "b": "yes", "d": "no"}
-    found = config_problems(data)
-    assert [(problem.where, problem.what) for problem in found] == [
-        ("dataset.labels", '"a" stands twice'),
+    assert [(problem.where, problem.what) for problem in config_problems(data)] == [
+        ("dataset.labels", 'duplicate "a"; each label must be unique'),
         ("prompting.verbalizers", 'the labels "a", "b" have the same text "yes"'),
-        ("prompting.verbalizers", 'lacks a text for "c"'),
-        ("prompting.verbalizers", '"d": not among dataset.labels'),
+        ("prompting.verbalizers", 'has no text for "c"'),
+        ("prompting.verbalizers", '"d" not in dataset.labels'),
     ]
 
 
@@ -57,7 +56,7 @@ def test_examples_cannot_come_from_no_shots(data: dict[str, Any]) -> None:
 
 def test_remote_code_is_trusted_by_true_only(data: dict[str, Any]) -> None:
     data["model"]["model_args"] = {"trust_remote_code": "yes"}
-    assert problems(data) == {"model.model_args.trust_remote_code": '"yes" is not allowed: true or false'}
+    assert problems(data) == {"model.model_args.trust_remote_code": 'expected true or false, got "yes"'}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_arguments_that_fetch_code_need_trust(key: str, value: Any, data: dict[s
         data["model"]["model_args"] = {key: value, "trust_remote_code": trust}
         (problem,) = problems(data).items()
         assert problem[0] == f"model.model_args.{key}"
-        assert "fetches code from the hub and runs it: if you trust it" in problem[1]
+        assert "downloads code from the Hub and runs it; if you trust it" in problem[1]
     data["model"]["model_args"] = {key: value, "trust_remote_code": True}
     assert not problems(data)
 
@@ -91,9 +90,7 @@ def test_attention_of_the_library_needs_none(value: Any, data: dict[str, Any]) -
         ("inference", "calibration_args", {"calibration_fn": "batch"}),
     ],
 )  # fmt: skip
-def test_what_questions_about_single_labels_cannot_be_given(
-    section: str, key: str, value: Any, data: dict[str, Any]
-) -> None:
+def test_settings_that_multilabel_refuses(section: str, key: str, value: Any, data: dict[str, Any]) -> None:
     data.setdefault(section, {})
     data[section] = {**data[section], key: value}
     data["dataset"]["task_type"] = "classification"
@@ -114,10 +111,10 @@ def test_a_question_names_its_label_and_has_two_answers(data: dict[str, Any]) ->
         parse_config(data, "mine.json", Path())
 
 
-def test_nearest_examples_are_chosen_for_each_row_anyway(data: dict[str, Any]) -> None:
+def test_nearest_examples_are_always_chosen_per_row(data: dict[str, Any]) -> None:
     for chosen, random_icl, noticed in (("nearest", True, 1), ("nearest", False, 0), ("random", True, 0)):
         data["inference"] = {"icl_selection": chosen, "random_icl": random_icl}
-        notices = [one for one in config_notices(data) if one.startswith("inference.random_icl has no effect")]
+        notices = [notice for notice in config_notices(data) if notice.startswith("inference.random_icl has no effect")]
         assert len(notices) == noticed
 
 
@@ -171,48 +168,51 @@ def test_lora_and_adapter_exclude_each_other(data: dict[str, Any]) -> None:
     assert check_endpoint(parse_config(data, "mine.json", Path()), "run-experiment") == []
 
 
-def test_training_all_weights_leaves_no_room_for_an_adapter(data: dict[str, Any]) -> None:
+def test_training_all_weights_excludes_an_adapter(data: dict[str, Any]) -> None:
     training = data.setdefault("training", {})
-    for given, where in (("lora", {"r": 2}), ("adapter", {"peft_type": "IA3"})):
+    for section, arguments in (("lora", {"r": 2}), ("adapter", {"peft_type": "IA3"})):
         data.pop("lora", None)
-        data[given] = where
+        data[section] = arguments
         training["full_finetuning"] = True
-        stands_beside = f"stands beside {given}: give one of them, since it trains the weights themselves"
-        assert problems(data) == {"training.full_finetuning": stands_beside}
+        assert problems(data) == {"training.full_finetuning": f"cannot be combined with {section}; choose one"}
         training["full_finetuning"] = False
         assert problems(data) == {}
-        del data[given]
+        del data[section]
     training["full_finetuning"] = True
     data["dataset"]["shots"] = 4
     for endpoint in ("train", "run-experiment"):
         assert check_endpoint(parse_config(data, "mine.json", Path()), endpoint) == []
     data["model"]["quantization"] = {"config_class": "BitsAndBytesConfig", "args": {"load_in_8bit": True}}
-    assert "a quantised base cannot be trained whole" in problems(data)["training.full_finetuning"]
+    assert "cannot be combined with model.quantization" in problems(data)["training.full_finetuning"]
 
 
 @pytest.mark.parametrize(
-    ("training", "where", "said"),
+    ("training", "where", "message"),
     [
-        ({"trainer_args": {"packing": True}}, "training.trainer_args", "leave out packing"),
+        ({"trainer_args": {"packing": True}}, "training.trainer_args", "remove packing"),
         ({"trainer_args": {"auto_find_batch_size": True}}, "training.trainer_args", "max_batch_tokens"),
         ({"trainer_args": {"load_best_model_at_end": True}}, "training.trainer_args", "the best weights are kept"),
         ({"trainer_args": {"evaluation_strategy": "epoch"}}, "training.trainer_args", "set training.validation_size"),
         ({"trainer_args": {"eval_on_start": True}}, "training.trainer_args", "set training.validation_size"),
-        ({"trainer_args": {"eval_strategy": "no"}, "validation_size": 1}, "training.trainer_args", "without use"),
+        (
+            {"trainer_args": {"eval_strategy": "no"}, "validation_size": 1},
+            "training.trainer_args",
+            "cannot be combined",
+        ),
         ({"validation_size": 4}, "training.validation_size", "leaves none of the 4 shots"),
     ],
 )
-def test_what_the_training_could_not_do_is_said_before(
-    data: dict[str, Any], training: dict[str, Any], where: str, said: str
+def test_impossible_trainings_are_reported_early(
+    data: dict[str, Any], training: dict[str, Any], where: str, message: str
 ) -> None:
     data["dataset"] = {**data["dataset"], "shots": 4}
     assert problems(data) == {}
     data["training"] = training
-    found = problems(data)
-    assert list(found) == [where] and said in found[where]
+    reported = problems(data)
+    assert list(reported) == [where] and message in reported[where]
 
 
-def test_a_share_lies_between(data: dict[str, Any]) -> None:
+def test_a_fraction_is_between_0_and_1(data: dict[str, Any]) -> None:
     data["training"] = {"validation_size": 1.5}
-    with pytest.raises(ConfigError, match=r"1\.5 is not allowed: a whole number from 1, or a number between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"expected an integer from 1, or a number between 0 and 1, got 1\.5"):
         parse_config(data, "x.json", Path())

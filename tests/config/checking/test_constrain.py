@@ -14,11 +14,11 @@ from sft.config.reading.load import parse_config
 from sft.config.sections.inference import ConstrainConfig
 from sft.errors import ConfigError, MissingPackageError
 
-ONE_OF = "give exactly one of json_schema, regex, choices"
+ONE_OF = "expected exactly one of json_schema, regex, choices"
 
 
 def problems(constrain: Any, **generation_args: Any) -> list[tuple[str, str]]:
-    return [(place.removeprefix("inference."), what) for place, what in constrain_problems(constrain, generation_args)]
+    return [(path.removeprefix("inference."), what) for path, what in constrain_problems(constrain, generation_args)]
 
 
 @pytest.mark.parametrize(
@@ -44,25 +44,27 @@ def test_a_good_one(good: Any) -> None:
 
 
 def test_exactly_one() -> None:
-    assert problems({}) == [("constrain", f"says nothing: {ONE_OF}")]
-    assert problems({"regex": "a", "choices": ["b"]}) == [("constrain", f"has regex and choices: {ONE_OF}")]
+    assert problems({}) == [("constrain", f"{ONE_OF}, got none")]
+    assert problems({"regex": "a", "choices": ["b"]}) == [("constrain", f"{ONE_OF}, got regex and choices")]
     for odd in (None, 3, "a", ["a"]):
-        assert problems(odd) == []  # the section says so, or there is none
+        assert problems(odd) == []  # the section reports it, or there is none
 
 
 def test_choices() -> None:
-    assert problems({"choices": []}) == [("constrain.choices", "is empty: list the texts that an answer may be")]
-    around = "cannot come out: answers have no white space around them"
+    assert problems({"choices": []}) == [("constrain.choices", "expected a non-empty list of strings, got []")]
+    around = "never matches: answers are stripped; remove the white space"
     many = [str(number) for number in range(20_001)]
     assert problems({"choices": many}) == [("constrain.choices", "expected at most 20,000 choices, got 20,001")]
     assert problems({"choices": ["a", " b"]}) == [("constrain.choices", f'" b" {around}')]
     assert problems({"choices": ["a", ""]}) == [("constrain.choices", f'"" {around}')]
-    assert problems({"choices": ["a", "b", "a"]}) == [("constrain.choices", '"a" stands twice')]
-    assert problems({"choices": [3]}) == problems({"choices": "a"}) == []  # the section says so
+    assert problems({"choices": ["a", "b", "a"]}) == [
+        ("constrain.choices", 'duplicate "a"; each choice must be unique')
+    ]
+    assert problems({"choices": [3]}) == problems({"choices": "a"}) == []  # the section reports it
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "reason"),
     [
         ({"regex": "(a"}, "unclosed group"),
         ({"regex": "a(?=b)"}, "look-around, including look-ahead and look-behind, is not supported"),
@@ -71,22 +73,22 @@ def test_choices() -> None:
         ({"json_schema": {"enum": []}}, "Unsatisfiable schema: anyOf is empty"),
     ],
 )
-def test_a_bad_schema_or_regex(bad: Any, said: str) -> None:
+def test_a_bad_schema_or_regex(bad: Any, reason: str) -> None:
     pytest.importorskip("llguidance")
-    assert problems(bad) == [(f"constrain.{next(iter(bad))}", f"cannot be used: {said}")]
+    assert problems(bad) == [(f"constrain.{next(iter(bad))}", f"cannot be used: {reason}")]
 
 
-def test_ways_of_generating_that_do_not_go_with_it() -> None:
-    refused = "is not allowed: not together with inference.constrain"
-    assert problems({"choices": ["a"]}, num_beams=3) == [("generation_args.num_beams", f"3 {refused}")]
+def test_generation_arguments_that_cannot_be_combined_with_it() -> None:
+    refused = "cannot be combined with inference.constrain; remove one"
+    assert problems({"choices": ["a"]}, num_beams=3) == [("generation_args.num_beams", refused)]
     assert problems({"choices": ["a"]}, prompt_lookup_num_tokens=2) == [
-        ("generation_args.prompt_lookup_num_tokens", f"2 {refused}")
+        ("generation_args.prompt_lookup_num_tokens", refused)
     ]
     assert problems({"choices": ["a"]}, num_beams=1, do_sample=True) == []
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the form is checked; what runs says what to install."""
+    """Only the types are checked; a run names the package to install."""
     monkeypatch.setitem(sys.modules, "llguidance", None)
     assert problems({"regex": "(b"}) == []
     with pytest.raises(MissingPackageError, match=r"inference\.constrain needs .* pip install llguidance"):
@@ -99,15 +101,15 @@ def test_in_a_config(data: dict[str, Any], tmp_path: Any) -> None:
                          "generation_args": {"stop_strings": ["x"]}}  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         parse_config(data, "c.json", tmp_path)
-    said = dict(caught.value.problems)
-    assert said["inference.constrain.regexp"] == 'unknown key; did you mean "regex"?'
-    assert "a list" in said["inference.constrain.choices"]
-    assert said["inference.stop_strings"] == "an empty text would end every answer before it begins"
-    assert "give inference.stop_strings" in said["inference.generation_args.stop_strings"]
+    problem_of = dict(caught.value.problems)
+    assert problem_of["inference.constrain.regexp"] == 'unknown key; did you mean "regex"?'
+    assert "a list" in problem_of["inference.constrain.choices"]
+    assert problem_of["inference.stop_strings"] == "an empty string would end every answer before it starts"
+    assert "set inference.stop_strings" in problem_of["inference.generation_args.stop_strings"]
 
 
-def test_labels_have_no_use_for_it(data: dict[str, Any], tmp_path: Any) -> None:
-    """Neither changes the id of a classification, nor the default that of any run."""
+def test_it_has_no_effect_on_labels(data: dict[str, Any], tmp_path: Any) -> None:
+    """It does not change the id of a classification, and its default changes no id."""
     data["dataset"]["task_type"] = "classification"
     data["inference"] = {}
 
@@ -143,7 +145,7 @@ def test_labels_have_no_use_for_it(data: dict[str, Any], tmp_path: Any) -> None:
     ],
 )
 def test_white_space_in_json(text: str, fits: bool) -> None:
-    """None, a space or a new line with its indentation: a weak model would go on and on."""
+    """Allow none, a space or a new line with its indentation: a weak model would not stop."""
     llguidance = pytest.importorskip("llguidance")
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     held = grammar(ConstrainConfig(json_schema={**schema, "additionalProperties": False}))

@@ -1,4 +1,4 @@
-"""What an initialiser's name rules out, known before anything is loaded."""
+"""Settings that an initialiser's name rules out, reported before anything is loaded."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ NF4 = {"config_class": "BitsAndBytesConfig", "args": {"load_in_4bit": True}}
         ("pissa", NF4, None),
     ],
 )
-def test_what_cannot_be_together(section: str, given: Any, quantization: Any, where: str | None) -> None:
+def test_contradictions(section: str, given: Any, quantization: Any, where: str | None) -> None:
     data = {section: given, "model": {"name": "m", "quantization": quantization}}
     assert [problem.where for problem in start_problems(data)] == ([f"{section}.{where}"] if where else [])
 
 
-def test_the_line_says_why() -> None:
+def test_the_message_has_the_reason() -> None:
     (problem,) = start_problems({"lora": {"init_lora_weights": "loftq"}, "model": {"quantization": NF4}})
-    assert problem.what == '"loftq" is not possible on a quantised base: it starts from what quantisation loses'
+    assert problem.what == '"loftq" is not possible with model.quantization: it starts from the quantisation error'

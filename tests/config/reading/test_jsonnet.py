@@ -1,4 +1,4 @@
-"""Jsonnet in a child: errors with their place, confined imports, limits."""
+"""Jsonnet in a child: errors with their location, confined imports, limits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_program_gives_its_value(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "place", "what"),
+    ("program", "location", "what"),
     [
         ("{\n  a: 1\n  b: 2\n}", ":3:3", "expected a comma before next field"),
         ("{\n  a: x,\n}", ":2:6", "Unknown variable: x"),
@@ -42,8 +42,8 @@ def test_a_program_gives_its_value(write: Write) -> None:
         ("[\n", ":2:1", "unexpected end of file"),
         ("{ a: 'x' +\n function(y) y }", ":2:2", "couldn't manifest function in JSON output"),
         ("{ a: import 'lib/gird.libsonnet' }", ":1:6", '"lib/gird.libsonnet" not found'),
-        ("function(x) x", ":1:1", "the value is a function"),
-        ("{ a: $ }", ":1:1", "max stack frames exceeded: is the recursion endless?"),
+        ("function(x) x", ":1:1", "expected an object, got a function"),
+        ("{ a: $ }", ":1:1", "max stack frames exceeded; check for endless recursion"),
         ("error ''", ":1:1", "an error without a message"),
         ("error 'elsewhere:7:7: no'", ":1:1", "elsewhere:7:7: no"),
         ("{ a: error 'two\nlines' }", ":1:6", "two lines"),
@@ -51,21 +51,21 @@ def test_a_program_gives_its_value(write: Write) -> None:
         ("error '\x1b[31m' + std.repeat('x', 1000000)", ":1:1", "\\u001b[31mxxx"),
     ],
 )
-def test_an_error_has_its_place(program: str, place: str, what: str, write: Write) -> None:
+def test_an_error_has_its_location(program: str, location: str, what: str, write: Write) -> None:
     path = write(program, "g.jsonnet")
     error = failure(path)
     assert what in error
-    assert error.startswith(f"{path}{place}: ")
+    assert error.startswith(f"{path}{location}: ")
     assert len(error) < 1000
 
 
-def test_an_error_in_an_imported_file_is_placed_there(write: Write) -> None:
+def test_an_error_in_an_imported_file_has_that_location(write: Write) -> None:
     write("{ f(x):: error 'bad ' + x }", "parts/a.libsonnet")
     path = write("local a = import 'parts/a.libsonnet';\n{ b: a.f('y') }", "g.jsonnet")
     assert failure(path) == f"{path.parent}/parts/a.libsonnet:1:10: bad y"
 
 
-def test_an_error_that_the_shipped_library_raises_is_the_grid_s(write: Write) -> None:
+def test_an_error_of_the_shipped_library_has_the_grid_s_location(write: Write) -> None:
     path = write("local grid = import 'lib/grid.libsonnet';\ngrid({}, vary={ 'a': 3 })", "g.jsonnet")
     assert re.match(r":\d:1: grid: vary\['a'\] must be a list", failure(path).removeprefix(str(path)))
 
@@ -101,7 +101,7 @@ def test_nothing_else_is_imported(how: str, target: str, write: Write) -> None:
     secret = write("'secret'", "secret.txt")
     (path.parent / "link.txt").symlink_to(secret)
     (path.parent / "folder").symlink_to(secret.parent)
-    assert "lies outside of the grid's folder" in failure(path)
+    assert "is outside the grid's folder" in failure(path)
 
 
 def test_a_grid_behind_a_link_finds_its_neighbours(write: Write, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_a_grid_behind_a_link_finds_its_neighbours(write: Write, tmp_path: Path)
     assert evaluate_jsonnet(tmp_path / "folder" / "g.jsonnet") == {"a": 1}
 
 
-def test_what_is_no_text_is_refused(write: Write) -> None:
+def test_bytes_that_are_not_text_are_refused(write: Write) -> None:
     path = write("1", "g.jsonnet")
     path.write_bytes(b"{\n a: '\xff' }")
-    assert failure(path) == f"{path}:2:6: is not UTF-8 text without NUL characters"
+    assert failure(path) == f"{path}:2:6: expected UTF-8 text without NUL characters"
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_what_is_no_text_is_refused(write: Write) -> None:
         "{ a: std.repeat('x', 1e9) }",
     ],
 )
-def test_what_has_no_end_is_ended(program: str, write: Write) -> None:
+def test_an_endless_program_is_stopped(program: str, write: Write) -> None:
     path = write(program, "g.jsonnet")
-    assert " takes more than " in failure(path, Limits(cpu_seconds=1, memory_bytes=256 << 20))
+    assert " evaluation exceeded " in failure(path, Limits(cpu_seconds=1, memory_bytes=256 << 20))
 
 
 def test_a_large_result_is_refused(write: Write) -> None:
@@ -146,7 +146,7 @@ def test_limits_grow_with_the_experiments_that_are_allowed() -> None:
     assert Limits.for_grid(100_000).cpu_seconds > 10 * Limits().cpu_seconds
 
 
-def test_what_a_program_traces_is_logged(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_traces_of_a_program_are_logged(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     path = write(
         "{ a: std.trace('here \\u001b[31m', 1), b: [std.trace('x', i) for i in std.range(1, 100)] }", "g.jsonnet"
     )
@@ -156,7 +156,7 @@ def test_what_a_program_traces_is_logged(write: Write, caplog: pytest.LogCapture
     assert caplog.messages[0] == f"{path}:1 here \\u001b[31m"
 
 
-def test_traces_without_end_fill_nothing(write: Write) -> None:
+def test_endless_traces_are_limited(write: Write) -> None:
     path = write(
         "local x = std.repeat('x', 10000);\nstd.foldl(function(a, i) std.trace(x, a), std.range(1, 400), {})",
         "g.jsonnet",
@@ -170,5 +170,5 @@ def test_no_room_for_another_process_is_one_line(tmp_path: Path, monkeypatch: py
 
     (tmp_path / "grid.jsonnet").write_text("{}")
     monkeypatch.setattr("subprocess.Popen", refuse)
-    with pytest.raises(UserError, match=r"grid.jsonnet: the process .* cannot be started: .*; raise the limit"):
+    with pytest.raises(UserError, match=r"grid.jsonnet: cannot start the process .*: .*; raise the limit"):
         begin_evaluation(tmp_path / "grid.jsonnet", 10)

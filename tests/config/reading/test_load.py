@@ -1,4 +1,4 @@
-"""Files: JSON and Jsonnet, one config and grids, and everything that can be wrong with them."""
+"""Files: JSON and Jsonnet, one config and grids, and their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sft.config.checking.suggestions import OTHER_NAMES, _places, unknown_key
+from sft.config.checking.suggestions import OTHER_NAMES, _sections_by_key, unknown_key
 from sft.config.reading.load import load_config, load_grid, parse_config
 from sft.errors import ConfigError
 
@@ -41,8 +41,8 @@ def test_all_problems_at_once_in_aligned_lines(data: dict[str, Any], write: Writ
         f"{path}: 4 problems",
         '  dataset.shotz                        unknown key; did you mean "shots"?',
         '  lora.lora_alpa                       unknown key; did you mean "lora_alpha"?',
-        '  training.trainer_args.learning_rate  "fast" is not allowed: a number',
-        '  inference.batch_size                 -3 is not allowed: a whole number from 1, or "auto"',
+        '  training.trainer_args.learning_rate  expected a number, got "fast"',
+        '  inference.batch_size                 expected an integer from 1, or "auto", got -3',
     ]
 
 
@@ -53,28 +53,28 @@ def test_one_problem_is_one_line(data: dict[str, Any], write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ('{\n "dataset": {,}\n}', ":2:14: not JSON: "),
         ("", ":1:1: not JSON: "),
         ('{"seed": NaN}', "NaN is not a JSON number"),
         ('{"seed": -Infinity}', "-Infinity is not a JSON number"),
         ('{"seed": 1, "seed": 2}', 'the key "seed" stands twice'),
-        ("[1, 2]", "the top level is an object, not [1, 2]"),
-        ('"text"', 'the top level is an object, not "text"'),
+        ("[1, 2]", "expected an object at the top level, got [1, 2]"),
+        ('"text"', 'expected an object at the top level, got "text"'),
         ("[" * 100_000, "nested too deeply"),
-        ('{"a": {"dataset": {}}, "b": {"dataset": {}}}', "looks like a grid"),
-        ('{"configs": {}}', "configs: holds no experiment"),
-        ('{"configs": []}', "configs: [] is not allowed: an object {NAME: config}"),
-        ('{"configs": {" ": {}}}', "an experiment's name is empty"),
-        ('{"configs": {"a": 3}}', "a config is an object, not 3"),
+        ('{"a": {"dataset": {}}, "b": {"dataset": {}}}', "configs: is missing; write a grid as "),
+        ('{"configs": {}}', "configs: expected at least one experiment, got {}"),
+        ('{"configs": []}', "configs: expected an object {NAME: config}, got []"),
+        ('{"configs": {" ": {}}}', "expected a non-empty name for each experiment"),
+        ('{"configs": {"a": 3}}', "expected an object, got 3"),
         ('{"configs": {"a": {}}, "seedz": [1]}', 'seedz: unknown key; did you mean "seeds"?'),
     ],
 )
-def test_a_broken_file_is_told_in_one_line(text: str, said: str, write: Write) -> None:
+def test_a_broken_file_is_reported_in_one_line(text: str, expected: str, write: Write) -> None:
     path = write(text)
     error = message(lambda: load_grid(path))
-    assert said in error
+    assert expected in error
     assert error.startswith(str(path))
     assert "\n" not in error
 
@@ -95,7 +95,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
     assert ":1:14: is not UTF-8 text" in message(lambda: load_config(tmp_path / "latin.json"))
 
 
-def test_a_byte_order_mark_is_no_obstacle(data: dict[str, Any], write: Write) -> None:
+def test_a_byte_order_mark_is_accepted(data: dict[str, Any], write: Write) -> None:
     assert load_config(write("\ufeff" + json.dumps(data))).dataset.shots == 4
 
 
@@ -123,7 +123,7 @@ def test_jsonnet_of_one_config(data: dict[str, Any], write: Write) -> None:
     assert load_config(path).dataset.shots == 16
     assert load_config(write({"configs": {"only": data}})).name == "only"
     many = write({"configs": {"a": data, "b": data}})
-    assert "configs: 2 experiments where one is expected" in message(lambda: load_config(many))
+    assert "configs: expected one experiment, got 2" in message(lambda: load_config(many))
 
 
 def test_jsonnet_names_are_ordered_by_their_numbers(data: dict[str, Any], write: Write) -> None:
@@ -131,32 +131,33 @@ def test_jsonnet_names_are_ordered_by_their_numbers(data: dict[str, Any], write:
     assert list(load_grid(path).configs) == ["shots=0", "shots=4", "shots=16", "shots=128"]
 
 
-def test_a_problem_of_many_experiments_is_told_once(data: dict[str, Any], write: Write) -> None:
+def test_a_problem_of_many_experiments_is_reported_once(data: dict[str, Any], write: Write) -> None:
     bad = {**data, "dataset": {**data["dataset"], "shotz": 3}}
     worse = {**bad, "inference": {"batch_size": 0}}
     path = write({"configs": {"a": bad, "b": worse, "c": data, "d": bad}})
     assert message(lambda: load_grid(path)).splitlines() == [
         f"{path}: 2 problems",
         '  a: dataset.shotz         unknown key; did you mean "shots"? (and 2 more experiments)',
-        '  b: inference.batch_size  0 is not allowed: a whole number from 1, or "auto"',
+        '  b: inference.batch_size  expected an integer from 1, or "auto", got 0',
     ]
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1], [True], ["13"], 13, [2**32], [1.5]])
 def test_seeds_of_a_grid(seeds: Any, data: dict[str, Any], write: Write) -> None:
     path = write({"configs": {"a": data}, "seeds": seeds})
-    assert f"seeds: {json.dumps(seeds)} is not allowed: a list of" in message(lambda: load_grid(path))
+    expected = "seeds: expected a list of different integers from 0 to 4294967295, got "
+    assert expected + json.dumps(seeds) in message(lambda: load_grid(path))
 
 
-def test_a_seed_is_given_once(data: dict[str, Any], write: Write) -> None:
+def test_a_seed_is_set_once(data: dict[str, Any], write: Write) -> None:
     path = write({"configs": {"a": {**data, "seed": 3}}, "seeds": [1, 2]})
-    assert "seed: is given here and as the grid's seeds" in message(lambda: load_grid(path))
+    assert "seed: cannot be combined with the grid's seeds" in message(lambda: load_grid(path))
     assert load_grid(write({"configs": {"a": {**data, "seed": 3}}})).configs["a"].seed == 3
 
 
 def test_too_many_experiments_are_refused_unless_allowed(data: dict[str, Any], write: Write) -> None:
     path = write({"configs": {str(n): data for n in range(6)}, "seeds": [1, 2]})
-    assert "12 experiments, where 11 are allowed" in message(lambda: load_grid(path, max_experiments=11))
+    assert "expected at most 11 experiments, got 12" in message(lambda: load_grid(path, max_experiments=11))
     assert len(load_grid(path, max_experiments=12).configs) == 6
 
 
@@ -177,8 +178,8 @@ def test_names_of_plugins_are_checked(data: dict[str, Any], write: Write) -> Non
     data["training"] = {"method": "sfft"}
     with pytest.raises(ConfigError) as caught:
         load_config(write(data))
-    said = {where: what.partition("; ")[0] for where, what in caught.value.problems}
-    assert said == {
+    messages = {where: what.partition("; ")[0] for where, what in caught.value.problems}
+    assert messages == {
         "lora.init_lora_weights": 'unknown initialiser "pcaa"',
         "evaluation.metrics[1]": 'unknown metric "blau"',
         "training.method": 'unknown training method "sfft"',
@@ -192,7 +193,7 @@ def test_names_of_plugins_are_checked(data: dict[str, Any], write: Write) -> Non
 
 def test_parsed_data_keeps_its_source_in_messages(data: dict[str, Any]) -> None:
     data["seed"] = -1
-    assert message(lambda: parse_config(data, "request 7", Path())).startswith("request 7: seed: -1")
+    assert message(lambda: parse_config(data, "request 7", Path())).startswith("request 7: seed: ")
 
 
 def test_loading_a_grid_imports_no_heavy_library(repository: Path) -> None:
@@ -208,19 +209,19 @@ def test_loading_a_grid_imports_no_heavy_library(repository: Path) -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-@pytest.mark.parametrize(("name", "here"), OTHER_NAMES.items())
-def test_names_of_other_tools_lead_to_keys_that_there_are(name: str, here: str) -> None:
-    section, _, key = here.rpartition(".")
-    assert section in _places()[key]
+@pytest.mark.parametrize(("name", "key_path"), OTHER_NAMES.items())
+def test_names_of_other_tools_lead_to_existing_keys(name: str, key_path: str) -> None:
+    section, _, key = key_path.rpartition(".")
+    assert section in _sections_by_key()[key]
     assert unknown_key((section, name), [key]) in (
         f'unknown key; did you mean "{key}"?',
-        f"unknown key; here that is {here}",
+        f"unknown key; use {key_path}",
     )
     if section != "training.trainer_args":
         assert unknown_key(("dataset" if section != "dataset" else "model", name), []).startswith("unknown key; ")
 
 
-def test_a_batch_size_of_the_training_is_one_of_the_trainer() -> None:
-    said = unknown_key(("training", "batch_size"), ["method", "trainer_args"])
-    assert said == "unknown key; here that is training.trainer_args.per_device_train_batch_size"
+def test_batch_size_in_training_leads_to_the_trainer() -> None:
+    message = unknown_key(("training", "batch_size"), ["method", "trainer_args"])
+    assert message == "unknown key; use training.trainer_args.per_device_train_batch_size"
     assert unknown_key(("lora", "rank"), ["r", "lora_alpha"]) == 'unknown key; did you mean "r"?'

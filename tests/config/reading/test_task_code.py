@@ -1,4 +1,4 @@
-"""Which task files run code: nothing that a sandbox would stop gets by, and ordinary templates are left alone."""
+"""Task files that run code are found: everything that a sandbox would stop, and no ordinary template."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("template", HOSTILE)
-def test_templates_that_leave_their_rows(template: str) -> None:
-    found = code_in_task({"task": "x", "fewshot_config": {"doc_to_text": template}})
-    assert found is not None
-    assert found.startswith("fewshot_config.doc_to_text: its template ")
+def test_templates_that_reach_beyond_their_rows(template: str) -> None:
+    reason = code_in_task({"task": "x", "fewshot_config": {"doc_to_text": template}})
+    assert reason is not None
+    assert reason.startswith("fewshot_config.doc_to_text: its template ")
 
 
 @pytest.mark.parametrize("template", HARMLESS)
@@ -58,7 +58,7 @@ def test_ordinary_templates(template: str) -> None:
 
 @pytest.mark.parametrize("template", HOSTILE)
 def test_a_sandbox_would_stop_the_hostile_ones_too(template: str) -> None:
-    """Or what they do there is an error: the list is not made of harmless templates."""
+    """Check that the list holds no harmless template: each fails in a sandbox."""
     hidden = {"text": "x", "key": "__class__", "x": 1}
     try:
         shown = SandboxedEnvironment().from_string(template).render(**hidden)
@@ -78,7 +78,7 @@ def test_a_sandbox_would_stop_the_hostile_ones_too(template: str) -> None:
         {"task": [{"task": "inner", "doc_to_target": "!function utils.t"}]},
     ],
 )  # fmt: skip
-def test_python_that_a_file_names(values: dict[str, Any]) -> None:
+def test_python_named_in_a_file(values: dict[str, Any]) -> None:
     assert code_in_task({"task": "x", **values}) is not None
     assert code_in_task({"task": "x", "unsafe_code": False, "dataset_kwargs": {"trust_remote_code": False}}) is None
 
@@ -93,17 +93,17 @@ def test_a_local_file_with_code_is_refused_until_it_is_allowed(tmp_path: Path) -
         "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: rows.jsonl}}\ntest_split: test\n"
         "doc_to_text: !function utils.text\ndoc_to_target: label\n"
     )
-    for place in (str(task), str(tmp_path)):
+    for path in (str(task), str(tmp_path)):
         with pytest.raises(
             UserError, match=r"mine\.yaml runs code \(doc_to_text: !function utils\.text\); .*allow_code"
         ):
-            find_tasks(LmEvalConfig(tasks=(place,)))
+            find_tasks(LmEvalConfig(tasks=(path,)))
     assert find_tasks(LmEvalConfig(tasks=(str(task),), allow_code=True)).names == ("mine",)
     assert not (tmp_path / "executed").exists()
 
 
 def test_most_of_the_harness_s_own_templates_would_pass() -> None:
-    """The rule is not so strict that users' files of the ordinary kind were refused."""
+    """Check that the rule is not so strict that ordinary files are refused."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -111,7 +111,7 @@ def test_most_of_the_harness_s_own_templates_would_pass() -> None:
     Loader.add_constructor("!function", lambda loader, node: "")
     files = sorted(set(own_tasks().values()))[::7]
     values = [yaml.load(file.read_bytes(), Loader) for file in files]  # noqa: S506 - makes data alone
-    refused = [found for one in values if isinstance(one, dict) and (found := code_in_task(one)) is not None]
-    beyond = [one for one in refused if "its template" in one]
+    reasons = [code_in_task(task) for task in values if isinstance(task, dict)]
+    beyond = [reason for reason in reasons if reason is not None and "its template" in reason]
     assert len(files) > 500
     assert len(beyond) < 0.01 * len(files), beyond

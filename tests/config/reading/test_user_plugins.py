@@ -1,4 +1,4 @@
-"""The user's own plugs: an edited one is other work, wherever it lies; parent and child of a sweep agree on it."""
+"""The user's own plugins: an edited plugin is different work; parent and child of a sweep agree on the id."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Write = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def own_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test's folder is the last place that modules are looked for, as `plug_paths` leaves it."""
+    """Search modules in the test's folder last, as `plug_paths` does."""
     monkeypatch.setattr("sft.foreign._folders", [str(tmp_path)])
 
 
 def edited(file: Path, text: str) -> None:
-    """Write another text; its length differs, so that no cache can take it for the old one."""
+    """Write another text of another length, so that no cache can confuse them."""
     assert len(text) != file.stat().st_size
     file.write_text(text)
 
@@ -40,7 +40,7 @@ def edited(file: Path, text: str) -> None:
         {"evaluation": {"metrics": ["bleu", "mine_of_a_test:plug"]}},
     ],
 )
-def test_an_edited_plug_is_other_work(data: dict[str, Any], write: Write, change: dict[str, Any]) -> None:
+def test_an_edited_plugin_is_different_work(data: dict[str, Any], write: Write, change: dict[str, Any]) -> None:
     def run_id() -> str:
         return Experiment("x", ExperimentConfig.model_validate({**data, **change})).id
 
@@ -52,7 +52,7 @@ def test_an_edited_plug_is_other_work(data: dict[str, Any], write: Write, change
     assert "mine_of_a_test" not in sys.modules
 
 
-def test_what_is_not_used_does_not_count(data: dict[str, Any], write: Write) -> None:
+def test_an_unused_plugin_does_not_count(data: dict[str, Any], write: Write) -> None:
     data |= {"dataset": {**data["dataset"], "shots": 0}, "lora": {"init_lora_weights": "mine_of_a_test:plug"}}
 
     def run_id() -> str:
@@ -63,7 +63,7 @@ def test_what_is_not_used_does_not_count(data: dict[str, Any], write: Write) -> 
     assert run_id() == before
 
 
-def test_the_modules_that_a_plug_imports_count_too(write: Write) -> None:
+def test_the_modules_that_a_plugin_imports_count_too(write: Write) -> None:
     write("import numpy, helper_of_a_test\nfrom package_of_a_test import inner\n", "mine_of_a_test.py")
     helper = write("A = 1\n", "helper_of_a_test.py")
     write("", "package_of_a_test/__init__.py")
@@ -79,13 +79,13 @@ def test_the_modules_that_a_plug_imports_count_too(write: Write) -> None:
     assert plug_content("mine_of_a_test:f") == seen[-1]
 
 
-def test_the_place_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
-    found = []
+def test_the_folder_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    contents = []
     for name in ("here", "there"):
         write("import json\n", f"{name}/mine_of_a_test.py")
         monkeypatch.setattr(sys, "path", [*sys.path[:-1], str(tmp_path / name)])
-        found.append(plug_content("mine_of_a_test:f"))
-    assert found[0] == found[1] is not None
+        contents.append(plug_content("mine_of_a_test:f"))
+    assert contents[0] == contents[1] is not None
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_the_place_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ["bleu", "sklearn.metrics:f1_score", "json:dumps", "sys:exit", "sft.evaluation.generation:bleu", "no_such:f",
      "json.no_such:f", ":f", ".x:f", "a..b:f"],
 )  # fmt: skip
-def test_what_is_installed_or_absent_has_no_content(plug: str) -> None:
+def test_an_installed_or_absent_module_has_no_content(plug: str) -> None:
     assert plug_content(plug) is None
 
 
-def test_a_plug_that_does_not_parse_still_has_its_content(write: Write) -> None:
+def test_a_plugin_that_does_not_parse_still_has_its_content(write: Write) -> None:
     write("def plug(:\n", "mine_of_a_test.py")
     assert plug_content("mine_of_a_test:plug") is not None
 
@@ -137,9 +137,9 @@ print(load_experiment(Path(sys.argv[1]), "run-experiment", None, Path(sys.argv[2
 def test_parent_and_child_of_a_sweep_agree(
     tmp_path: Path, data: dict[str, Any], write: Write, repository: Path, in_both: bool
 ) -> None:
-    """The child reads its config from the run folder, so the grid's folder is told to it."""
+    """The child reads its config from the run folder, so it also gets the grid's folder."""
 
-    def said(code: str, *arguments: str | Path) -> str:
+    def output(code: str, *arguments: str | Path) -> str:
         program = f"import sys; sys.path.append({str(repository)!r})\n{code}"
         command = [sys.executable, "-c", program, *map(str, arguments)]
         answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "work", check=False)
@@ -149,17 +149,19 @@ def test_parent_and_child_of_a_sweep_agree(
     (tmp_path / "work").mkdir()
     data["evaluation"] = {"metrics": ["mine_of_a_test:plug"]}
     grid = write({"configs": {"a": data}}, "grids/grid.json")
-    absent, _ = json.loads(said(_PARENT, grid))
+    absent, _ = json.loads(output(_PARENT, grid))
     write("def plug(): return 1\n", "grids/mine_of_a_test.py")
     if in_both:
         write("def plug(): return 2000\n", "work/mine_of_a_test.py")
-    parent, config = json.loads(said(_PARENT, grid))
+    parent, config = json.loads(output(_PARENT, grid))
     child = write(config, "results/runs/a/config.json")
     assert parent != absent
-    assert said(_CHILD, child, grid.parent).strip() == parent
+    assert output(_CHILD, child, grid.parent).strip() == parent
 
 
-def test_the_commands_see_an_edited_plug(tmp_path: Path, data: dict[str, Any], write: Write, repository: Path) -> None:
+def test_the_commands_see_an_edited_plugin(
+    tmp_path: Path, data: dict[str, Any], write: Write, repository: Path
+) -> None:
     data["evaluation"] = {"metrics": ["mine_of_a_test:plug"]}
     grid, plug = write(data, "grid.json"), write("def plug(): return 1\n", "mine_of_a_test.py")
 
@@ -179,16 +181,16 @@ TAKEN = ("typer", "pydantic", "datasets", "safetensors", "yaml")
 
 
 @pytest.mark.parametrize("where", ["working directory", "folder of the config"])
-def test_no_file_of_the_user_s_takes_the_place_of_a_library(tmp_path: Path, where: str) -> None:
-    place = tmp_path if where == "working directory" else tmp_path / "grids"
-    place.mkdir(exist_ok=True)
+def test_no_file_of_the_user_s_replaces_a_library(tmp_path: Path, where: str) -> None:
+    folder = tmp_path if where == "working directory" else tmp_path / "grids"
+    folder.mkdir(exist_ok=True)
     for name in TAKEN:
-        (place / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nraise ImportError('taken')\n")
-    (place / "mine.py").write_text("def metric(references, predictions): return 1.0\n")
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\nraise ImportError('taken')\n")
+    (folder / "mine.py").write_text("def metric(references, predictions): return 1.0\n")
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "starts.py").write_text(
         "import sft\nfrom pathlib import Path\nfrom sft.foreign import importable, plug_paths\n"
-        f"plug_paths(Path({str(place)!r}))\nimport {', '.join(TAKEN)}\n"
+        f"plug_paths(Path({str(folder)!r}))\nimport {', '.join(TAKEN)}\n"
         "with importable():\n    import mine\nprint('fine')\n"
     )
     (tmp_path / "own.json").write_text("{}")

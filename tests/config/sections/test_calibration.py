@@ -1,4 +1,4 @@
-"""`inference.calibration_args`: what is refused, older names, and what is part of the work."""
+"""`inference.calibration_args`: refused values, older names, and the settings that change the id."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def test_specs_name_settings_that_exist() -> None:
 @pytest.mark.parametrize(
     ("settings", "key", "what"),
     [
-        ({}, "calibration_fn", "is missing: a text"),
-        ({"calibration_fn": 3}, "calibration_fn", "3 is not allowed: a text"),
+        ({}, "calibration_fn", "is missing; expected a string"),
+        ({"calibration_fn": 3}, "calibration_fn", "expected a string, got 3"),
         ({"calibration_fn": "contextal"}, "calibration_fn", 'unknown calibration "contextal"; did you mean'),
-        ({"num_estimations": 0}, "num_estimations", "0 is not allowed: a whole number from 1"),
-        ({"num_train_samples": -1}, "num_train_samples", "-1 is not allowed: a whole number from 1"),
-        ({"gamma_steps": 1}, "gamma_steps", "1 is not allowed: a whole number from 2"),
-        ({"gamma_range": [1]}, "gamma_range", "[1] is not allowed: a list of 2 numbers"),
-        ({"gamma_range": [1, 2, 3]}, "gamma_range", "[1, 2, 3] is not allowed: a list of 2 numbers"),
-        ({"gamma_range": ["a", 2]}, "gamma_range[0]", '"a" is not allowed: a number'),
-        ({"gamma_range": [2, 2]}, "gamma_range", "[2, 2] is not allowed: the least strength first, then a larger one"),
-        ({"language": "in Thai"}, "language", '"in Thai" is not allowed: a text such as "en", "zh", "pt-BR"'),
+        ({"num_estimations": 0}, "num_estimations", "expected an integer from 1, got 0"),
+        ({"num_train_samples": -1}, "num_train_samples", "expected an integer from 1, got -1"),
+        ({"gamma_steps": 1}, "gamma_steps", "expected an integer from 2, got 1"),
+        ({"gamma_range": [1]}, "gamma_range", "expected a list of 2 numbers, got [1]"),
+        ({"gamma_range": [1, 2, 3]}, "gamma_range", "expected a list of 2 numbers, got [1, 2, 3]"),
+        ({"gamma_range": ["a", 2]}, "gamma_range[0]", 'expected a number, got "a"'),
+        ({"gamma_range": [2, 2]}, "gamma_range", "expected [smallest strength, larger strength], got [2, 2]"),
+        ({"language": "in Thai"}, "language", 'expected a string such as "en", "zh", "pt-BR", got "in Thai"'),
         ({"gamma": 1}, "gamma", 'unknown key; did you mean "gamma_'),
         (
             {"zzz": 1},
@@ -55,16 +55,16 @@ def test_specs_name_settings_that_exist() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(data: dict[str, Any], settings: dict[str, Any], key: str, what: str) -> None:
+def test_a_problem_is_one_line(data: dict[str, Any], settings: dict[str, Any], key: str, what: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(data, **({"calibration_fn": "batch", **settings} if settings else {}))
-    ((where, said),) = caught.value.problems
+    ((where, message),) = caught.value.problems
     assert where == f"inference.calibration_args.{key}"
-    assert said.startswith(what)
+    assert message.startswith(what)
 
 
 @pytest.mark.parametrize(("old", "new"), FORMER_CALIBRATIONS.items())
-def test_an_older_name_is_translated_and_told(
+def test_an_older_name_is_translated_with_a_notice(
     data: dict[str, Any], old: str, new: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = parse(data, calibration_fn=old)
@@ -74,7 +74,7 @@ def test_an_older_name_is_translated_and_told(
     assert experiment(data, calibration_fn=old).id == experiment(data, calibration_fn=new).id
 
 
-def test_a_setting_without_an_effect_is_told(data: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_setting_without_an_effect_gives_a_notice(data: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     parse(data, calibration_fn="batch", num_estimations=3, gamma_steps=9)
     assert 'inference.calibration_args.gamma_steps has no effect: calibration_fn is "batch"' in caplog.text
     assert "num_estimations" not in caplog.text
@@ -96,7 +96,7 @@ def test_a_calibration_is_part_of_the_work(data: dict[str, Any]) -> None:
         experiment(data, calibration_fn="adjustable_batch", gamma_steps=3),
         experiment(data, calibration_fn="mine:calibrate", language="zh"),
     ]
-    assert len({*ids, *(one.id for one in different)}) == len(ids) + len(different)
+    assert len({*ids, *(changed.id for changed in different)}) == len(ids) + len(different)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_a_calibration_is_part_of_the_work(data: dict[str, Any]) -> None:
         ({"calibration_fn": "adjustable_batch"}, {"calibration_fn": "adjustable_batch", "gamma_range": [-5, 5]}),
     ],
 )
-def test_what_has_no_effect_is_no_part_of_it(
+def test_settings_without_effect_do_not_change_the_id(
     data: dict[str, Any], settings: dict[str, Any], same: dict[str, Any]
 ) -> None:
     assert experiment(data, **settings).id == experiment(data, **same).id
 
 
 @pytest.mark.parametrize("name", [*CALIBRATIONS, "mine:calibrate"])
-def test_the_seed_counts_where_something_is_drawn(data: dict[str, Any], name: str) -> None:
+def test_the_seed_changes_the_id_of_calibrations_that_draw(data: dict[str, Any], name: str) -> None:
     draws = name not in ("contextual", "contextual_per_sample", "batch")
     assert experiment(data, calibration_fn=name).is_random == draws
     assert (experiment(data, calibration_fn=name).id != experiment(data, 14, calibration_fn=name).id) == draws
@@ -133,10 +133,10 @@ def test_the_content_of_a_users_own_counts(
     assert ids[0] != ids[1]
 
 
-def test_a_table_shows_what_a_calibration_follows_only(data: dict[str, Any]) -> None:
+def test_a_table_shows_only_settings_that_a_calibration_uses(data: dict[str, Any]) -> None:
     none = ExperimentConfig.model_validate(data)
     configs = [none, parse(data, calibration_fn="batch"), parse(data, calibration_fn="adjustable_batch")]
     (setting,) = varying_settings(configs)
     assert (setting.name, setting.values) == ("calibration", ("-", "batch", "adjustable_batch"))
-    some = varying_settings([configs[1], parse(data, calibration_fn="batch", num_estimations=9)])
-    assert [(one.name, one.values) for one in some] == [("num_estimations", ("-", "9"))]
+    varying = varying_settings([configs[1], parse(data, calibration_fn="batch", num_estimations=9)])
+    assert [(setting.name, setting.values) for setting in varying] == [("num_estimations", ("-", "9"))]

@@ -60,14 +60,14 @@ def experiment(make_config: MakeConfig, folder: Path) -> Callable[..., Experimen
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "evaluation.lm_eval.tasks is missing: a list of texts with at least one entry"),
-        ({"tasks": []}, "at least one entry"),
-        ({"tasks": "hellaswag"}, "a list of texts"),
-        ({"tasks": [""]}, "a text that is not empty"),
-        ({"tasks": ["a"], "limit": 1.5}, "a whole number from 1, or a number between 0 and 1"),
-        ({"tasks": ["a"], "num_fewshot": -1}, "a whole number from 0"),
+        ({}, "evaluation.lm_eval.tasks is missing; expected a non-empty list of strings"),
+        ({"tasks": []}, "a non-empty list of strings"),
+        ({"tasks": "hellaswag"}, "a non-empty list of strings"),
+        ({"tasks": [""]}, "a non-empty string"),
+        ({"tasks": ["a"], "limit": 1.5}, "an integer from 1, or a number between 0 and 1"),
+        ({"tasks": ["a"], "num_fewshot": -1}, "an integer from 0"),
         ({"tasks": ["a"], "limits": 1}, 'did you mean "limit"'),
-        ({"tasks": ["./absent.yaml"]}, '"./absent.yaml" not found; looked in '),
+        ({"tasks": ["./absent.yaml"]}, '"./absent.yaml" not found; searched '),
         ({"tasks": ["mine.yml"]}, 'did you mean "mine.yaml"'),
     ],
 )

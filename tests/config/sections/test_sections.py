@@ -1,4 +1,4 @@
-"""The sections: strict types, no unknown keys, no negative counts, and what is possible said in one phrase."""
+"""The sections: strict types, no unknown keys, no negative counts; errors name the possible values in one phrase."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sft.errors import ConfigError
 
 
 def complaint(data: dict[str, Any], path: str, value: Any) -> str:
-    """What is said of `value` at a dotted path, where everything else is right."""
-    *place, key = path.split(".")
+    """Return the message about `value` at a dotted path, in an otherwise valid config."""
+    *parents, key = path.split(".")
     node = data
-    for part in place:
+    for part in parents:
         node = node.setdefault(part, {})
     node[key] = value
     with pytest.raises(ConfigError) as caught:
@@ -27,38 +27,40 @@ def complaint(data: dict[str, Any], path: str, value: Any) -> str:
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
-        ("dataset.shots", -1, '-1 is not allowed: a whole number from 0, or "all"'),
-        ("dataset.shots", "8", '"8" is not allowed: a whole number from 0, or "all"'),
-        ("dataset.shots", 8.5, '8.5 is not allowed: a whole number from 0, or "all"'),
-        ("dataset.shots", True, 'true is not allowed: a whole number from 0, or "all"'),
-        ("dataset.max_n_test", 0, "0 is not allowed: a whole number from 1"),
-        ("dataset.path", "", '"" is not allowed: a text that is not empty'),
-        ("dataset.args", [], "[] is not allowed: an object"),
-        ("dataset.labels", "a", '"a" is not allowed: a list of texts'),
-        ("inference.batch_size", -3, '-3 is not allowed: a whole number from 1, or "auto"'),
-        ("inference.icl_examples", -1, "-1 is not allowed: a whole number from 0"),
-        ("inference.random_icl", 1, "1 is not allowed: true or false"),
+        ("dataset.shots", -1, 'expected an integer from 0, or "all", got -1'),
+        ("dataset.shots", "8", 'expected an integer from 0, or "all", got "8"'),
+        ("dataset.shots", 8.5, 'expected an integer from 0, or "all", got 8.5'),
+        ("dataset.shots", True, 'expected an integer from 0, or "all", got true'),
+        ("dataset.max_n_test", 0, "expected an integer from 1, got 0"),
+        ("dataset.path", "", 'expected a non-empty string, got ""'),
+        ("dataset.args", [], "expected an object, got []"),
+        ("dataset.labels", "a", 'expected a list of strings, got "a"'),
+        ("inference.batch_size", -3, 'expected an integer from 1, or "auto", got -3'),
+        ("inference.icl_examples", -1, "expected an integer from 0, got -1"),
+        ("inference.random_icl", 1, "expected true or false, got 1"),
         (
             "inference.label_scoring",
             "median",
-            '"median" is not allowed: "sum", "mean", "first" or "pmi"; did you mean "mean"?',
+            'expected "sum", "mean", "first" or "pmi", got "median"; did you mean "mean"?',
         ),
-        ("inference.calibration_args", "batch", '"batch" is not allowed: an object'),
-        ("prompting.input_columns", [], "[] is not allowed: a list of texts with at least one entry"),
-        ("prompting.input_columns", "text", '"text" is not allowed: a list of texts with at least one entry'),
-        ("prompting.max_input_length", 0, "0 is not allowed: a whole number from 1"),
-        ("training.icl_examples", -2, "-2 is not allowed: a whole number from 0"),
-        ("evaluation.ece_bins", 0, "0 is not allowed: a whole number from 1"),
-        ("evaluation.ece_norm", "l3", '"l3" is not allowed: "l1", "l2" or "max"'),
-        ("seed", 2**32, "4294967296 is not allowed: a whole number from 0 to 4294967295"),
-        ("seeds.init", -1, "-1 is not allowed: a whole number from 0 to 4294967295"),
-        ("lora.init_lora_weights", 3, "3 is not allowed: true or false, or a text"),
-        ("model", "org/model", '"org/model" is not allowed: an object'),
-        ("training", 3, "3 is not allowed: an object"),
-        ("name", 7, "7 is not allowed: a text"),
+        ("inference.calibration_args", "batch", 'expected an object, got "batch"'),
+        ("prompting.input_columns", [], "expected a non-empty list of strings, got []"),
+        ("prompting.input_columns", "text", 'expected a non-empty list of strings, got "text"'),
+        ("prompting.max_input_length", 0, "expected an integer from 1, got 0"),
+        ("training.icl_examples", -2, "expected an integer from 0, got -2"),
+        ("evaluation.ece_bins", 0, "expected an integer from 1, got 0"),
+        ("evaluation.ece_norm", "l3", 'expected "l1", "l2" or "max", got "l3"'),
+        ("seed", 2**32, "expected an integer from 0 to 4294967295, got 4294967296"),
+        ("seeds.init", -1, "expected an integer from 0 to 4294967295, got -1"),
+        ("lora.init_lora_weights", 3, "expected true or false, or a string, got 3"),
+        ("model", "org/model", 'expected an object, got "org/model"'),
+        ("training", 3, "expected an object, got 3"),
+        ("name", 7, "expected a string, got 7"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_possible(data: dict[str, Any], path: str, value: Any, what: str) -> None:
+def test_a_wrong_value_is_reported_with_the_possible_values(
+    data: dict[str, Any], path: str, value: Any, what: str
+) -> None:
     assert complaint(data, path, value) == what
 
 
@@ -77,7 +79,7 @@ def test_an_inner_key_is_named(data: dict[str, Any], section: str, key: str, val
     with pytest.raises(ConfigError) as caught:
         parse_config(data, "mine.json", Path())
     assert [problem.where for problem in caught.value.problems] == [where]
-    assert caught.value.problems[0].what.endswith("is not allowed: a text")
+    assert caught.value.problems[0].what.startswith("expected a string, got ")
 
 
 @pytest.mark.parametrize(
@@ -97,26 +99,26 @@ def test_an_inner_key_is_named(data: dict[str, Any], section: str, key: str, val
         ("evaluation.zzz", "unknown key (known: ece_bins, ece_norm, lm_eval, metrics, tokenizer_name)"),
     ],
 )
-def test_an_unknown_key_is_led_to_its_place(data: dict[str, Any], path: str, what: str) -> None:
+def test_the_message_about_an_unknown_key_names_its_section(data: dict[str, Any], path: str, what: str) -> None:
     assert complaint(data, path, 3) == what
 
 
-def test_a_missing_key_says_what_it_takes(data: dict[str, Any]) -> None:
+def test_the_message_about_a_missing_key_names_its_type(data: dict[str, Any]) -> None:
     del data["dataset"]["task_type"], data["model"]
     with pytest.raises(ConfigError) as caught:
         parse_config(data, "mine.json", Path())
     assert dict(caught.value.problems) == {
-        "dataset.task_type": 'is missing: "generation", "classification" or "multilabel"',
-        "model": "is missing: an object",
+        "dataset.task_type": 'is missing; expected "generation", "classification" or "multilabel"',
+        "model": "is missing; expected an object",
     }
 
 
-def test_null_stands_for_the_default_only_where_one_may_leave_it_out(data: dict[str, Any]) -> None:
+def test_null_is_the_default_only_of_optional_keys(data: dict[str, Any]) -> None:
     data["dataset"]["max_n_test"] = data["lora"] = data["inference"]["max_seq_length"] = None
     config = parse_config(data, "mine.json", Path())
     assert config.dataset.max_n_test is None
     assert config.lora is None
-    assert complaint(data, "dataset.train_split", None) == "null is not allowed: a text"
+    assert complaint(data, "dataset.train_split", None) == "expected a string, got null"
 
 
 def test_a_config_is_frozen(data: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The batch in smaller parts: the same rows in each step, however often memory runs out."""
+"""The split of a batch when memory runs out: each step has the same rows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sft.config.sections.training import halved_batch, most_halvings
         ({"per_device_train_batch_size": 9, "gradient_accumulation_steps": 4}, [(9, 4), (4, 9), (2, 18), (1, 36)]),
         ({"per_device_train_batch_size": 7}, [(7, 1), (1, 7)]),
         ({"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3}, [(1, 3), (1, 3)]),
-        ({"dataloader_drop_last": True}, [(8, 1), (8, 1)]),  # a step could not see the same rows
+        ({"dataloader_drop_last": True}, [(8, 1), (8, 1)]),  # a step could not have the same rows
     ],
 )
-def test_half_the_batch_and_as_much_in_all(args: dict[str, Any], splits: list[tuple[int, int]]) -> None:
+def test_smaller_parts_have_the_same_total(args: dict[str, Any], splits: list[tuple[int, int]]) -> None:
     assert [tuple(halved_batch(args, halvings)) for halvings in range(len(splits))] == splits
 
 
 @pytest.mark.parametrize("rows", range(1, 70))
 @pytest.mark.parametrize("accumulation", [1, 2, 3, 5])
-def test_every_halving_halves_until_one_row_is_left(rows: int, accumulation: int) -> None:
+def test_every_halving_halves_down_to_one_row(rows: int, accumulation: int) -> None:
     args = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulation}
     most = most_halvings(args)
     splits = [halved_batch(args, halvings) for halvings in range(most + 2)]
@@ -37,7 +37,7 @@ def test_every_halving_halves_until_one_row_is_left(rows: int, accumulation: int
     assert splits[most] == splits[most + 1] and splits[most].per_device == 1
 
 
-def test_patience_wants_something_to_wait_for() -> None:
+def test_patience_requires_validation_rows() -> None:
     from sft.config.checking.checks import config_problems
 
     problems = [
