@@ -78,7 +78,7 @@ def test_runs_are_those_of_the_report(store: ResultStore, results: sft.Results, 
     from dataclasses import replace
 
     built = build(compare(store))
-    write_report(built._replace(comparison=replace(built.comparison, place=tmp_path)), ["json"])
+    write_report(built._replace(comparison=replace(built.comparison, folder=tmp_path)), ["json"])
     recorded: list[dict[str, Any]] = json.loads((tmp_path / "aggregated_results.json").read_text())["runs"]
     assert len(results) == len(results.runs) == len(recorded) == 19
     assert list(results.runs.columns[:5]) == ["name", "shots", "init", "seed", "status"]
@@ -133,11 +133,11 @@ def test_a_run_is_found_as_the_commands_find_it(results: sft.Results) -> None:
     for text in (run.id, run.id[:8], run.folder.name):
         assert results.run(text).id == run.id
     assert results.run("shots=0").id == next(iter(results)).id
-    with pytest.raises(UserError, match=r'has no run "shots=17 init=pca seed=14"; did you mean "shots=1'):
+    with pytest.raises(UserError, match=r': no run "shots=17 init=pca seed=14"; did you mean "shots=1'):
         results.run("shots=17 init=pca seed=14")
-    with pytest.raises(UserError, match=r'has no run "\?" \(runs: shots=0, '):
+    with pytest.raises(UserError, match=r': no run "\?" \(runs: shots=0, '):
         results.run("?")
-    with pytest.raises(UserError, match=r'"shots=16 init=pca" may be 3 runs of .*: shots=16 init=pca seed=13, '):
+    with pytest.raises(UserError, match=r'"shots=16 init=pca" matches 3 runs of .*: shots=16 init=pca seed=13, '):
         results.run("shots=16 init=pca")
 
 
@@ -161,7 +161,7 @@ def test_everything_is_more_than_the_last_grid(tmp_path: Path) -> None:
     assert len(sft.load_results(tmp_path, everything=True).rows) == 2
 
 
-def test_a_folder_without_results_is_said(tmp_path: Path, store: ResultStore) -> None:
+def test_a_folder_without_results_is_reported(tmp_path: Path, store: ResultStore) -> None:
     with pytest.raises(UserError, match=r"nowhere: no runs to report; run-experiments writes them"):
         sft.load_results(tmp_path / "nowhere")
     with pytest.raises(UserError, match=f"did you mean {store.root}"):

@@ -149,7 +149,7 @@ def test_config_errors_come_before_any_process(
     assert caught.value.source == "config"
     with pytest.raises(ConfigError, match=r"mine\.json: no such file"):
         sft.run_grid("mine.json")
-    with pytest.raises(UserError, match=r"^config holds 2 experiments: use sft\.run_grid$"):
+    with pytest.raises(UserError, match=r"^config: expected one experiment, got 2; use sft\.run_grid$"):
         sft.run({"configs": {"a": make_config(), "b": make_config(dataset__shots=3)}})
     with pytest.raises(ConfigError, match="give it in one place"):
         sft.run({**make_config(), "seed": 14}, random_seed=15)
@@ -178,7 +178,7 @@ def test_notices_are_left_to_the_command(
     [
         (2, UserError, "what the command says"),
         (75, RunBusyError, "what the command says"),
-        (143, SftError, r"run-experiment was ended \(SIGTERM\); the same call goes on where it stopped"),
+        (143, SftError, r"run-experiment was ended \(SIGTERM\); the same call continues where it stopped"),
         (-9, SftError, r"run-experiment was ended \(SIGKILL\)"),
         (130, SftError, r"run-experiment was ended \(SIGINT\)"),
         (3, SftError, r"run-experiment was ended \(exit code 3\)"),

@@ -90,10 +90,10 @@ def test_no_prompts_have_no_scores(make_model: Callable[..., Any], tokenizer: An
         ({"prompts": "one"}, "prompts: expected a list of strings"),
         ({"prompts": [1]}, "prompts: expected a list of strings"),
         ({"labels": "bad"}, "labels: expected a list of strings"),
-        ({"labels": []}, "labels: expected at least one, all different"),
-        ({"labels": ["a", "a"]}, "labels: expected at least one, all different"),
+        ({"labels": []}, "labels: expected at least one label, all different"),
+        ({"labels": ["a", "a"]}, "labels: expected at least one label, all different"),
         ({"scoring": "pmi"}, 'scoring: expected "sum", "mean" or "first", got "pmi"'),
-        ({"tokenizer": None}, "tokenizer: a loaded model needs one"),
+        ({"tokenizer": None}, "tokenizer: required with a loaded model"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(changes: dict[str, Any], text: str, tokenizer: Any) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 from sft.config.reading.load import Grid
 from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Built, Comparison
-from sft.report.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.page.details import detail_of
 from sft.report.read.answers import answers_of
 from sft.report.rows import compare
+from sft.report.significance import Contrast, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep.jobs import Plan, config_of, make_plan, write_plan
@@ -86,14 +86,14 @@ def built_of(store: ResultStore, judged: bool = True) -> Built:
 
 
 def _significance(comparison: Comparison) -> Significance:
-    rows: dict[tuple[int, str], Judgement] = {}
+    rows: dict[tuple[int, str], RowSignificance] = {}
     for index, key in itertools.product(range(len(comparison.rows)), comparison.metrics):
         found, base = comparison.rows[index].estimate(key), comparison.rows[0].estimate(key)
         if found is not None and base is not None:
             way = "t over 3 seeds" if found.std is not None else "bootstrap over test rows"
             interval = Interval(found.mean - 0.04, found.mean + 0.03, way)
             tied = index in comparison.best.get(key, ()) or index % 3 == 1
-            rows[index, key] = Judgement(interval, _contrast(found.mean - base.mean) if index else None, tied)
+            rows[index, key] = RowSignificance(interval, _contrast(found.mean - base.mean) if index else None, tied)
     runs = {
         (run.id, key): Interval(value - 0.05, value + 0.04, "BCa bootstrap over test rows")
         for run in comparison.runs

@@ -77,7 +77,7 @@ def names(comparison: Comparison) -> list[str]:
         (("dataset.shots=8", "model=b"), [5]),
         (("r=8,16",), [1, 2, 5]),
         (("icl=2",), [4]),
-        (("seed=14",), [0, 1, 2, 3, 4, 5]),  # zero-shot without examples has nothing random: it stands for every seed
+        (("seed=14",), [0, 1, 2, 3, 4, 5]),  # zero-shot without examples is deterministic: it matches every seed
         (("model=hub/b", "shots=0"), [3, 4]),
     ],
 )
@@ -88,13 +88,19 @@ def test_only_the_runs_that_are_asked_for(store: ResultStore, where: tuple[str, 
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        (Choices(where=("shots",)), '--where "shots": say it as shots=8, or init=pca,pissa'),
-        (Choices(where=("shot=8",)), '--where "shot": no such setting; did you mean "shots"? (what varies: shots, '),
-        (Choices(where=("shots=9",)), '--where "shots=9": no run has shots=9 (shots is 0, 8)'),
-        (Choices(where=("shots=8,99",)), "no run has shots=99 (shots is 0, 8)"),
-        (Choices(group_by=("shots",), baseline="model=a shots=0"), "--baseline: groups are not compared with one"),
+        (Choices(where=("shots",)), '--where "shots": expected a condition like shots=8 or init=pca,pissa'),
+        (
+            Choices(where=("shot=8",)),
+            '--where "shot": no such setting; did you mean "shots"? (varying settings: shots, ',
+        ),
+        (Choices(where=("shots=9",)), '--where "shots=9": no run has shots=9 (values: 0, 8)'),
+        (Choices(where=("shots=8,99",)), "no run has shots=99 (values: 0, 8)"),
+        (
+            Choices(group_by=("shots",), baseline="model=a shots=0"),
+            "--baseline: cannot be combined with --group-by; choose one",
+        ),
         (Choices(group_by=("modell",)), '--group-by "modell": no such setting; did you mean "model"?'),
-        (Choices(metric="acuracy"), '--metric "acuracy": no run has it; did you mean "accuracy"?'),
+        (Choices(metric="acuracy"), '--metric "acuracy": no run has this metric; did you mean "accuracy"?'),
         (Choices(baseline="model=a shots=1"), 'no row is named "model=a shots=1"; did you mean "model=a shots=0"?'),
     ],
 )
@@ -134,11 +140,11 @@ def test_rows_are_compared_with_zero_shot_of_their_own_model(store: ResultStore)
 
 def test_several_folders_are_shown_as_one(store: ResultStore, tmp_path: Path) -> None:
     more = fill(tmp_path / "more", {"shots=8": CONFIGS["model=a shots=8 r=8"], "shots=64": config(64)}, (13, 14, 15))
-    comparison = compare(store, others=[more], place=tmp_path)
+    comparison = compare(store, others=[more], folder=tmp_path)
     assert len(comparison.rows) == len(CONFIGS) + 1
     row = comparison.rows[1]
     assert [run.seed for run in row.runs] == [13, 14, 15]  # two of the first folder, one of the second
-    assert [run.place(tmp_path).split("/")[0] for run in row.runs] == ["results", "results", "more"]
+    assert [run.path_from(tmp_path).split("/")[0] for run in row.runs] == ["results", "results", "more"]
     with pytest.raises(UserError, match="no runs to report"):
         compare(store, others=[ResultStore(tmp_path / "nowhere")])
 

@@ -35,7 +35,10 @@ def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: 
     assert {path.name for path in place.iterdir()} == set(NAMES.values())
     for name in NAMES.values():
         assert str(place / name) in out
-    assert "Δ: difference to shots=0; p: do the recipes differ, with test rows and seeds both sampled" in out
+    assert (
+        "Δ: difference to shots=0. p: chance of such a difference between equal recipes, over test rows and seeds;"
+        in out
+    )
     data = json.loads((place / "aggregated_results.json").read_text())
     assert data["schema_version"] == 3
     row = data["rows"][1]["metrics"]["accuracy"]
@@ -69,7 +72,7 @@ def test_formats_conditions_and_figures(results: Path, tmp_path: Path, capsys: p
 
 def test_groups_have_no_tests(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = said(capsys, results, "--group-by", "init", "--output", tmp_path)
-    assert "Gathered by init: mean ± standard deviation over all runs of a group" in out
+    assert "Grouped by init: mean ± standard deviation over all runs of a group" in out
     assert "Δ" not in out
     rows = json.loads((tmp_path / "aggregated_results.json").read_text())["rows"]
     assert all(row["metrics"]["accuracy"]["p_value"] is None for row in rows)
@@ -79,8 +82,8 @@ def test_groups_have_no_tests(results: Path, tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (["--format", "pdf"], '--format "pdf": unknown'),
-        (["--where", "shots>8"], "say it as shots=8"),
+        (["--format", "pdf"], '--format: expected html, md, json, csv, tex, got "pdf"'),
+        (["--where", "shots>8"], "expected a condition like shots=8"),
         (["--metric", "acuracy"], 'did you mean "accuracy"?'),
         (["--baseline", "shots=1"], 'no row is named "shots=1"'),
         (["--output", "taken"], "cannot be written"),
@@ -126,7 +129,7 @@ def test_rows_that_are_not_the_same_are_not_compared_whatever_was_recorded(
             assert result is not None
             folder.write_result(result)
     out = said(capsys, store.root)
-    assert "No best value is marked: the rows were not all judged on the same data." in out
+    assert "No best value is marked: not all rows were evaluated on the same data." in out
     baseline, tested, other = (line.split()[-4:-1] for line in out.splitlines()[1:4])
     assert baseline[0] == "baseline"
     assert tested[0] != "-"

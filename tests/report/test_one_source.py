@@ -24,9 +24,9 @@ from sft.report.comparison import Estimate
 from sft.report.formats.table import THESE_MODELS, estimate, interval, p_value
 from sft.report.formats.text import render_text
 from sft.report.formats.values import VALUES
-from sft.report.judgement import Interval
 from sft.report.metrics import number, signed, title
 from sft.report.rows import compare
+from sft.report.significance import Interval
 from sft.report.write import NAMES, write_report
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore

@@ -107,7 +107,7 @@ def test_the_best_of_each_column_is_marked(comparison: Comparison) -> None:
     assert "* best mean of its column, chosen on the test split itself." in render_text(comparison)
     assert "**.700 ± .141**" in render_markdown(comparison)
     for text in (render_text(comparison), render_markdown(comparison)):
-        assert "Rows that lack some of their runs are not marked; ahead of the best all the same: shots=16 (" in text
+        assert "Rows with missing runs are not marked; better than the best so far: shots=16 (" in text
 
 
 def test_failures_are_shown_with_their_log(comparison: Comparison) -> None:
@@ -263,7 +263,7 @@ def test_rows_judged_on_different_data_do_not_compete(tmp_path: Path) -> None:
     comparison = compare(store, Choices(baseline="shots=0"))
     assert not comparison.best
     for text in (render_text(comparison), render_markdown(comparison)):
-        assert "No best value is marked: the rows were not all judged on the same data." in text
+        assert "No best value is marked: not all rows were evaluated on the same data." in text
         assert "best mean" not in text
     assert [row[-2] for row in comparison_table(comparison).rows] == ["baseline", "-", "-"]
 
@@ -279,7 +279,7 @@ def test_metrics_that_were_asked_for_are_columns(tmp_path: Path) -> None:
     comparison = compare(store)
     assert comparison.metrics == ("accuracy", "length", "cohen_kappa")
     assert comparison.best == {"cohen_kappa": (1,)}  # accuracy is the same for both
-    assert "not known whether more is better: length." in render_text(comparison)
+    assert "unknown whether higher is better: length." in render_text(comparison)
 
 
 @pytest.mark.parametrize(

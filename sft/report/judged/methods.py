@@ -14,8 +14,8 @@ from sft.report.judged.contrasts import (
     SIGN_FLIPS,
 )
 from sft.report.judged.pairing import Found, Known
-from sft.report.judgement import Contrast, Interval, Judgement
 from sft.report.metrics import title
+from sft.report.significance import Contrast, Interval, RowSignificance
 from sft.report.statistics.bootstrap import DRAWS
 from sft.report.statistics.sums import (
     FEWEST_OF_A_KIND,
@@ -32,7 +32,7 @@ FEWEST_FOR_BCA = 50  # right and wrong: with fewer, a share takes too few values
 
 def methods(
     comparison: Comparison,
-    rows: Mapping[tuple[int, str], Judgement],
+    rows: Mapping[tuple[int, str], RowSignificance],
     runs: Mapping[tuple[str, str], Interval],
     differing: Sequence[str],
 ) -> Iterable[str]:

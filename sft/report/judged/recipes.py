@@ -17,7 +17,7 @@ import numpy as np
 from sft.report.comparison import Comparison
 from sft.report.judged.contrasts import Tested, rows_tests
 from sft.report.judged.pairing import Found, Known, Paired, paired_rows, same_rows
-from sft.report.judgement import SIGNIFICANT, Contrast, Gap, Interval, RowsTest
+from sft.report.significance import SIGNIFICANT, Contrast, Gap, Interval, RowsTest
 from sft.report.statistics.crossed import Recipe, crossed_variances
 from sft.report.statistics.few_seeds import Variance, half_widths, p_values
 from sft.report.statistics.paired import holm

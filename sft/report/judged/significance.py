@@ -13,8 +13,8 @@ from sft.report.judged.methods import BCA, FEWEST_FOR_BCA, FEWEST_ROWS, WILSON, 
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.pairing import Found, Known, known_metrics
 from sft.report.judged.recipes import compared
-from sft.report.judgement import Interval, Judgement, Significance
 from sft.report.metrics import bounds
+from sft.report.significance import Interval, RowSignificance, Significance
 from sft.report.statistics.bootstrap import Draws, bca_bounds
 from sft.report.statistics.intervals import Bounds, mean_bounds, share_bounds
 from sft.report.statistics.sums import Floats, Sums
@@ -36,7 +36,7 @@ def judge(comparison: Comparison, outcomes: Mapping[tuple[str, str], Outcomes]) 
     intervals = _row_intervals(comparison, runs)
     found = compared(comparison, outcomes, known)
     rows = {
-        key: Judgement(intervals.get(key), found.contrasts.get(key), found.ties.get(key), found.gaps.get(key))
+        key: RowSignificance(intervals.get(key), found.contrasts.get(key), found.ties.get(key), found.gaps.get(key))
         for key in dict.fromkeys([*intervals, *found.contrasts, *found.ties])
     }
     words = [*methods(comparison, rows, runs, differing), *withheld(known, runs, outcomes)]

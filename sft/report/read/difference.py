@@ -28,7 +28,7 @@ class Shared:
 
     def folder(self, run: Run) -> str:
         """Where a run lies."""
-        return run.place(self._place or run.folder.path.parent.parent)
+        return run.path_from(self._place or run.folder.path.parent.parent)
 
     def settings(self, config: ExperimentConfig) -> Mapping[str, Any]:
         """As dotted keys, without secrets."""

@@ -29,9 +29,9 @@ _WAY_OUT = "run the grid again, or give report --all"
 _NOTHING: Mapping[str, float] = {}
 
 
-def seen_from(place: Path, path: Path) -> str:
-    """A path as it is named in a folder: relative, with `/`."""
-    return Path(os.path.relpath(path, place)).as_posix()
+def relative_path(folder: Path, path: Path) -> str:
+    """Return a path relative to a folder, with `/`."""
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class Run:
         """Whether nothing in it is random: its id has no seed in it."""
         return self.id == self.recipe_id
 
-    def place(self, place: Path) -> str:
-        """Where its folder lies, as a relative path with `/`: `runs/<name>` from the results folder."""
-        return seen_from(place, self.folder.path)
+    def path_from(self, folder: Path) -> str:
+        """Return the path of its folder relative to another one: `runs/<name>` from the results folder."""
+        return relative_path(folder, self.folder.path)
 
-    def judged_rows(self, split: str = "test") -> str | None:
+    def evaluated_rows(self, split: str = "test") -> str | None:
         """What it was judged on, as text that is equal for the same rows; None without a result."""
         return None if self.result is None else self.result.judged_on.get(split)
 

@@ -56,7 +56,7 @@ def test_small_numbers_of_shots_stand_apart(made: Make) -> None:
     comparison = made([{"shots": shots} for shots in (0, 4, 16, 64)], score)
     scale = curves_of(comparison)["curve-accuracy-shots"].spec["layer"][0]["encoding"]["x"]["scale"]
     assert (scale["type"], scale["constant"]) == ("symlog", 4)
-    assert "The axis of shots is logarithmic, but for zero." in curves_of(comparison)["curve-accuracy-shots"].caption
+    assert "The axis of shots is logarithmic, except for zero." in curves_of(comparison)["curve-accuracy-shots"].caption
 
 
 def test_bands_end_where_the_metric_does(made: Make) -> None:
@@ -251,7 +251,7 @@ def test_what_changes_along_with_the_shots_makes_no_lines(made: Make) -> None:
     ]
     figures = curves_of(made(varied, score))
     assert list(figures) == ["curve-accuracy-shots-r", "curve-ece-shots-r"]  # alpha says what the rank says
-    assert "Along with shots also changes max_steps." in figures["curve-accuracy-shots-r"].caption
+    assert "Changes together with shots: max_steps." in figures["curve-accuracy-shots-r"].caption
 
 
 def test_there_is_no_curve_without_two_places(made: Make) -> None:
@@ -265,7 +265,7 @@ def test_there_is_no_curve_without_two_places(made: Make) -> None:
 def test_single_runs_are_left_out_where_they_are_too_many(made: Make) -> None:
     seeds = range(MOST_POINTS // 2 + 1)
     figure = curves_of(made([{"shots": 4}, {"shots": 8}], score, seeds=seeds))["curve-accuracy-shots"]
-    assert figure.caption.endswith(f"The {2 * len(seeds)} single runs are too many to be drawn.")
+    assert figure.caption.endswith(f"The {2 * len(seeds)} single runs are too many to draw.")
     assert all("run" not in str(layer.get("data")) for layer in figure.spec["layer"])
 
 

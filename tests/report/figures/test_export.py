@@ -59,7 +59,7 @@ def test_each_figure_is_a_file_of_each_kind(made: Make, tmp_path: Path) -> None:
     assert "accuracy by shots" in svg
     assert "± 1 standard deviation over seeds" in svg
     assert 'fill="white"' in svg
-    with pytest.raises(UserError, match='png or svg, not as "gif"'):
+    with pytest.raises(UserError, match='expected the format png or svg, got "gif"'):
         export(figures, tmp_path, ("gif",))
 
 
@@ -173,7 +173,7 @@ def test_the_script_is_put_together_once(tmp_path: Path, monkeypatch: pytest.Mon
         made.clear()
         assert bundle() == first
         assert len(made) == 1
-    assert "is damaged; it is made anew" in caplog.text
+    assert "is corrupt; rebuilding" in caplog.text
 
 
 def test_the_script_needs_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sft.report.comparison import Comparison
 from sft.report.figures import Figure, figures_of
 from sft.report.figures.forest import MOST_ROWS
-from sft.report.judgement import Interval, Judgement, Significance
+from sft.report.significance import Interval, RowSignificance, Significance
 
 Make = Callable[..., Comparison]
 
@@ -28,7 +28,7 @@ def judged(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
         found = comparison.rows[index].estimate("accuracy")
         assert found is not None
         interval = Interval(found.mean - 0.05, found.mean + 0.05, "t over 3 seeds")
-        rows[index, "accuracy"] = Judgement(interval, None, one)
+        rows[index, "accuracy"] = RowSignificance(interval, None, one)
     return replace(comparison, significance=Significance(rows, {}))
 
 
@@ -37,18 +37,16 @@ def test_rows_stand_best_first_with_their_intervals(made: Make, draw: Callable[.
     figure = figure_of(comparison)
     records = figure.spec["data"]["values"]
     assert [(record["row"], record["group"]) for record in records] == [
-        ("shots=20", "best"), ("shots=16", "on a par with it"), ("shots=4", "differs from it"),
-        ("shots=0", "differs from it"),
+        ("shots=20", "best"), ("shots=16", "not significantly different"), ("shots=4", "significantly different"),
+        ("shots=0", "significantly different"),
     ]  # fmt: skip
     assert "95 % interval" in figure.caption
-    assert (
-        "Interval: t over 3 seeds. What differs from the best is tested in pairs, by rows and seeds" in figure.caption
-    )
+    assert "Interval: t over 3 seeds. Colours: paired test against the best, over rows and seeds." in figure.caption
     drawn = draw(figure.spec)
     assert drawn.marks("symbol") == 4
     assert drawn.marks("rule") == 4 + 1  # and the baseline
     assert [text for text in drawn.texts if "shots=" in text] == ["shots=20", "shots=16", "shots=4", "shots=0"]
-    assert {"best", "on a par with it", "differs from it"} <= set(drawn.texts)
+    assert {"best", "not significantly different", "significantly different"} <= set(drawn.texts)
 
 
 def test_without_tests_there_are_means_alone(made: Make, draw: Callable[..., Any]) -> None:
@@ -68,7 +66,7 @@ def test_lower_is_better_where_it_is(made: Make) -> None:
 def test_different_baselines_are_ticks(made: Make, draw: Callable[..., Any]) -> None:
     comparison = replace(made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), baselines=(0, 0, 1, 1))
     figure = figure_of(comparison)
-    assert "A tick stands at the mean of the baseline" in figure.caption
+    assert "A tick marks the mean of the row's baseline." in figure.caption
     assert draw(figure.spec).marks("rect") == 3  # ticks are rectangles; the first row has no baseline
 
 

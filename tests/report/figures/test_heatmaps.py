@@ -57,7 +57,7 @@ def test_zero_shot_has_no_column_beside_settings_of_the_training(made: Make) -> 
     varied = [{"shots": 0}, *grid(shots=(4, 16), r=(2, 8))]
     figure = heatmaps_of(made(varied, lambda *_: {"accuracy": 0.5}))["heat-accuracy-r-shots"]
     assert {down for _, down in cells(figure)} == {"4", "16"}
-    assert figure.caption.endswith("Without zero-shot, to which a setting of the training does not apply.")
+    assert figure.caption.endswith("Without zero-shot, to which settings of training do not apply.")
 
 
 def test_pairs_that_were_not_varied_apart_have_none(made: Make) -> None:

@@ -100,7 +100,7 @@ def test_the_best_row_with_all_its_seeds(made: Make, draw: Callable[..., Any]) -
     cells = {(c["reference"], c["prediction"]): c["rows"] for c in figures["best-confusion"].spec["data"]["values"]}
     assert sum(cells.values()) == 3 * 9 - 3
     assert cells["negative", "neutral"] == 1 + 2 + 3
-    assert "3 seeds together. 3 predictions that are no label are left out." in figures["best-confusion"].caption
+    assert "3 seeds together. 3 predictions that are not a label are left out." in figures["best-confusion"].caption
     negative, _, neutral = figures["best-labels"].spec["data"]["values"]
     assert (negative["precision"], negative["recall"], negative["rows"]) == (1.0, round(3 / 9, 4), 3)
     assert "in brackets its rows in each seed" in figures["best-labels"].caption

@@ -12,8 +12,8 @@ from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Comparison
 from sft.report.formats import latex
 from sft.report.formats.latex import escape, render_latex
-from sft.report.judgement import Contrast, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
+from sft.report.significance import Contrast, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
@@ -46,8 +46,10 @@ def comparison(tmp_path: Path) -> Comparison:
 def judged(comparison: Comparison) -> Comparison:
     intervals, models = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")], RowsTest(0.01, 0.02, "x")
     rows = {
-        (1, "accuracy"): Judgement(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
-        (2, "accuracy"): Judgement(intervals[1], Contrast(0.35, None, intervals[0], 1e-6, 2e-6, "x", models), True),
+        (1, "accuracy"): RowSignificance(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
+        (2, "accuracy"): RowSignificance(
+            intervals[1], Contrast(0.35, None, intervals[0], 1e-6, 2e-6, "x", models), True
+        ),
     }
     return replace(comparison, significance=Significance(rows, {}, ("Made with 9_999 draws.",)))
 
@@ -76,13 +78,13 @@ def test_the_caption_is_short_and_the_methods_are_comments(comparison: Compariso
     caption = next(line for line in lines if line.startswith(r"  \caption{"))
     assert caption == (
         r"  \caption{Accuracy on model $\cdot$ data; mean $\pm$ standard deviation over up to 2 seeds. "
-        r"Bold: best mean; $^{\dagger}$ cannot be told apart from it. "
-        r"$\Delta$: difference to zero; p: do the recipes differ, with test rows and seeds both sampled; these models: "
-        r"do the trained models differ on these test rows (both corrected by Holm).}\label{tab:sft}"
+        r"Bold: best mean; $^{\dagger}$ not significantly different from it. "
+        r"$\Delta$: difference to zero. p: chance of such a difference between equal recipes, over test rows and "
+        r"seeds; these models: the same for the trained models, over test rows alone.}\label{tab:sft}"
     )
     comments = [line for line in lines if line.startswith("%")]
     assert "% Made with 9_999 draws." in comments
-    assert any("a dagger: cannot be told apart from it" in line for line in comments)
+    assert any("a dagger: not significantly different from it" in line for line in comments)
     assert lines[: len(comments)] == comments  # above the table
     bare = render_latex(replace(comparison, metrics=()))
     assert r"\caption{No figures yet on model $\cdot$ data;" in bare

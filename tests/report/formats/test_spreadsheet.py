@@ -14,8 +14,8 @@ from sft.config.reading.load import Grid
 from sft.config.sections.schema import ExperimentConfig
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.spreadsheet import defused, render_csv
-from sft.report.judgement import Contrast, Gap, Interval, Judgement, RowsTest, Significance
 from sft.report.rows import compare
+from sft.report.significance import Contrast, Gap, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
@@ -91,8 +91,8 @@ def test_what_statistics_say(comparison: Comparison) -> None:
     against = Contrast(0.2, 0.5, Interval(-0.1, 0.5, "t"), 0.01, 0.02, "over rows and 3 seeds", models)
     gap = Gap(-0.1, Interval(-0.3, 0.0, "t"), 0.06)
     rows = {
-        (0, "accuracy"): Judgement(Interval(0.05, 0.15, "over rows"), None, False),
-        (1, "accuracy"): Judgement(Interval(0.2, 0.3, "t over 2 seeds"), against, True, gap),
+        (0, "accuracy"): RowSignificance(Interval(0.05, 0.15, "over rows"), None, False),
+        (1, "accuracy"): RowSignificance(Interval(0.2, 0.3, "t over 2 seeds"), against, True, gap),
     }
     zero, four, _ = lines(replace(comparison, significance=Significance(rows, {})))
     assert (zero["accuracy.ci_low"], zero["accuracy.ci_high"], zero["accuracy.tied_with_best"]) == (

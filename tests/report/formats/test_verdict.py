@@ -8,7 +8,7 @@ from typing import Any
 
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.verdict import verdict
-from sft.report.judgement import Judgement, Significance
+from sft.report.significance import RowSignificance, Significance
 
 
 class Made:
@@ -28,13 +28,13 @@ class Made:
 def comparison(*rows: tuple[int, list[Made]], **more: Any) -> Comparison:
     made = tuple(Row(tuple(runs), runs[0].name, (labelled,) if labelled else ()) for labelled, runs in rows)  # type: ignore[arg-type]
     given = {"best": {"accuracy": (1,)}, "chosen_on": "test", **more}
-    return Comparison((), made, (), ("accuracy",), comparable=True, place=Path(), **given)
+    return Comparison((), made, (), ("accuracy",), comparable=True, folder=Path(), **given)
 
 
 ZERO, EIGHT, MORE = (0, [Made("zero", 0.4)]), (24, [Made("eight", 0.7), Made("eight", 0.8)]), (48, [Made("more", 0.6)])
 
 
-def judged(base: Comparison, ties: dict[int, Judgement]) -> Comparison:
+def judged(base: Comparison, ties: dict[int, RowSignificance]) -> Comparison:
     return replace(base, significance=Significance({(index, "accuracy"): one for index, one in ties.items()}, {}))
 
 
@@ -44,9 +44,13 @@ def test_what_is_best_and_from_how_much() -> None:
 
 
 def test_how_many_are_as_good_and_how_many_were_not_tested() -> None:
-    table, worse, tied = comparison(ZERO, EIGHT, MORE), Judgement(tied_with_best=False), Judgement(tied_with_best=True)
+    table, worse, tied = (
+        comparison(ZERO, EIGHT, MORE),
+        RowSignificance(tied_with_best=False),
+        RowSignificance(tied_with_best=True),
+    )
     found = verdict(judged(table, {0: worse, 1: tied, 2: tied}))
-    assert found.endswith("eight, from 24 labelled examples. 1 other cannot be told apart from it "
+    assert found.endswith("eight, from 24 labelled examples. 1 other is not significantly different "
                           "(test rows and seeds both sampled).")  # fmt: skip
     found = verdict(judged(table, {0: worse, 1: tied}))
     assert found.endswith("All others are significantly worse (test rows and seeds both sampled, 1 not tested).")
@@ -55,16 +59,17 @@ def test_how_many_are_as_good_and_how_many_were_not_tested() -> None:
 
 
 def test_with_one_seed_each_nothing_is_said_of_the_others() -> None:
-    found = verdict(judged(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: Judgement()}))
-    assert found.endswith("Other seeds could change the order: with one seed each, recipes are not tested against "
+    found = verdict(judged(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
+    assert found.endswith("Other seeds could change the order: recipes with one seed each are not tested against "
                           "each other.")  # fmt: skip
 
 
 def test_a_row_that_lacks_runs_and_is_ahead_leaves_it_open() -> None:
     part = (48, [Made("part", 0.9), Made("part", None)])
     found = verdict(comparison(ZERO, EIGHT, part))
-    assert found.startswith("Not decided: ahead of eight, from 24 labelled examples (accuracy .750 ± .071), with runs")
-    assert found.endswith("is part.")
+    assert found == (
+        "Not decided: part is ahead of eight, from 24 labelled examples (accuracy .750 ± .071), but has runs missing."
+    )
     behind = (48, [Made("part", 0.1), Made("part", None)])
     assert verdict(comparison(ZERO, EIGHT, behind)).startswith("Best accuracy: .750")
 

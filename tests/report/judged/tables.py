@@ -11,8 +11,8 @@ import numpy as np
 from sft.report.comparison import Comparison, Row
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.significance import judge
-from sft.report.judgement import Significance
 from sft.report.read.finished import Finished
+from sft.report.significance import Significance
 
 ROWS = 300
 

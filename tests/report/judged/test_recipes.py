@@ -19,8 +19,8 @@ from sft.report.formats.notes import notes
 from sft.report.formats.table import comparison_table
 from sft.report.formats.verdict import verdict
 from sft.report.judged.outcomes import Outcomes
-from sft.report.judgement import Contrast
 from sft.report.rows import best_rows
+from sft.report.significance import Contrast
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROWS, Study, outcome
@@ -67,8 +67,11 @@ def test_seeds_that_differ_widely_leave_it_open_which_recipe_is_better() -> None
     assert found.interval is not None
     assert found.interval.low < 0 < found.interval.high
     text = notes(judged(study), "*", "=")
-    assert "Different from the baseline on these test rows, but other seeds could change that: row 1." in text
-    assert judged(study).judgement(0, "accuracy").tied_with_best is True
+    assert (
+        "Significantly different from the baseline on these test rows, but other seeds could change that: row 1."
+        in text
+    )
+    assert judged(study).significance_of(0, "accuracy").tied_with_best is True
 
 
 def test_seeds_that_agree_leave_no_doubt() -> None:
@@ -109,8 +112,8 @@ def test_one_seed_has_no_p_and_the_note_says_how_many_give_one() -> None:
     assert found.models.p_holm < 0.001
     assert contrast(study).p_value is not None
     comparison = judged(study)
-    assert [comparison.judgement(index, "accuracy").tied_with_best for index in range(3)] == [None, None, True]
-    assert "Not tested, with one seed each (2 seeds give a p, 3 or more a better one): row 2." in notes(
+    assert [comparison.significance_of(index, "accuracy").tied_with_best for index in range(3)] == [None, None, True]
+    assert "Not tested, since they have one seed each (2 seeds give a p, 3 or more a better p): row 2." in notes(
         comparison, "*", "="
     )
     assert verdict(comparison).endswith("recipes are not tested against each other.")
@@ -154,7 +157,7 @@ def test_the_best_of_the_validation_split_is_compared_on_the_test_rows() -> None
             found.set("validation", {"accuracy": rate + 0.001 * number})
     study.comparison = replace(study.comparison, best={"accuracy": (0,)}, chosen_on="validation")
     comparison = judged(study)
-    assert [comparison.judgement(index, "accuracy").tied_with_best for index in (0, 1)] == [True, False]
+    assert [comparison.significance_of(index, "accuracy").tied_with_best for index in (0, 1)] == [True, False]
     text = notes(comparison, "*", "=")
     assert "Significantly better on the test rows than the row chosen on the validation split: row 1." in text
 
@@ -168,7 +171,7 @@ def marks(comparison: Comparison) -> None:
             assert (index, place) in shown.best
             continue
         with_best = [max(index, one) for one in best if 0 in (index, one)]  # the rows whose Δ is of the two
-        found = [comparison.judgement(one, "accuracy").contrast for one in with_best]
+        found = [comparison.significance_of(one, "accuracy").contrast for one in with_best]
         p = [one.p_holm for one in found if one is not None and one.p_holm is not None]
         if p and (len(p) == len(best) or min(p) <= 0.05):
             assert ((index, place) in shown.tied) is (min(p) > 0.05)

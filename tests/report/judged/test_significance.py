@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from sft.report.judged.outcomes import Outcomes
 from sft.report.judged.pairing import same_rows
 from sft.report.judged.significance import judge
-from sft.report.judgement import Significance
+from sft.report.significance import Significance
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROWS, Study, outcome, seeds

@@ -16,11 +16,11 @@ import pytest
 
 from sft.report.comparison import Built
 from sft.report.figures import figures_of
-from sft.report.judgement import Judgement
 from sft.report.page import cells, html
 from sft.report.page.cells import view_of
 from sft.report.page.html import render_html
 from sft.report.read.runs import Run
+from sft.report.significance import RowSignificance
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from grids import built_of, config, results_of, small_grid
@@ -89,8 +89,8 @@ def test_the_table_stands_in_the_page(built: Built) -> None:
     assert "7 configurations" in text
     assert "18 of 19 experiments done" in text
     assert "1 without a result" in text
-    assert "others cannot be told apart from it (test rows and seeds both sampled)." in text
-    assert "= cannot be told apart from the best" in text
+    assert "others are not significantly different (test rows and seeds both sampled)." in text
+    assert "= not significantly different from the best" in text
     for row in built.comparison.rows:
         found = row.estimate("accuracy")
         assert found is not None
@@ -135,7 +135,7 @@ def test_marks_have_one_meaning(built: Built) -> None:
 def test_what_is_not_random_has_no_seed_and_what_has_no_interval_says_so(built: Built) -> None:
     comparison = built.comparison
     rows = {key: one for key, one in comparison.significance.rows.items() if key != (0, "ece")}
-    rows[0, "ece"] = Judgement()
+    rows[0, "ece"] = RowSignificance()
     runs = {key: one for key, one in comparison.significance.runs.items() if key[1] != "ece"}
     found = replace(comparison, significance=comparison.significance._replace(rows=rows, runs=runs))
     zero_shot, trained = view_of(found).lines[:2]
@@ -187,8 +187,8 @@ def test_without_statistics_their_columns_are_absent(tmp_path: Path) -> None:
     found = built_of(results_of(tmp_path, small_grid()), judged=False)
     text = words(rendered(found))
     assert "95 % interval" not in text
-    assert "told apart" not in text
-    assert "A difference smaller than the spread says little." in text
+    assert "significantly different" not in text
+    assert "A difference smaller than the standard deviation may be chance." in text
     assert "95" not in Page(rendered(found)).policy.split("sha256")[0]
 
 
@@ -246,10 +246,10 @@ def test_hostile_text_makes_no_element_link_or_handler(tmp_path: Path, tame: Bui
 
 
 def test_pages_of_very_many_runs_are_shortened_and_it_is_said(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "So many runs" not in words(rendered(built))
+    assert "the pages of runs leave out" not in words(rendered(built))
     shortened = html.shortened
     monkeypatch.setattr(html, "shortened", lambda records: shortened(records, 20_000))
-    assert "their pages do without all but five of the errors" in words(rendered(built))
+    assert "the pages of runs leave out all but five of the errors" in words(rendered(built))
 
 
 def test_runs_without_a_page_are_no_links(built: Built) -> None:
