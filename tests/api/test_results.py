@@ -27,7 +27,7 @@ from grids import results_of, small_grid
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
-    """Seven rows of three seeds (zero-shot: one); the run of shots=4 init=pca with seed 13 failed."""
+    """Return seven rows of three seeds (zero-shot: one). The run shots=4 init=pca seed=13 failed."""
     return results_of(tmp_path_factory.mktemp("results"), small_grid(), fails=(1,))
 
 
@@ -114,7 +114,7 @@ def test_a_notebook_and_a_terminal_show_the_comparison(results: sft.Results) -> 
     assert results._repr_html_().count("<tr>") == 8
 
 
-def test_the_statistics_are_made_once(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_statistics_are_computed_once(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import sft.report.build
 
     calls = []

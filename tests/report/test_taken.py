@@ -28,7 +28,7 @@ def ran(results: Path, name: str, config: dict[str, Any]) -> RunResult:
 
 
 def reported(results: Path) -> tuple[str, dict[str, str]]:
-    """What is printed, and each file by its ending."""
+    """Return the printed report, and each file by its suffix."""
     output = CliRunner().invoke(app, ["report", str(results)])
     assert output.exit_code == 0, output.output
     files = {path.suffix: path.read_text(encoding="utf-8") for path in results.iterdir() if path.is_file()}
@@ -37,7 +37,7 @@ def reported(results: Path) -> tuple[str, dict[str, str]]:
 
 @pytest.fixture
 def uneven(tmp_path: Path) -> Path:
-    """Three labels of which the train split has seven, five and two rows."""
+    """Return data with three labels: seven, five and two train rows."""
     folder = tmp_path / "uneven"
     folder.mkdir()
     for split, counts in (("train", (7, 5, 2)), ("test", (2, 2, 2))):

@@ -1,4 +1,4 @@
-"""Files of figures, the script of pages, and texts that want to be more than texts."""
+"""Exported figures, the script of the page, and hostile text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_names_are_those_of_files() -> None:
 
 
 def expressions(value: Any) -> Iterator[str]:
-    """What Vega-Lite would run of a specification."""
+    """Yield the expressions that Vega-Lite would run."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key in ("calculate", "filter", "test", "labelExpr", "expr", "signal") and isinstance(item, str):
@@ -93,9 +93,9 @@ def expressions(value: Any) -> Iterator[str]:
 
 
 def hostile(made: Make, text: str) -> tuple[Figure, ...]:
-    """Names, an instruction and a metric are called so."""
+    """Return figures whose names, instructions and metric contain a text."""
     varied = [{"shots": shots, "instruction": one} for shots in (4, 16) for one in (text, f"{text} too")]
-    names = [f"{text} {place}" for place in range(len(varied))]
+    names = [f"{text} {number}" for number in range(len(varied))]
     return figures_of(made(varied, lambda one, seed: {f"length {text}": one["shots"] + seed}, names=names))
 
 

@@ -22,7 +22,7 @@ def by_shots(one: dict[str, Any], seed: int) -> dict[str, float]:
     return {"accuracy": 0.5 + one["shots"] / 100, "ece": 0.4 - one["shots"] / 100 + seed / 1000}
 
 
-def judged(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
+def tested(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
     rows = {}
     for index, one in tied.items():
         found = comparison.rows[index].estimate("accuracy")
@@ -32,8 +32,8 @@ def judged(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
     return replace(comparison, significance=Significance(rows, {}))
 
 
-def test_rows_stand_best_first_with_their_intervals(made: Make, draw: Callable[..., Any]) -> None:
-    comparison = judged(made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), {0: False, 1: False, 2: True, 3: True})
+def test_rows_are_sorted_best_first_with_their_intervals(made: Make, draw: Callable[..., Any]) -> None:
+    comparison = tested(made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), {0: False, 1: False, 2: True, 3: True})
     figure = figure_of(comparison)
     records = figure.spec["data"]["values"]
     assert [(record["row"], record["group"]) for record in records] == [
@@ -78,7 +78,7 @@ def test_only_the_best_of_many_rows(made: Make) -> None:
     assert f"The best {MOST_ROWS} of {MOST_ROWS + 5}." in figure.caption
 
 
-def test_rows_of_equal_and_of_long_names_have_places_of_their_own(made: Make, draw: Callable[..., Any]) -> None:
+def test_rows_with_equal_or_long_names_have_unique_labels(made: Make, draw: Callable[..., Any]) -> None:
     short = figure_of(made([{"shots": 4}, {"shots": 8}], by_shots, names=("same", "same")))
     assert [record["row"] for record in short.spec["data"]["values"]] == ["same", "same [2]"]
     long = figure_of(made([{"shots": 4, "r": 2}, {"shots": 8, "r": 4}], by_shots, names=("a" * 99, "b" * 99)))

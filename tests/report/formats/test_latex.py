@@ -1,4 +1,4 @@
-"""The LaTeX table: its structure, which numbers are bold or marked, and text that is only text."""
+"""The LaTeX table: structure, bold and marked numbers, and escaped text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sft.sweep.jobs import config_of, make_plan, write_plan
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """Two initialisations of two seeds each, and zero-shot."""
+    """Return two initialisations with two seeds each, and zero-shot."""
     common = {"model": {"name": "hub/model"}, "prompting": {"input_columns": ["text"], "output_column": "label"}}
     configs = {
         name: ExperimentConfig.model_validate({
@@ -43,7 +43,7 @@ def comparison(tmp_path: Path) -> Comparison:
     return compare(store)
 
 
-def judged(comparison: Comparison) -> Comparison:
+def tested(comparison: Comparison) -> Comparison:
     intervals, models = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")], RowsTest(0.01, 0.02, "x")
     rows = {
         (1, "accuracy"): RowSignificance(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
@@ -55,7 +55,7 @@ def judged(comparison: Comparison) -> Comparison:
 
 
 def test_the_table(comparison: Comparison) -> None:
-    text = render_latex(judged(comparison))
+    text = render_latex(tested(comparison))
     table = text[text.index("    \\toprule") : text.index("  \\end{tabular}")].splitlines()
     assert table == [
         r"    \toprule",
@@ -73,7 +73,7 @@ def test_the_table(comparison: Comparison) -> None:
 
 
 def test_the_caption_is_short_and_the_methods_are_comments(comparison: Comparison) -> None:
-    lines = render_latex(judged(comparison)).splitlines()
+    lines = render_latex(tested(comparison)).splitlines()
     assert lines[0].startswith(r"% Needs \usepackage{booktabs} in")
     caption = next(line for line in lines if line.startswith(r"  \caption{"))
     assert caption == (
