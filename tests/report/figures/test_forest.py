@@ -22,7 +22,7 @@ def by_shots(one: dict[str, Any], seed: int) -> dict[str, float]:
     return {"accuracy": 0.5 + one["shots"] / 100, "ece": 0.4 - one["shots"] / 100 + seed / 1000}
 
 
-def tested(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
+def with_tests(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
     rows = {}
     for index, one in tied.items():
         found = comparison.rows[index].estimate("accuracy")
@@ -33,7 +33,9 @@ def tested(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
 
 
 def test_rows_are_sorted_best_first_with_their_intervals(made: Make, draw: Callable[..., Any]) -> None:
-    comparison = tested(made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), {0: False, 1: False, 2: True, 3: True})
+    comparison = with_tests(
+        made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), {0: False, 1: False, 2: True, 3: True}
+    )
     figure = figure_of(comparison)
     records = figure.spec["data"]["values"]
     assert [(record["row"], record["group"]) for record in records] == [

@@ -43,7 +43,7 @@ def comparison(tmp_path: Path) -> Comparison:
     return compare(store)
 
 
-def tested(comparison: Comparison) -> Comparison:
+def with_tests(comparison: Comparison) -> Comparison:
     intervals, models = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")], RowsTest(0.01, 0.02, "x")
     rows = {
         (1, "accuracy"): RowSignificance(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
@@ -55,7 +55,7 @@ def tested(comparison: Comparison) -> Comparison:
 
 
 def test_the_table(comparison: Comparison) -> None:
-    text = render_latex(tested(comparison))
+    text = render_latex(with_tests(comparison))
     table = text[text.index("    \\toprule") : text.index("  \\end{tabular}")].splitlines()
     assert table == [
         r"    \toprule",
@@ -73,7 +73,7 @@ def test_the_table(comparison: Comparison) -> None:
 
 
 def test_the_caption_is_short_and_the_methods_are_comments(comparison: Comparison) -> None:
-    lines = render_latex(tested(comparison)).splitlines()
+    lines = render_latex(with_tests(comparison)).splitlines()
     assert lines[0].startswith(r"% Needs \usepackage{booktabs} in")
     caption = next(line for line in lines if line.startswith(r"  \caption{"))
     assert caption == (

@@ -34,7 +34,7 @@ def comparison(*rows: tuple[int, list[Made]], **more: Any) -> Comparison:
 ZERO, EIGHT, MORE = (0, [Made("zero", 0.4)]), (24, [Made("eight", 0.7), Made("eight", 0.8)]), (48, [Made("more", 0.6)])
 
 
-def tested(base: Comparison, ties: dict[int, RowSignificance]) -> Comparison:
+def with_tests(base: Comparison, ties: dict[int, RowSignificance]) -> Comparison:
     return replace(base, significance=Significance({(index, "accuracy"): one for index, one in ties.items()}, {}))
 
 
@@ -49,17 +49,17 @@ def test_the_number_of_ties_and_of_untested_rows() -> None:
         RowSignificance(tied_with_best=False),
         RowSignificance(tied_with_best=True),
     )
-    found = verdict(tested(table, {0: worse, 1: tied, 2: tied}))
+    found = verdict(with_tests(table, {0: worse, 1: tied, 2: tied}))
     assert found.endswith("eight, from 24 labelled examples. 1 other is not significantly different "
                           "(test rows and seeds both sampled).")  # fmt: skip
-    found = verdict(tested(table, {0: worse, 1: tied}))
+    found = verdict(with_tests(table, {0: worse, 1: tied}))
     assert found.endswith("All others are significantly worse (test rows and seeds both sampled, 1 not tested).")
-    found = verdict(tested(replace(table, chosen_on="validation", best={}), {}))
+    found = verdict(with_tests(replace(table, chosen_on="validation", best={}), {}))
     assert found == ""
 
 
 def test_rows_with_one_seed_each_are_not_tested() -> None:
-    found = verdict(tested(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
+    found = verdict(with_tests(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
     assert found.endswith("Other seeds could change the order: recipes with one seed each are not tested against "
                           "each other.")  # fmt: skip
 
