@@ -3,8 +3,8 @@
     python tests/api/cells.py ANSWERS NOTEBOOK|PAGE…
 
 Like a notebook, it shows the value of a cell that ends with an expression: `_repr_html_` if it exists, else `repr`.
-ANSWERS receives a JSON list with an object for each file: `shown`, a string or null for each cell; `values`; `printed`. The
-files run one after the other, each in its own namespace.
+ANSWERS receives a JSON list with an object for each file: `shown`, a string or null for each cell; `values`; `printed`.
+The files run one after the other, each in its own namespace.
 """
 
 from __future__ import annotations

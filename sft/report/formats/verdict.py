@@ -59,7 +59,7 @@ def _ties(comparison: Comparison, leading: str, best: Sequence[int]) -> str:
 def _untested(comparison: Comparison, leading: str) -> str:
     if not comparison.significance.rows or not comparison.without_seeds(leading):
         return ""
-    return "Other seeds could change the order: recipes with one seed each are not tested against each other."
+    return "Other seeds could change the order: with one seed each, recipes are not tested against each other."
 
 
 def _counted(number: int, what: str) -> str:

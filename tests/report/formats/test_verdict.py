@@ -60,7 +60,7 @@ def test_the_number_of_ties_and_of_untested_rows() -> None:
 
 def test_rows_with_one_seed_each_are_not_tested() -> None:
     found = verdict(with_tests(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
-    assert found.endswith("Other seeds could change the order: recipes with one seed each are not tested against "
+    assert found.endswith("Other seeds could change the order: with one seed each, recipes are not tested against "
                           "each other.")  # fmt: skip
 
 
