@@ -1,1 +1,1 @@
-"""The Python door: what `import sft` offers. See docs/python.md."""
+"""The Python interface: the functions and classes of `import sft`. See docs/python.md."""

@@ -1,4 +1,4 @@
-"""What a caller hands over, as a file that a command reads: a path as it is, a dict as JSON in a folder of its own."""
+"""Turn a caller's config into a file that a command reads: a path stays, a dict becomes JSON in a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from sft.errors import ConfigError, Problem
 
 ConfigOrPath = Mapping[str, Any] | str | os.PathLike[str]
 
-SOURCE = "config"  # what messages call a config that is no file
-_FILE = "experiment.json"  # its stem is the name of a config without one
+SOURCE = "config"  # name of a dict config in messages
+_FILE = "experiment.json"  # its stem is the name of a config without a name
 
 
 @contextmanager
 def config_file(config: ConfigOrPath) -> Iterator[Path]:
-    """Inside, the config is a file; that of a dict is removed afterwards.
+    """Provide the config as a file. The file of a dict is removed afterwards.
 
-    Relative paths in a dict are looked for in the working directory.
+    Relative paths in a dict are relative to the working directory.
 
     Raises:
-        ConfigError: the dict holds something that is not JSON; or, raised inside, names the dict's file.
+        ConfigError: the dict contains values that are not JSON. Errors raised inside are reported for `config`.
     """
     if not isinstance(config, Mapping):
         yield Path(config)
         return
     text = _as_json(config)
-    with tempfile.TemporaryDirectory(prefix="sft-config-") as folder:  # readable for its owner only
+    with tempfile.TemporaryDirectory(prefix="sft-config-") as folder:  # readable only by its owner
         path = Path(folder) / _FILE
         path.write_text(text, encoding="utf-8")
         try:
@@ -45,11 +45,11 @@ def _as_json(config: Mapping[str, Any]) -> str:
     try:
         return json.dumps(config, ensure_ascii=False, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(SOURCE, [Problem("", f"expected values that JSON has: {error}")]) from None
+        raise ConfigError(SOURCE, [Problem("", f"expected JSON values: {error}")]) from None
 
 
 def _plain(value: Any) -> Any:
-    """Mappings, paths, and the numbers of numpy, which `json` does not take."""
+    """Convert mappings, paths and numpy numbers, which `json` does not accept."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, os.PathLike):

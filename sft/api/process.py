@@ -1,8 +1,7 @@
-"""A command of `python -m sft.cli` in a process of its own, with its lines shown where this process prints.
+"""Run a command of `python -m sft.cli` in a separate process and show its lines in this process.
 
-So the caller's process keeps its signal handlers, streams, environment and imports, whatever the command does; and a
-script needs no `if __name__ == "__main__":`. Works in every thread, and where standard output is not a file. Knows not
-what the commands do.
+The caller's process keeps its signal handlers, streams, environment and imports, and a script needs no
+`if __name__ == "__main__":`. It works in every thread, and where standard output is not a file (notebooks).
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from sft.launchers.base import NoProcessError
 from sft.launchers.local.spawn import watched
 from sft.sweep.child import ended_with_us
 
-SECONDS_FOR_THE_REST = 5.0  # of standard error, which a process left behind may hold open
-# How the message of a command begins that the user can act on: ours, and typer's.
+SECONDS_FOR_THE_REST = 5.0  # wait for the end of standard error, which a left-over process may keep open
+# Prefixes of error messages: ours and typer's.
 _MESSAGE = re.compile(r"error: |Error: |Usage: ", re.ASCII)
 _WARNING = "warning: "
 
 
 class Ended(NamedTuple):
-    """How a command ended: its exit code (negative: the signal), its message, and whether it met a bug of ours."""
+    """The end of a command: its exit code (negative: the signal), its message, and whether it was a bug of ours."""
 
     code: int
     message: str = ""
@@ -37,17 +36,17 @@ class Ended(NamedTuple):
 
 
 def run_command(arguments: Sequence[str], quiet: bool = False) -> Ended:
-    """Run a command to its end and show what it prints, line by line.
+    """Run a command to its end and show its output line by line.
 
-    Ctrl-C is passed on: the command ends in order, then KeyboardInterrupt goes on to the caller. A second one hurries
-    it. Any other exception ends the command, too; and it ends with this process.
+    Ctrl-C is passed on: the command stops in order, then the caller gets KeyboardInterrupt. A second Ctrl-C stops it at
+    once. Any other exception also ends the command, and so does the end of this process.
 
     Args:
-        arguments: of `python -m sft.cli`.
-        quiet: show warnings only.
+        arguments: arguments of `python -m sft.cli`.
+        quiet: show only warnings.
 
     Raises:
-        NoProcessError: the system has no room for another process.
+        NoProcessError: the system cannot start another process.
     """
     try:
         process = subprocess.Popen(  # noqa: S603 - argv list, no shell
@@ -74,7 +73,7 @@ def run_command(arguments: Sequence[str], quiet: bool = False) -> Ended:
 
 
 def _show(process: subprocess.Popen[str], quiet: bool) -> bool:
-    """Show the standard output of a process until it has ended; whether Ctrl-C came."""
+    """Show the standard output of a process until it ends. Return whether Ctrl-C was pressed."""
     interrupted = False
     while True:
         try:
@@ -90,7 +89,7 @@ def _show(process: subprocess.Popen[str], quiet: bool) -> bool:
 
 
 class _Errors:
-    """Standard error of a command: shown line by line, but for the message that it may end with."""
+    """Standard error of a command: shown line by line, except for the error message at its end."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -99,19 +98,19 @@ class _Errors:
 
     @property
     def message(self) -> str:
-        """The message without what begins it, or nothing."""
+        """The error message without its prefix; empty if there is none."""
         text = "".join(self._message)
         return re.split(r"^[eE]rror: ", text, maxsplit=1, flags=re.MULTILINE)[-1].strip()
 
     def read(self, stream: IO[str]) -> None:
         """Read the stream to its end."""
-        with suppress(ValueError):  # it was closed, since the command has ended
+        with suppress(ValueError):  # the stream is closed when the command ends
             for line in stream:
                 if self._message or _MESSAGE.match(line):
                     self._message.append(line)
                     continue
                 self.bug = self.bug or line.startswith(BUG)
-                # from a traceback on, all is shown
+                # everything after a traceback is shown
                 self._quiet = self._quiet and not line.startswith("Traceback (")
                 if not self._quiet or line.startswith(_WARNING):
                     _write(sys.stderr, line)

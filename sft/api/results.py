@@ -1,4 +1,4 @@
-"""`sft.load_results`: a results folder as DataFrames, with the figures of the report."""
+"""`sft.load_results`: load a results folder as DataFrames, with the figures of the report."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ AnyPath = str | os.PathLike[str]
 
 
 class Results:
-    """The runs of a results folder, and their comparison. In a notebook it shows the comparison table.
+    """The runs of a results folder and their comparison. A notebook shows it as the comparison table.
 
-    Iterating gives the runs, `len` how many there are. What the folder held when it was loaded is what stays.
+    Iterating yields the runs; `len` is their number. Later changes of the folder are not seen.
 
     Args:
-        comparison: of the runs, as the report makes it.
+        comparison: the report's comparison of the runs.
     """
 
     def __init__(self, comparison: Comparison) -> None:
@@ -47,38 +47,39 @@ class Results:
 
         Columns: `name`; a column for each setting that varies, under its short name (`shots`); `seed`; `status` (see
         `Run.status`); the metrics of the test split by name, and those of the validation split as `validation.<name>`,
-        shares from 0 to 1; `labelled_examples`; `seconds`; `error`; `recipe_id`; `id`; `folder`. What is not known is
+        shares from 0 to 1; `labelled_examples`; `seconds`; `error`; `recipe_id`; `id`; `folder`. Unknown values are
         NaN or <NA>.
         """
         return _frame(run_columns(self._comparison))
 
     @cached_property
     def rows(self) -> DataFrame:
-        """One row per recipe, the rows of the report's table with its figures, computed once.
+        """One row per recipe, with the figures of the report's table, computed once.
 
         Columns: those of `aggregated_results.csv`: `name`, a column for each setting that varies, `labelled_examples`,
-        `finished` and `planned` runs, `recipe_id`, `baseline`, `test_rows`, `judged_on`, and for each metric
-        `accuracy.mean`, `.std` (over seeds, n - 1), `.ci_low` and `.ci_high` (95 %), `.difference` to the baseline with
-        its interval, `.p_value` and `.p_holm` (rows and seeds sampled), `.best`, `.tied_with_best` and further tests.
-        What is not known is NaN or <NA>.
+        `finished` and `planned` runs, `recipe_id`, `baseline`, `test_rows` with a fingerprint of these rows, and for
+        each metric `accuracy.mean`, `.std` (over seeds, n - 1), `.ci_low` and `.ci_high` (95 %), `.difference` to the
+        baseline with its interval, `.p_value` and `.p_holm` (rows and seeds sampled), `.best`, `.tied_with_best` and
+        further tests. Unknown values are NaN or <NA>.
         """
         return _frame(row_columns(self._built))
 
     def run(self, name: str) -> Run:
-        """Return one run by its name (`shots=8 seed=13`), its id or how that begins, or its folder's name.
+        """Return one run by its name (`shots=8 seed=13`), its id or a prefix of it, or its folder's name.
 
         Raises:
-            UserError: there is none, or there are several.
+            UserError: no run matches, or several runs match.
         """
-        found = matching(self._runs, name, lambda one: one.recorded.folder, lambda one: one.name)
-        if len(found) == 1:
-            return found[0]
-        place = self._comparison.place
-        if found:
-            raise UserError(f'"{name}" may be {len(found)} runs of {place}: {some([one.name for one in found])}')
-        names = [one.name for one in self._runs]
-        near = did_you_mean(name, [*names, *(one.id for one in self._runs)])
-        raise UserError(f'{place} has no run "{plain(name)}"{near or f" (runs: {some(names)})"}')
+        matches = matching(self._runs, name, lambda run: run.recorded.folder, lambda run: run.name)
+        if len(matches) == 1:
+            return matches[0]
+        folder = self._comparison.folder
+        if matches:
+            names = some([run.name for run in matches])
+            raise UserError(f'"{name}" matches {len(matches)} runs of {folder}: {names}; give a longer name or the id')
+        names = some([run.name for run in self._runs])
+        near = did_you_mean(name, [text for run in self._runs for text in (run.name, run.id)])
+        raise UserError(f'{folder}: no run "{plain(name)}"{near or f" (runs: {names})"}')
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._runs)
@@ -90,7 +91,7 @@ class Results:
         return render_text(self._built)
 
     def _repr_html_(self) -> str:
-        """The comparison table for a notebook: all text escaped."""
+        """Return the comparison table for a notebook, with all text escaped."""
         return render_fragment(self._built)
 
     @cached_property
@@ -109,28 +110,28 @@ def load_results(
     where: Sequence[str] = (),
     everything: bool = False,
 ) -> Results:
-    """Load a results folder: the runs of the last grid that ran in it, or all where none did.
+    """Load a results folder: the runs of the last grid that ran in it, or all runs if no grid ran.
 
-    Nothing is written. Statistics are computed by the report's own code, when they are first asked for.
+    Nothing is written. Statistics are computed by the report's code when they are first needed.
 
         >>> import sft
         >>> results = sft.load_results("results/demo")  # doctest: +SKIP
         >>> results.rows[["shots", "accuracy.mean", "accuracy.p_holm"]]  # doctest: +SKIP
 
     Args:
-        results: a folder given as `results` to `run_grid`, or as `--results-path`; several are shown as one.
+        results: a folder given as `results` to `run_grid`, or as `--results-path`; several folders are shown as one.
         baseline: name of the row that others are compared with; None: zero-shot of the same model, else the first row.
-        metric: the one that leads; None: the first that the runs have.
+        metric: name of the leading metric; None: the first metric of the runs.
         where: conditions, such as `["shots=8", "init=pca,pissa"]`: only runs that meet all of them.
-        everything: all runs of the folder, not only those of the last grid.
+        everything: load all runs of the folder, not only those of the last grid.
 
     Raises:
-        UserError: a folder without runs, or a choice that fits nothing.
+        UserError: a folder without runs, or a choice that matches nothing.
     """
     folders = [results] if isinstance(results, str | os.PathLike) else list(results)
     if not folders:
         raise UserError("results: expected at least one folder")
-    stores = distinct([ResultStore(Path(one)) for one in folders])
+    stores = distinct([ResultStore(Path(folder)) for folder in folders])
     conditions = (where,) if isinstance(where, str) else tuple(where)
     choices = Choices(everything=everything, baseline=baseline, metric=metric, where=conditions)
     return Results(compare(stores[0], choices, stores[1:]))
@@ -139,12 +140,12 @@ def load_results(
 def _frame(columns: Columns) -> DataFrame:
     from pandas import concat
 
-    found = [_series(name, [row[place] for row in columns.rows]) for place, name in enumerate(columns.header)]
-    return concat(found, axis=1)
+    series = [_series(name, [row[index] for row in columns.rows]) for index, name in enumerate(columns.header)]
+    return concat(series, axis=1)
 
 
 def _series(name: str, values: list[Any]) -> Series:
-    """A column. Its dtype follows from the values that are known; where none is, from its name."""
+    """Return a column. Its dtype follows from the known values, or from its name if no value is known."""
     from pandas import Series
 
     kinds = {type(value) for value in values if value is not None}

@@ -1,6 +1,6 @@
 """`sft.run` and `sft.run_grid`: the commands `run-experiment` and `run-experiments`, called from Python.
 
-The config is checked here, so that its errors have their type; then the command runs in a process of its own.
+The config is checked in this process, so that its errors keep their type. Then the command runs in a separate process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sft.sweep import check
 from sft.sweep.jobs import Plan
 from sft.sweep.processes import path_argument
 
-_IN_ORDER = 128  # a command that a signal ends in order adds this to the signal's number
+_IN_ORDER = 128  # exit code of a command that stops in order on a signal, minus the signal's number
 _planning = threading.Lock()
 
 
@@ -43,9 +43,9 @@ def run(
     threads: int | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train, then evaluate the trained model: one experiment, as `python -m sft.cli run-experiment` does it.
+    """Train, then evaluate the trained model: one experiment, like `python -m sft.cli run-experiment`.
 
-    It runs in a process of its own. A run that is done is not repeated. Its progress is printed line by line.
+    It runs in a separate process. A finished run is not repeated. Progress is printed line by line.
 
         >>> import sft
         >>> run = sft.run("etc/configs/json/demo.json")  # doctest: +SKIP
@@ -54,30 +54,30 @@ def run(
 
     Args:
         config: a JSON or Jsonnet file with one experiment, or a dict of the same form. Relative paths in it are looked
-            for in the working directory, then in the file's folder.
-        results: folder of the run folders; made where it is not there.
-        random_seed: of sampling, initialisation, training and in-context examples; None: the config's, else 13.
+            up in the working directory, then in the file's folder.
+        results: folder of the run folders; created if it does not exist.
+        random_seed: seed of sampling, initialisation, training and in-context examples; None: the config's, else 13.
         do_eval: evaluate the trained model.
         threads: CPU threads; None: those of its sweep, else OMP_NUM_THREADS, else all processors.
-        quiet: print warnings only.
+        quiet: print only warnings.
 
     Returns:
         The finished run, with its metrics, predictions and label scores.
 
     Raises:
-        ConfigError: the config cannot be used; holds every problem.
+        ConfigError: the config cannot be used; it lists every problem.
         UserError: the data, the model, an argument or the results folder cannot be used; one line.
-        RunFailedError: the run ended without a result (a failure, or out of memory); names its log.
-        RunBusyError: another process is running it.
-        SftError: a signal ended it; the same call starts it again.
-        KeyboardInterrupt: Ctrl-C, once the run has ended.
+        RunFailedError: the run ended without a result (a failure, or out of memory); it names the log.
+        RunBusyError: another process is running this experiment.
+        SftError: a signal ended the run; the same call runs it again.
+        KeyboardInterrupt: Ctrl-C, after the run has ended.
     """
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
     store = ResultStore(Path(results))
     with config_file(config) as path:
         plan = _plan(path, None if random_seed is None else [random_seed], endpoint)
         if len(plan.experiments) != 1:
-            raise UserError(f"{_named(config)} holds {len(plan.experiments)} experiments: use sft.run_grid")
+            raise UserError(f"{_named(config)}: expected one experiment, got {len(plan.experiments)}; use sft.run_grid")
         experiment = plan.experiments[0]
         options = {"random_seed": random_seed, "do_eval": do_eval, "threads": threads, "expect": experiment.id}
         ended = _command("run-experiment", path, store, options, quiet)
@@ -112,41 +112,41 @@ def run_grid(
     max_experiments: int = 10_000,
     quiet: bool = False,
 ) -> Results:
-    """Run every experiment of a grid and write the comparison, as `python -m sft.cli run-experiments` does it.
+    """Run every experiment of a grid and write the comparison, like `python -m sft.cli run-experiments`.
 
-    Each experiment runs in a process of its own. The same call again repeats nothing that is done. Experiments that
-    fail raise nothing: `runs["status"]` says so, and the same call tries those again that were killed.
+    Each experiment runs in a separate process. The same call again repeats no finished experiment. An experiment that
+    fails raises no error: see `runs["status"]`. The same call runs killed experiments again.
 
     Args:
         config: a Jsonnet grid, a JSON file or a dict `{"configs": {NAME: config}, "seeds": [...]}`, or one config.
-        results: folder of the run folders and the report; made where it is not there.
-        seeds: that every random experiment runs with; None: the grid's, else 13.
+        results: folder of the run folders and the report; created if it does not exist.
+        seeds: seeds of every random experiment; None: the grid's, else 13.
         do_eval: evaluate the trained models.
         jobs: experiments at a time; None: one for each visible GPU, else 1.
-        gpus_per_experiment: GPUs that each one sees.
+        gpus_per_experiment: GPUs of each experiment.
         jobs_per_gpu: experiments that share a GPU.
-        threads: CPU threads of each experiment; None: as when the sweep began, else the processors divided among the
-            experiments at a time.
+        threads: CPU threads of each experiment; None: the number that the sweep started with, else the processors
+            divided among the experiments at a time.
         only: a glob: only experiments whose name or id matches.
-        retry_failed: also run those that failed before.
-        max_failures: start no more after so many failures.
+        retry_failed: also run experiments that failed before.
+        max_failures: start no more experiments after this many failures.
         timeout: seconds that one experiment may take.
-        memory_limit: GiB of main memory that one experiment may hold.
-        oom_retry: try those that run out of memory again with half the batch.
-        launcher: where they run: "local", or "module:factory".
+        memory_limit: GiB of main memory that one experiment may use.
+        oom_retry: run experiments that run out of memory again with half the batch.
+        launcher: where experiments run: "local", or "module:factory".
         launcher_arg: options of the launcher, each as "KEY=VALUE".
-        isolation: how their processes come to be: "auto" (default), "fork", "spawn" or "resident".
+        isolation: how processes start: "auto" (default), "fork", "spawn" or "resident".
         max_experiments: refuse larger grids.
-        quiet: print warnings only.
+        quiet: print only warnings.
 
     Returns:
         The results of the grid: one row per recipe, one row per run.
 
     Raises:
-        ConfigError: the grid cannot be used; holds every problem of every experiment.
-        UserError: an option or a folder that cannot be used.
-        SftError: a signal ended the sweep, or a bug; the same call goes on where it stopped.
-        KeyboardInterrupt: Ctrl-C, once the running experiments have ended.
+        ConfigError: the grid cannot be used; it lists every problem of every experiment.
+        UserError: an option or a folder cannot be used.
+        SftError: a signal or a bug ended the sweep; the same call continues it.
+        KeyboardInterrupt: Ctrl-C, after the running experiments have ended.
     """
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
     options: dict[str, Any] = {
@@ -177,15 +177,15 @@ def run_grid(
 
 
 def _plan(path: Path, seeds: Sequence[int] | None, endpoint: Endpoint, max_experiments: int = 10_000) -> Plan:
-    """The experiments of a config. What is to be said of them besides errors, the command says."""
+    """Return the experiments of a config. Only errors are reported here; the command logs the rest."""
     with _silent_planning():
-        plug_paths(path.resolve().parent)  # before the plan: ids hash what the user's modules hold
+        plug_paths(path.resolve().parent)  # before the plan: ids depend on the content of the user's modules
         return check.load_plan(path, None if seeds is None else tuple(seeds), endpoint, max_experiments)
 
 
 @contextmanager
 def _silent_planning() -> Iterator[None]:
-    """Inside, in one thread at a time, log lines below errors are dropped."""
+    """Drop log lines below errors, in one thread at a time."""
     logger = logging.getLogger(LOGGER_NAME)
     with _planning:
         before = logger.level
@@ -202,7 +202,7 @@ def _command(name: str, path: Path, store: ResultStore, options: dict[str, Any],
 
 
 def _flag(option: str, value: Any) -> list[str]:
-    """An option as it is typed; None for the command's default."""
+    """Return an option as command-line arguments; none for None, the command's default."""
     name = option.replace("_", "-")
     if value is None:
         return []
@@ -214,11 +214,11 @@ def _flag(option: str, value: Any) -> list[str]:
 
 
 def _check(name: str, ended: Ended) -> None:
-    """Raise what a command ended with, unless its work came to an end: with exit code 0, or 1 for failures.
+    """Raise the error of a command, unless it ended with exit code 0, or 1 for failed experiments.
 
     Raises:
-        UserError: its message.
-        SftError: a signal ended it, or a bug.
+        UserError: with the command's message.
+        SftError: a signal or a bug ended it.
     """
     if ended.bug:
         raise SftError(f"{name}: {BUG[0].lower()}{BUG[1:]}: please report it with the traceback above")
@@ -227,7 +227,7 @@ def _check(name: str, ended: Ended) -> None:
     if ended.code == UserError.exit_code:
         raise UserError(ended.message or f"{name} ended with exit code {ended.code}")
     if ended.code not in (0, 1):
-        raise SftError(f"{name} was ended ({_signal(ended.code)}); the same call goes on where it stopped")
+        raise SftError(f"{name} was ended ({_signal(ended.code)}); the same call continues where it stopped")
 
 
 def _signal(code: int) -> str:

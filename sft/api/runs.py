@@ -1,4 +1,4 @@
-"""One run of a results folder: its settings and metrics, and on request its predictions and label scores."""
+"""A run of a results folder: its settings, metrics, predictions and label scores."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ _SCORES = ("sum_logprob", "end_logprob", "first_logprob", "token_count")
 
 
 class RunFailedError(UserError):
-    """A run has no result: says how it ended, and where its log is."""
+    """A run without a result. The message gives the reason and the path of the log."""
 
 
 @dataclass(frozen=True)
 class Run:
     """One experiment with one seed, finished or not.
 
-    Files are read when they are asked for, and only where they are those that the run has written.
+    Files are read when they are needed, and only if they are unchanged since the run wrote them.
 
     Args:
-        recorded: what a report reads of it.
+        recorded: the run as a report reads it.
     """
 
     recorded: RecordedRun
 
     @property
     def name(self) -> str:
-        """The experiment's name, with its seed where there are several: `shots=8 seed=13`."""
+        """The experiment's name, with its seed if there are several seeds: `shots=8 seed=13`."""
         return self.recorded.name
 
     @property
     def id(self) -> str:
-        """Hash of all that determines the result: 12 hexadecimal digits."""
+        """Hash of everything that determines the result: 12 hexadecimal digits."""
         return self.recorded.id
 
     @property
     def recipe_id(self) -> str:
-        """The same without the seed: shared by the runs of one row of the comparison."""
+        """Hash of everything except the seed: shared by the runs of a row of the comparison."""
         return self.recorded.recipe_id
 
     @property
     def seed(self) -> int:
-        """The seed. Where nothing is random it has no effect."""
+        """The seed. It has no effect on a deterministic run."""
         return self.recorded.seed
 
     @property
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def error(self) -> str:
-        """Why it has no result, in one line; empty where it has one."""
+        """The reason why it has no result, in one line; empty if it has a result."""
         return self.recorded.error
 
     @property
@@ -78,14 +78,14 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """The file with what the run's process logged. It may be absent where the run never started."""
+        """The log of the run's process. The file may be absent if the run never started."""
         return self.recorded.folder.log_file
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config as validated, without defaults, name and seed."""
-        found: dict[str, Any] = self.recorded.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return found
+        """The validated config, without defaults, name and seed."""
+        config: dict[str, Any] = self.recorded.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return config
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -94,7 +94,7 @@ class Run:
 
     @property
     def validation_metrics(self) -> dict[str, float]:
-        """The metrics of the validation split by name; empty where it was not evaluated."""
+        """The metrics of the validation split by name; empty if it was not evaluated."""
         return dict(self.recorded.metrics("validation"))
 
     @property
@@ -110,48 +110,47 @@ class Run:
     def predictions_of(self, split: Split) -> DataFrame:
         """Return an evaluated split with the predictions, N rows in the order of the data.
 
-        Columns: those of the data, as text (with `_of_data` where their name is one of ours); `predictions`, for
-        multilabel a JSON list; for labels `probabilities`, a dict of label to probability; for generated texts
-        `logprob` (nats), `tokens`, and the metrics that each row has, as numbers, NaN where there is none.
+        Columns: those of the data, as strings (with the suffix `_of_data` if the name is also one of ours);
+        `predictions`, for multilabel a JSON list; for labels `probabilities`, a dict of label to probability; for
+        generated texts `logprob` (nats), `tokens`, and the metrics of each row as numbers, NaN if a row has none.
 
         Raises:
             RunFailedError: the run has no result.
-            UserError: it was not evaluated on that split, or its file is not the one that it has written.
+            UserError: the run was not evaluated on that split, or its file was changed.
         """
-        found = self._answers(split)
-        return self._read(lambda: _frame_of(found))
+        answers = self._answers(split)
+        return self._read(lambda: _frame_of(answers))
 
     def label_scores_of(self, split: Split) -> LabelScores:
         """Return the label scores of an evaluated split: arrays [N, L] with their labels.
 
         Raises:
             RunFailedError: the run has no result.
-            UserError: it generates texts, was not evaluated on that split, or its file is not the one that it has
-                written.
+            UserError: the run generates texts, was not evaluated on that split, or its file was changed.
         """
         from sft.api.scores import LabelScores
 
-        found = self._answers(split)
-        if not found.labels:
+        answers = self._answers(split)
+        if not answers.labels:
             raise UserError(f"{self.name} generates texts: it has no label scores")
         tensors = self._read(lambda: self.recorded.folder.read_scores(split, _SCORES))
-        probabilities_NL = found.probabilities_NL
+        probabilities_NL = answers.probabilities_NL
         if probabilities_NL is None or set(_SCORES) - set(tensors):
             raise UserError(f"{self.name}: its label scores are incomplete")
-        if found.task.takes_several:  # stored as yes and no to each label in turn
+        if answers.task.takes_several:  # stored as yes and no to each label in turn
             tensors = {name: one.reshape(*one.shape[:-1], -1, 2) for name, one in tensors.items()}
         sum_NL, end_NL, first_NL, counts_L = (tensors[name] for name in _SCORES)
-        return LabelScores(found.labels, sum_NL, end_NL, first_NL, counts_L, probabilities_NL, found.truth)
+        return LabelScores(answers.labels, sum_NL, end_NL, first_NL, counts_L, probabilities_NL, answers.truth)
 
     def _answers(self, split: Split) -> Answers:
         from sft.report.read.answers import answers_of
 
         if self.recorded.result is None:
             raise RunFailedError(self.without_result())
-        found = self._read(lambda: answers_of(self.recorded, split))
-        if found is None:
+        answers = self._read(lambda: answers_of(self.recorded, split))
+        if answers is None:
             raise UserError(f"{self.name} has no predictions of the {split} split: it was not evaluated on it")
-        return found
+        return answers
 
     def _read(self, read: Callable[[], T]) -> T:
         try:
@@ -162,7 +161,7 @@ class Run:
             raise UserError(f"{self.name}: its files cannot be used ({type(error).__name__}: {error})") from None
 
     def without_result(self) -> str:
-        """Return one line on a run without a result: how it ended, why, and where its log is."""
+        """Return one line on a run without a result: its state, the reason, and the path of its log."""
         why = f" ({self.error})" if self.error else ""
         log = f"; its log: {self.log}" if self.log.exists() else ""
         return f"{self.name} has no result: {in_words(self.status)}{why}{log}"
@@ -174,8 +173,8 @@ class Run:
 
 def _frame_of(answers: Answers) -> DataFrame:
     frame = answers.table.to_pandas()
-    place = answers.columns.index("predictions")
-    for name in answers.columns[place + 1 :]:  # ours stand behind those of the data
+    first = answers.columns.index("predictions")
+    for name in answers.columns[first + 1 :]:  # our columns come after those of the data
         if name == "probabilities":
             frame[name] = list(map(json.loads, answers.texts(name)))
         elif (values_N := answers.numbers(name)) is not None:

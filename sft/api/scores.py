@@ -1,4 +1,4 @@
-"""Label scores with their labels, of a finished run or of any model; and `sft.score_labels`, which makes them."""
+"""Label scores of a finished run or of any model, and `sft.score_labels`, which computes them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _COLUMN = "prompt"
 
 @dataclass(frozen=True)
 class LabelScores:
-    """What a model says of every label after every prompt: log-probabilities in nats, and probabilities.
+    """The scores of every label after every prompt: log-probabilities in nats, and probabilities.
 
-    Shapes: N prompts (rows of a split), L labels. Of a multilabel run, which asks for each label whether it applies,
-    the first four arrays have a further axis of 2, yes and no: [N, L, 2] and [L, 2]. What is scored there is the rest
-    of the label's question (the same for both) and the answer.
+    Shapes: N prompts (rows of a split), L labels. A multilabel run asks for each label whether it applies: its first
+    four arrays have a further axis of 2, yes and no: [N, L, 2] and [L, 2]. They score the rest of the label's question
+    (the same for both) and the answer.
 
     Attributes:
         labels: the L labels, in the order of the columns.
         sum_logprob_NL: log p(label and end of turn | prompt), float32.
-        end_logprob_NL: the end-of-turn part of it, float32.
+        end_logprob_NL: log p(end of turn | prompt, label), float32.
         first_logprob_NL: log p(first token of the label | prompt), float32.
-        token_count_L: ids scored per label, the end of turn included, int64.
-        probabilities_NL: of the labels, float64, [N, L]: of a run as it was evaluated, with its label_scoring and
-            calibration; rows sum to 1, but for multilabel.
-        reference_N: the rows' own labels as columns, int64 [N]; for multilabel which apply, [N, L]; None where they
-            are not known.
+        token_count_L: number of tokens scored per label, including the end of turn, int64.
+        probabilities_NL: probabilities of the labels, float64, [N, L]; for a run with its label_scoring and
+            calibration. Rows sum to 1, except for multilabel.
+        reference_N: the correct labels as column indices, int64 [N]; for multilabel which labels apply, [N, L]; None if
+            unknown.
     """
 
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ class LabelScores:
     reference_N: NDArray[Any] | None = None
 
     def __len__(self) -> int:
-        """N."""
+        """Return the number of prompts, N."""
         return len(self.probabilities_NL)
 
     def to_frame(self) -> DataFrame:
@@ -69,11 +69,11 @@ def score_labels(
     scoring: Literal["sum", "mean", "first"] = "sum",
     batch_size: int | Literal["auto"] = "auto",
 ) -> LabelScores:
-    """Score every label after every prompt with a model: exact log-probabilities, as experiments are evaluated.
+    """Score every label after every prompt with a model: exact log-probabilities, as in the evaluation of experiments.
 
-    Each prompt is written as experiments write it: as a user turn of the tokenizer's chat template, with the
-    instruction as the system turn where the template has one; as plain text without a template. Nothing is cut. The
-    model's mode and config stay as they are.
+    Prompts are rendered as in experiments: as a user turn of the tokenizer's chat template, with the instruction as the
+    system turn if the template has one; as plain text without a template. Nothing is truncated. The model's mode and
+    config do not change.
 
         >>> import sft
         >>> task = {"labels": ["negative", "neutral", "positive"], "instruction": "Label this review."}
@@ -82,21 +82,21 @@ def score_labels(
         ['positive']
 
     Args:
-        model: a loaded transformers model, causal or encoder-decoder, or a PEFT model around one; or the name or folder
-            of one, which is loaded on the best device.
-        prompts: N texts, such as `"Review: it broke"`.
-        labels: L different label texts.
-        tokenizer: of the model, with a fast form; may be absent where `model` is a name.
+        model: a loaded transformers model, causal or encoder-decoder, or a PEFT model around it; or the name or folder
+            of a model, which is loaded on the best device.
+        prompts: N strings, such as `"Review: it broke"`.
+        labels: L different strings.
+        tokenizer: the model's fast tokenizer; optional if `model` is a name.
         instruction: the task in words.
-        scoring: what the probabilities are made of: the summed log-probability of a label, its mean per token, or that
+        scoring: the score behind the probabilities: the summed log-probability of a label, its mean per token, or that
             of its first token.
-        batch_size: prompts in a forward pass at most; "auto" lets memory decide.
+        batch_size: largest number of prompts in a forward pass; "auto" adapts to the memory.
 
     Returns:
         Scores [N, L]. `probabilities_NL` is their softmax over the labels.
 
     Raises:
-        UserError: no labels, labels that are the same, or a loaded model without a tokenizer.
+        UserError: no labels, duplicate labels, or a loaded model without a tokenizer.
         ModelError: the model or the tokenizer cannot be used.
         DataError: an empty label.
     """
@@ -108,7 +108,7 @@ def score_labels(
     from sft.model.tokenizer import load_tokenizer
     from sft.prompting.render import Renderer
 
-    with quiet():  # torchao, where it is installed, reports kernels that nobody asked for
+    with quiet():  # torchao, if installed, reports kernels that are not used
         from sft.inference.answer import score_prompts
 
     if isinstance(model, str | os.PathLike):
@@ -134,8 +134,8 @@ def _check(model: Any, prompts: Sequence[str], labels: Sequence[str], tokenizer:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{name}: expected a list of strings")
     if not labels or len(set(labels)) < len(labels):
-        raise UserError(f"labels: expected at least one, all different, got {list(labels)}")
+        raise UserError(f"labels: expected at least one label, all different, got {list(labels)}")
     if scoring not in ("sum", "mean", "first"):
         raise UserError(f'scoring: expected "sum", "mean" or "first", got "{scoring}"')
     if tokenizer is None and not isinstance(model, str | Path | os.PathLike):
-        raise UserError("tokenizer: a loaded model needs one; give that of the model")
+        raise UserError("tokenizer: required with a loaded model; give the model's tokenizer")

@@ -1,1 +1,1 @@
-"""The comparison: a pure function of valid result files and the plan. Knows no models, runs nothing."""
+"""The comparison: a pure function of valid result files and the plan. It uses no models and runs nothing."""

@@ -1,6 +1,6 @@
-"""What a report takes from the judged rows: read once for each run, then judged together. Writes nothing.
+"""Add statistics to a comparison, and a record for each run's page, from the evaluated rows. Writes nothing.
 
-Unlike `sft.report.rows` this imports numpy and scipy, so a sweep has it done by a process of its own.
+Unlike `sft.report.rows` this imports numpy and scipy, so a sweep does it in a separate process.
 """
 
 from __future__ import annotations
@@ -28,66 +28,70 @@ _STEP = 20  # runs between two looks at the progress
 
 
 def build(comparison: Comparison, with_details: bool = True, progress: Progress = silent) -> Built:
-    """Judge a comparison by the rows behind it.
+    """Add intervals and tests to a comparison, from the evaluated rows of its runs.
 
     Args:
-        comparison: as `compare` gives it.
-        with_details: whether runs get their pages.
-        progress: told how many runs were read.
+        comparison: from `compare`.
+        with_details: also make the record of each run's page.
+        progress: called with the number of runs read so far.
     """
     outcomes: dict[tuple[str, str], Outcomes] = {}
     details: dict[str, dict[str, Any]] = {}
     odd = dict(comparison.odd)
-    bases, shared = _baseline_runs(comparison), Shared(comparison.place)
+    bases, shared = _baseline_runs(comparison), Shared(comparison.folder)
     for number, run in enumerate(comparison.runs):
         if number % _STEP == 0:
             progress(PHASE, number, len(comparison.runs))
         try:
-            found = dict(_answers(run, comparison.calibration, odd))
+            by_split = dict(_answers(run, comparison.calibration, odd))
             if not comparison.grouped:
-                outcomes |= {(run.id, split): outcomes_of(answers) for split, answers in found.items()}
+                outcomes |= {(run.id, split): outcomes_of(answers) for split, answers in by_split.items()}
             if with_details:
-                details[run.id] = detail_of(run, found.get("test"), bases.get(run.id), shared)
-        except ODD as error:  # of a file that was changed, and was not sealed: the other runs are shown
+                details[run.id] = detail_of(run, by_split.get("test"), bases.get(run.id), shared)
+        except ODD as error:  # a file without a recorded hash was changed: the other runs are shown
             odd[run.name] = f"its files cannot be used ({type(error).__name__}: {error})"
-            outcomes = {key: one for key, one in outcomes.items() if key[0] != run.id}
+            outcomes = {key: outcome for key, outcome in outcomes.items() if key[0] != run.id}
             details.pop(run.id, None)
     progress(PHASE, len(comparison.runs), len(comparison.runs))
     comparison = replace(comparison, odd=odd)
     if comparison.grouped:
         return Built(comparison, details)
     if not all(same_rows(comparison, outcomes, split) for split in {"test", comparison.chosen_on}):
-        comparison = replace(comparison, comparable=False, best={})  # more than what the runs recorded of their data
+        # this sees more than the hashes that the runs recorded of their data
+        comparison = replace(comparison, comparable=False, best={})
     return Built(replace(comparison, significance=assess(comparison, outcomes)), details)
 
 
 def answers_under(comparison: Comparison, run: Run, split: str = "test") -> Answers | None:
-    """What a run answered, under the comparison's calibration; None where it cannot be told, which the log says."""
+    """Return a run's answers under the comparison's calibration; None and a warning where they cannot be read."""
     return dict(_answers(run, comparison.calibration, {})).get(split)
 
 
 def _answers(run: Run, calibration: str | None, odd: dict[str, str]) -> Iterator[tuple[str, Answers]]:
     for split in SPLITS:
         try:
-            found = answers_of(run, split)
-            if found is not None and calibration is not None:
+            answers = answers_of(run, split)
+            if answers is not None and calibration is not None:
                 from sft.report.read.calibrated import recalibrated
 
-                found = recalibrated(found, run, split, calibration)
+                answers = recalibrated(answers, run, split, calibration)
         except UserError as error:
             log.warning("%s: no statistics over rows (%s)", run.name, error)
             odd[run.name] = str(error)
             continue
-        if found is not None:
-            yield split, found
+        if answers is not None:
+            yield split, answers
 
 
 def _baseline_runs(comparison: Comparison) -> Mapping[str, Run]:
-    """For each run the one of the baseline's row that its page is set against: with its seed, where there is one."""
-    found: dict[str, Run] = {}
+    """Return the baseline run for the page of each run: with the same seed where the baseline's row has one."""
+    baseline_runs: dict[str, Run] = {}
     for index, row in enumerate(comparison.rows):
         base = comparison.baseline_of(index)
         if base is not None:
-            theirs = comparison.rows[base].runs
-            found |= {run.id: next((one for one in theirs if one.seed == run.seed), theirs[0]) for run in row.runs}
-    return found
+            candidates = comparison.rows[base].runs
+            baseline_runs |= {
+                run.id: next((other for other in candidates if other.seed == run.seed), candidates[0])
+                for run in row.runs
+            }
+    return baseline_runs

@@ -1,4 +1,4 @@
-"""What `report` does: read the runs, judge them, write the files, say where they are."""
+"""The command `report`: read the runs, compare them, write the files, print their paths."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sft.report.rows import compare
 from sft.report.write import formats_of, write_report
 from sft.results.store import ResultStore
 
-FOR_SEVERAL = Path("report")  # where the report of several folders goes
+FOR_SEVERAL = Path("report")  # folder of the report of several results folders
 _UNUSABLE = ("damaged", "unreadable")
 WORTH_A_BAR = 100  # runs
 
 
 class Files(NamedTuple):
-    """What is written: formats (`md,html`; None: all), a folder of figures, and the folder of the rest."""
+    """The files to write: formats (`md,html`; None: all), the folder of the figures, and the folder of the rest."""
 
     formats: str | None = None
     figures: Path | None = None
@@ -31,24 +31,24 @@ class Files(NamedTuple):
 
 
 def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Generator[str, None, bool]:
-    """The table and where the files are, each said once it is so; returns whether all files of all runs could be used.
+    """Yield the table, then the paths of the written files. Return whether all files of all runs could be used.
 
     Args:
-        results: folders given as `--results-path`.
-        choices: which runs, and how they are compared.
-        files: what is written. Of a part of the runs, of groups and under another calibration nothing is, unless a
-            folder is named: the whole report stays.
+        results: the folders of `--results-path`.
+        choices: which runs are shown, and how they are compared.
+        files: the files to write. A report of some runs, of groups or under another calibration is written only to a
+            folder that the user names, so that it never replaces the whole report.
 
     Raises:
-        UserError: a choice that fits nothing, a folder without runs, or one that cannot be written.
+        UserError: a choice that matches nothing, a folder without runs, or a folder that cannot be written.
     """
     formats = formats_of(files.formats)
-    stores = distinct([ResultStore(one) for one in results])
-    place = files.output or (stores[0].root if len(stores) == 1 else FOR_SEVERAL)
-    comparison = compare(stores[0], choices, stores[1:], place)
-    part = next((option for option, given in _partial(choices).items() if given), None)
+    stores = distinct([ResultStore(path) for path in results])
+    output = files.output or (stores[0].root if len(stores) == 1 else FOR_SEVERAL)
+    comparison = compare(stores[0], choices, stores[1:], output)
+    part = next((option for option, is_used in _partial(choices).items() if is_used), None)
     writes = files.output is not None or part is None
-    for folder, option in ((place if writes else None, "--output"), (files.figures, "--figures")):
+    for folder, option in ((output if writes else None, "--output"), (files.figures, "--figures")):
         if folder is not None:
             check_writable(folder, f"choose another {option}")
     with ProgressBars() as bars:
@@ -60,7 +60,7 @@ def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Gene
     if files.figures is not None:
         yield f"Figures: {figures} in {files.figures}"
     if not writes:
-        yield f"With {part} no file is written, unless --output names a folder for it."
+        yield f"No file is written with {part}; name a folder with --output to write it."
     elif written:
         yield f"Report: {' · '.join(map(str, written[:2]))}"
         if more := written[2:]:
@@ -69,7 +69,7 @@ def make_report(results: Sequence[Path], choices: Choices, files: Files) -> Gene
 
 
 def _partial(choices: Choices) -> dict[str, bool]:
-    """The options under which a report is not the whole one, and does not take its place."""
+    """Return whether each option is used that makes a report partial. A partial report never replaces the whole."""
     return {
         "--where": bool(choices.where),
         "--group-by": bool(choices.group_by),
@@ -78,7 +78,7 @@ def _partial(choices: Choices) -> dict[str, bool]:
 
 
 def _export(built: Built, folder: Path) -> str:
-    """Write the figures; how many there are."""
+    """Write the figures. Return their number and formats, in words."""
     from sft.report.figures import best_row_figures, export, figures_of
 
     comparison = built.comparison

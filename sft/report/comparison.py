@@ -1,4 +1,4 @@
-"""What a report shows: rows of runs, what varies between them, which are best, and what statistics say. Plain data."""
+"""The content of a report: rows of runs, the settings that vary, the best rows, and their statistics. Plain data."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ class Row:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing in it is random: it is one run, whatever the seed."""
+        """Whether the row is deterministic: one run, whatever the seed."""
         return len(self.runs) == 1 and self.runs[0].is_fixed
 
     @property
     def finished(self) -> int:
-        """How many of its runs have a result."""
+        """The number of runs with a result."""
         return sum(run.result is not None for run in self.runs)
 
     def metrics(self, split: str = "test") -> tuple[str, ...]:
-        """The metrics that some of its runs have on a split."""
+        """Return the metrics that any of its runs has on a split."""
         return tuple(dict.fromkeys(key for run in self.runs for key in run.metrics(split)))
 
     def estimate(self, metric: str, split: str = "test") -> Estimate | None:
-        """A metric over those of its runs that have it; None where none has."""
+        """Return a metric over the runs that have it; None if no run has it."""
         if (metric, split) not in self._estimates:
-            found = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
-            self._estimates[metric, split] = estimate_of(found) if found else None
+            values = [run.metrics(split)[metric] for run in self.runs if metric in run.metrics(split)]
+            self._estimates[metric, split] = estimate_of(values) if values else None
         return self._estimates[metric, split]
 
     @cached_property
     def _estimates(self) -> dict[tuple[str, str], Estimate | None]:
-        """Those that were asked for: every file of a report asks again."""
+        """Cache of `estimate`: every file of a report needs the same values."""
         return {}
 
     @cached_property
     def taken(self) -> Mapping[str, Taken]:
-        """How many labelled rows its runs took of those asked for, by the setting's key."""
+        """The number of labelled rows that its runs used and requested, by the setting's key."""
         return together(one for run in self.runs if run.result is not None for one in run.result.taken)
 
     def evaluated_rows(self, split: str = "test") -> frozenset[str]:
-        """What its runs were judged on: one text per distinct set of rows."""
+        """Return fingerprints of the rows that its runs were evaluated on: one string per distinct set of rows."""
         return frozenset(rows for run in self.runs if (rows := run.evaluated_rows(split)) is not None)
 
     def is_whole(self, metric: str, split: str = "test") -> bool:
-        """Whether all of its runs have the metric: only such rows compete."""
+        """Whether all of its runs have the metric. Only such rows can be best."""
         return all(metric in run.metrics(split) for run in self.runs)
 
 
@@ -82,21 +82,21 @@ class Comparison:
     Args:
         runs: every experiment of the plan (or of the folder), in order.
         rows: one per configuration, in the same order.
-        settings: what varies between rows; each setting's values stand in the order of `rows`.
-        metrics: keys of the metrics shown, in order, the leading one first.
-        best: metric -> indices of the rows that are best, several where they are equal.
+        settings: the settings that vary; each setting's values are in the order of `rows`.
+        metrics: keys of the metrics shown, in order, the leading metric first.
+        best: metric -> indices of the best rows (several if their means are equal).
         chosen_on: the split on which the best rows were chosen.
-        comparable: whether all rows that were judged were judged on the same data.
-        baselines: for each row the index of the one that it is compared with (its own: it is a baseline); None: none.
+        comparable: whether all evaluated rows were evaluated on the same data.
+        baselines: for each row the index of its baseline (its own index: it is a baseline); None: no baseline.
         baseline_named: whether the user named the baseline.
         earlier: finished runs of earlier content of the user's files, which are not in the plan.
         copies: other folders of the finished runs, which count once.
-        odd: why files of a run cannot be used, by its name: what depends on them is not shown.
-        significance: intervals, tests against the baselines, and ties with the best, once these were made.
-        grouped: names of the settings of `--group-by`: a row then holds several configurations.
+        odd: reason why files of a run cannot be used, by the run's name; what depends on them is not shown.
+        significance: intervals, tests against the baselines, and ties with the best, once computed.
+        grouped: names of the settings of `--group-by`; a row then holds several configurations.
         where: the conditions that its runs meet.
-        calibration: the one under which all runs are shown, made from their stored scores; None: as they ran.
-        place: the folder that files of the report are written to: where runs lie is told from there.
+        calibration: name of the calibration that all runs are shown under, from their stored scores; None: their own.
+        folder: the folder of the report's files; paths of runs are shown relative to it.
     """
 
     runs: tuple[Run, ...]
@@ -115,20 +115,20 @@ class Comparison:
     grouped: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     calibration: str | None = None
-    place: Path = Path()
+    folder: Path = Path()
 
     @cached_property
     def shown_settings(self) -> tuple[Setting, ...]:
-        """The settings as tables show them: with the true number where fewer rows than asked for were taken.
+        """The settings as tables show them, such as `500 (86)` if only 86 of 500 requested rows exist.
 
-        `500 (86)`; a setting that does not vary is shown too, where that is so.
+        Such a setting is shown even if it does not vary.
         """
-        found = list(self.settings)
+        shown = list(self.settings)
         if not self.grouped:
-            there = {one.key for one in found}
-            short = dict.fromkeys(key for row in self.rows for key, one in row.taken.items() if one.is_short)
-            found += [Setting(key, short_name(key), tuple(self._values(key))) for key in short if key not in there]
-        return tuple(one._replace(values=tuple(self._shown(one))) for one in found)
+            varying = {setting.key for setting in shown}
+            short = dict.fromkeys(key for row in self.rows for key, taken in row.taken.items() if taken.is_short)
+            shown += [Setting(key, short_name(key), tuple(self._values(key))) for key in short if key not in varying]
+        return tuple(setting._replace(values=tuple(self._shown(setting))) for setting in shown)
 
     def _values(self, key: str) -> Iterator[str]:
         for row in self.rows:
@@ -136,18 +136,18 @@ class Comparison:
 
     def _shown(self, setting: Setting) -> Iterator[str]:
         for row, value in zip(self.rows, setting.values, strict=True):
-            names = (one for one in row.taken if setting.key in (one, short_name(one)))
+            names = (key for key in row.taken if setting.key in (key, short_name(key)))
             taken = row.taken.get(next(names, ""))
             yield value if taken is None or not taken.is_short else f"{taken.asked} ({taken.numbers})"
 
     @property
     def threads(self) -> dict[int, tuple[Run, ...]]:
-        """The finished runs by the number of threads that they computed with, where that was recorded."""
-        found: dict[int, list[Run]] = {}
+        """The finished runs by their number of CPU threads, where it was recorded."""
+        by_number: dict[int, list[Run]] = {}
         for run in self.runs:
             if run.result is not None and run.result.threads is not None:
-                found.setdefault(run.result.threads, []).append(run)
-        return {number: tuple(runs) for number, runs in sorted(found.items())}
+                by_number.setdefault(run.result.threads, []).append(run)
+        return {number: tuple(runs) for number, runs in sorted(by_number.items())}
 
     @property
     def unfinished(self) -> tuple[Run, ...]:
@@ -156,13 +156,13 @@ class Comparison:
 
     @property
     def partial(self) -> bool:
-        """Whether some runs of a row lack a shown metric that its others have: it was not considered as best."""
+        """Whether a row has a shown metric for only some of its runs. Such a row cannot be best."""
         return any(row.estimate(key) is not None and not row.is_whole(key) for row in self.rows for key in self.metrics)
 
     def baseline_of(self, index: int) -> int | None:
-        """The row that a row is compared with; None where there is none, or it is that row itself."""
-        found = self.baselines[index] if index < len(self.baselines) else None
-        return None if found == index else found
+        """Return the index of a row's baseline; None if it has none or is the baseline itself."""
+        baseline = self.baselines[index] if index < len(self.baselines) else None
+        return None if baseline == index else baseline
 
     def is_baseline(self, index: int) -> bool:
         """Whether other rows are compared with this one."""
@@ -170,7 +170,7 @@ class Comparison:
 
     @cached_property
     def _compared_with(self) -> frozenset[int]:
-        return frozenset(found for other, found in enumerate(self.baselines) if found is not None and found != other)
+        return frozenset(base for row, base in enumerate(self.baselines) if base is not None and base != row)
 
     @property
     def has_baseline(self) -> bool:
@@ -178,40 +178,40 @@ class Comparison:
         return bool(self._compared_with)
 
     def difference(self, index: int, metric: str) -> float | None:
-        """A row's mean minus its baseline's; None without one, and between rows judged on different data.
+        """Return a row's mean minus its baseline's; None without a baseline or between rows with different data.
 
-        Where not all rows were judged on the same data, what was not tested may be a pair of such.
+        A difference without a test is given only if all rows of the table were evaluated on the same data.
         """
         base, contrast = self.baseline_of(index), self.significance_of(index, metric).contrast
         if contrast is not None:
             return contrast.difference
         if base is None or not self.comparable:
             return None
-        mine, theirs = self.rows[index], self.rows[base]
-        found, other = mine.estimate(metric), theirs.estimate(metric)
-        if found is None or other is None or len(mine.evaluated_rows() | theirs.evaluated_rows()) > 1:
+        row, baseline = self.rows[index], self.rows[base]
+        mean, baseline_mean = row.estimate(metric), baseline.estimate(metric)
+        if mean is None or baseline_mean is None or len(row.evaluated_rows() | baseline.evaluated_rows()) > 1:
             return None
-        return found.mean - other.mean
+        return mean.mean - baseline_mean.mean
 
     def significance_of(self, index: int, metric: str) -> RowSignificance:
-        """What statistics say of a metric of a row."""
+        """Return the interval and the tests of a metric of a row."""
         return self.significance.rows.get((index, metric), _NO_ROW_SIGNIFICANCE)
 
     def undecided(self, metric: str) -> list[int]:
-        """The rows that lack some of their runs, or more, and whose mean is ahead of the best all the same."""
+        """Return the rows with runs missing whose mean is nevertheless better than the best row's."""
         best = self.best.get(metric)
         if not best:
             return []
         lead = self.rows[best[0]].estimate(metric, self.chosen_on)
-        found = []
+        ahead = []
         for index, row in enumerate(self.rows):
-            mine = None if row.is_whole(metric, self.chosen_on) else row.estimate(metric, self.chosen_on)
-            if mine is not None and lead is not None and best_of(metric, (mine.mean, lead.mean)) != lead.mean:
-                found.append(index)
-        return found
+            partial = None if row.is_whole(metric, self.chosen_on) else row.estimate(metric, self.chosen_on)
+            if partial is not None and lead is not None and best_of(metric, (partial.mean, lead.mean)) != lead.mean:
+                ahead.append(index)
+        return ahead
 
     def differ_by_rows_alone(self, metric: str) -> list[int]:
-        """The rows whose models differ from the baseline's on the test rows, while other seeds could change that."""
+        """Return the rows whose models differ from the baseline's on these test rows, but whose recipes may not."""
         contrasts = {
             i: one for i in range(len(self.rows)) if (one := self.significance_of(i, metric).contrast) is not None
         }
@@ -222,7 +222,7 @@ class Comparison:
         ]
 
     def without_seeds(self, metric: str) -> list[int]:
-        """The rows of which one seed is all there is, though training or examples are random: nothing tests them."""
+        """Return the random rows with a single seed, which cannot be tested."""
         return [
             index
             for index, row in enumerate(self.rows)
@@ -230,7 +230,7 @@ class Comparison:
         ]
 
     def ahead_of_the_chosen(self, metric: str) -> list[int]:
-        """The rows that are better on the test rows than the best, which was chosen on the validation rows."""
+        """Return the rows that are significantly better on the test rows than the row chosen on validation rows."""
         gaps = {index: gap for index in range(len(self.rows)) if (gap := self.significance_of(index, metric).to_best)}
         return [
             index
@@ -240,14 +240,14 @@ class Comparison:
 
 
 class Built(NamedTuple):
-    """A comparison with its statistics; and for each run, by id, what its page of the HTML report shows."""
+    """A comparison with its statistics, and the record of each run's page by the run's id."""
 
     comparison: Comparison
     details: Mapping[str, Mapping[str, Any]]
 
 
 def estimate_of(values: list[float]) -> Estimate:
-    """Mean and sample standard deviation."""
+    """Return mean and sample standard deviation."""
     import statistics
 
     spread = statistics.stdev(values) if len(values) > 1 else None

@@ -1,4 +1,4 @@
-"""What the report knows of metrics: which are shown, on what scale, and which way is better."""
+"""Properties of metrics: which are shown, their titles, their scales, and whether higher is better."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sft.config.sections.schema import ExperimentConfig
 from sft.task_types import TASK_TYPES
 
-HARNESS = "lm_eval."  # begins the name of a metric of evaluation.lm_eval: lm_eval.<task>.<metric>
+HARNESS = "lm_eval."  # prefix of metrics of evaluation.lm_eval: lm_eval.<task>.<metric>
 
 # Shown in tables, in this order, where a run has them; aggregated_results.json holds all.
 HEADLINE_METRICS = {
@@ -38,32 +38,32 @@ _HIGHER_IS_BETTER = frozenset({
     "question_accuracy", "balanced_accuracy", "cohen_kappa", "rouge1", "rouge2", "bertscore_f1",
 }) - _LOWER_IS_BETTER  # fmt: skip
 _ALWAYS_THERE = frozenset[str]().union(*(task.metrics for task in TASK_TYPES.values()))
-# Metrics of lm-eval's tasks, and those of ours that they are like: in which way is better, and on what scale.
+# Metrics of lm-eval's tasks -> our metrics with the same direction and scale.
 _LIKE = {
     "acc": "accuracy", "exact_match": "exact_match", "em": "exact_match", "f1": "token_f1", "mcc": "mcc",
     "bleu": "bleu", "chrf": "chrf", "ter": "ter", "rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeL",
     "mc1": "accuracy", "mc2": "accuracy", "brier_score": "brier", "perplexity": "log_loss", "ppl": "log_loss",
     "word_perplexity": "log_loss", "byte_perplexity": "log_loss", "bits_per_byte": "log_loss",
 }  # fmt: skip
-_TOLD: dict[str, bool] = {}  # by name: a task says it once and for all
+_HIGHER_BY_TASK: dict[str, bool] = {}  # by metric, from the task's own definition
 _ABOUT_A_TASK = ("n", "num_fewshot", "version")
 _STDERR = "_stderr"
 
 
 def title(metric: str) -> str:
-    """A metric as a column's header."""
+    """Return a metric's name as a column header."""
     if metric.startswith(HARNESS):
         return metric.removeprefix(HARNESS).replace(".", " ")
     return _TITLES.get(metric, metric)
 
 
 def learn_direction(metric: str, higher_is_better: bool) -> None:
-    """Which way a metric of lm-eval is better, by its task's own word."""
-    _TOLD[metric] = higher_is_better
+    """Record whether higher is better for a metric of lm-eval, as its task defines it."""
+    _HIGHER_BY_TASK[metric] = higher_is_better
 
 
 def like(metric: str) -> str:
-    """The metric of ours that one of lm-eval is like, which may have a variant's name behind its own (`acc_norm`)."""
+    """Return our metric with the direction and scale of one of lm-eval, whose name may have a suffix (`acc_norm`)."""
     if not metric.startswith(HARNESS):
         return metric
     parts = metric.rpartition(".")[2].split("_")
@@ -72,22 +72,22 @@ def like(metric: str) -> str:
 
 
 def is_asked_for(metric: str, config: ExperimentConfig) -> bool:
-    """Whether a metric is there because `evaluation.metrics` or `evaluation.lm_eval` names it."""
+    """Whether `evaluation.metrics` or `evaluation.lm_eval` names a metric."""
     if metric.startswith(HARNESS):
         return True
     return bool(config.evaluation.metrics) and metric not in config.dataset.task.metrics
 
 
 def has_direction(metric: str) -> bool:
-    """Whether it is known which way is better; not so for a metric of the user's own."""
-    return metric in _TOLD or like(metric) in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
+    """Whether it is known if higher is better. It is unknown for metrics of the user's own."""
+    return metric in _HIGHER_BY_TASK or like(metric) in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
 
 
 def bounds(metric: str) -> tuple[float, float | None] | None:
-    """The least and the largest value it can have (None: no largest); None for a metric of which nothing is known."""
+    """Return the smallest and the largest possible value (None: no largest); None for an unknown metric."""
     of_harness, metric = metric.startswith(HARNESS), like(metric)
     if of_harness and metric == "token_f1":
-        return 0.0, None  # some tasks have it on a scale to 100
+        return 0.0, None  # some tasks use a scale to 100
     if metric in _TO_HUNDRED:
         return 0.0, None if metric == "ter" else 100.0
     if metric in ("mcc", "cohen_kappa"):
@@ -99,14 +99,14 @@ def bounds(metric: str) -> tuple[float, float | None] | None:
 
 
 def best_of(metric: str, means: Sequence[float]) -> float | None:
-    """The best of some means; None where it is not known which way is better."""
+    """Return the best of several means; None if it is unknown whether higher is better."""
     if not has_direction(metric):
         return None
-    return max(means) if _TOLD.get(metric, like(metric) in _HIGHER_IS_BETTER) else min(means)
+    return max(means) if _HIGHER_BY_TASK.get(metric, like(metric) in _HIGHER_IS_BETTER) else min(means)
 
 
 def number(value: float | None, metric: str = "") -> str:
-    """Three decimals without the leading zero; one decimal for the metrics on a scale to 100."""
+    """Format with three decimals without the leading zero; with one decimal for metrics on a scale to 100."""
     if value is None:
         return "-"
     if like(metric) in _TO_HUNDRED:
@@ -119,13 +119,13 @@ def number(value: float | None, metric: str = "") -> str:
 
 
 def signed(difference: float, metric: str) -> str:
-    """A difference with its sign, `+.000` for none."""
+    """Format a difference with plus or minus; zero is `+.000`."""
     text = number(difference, metric)
     return text if text.startswith("-") else f"+{text}"
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The plain numbers among some metrics, those of lm-eval's tasks too; their names are shared by all runs."""
+    """Return the metrics that are plain numbers, including those of lm-eval's tasks. Names are interned."""
     found = {sys.intern(key): float(value) for key, value in values.items() if _is_number(value)}
     tasks = values.get(HARNESS.rstrip("."))
     for task, figures in (tasks if isinstance(tasks, dict) else {}).items():

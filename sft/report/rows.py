@@ -1,7 +1,6 @@
-"""From runs to rows: runs that differ only by seed are one row, with mean and standard deviation; and which is best.
+"""Group runs into rows: runs that differ only by seed are one row, with mean and standard deviation. Find the best.
 
-Knows nothing of files, Markdown or terminals. What needs the judged rows themselves (intervals, tests) is made of the
-comparison afterwards, by `sft.report.build`: this part imports nothing heavy.
+This module imports nothing heavy. `sft.report.build` later adds what needs the evaluated rows: intervals and tests.
 """
 
 from __future__ import annotations
@@ -25,33 +24,33 @@ log = get_logger(__name__)
 
 _DEFAULT = Choices()
 _OF_DATA = ("dataset.", "prompting.")
-_CHOSEN = ("dataset.path", "dataset.shots", "dataset.max_n_test")  # whatever the data are
+_CHOSEN = ("dataset.path", "dataset.shots", "dataset.max_n_test")  # varying whatever the data is
 
 
 def compare(
-    store: ResultStore, choices: Choices = _DEFAULT, others: Sequence[ResultStore] = (), place: Path | None = None
+    store: ResultStore, choices: Choices = _DEFAULT, others: Sequence[ResultStore] = (), folder: Path | None = None
 ) -> Comparison:
-    """Lay out the runs of the last grid; when everything is asked for, or without a plan, all runs of the folder.
+    """Compare the runs of the last grid; with `choices.everything` or without a plan, all runs of the folder.
 
     Args:
         store: the results folder.
-        choices: what is asked for.
-        others: further results folders; an experiment that several have is shown once, finished if one has finished it.
-        place: where the report's files will lie; None: in the results folder.
+        choices: the options of the report.
+        others: further results folders; an experiment in several folders is shown once, finished if any copy is.
+        folder: the folder of the report's files; None: the results folder.
 
     Raises:
-        UserError: a choice that fits nothing, a plan that cannot be read, nothing to report, or nothing to calibrate.
+        UserError: a choice that matches nothing, an unreadable plan, nothing to report, or nothing to calibrate.
     """
     stores = distinct((store, *others))
-    planned = [None if choices.everything else planned_runs(one) for one in stores]
-    found = [all_runs(one) if runs is None else runs for one, runs in zip(stores, planned, strict=True)]
-    for one, here in zip(stores, found, strict=True):
-        if not here:
-            near = f"; did you mean {one.root.parent}?" if one.root.name == RUNS else ""
-            raise UserError(f"{one.root}: no runs to report{near or '; run-experiments writes them'}")
+    planned = [None if choices.everything else planned_runs(each) for each in stores]
+    runs_by_store = [all_runs(each) if runs is None else runs for each, runs in zip(stores, planned, strict=True)]
+    for each, runs_of_store in zip(stores, runs_by_store, strict=True):
+        if not runs_of_store:
+            near = f"; did you mean {each.root.parent}?" if each.root.name == RUNS else ""
+            raise UserError(f"{each.root}: no runs to report{near or '; run-experiments writes them'}")
     if choices.group_by and choices.baseline is not None:
-        raise UserError("--baseline: groups are not compared with one; leave out --group-by")
-    runs = chosen(each_once(found), choices.where, choices.baseline)
+        raise UserError("--baseline: cannot be combined with --group-by; choose one")
+    runs = chosen(each_once(runs_by_store), choices.where, choices.baseline)
     twice = tuple(copies(stores, runs))
     odd: dict[str, str] = {}
     if choices.calibration is not None:
@@ -60,11 +59,11 @@ def compare(
         runs = merged_runs(calibrated_runs(runs, choices.calibration, odd, choices.trust))
     rows, settings = _rows(runs, choices.group_by)
     if choices.calibration is not None:
-        settings = tuple(one for one in settings if not one.key.startswith("inference.calibration_args."))
+        settings = tuple(each for each in settings if not each.key.startswith("inference.calibration_args."))
     metrics = leading(_shown_metrics(rows), rows, choices.metric)
-    judged = [row for row in rows if row.metrics()]
-    chosen_on = "validation" if judged and all(row.metrics("validation") for row in judged) else "test"
-    comparable = _same_rows(judged, chosen_on)
+    evaluated = [row for row in rows if row.metrics()]
+    chosen_on = "validation" if evaluated and all(row.metrics("validation") for row in evaluated) else "test"
+    comparable = _same_rows(evaluated, chosen_on)
     return Comparison(
         runs=tuple(runs),
         rows=rows,
@@ -81,25 +80,25 @@ def compare(
         grouped=choices.group_by,
         where=choices.where,
         calibration=choices.calibration,
-        place=place or store.root,
+        folder=folder or store.root,
     )
 
 
 def _rows(runs: Sequence[Run], group_by: Sequence[str]) -> tuple[tuple[Row, ...], tuple[Setting, ...]]:
-    """The rows, and what varies between them."""
+    """Return the rows and the settings that vary between them."""
     if group_by:
         groups, settings = grouped(runs, group_by)
-        names = [" ".join(f"{one.name}={one.values[place]}" for one in settings) for place in range(len(groups))]
+        names = [" ".join(f"{each.name}={each.values[index]}" for each in settings) for index in range(len(groups))]
         return tuple(_row(group, name) for group, name in zip(groups, names, strict=True)), settings
     recipes: dict[str, list[Run]] = {}
     for run in runs:
         recipes.setdefault(run.recipe_id, []).append(run)
     rows = tuple(_row(group, row_name(group[0])) for group in recipes.values())
-    return rows, tuple(_without_what_the_data_say(varying_settings([row.runs[0].config for row in rows])))
+    return rows, tuple(_without_settings_of_the_data(varying_settings([row.runs[0].config for row in rows])))
 
 
-def _without_what_the_data_say(settings: Sequence[Setting]) -> Iterator[Setting]:
-    """The settings, without those that name parts of the data (columns, splits, files) and go along with its path."""
+def _without_settings_of_the_data(settings: Sequence[Setting]) -> Iterator[Setting]:
+    """Yield the settings, except those of the data (columns, splits, files) that change only together with its path."""
     path = next((setting for setting in settings if setting.key == "dataset.path"), None)
     for setting in settings:
         of_data = path is not None and setting.key.startswith(_OF_DATA) and setting.key not in _CHOSEN
@@ -108,11 +107,11 @@ def _without_what_the_data_say(settings: Sequence[Setting]) -> Iterator[Setting]
 
 
 def _shown_metrics(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The leading metrics that some row has, then those that a config asked for."""
-    found = {key for row in rows for run in row.runs for key in run.metrics()}
-    headline = [key for key in HEADLINE_METRICS if key in found]
-    asked = [key for row in rows for key in row.metrics() if is_asked_for(key, row.runs[0].config)]
-    return tuple(dict.fromkeys([*headline, *asked]))
+    """Return the headline metrics that any row has, then those that a config requests."""
+    available = {key for row in rows for run in row.runs for key in run.metrics()}
+    headline = [key for key in HEADLINE_METRICS if key in available]
+    requested = [key for row in rows for key in row.metrics() if is_asked_for(key, row.runs[0].config)]
+    return tuple(dict.fromkeys([*headline, *requested]))
 
 
 def _row(runs: Sequence[Run], name: str) -> Row:
@@ -121,9 +120,9 @@ def _row(runs: Sequence[Run], name: str) -> Row:
 
 
 def best_rows(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ...]:
-    """The rows with the best mean: of the validation split where all rows have one, so as not to choose on the test.
+    """Return the rows with the best mean on the split `chosen_on`.
 
-    Only whole rows compete: all their runs have the metric.
+    Only rows whose runs all have the metric can be best.
     """
     whole = {
         index: found.mean
@@ -134,11 +133,11 @@ def best_rows(rows: Sequence[Row], metric: str, chosen_on: str) -> tuple[int, ..
     if best is None:
         return ()
     equal = tuple(index for index, mean in whole.items() if math.isclose(mean, best, rel_tol=1e-9, abs_tol=1e-12))
-    return equal if len(equal) < len(whole) else ()  # where all are equal, none is best
+    return equal if len(equal) < len(whole) else ()  # if all are equal, none is best
 
 
 def _same_rows(rows: Sequence[Row], chosen_on: str) -> bool:
-    """Whether the test rows, and those that the best is chosen on, are the same for all."""
+    """Whether all rows were evaluated on the same test rows, and the same rows of the split that chooses the best."""
     return all(
         len(frozenset().union(*(row.evaluated_rows(split) for row in rows))) <= 1 for split in {"test", chosen_on}
     )

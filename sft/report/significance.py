@@ -1,4 +1,4 @@
-"""Interval and tests of one metric of one row of the table: plain values, no arithmetic."""
+"""Intervals and tests of a metric of a row of the table. Plain data, no arithmetic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SIGNIFICANT = 0.05
 
 
 class Interval(NamedTuple):
-    """A 95 % confidence interval and its method, as shown under the table (`t over 3 seeds`)."""
+    """A 95 % confidence interval and its method in words (`t over 3 seeds`), which are shown under the table."""
 
     low: float
     high: float
@@ -16,11 +16,11 @@ class Interval(NamedTuple):
 
 
 class RowsTest(NamedTuple):
-    """A test on the test rows alone: whether these trained models differ. It says nothing about other seeds.
+    """A paired test on the test rows alone: do these trained models differ? Seeds are not sampled.
 
     Args:
-        p_value: two-sided, of the paired test.
-        p_holm: p_value, Holm-corrected over the rows of the table.
+        p_value: two-sided.
+        p_holm: corrected by Holm over the rows of the table.
         test: name of the test: `McNemar, exact`, `sign flips, exact`, `permutation of 9,999`.
     """
 
@@ -30,18 +30,18 @@ class RowsTest(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """Comparison of a row with the baseline on the same test rows.
+    """A row against the baseline, on the same test rows.
 
     Args:
-        difference: of the means, the row's minus the baseline's.
+        difference: the row's mean minus the baseline's.
         effect_size: Cohen's d of the paired rows (difference over the standard deviation of the rows' differences);
-            None where it is not defined.
-        interval: 95 % interval of the difference, rows and seeds both sampled; None where p is None or nothing varies.
-        p_value: two-sided, rows and seeds both sampled; None where one of the recipes is random and has one run: one
-            seed does not show how much other seeds differ.
-        p_holm: p_value, corrected over the pairs of the table.
-        test: sampling of the test: `over rows and 3 paired seeds`; empty without p.
-        models: the test on the rows alone.
+            None if it is not defined.
+        interval: 95 % interval of the difference, rows and seeds both sampled; None if p is None or nothing varies.
+        p_value: two-sided, rows and seeds both sampled; None if the row or the baseline is random and has one run,
+            since one seed does not show how much other seeds would change the result.
+        p_holm: corrected by Holm over the pairs of the table.
+        test: name of the test: `over rows and 3 paired seeds`; empty without p.
+        models: the test on the test rows alone.
     """
 
     difference: float
@@ -59,7 +59,7 @@ class Contrast(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Comparison of a row with the best: difference of the means, its 95 % interval and the corrected p."""
+    """A row against the best row: its mean minus the best mean, the 95 % interval of that, and the corrected p."""
 
     difference: float
     interval: Interval | None
@@ -67,14 +67,14 @@ class Gap(NamedTuple):
 
 
 class RowSignificance(NamedTuple):
-    """Interval and tests of one metric of one row.
+    """The interval and tests of a metric of a row.
 
     Args:
-        interval: interval of its mean, over seeds or for a single run over test rows; None where neither is possible.
-        contrast: comparison with the baseline; None for the baseline itself and where rows cannot be paired.
-        tied_with_best: whether it cannot be distinguished from the best row (true for the best itself); None where it
-            was not tested.
-        to_best: difference to the best; None for the best itself and where it was not tested.
+        interval: of the mean: over seeds, or for a single run over test rows; None if neither is possible.
+        contrast: against the baseline; None for the baseline itself and for rows that cannot be paired.
+        tied_with_best: whether the row is not significantly different from the best row (true for the best row);
+            None without a test.
+        to_best: difference to the best row; None for the best row and without a test.
     """
 
     interval: Interval | None = None
@@ -87,10 +87,10 @@ class Significance(NamedTuple):
     """Intervals and tests of a whole comparison.
 
     Args:
-        rows: significance on the test split, by (index of the row, metric).
-        runs: interval over test rows, by (id of the run, metric).
-        methods: sentences on the methods, shown under the table.
-        unread: names of the finished runs whose rows could not be read.
+        rows: by (index of the row, metric); of the test split.
+        runs: interval over test rows by (id of the run, metric); of the test split.
+        methods: sentences on how they were computed, to show under the table.
+        unread: names of the finished runs whose evaluated rows could not be read.
     """
 
     rows: dict[tuple[int, str], RowSignificance]

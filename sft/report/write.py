@@ -31,32 +31,32 @@ NAMES = {
 
 
 def formats_of(text: str | None) -> tuple[str, ...]:
-    """The formats of `--format md,html`; all without it.
+    """Return the formats of `--format md,html`; None: all.
 
     Raises:
-        UserError: one is unknown.
+        UserError: an unknown format.
     """
     if text is None:
         return tuple(NAMES)
-    asked = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for one in asked:
-        if one not in NAMES:
-            raise UserError(f'--format "{one}": unknown{did_you_mean(one, list(NAMES))} (there is {", ".join(NAMES)})')
-    return asked
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in formats:
+        if name not in NAMES:
+            raise UserError(f'--format: expected {", ".join(NAMES)}, got "{name}"{did_you_mean(name, list(NAMES))}')
+    return formats
 
 
 def write_report(built: Built, formats: Sequence[str] = tuple(NAMES)) -> list[Path]:
-    """Write the files into the comparison's place, each atomically; where they lie.
+    """Write the files into the comparison's folder, each atomically. Return their paths.
 
     Raises:
-        WriteError: one cannot be written.
+        WriteError: a file cannot be written.
     """
-    place = built.comparison.place
+    folder = built.comparison.folder
     written = []
-    for name in NAMES:  # the one that people open first, first
+    for name in NAMES:  # the file that people open first comes first
         if name in formats:
-            write_atomic(place / NAMES[name], _rendered(built, name))
-            written.append(place / NAMES[name])
+            write_atomic(folder / NAMES[name], _rendered(built, name))
+            written.append(folder / NAMES[name])
     return written
 
 
@@ -83,9 +83,9 @@ def _rendered(built: Built, name: str) -> str | bytes:
 
 
 def _lines(comparison: Comparison) -> Iterator[bytes]:
-    """The comparison as tidy, versioned JSON: one record per configuration and one per run, each on its own line.
+    """Yield the comparison as versioned JSON: one record per configuration and one per run, each on its own line.
 
-    Written piece by piece: of ten thousand runs the whole would take more memory than all else.
+    It is written in pieces, since the JSON of ten thousand runs would take more memory than everything else.
     """
     head = {
         "schema_version": REPORT_VERSION,
@@ -96,7 +96,7 @@ def _lines(comparison: Comparison) -> Iterator[bytes]:
         "grouped_by": list(comparison.grouped),
         "calibration": comparison.calibration,
         "chosen_on": comparison.chosen_on,
-        "same_rows_judged": comparison.comparable,
+        "same_rows_judged": comparison.comparable,  # words: fixed name
         "threads": list(comparison.threads),
         "methods": list(comparison.significance.methods),
         "copies": [_copied(comparison, one) for one in comparison.copies],
@@ -114,8 +114,8 @@ def _copied(comparison: Comparison, one: Copy) -> dict[str, Any]:
     return {
         "name": one.name,
         "id": one.id,
-        "counted": relative_path(comparison.place, one.counted),
-        "not_counted": relative_path(comparison.place, one.left_out),
+        "counted": relative_path(comparison.folder, one.counted),
+        "not_counted": relative_path(comparison.folder, one.left_out),
         "same_results": one.same,
         "differences": {key: [mine, theirs] for key, mine, theirs in one.differences},
     }
@@ -149,12 +149,12 @@ def _row(comparison: Comparison, index: int, row: Row) -> dict[str, Any]:
 
 
 def _taken(one: Taken) -> dict[str, int]:
-    """Labelled rows asked for and taken: of a label, or in a prompt."""
+    """Return the number of labelled rows requested and used, per label or per prompt."""
     return {"asked": one.asked * one.labels, "fewest": one.fewest, "most": one.most}
 
 
 def _metric(comparison: Comparison, index: int, metric: str) -> dict[str, Any]:
-    """The values of a metric; those of the test on rows alone, and of the difference to the best, as objects."""
+    """Return the values of a metric. Those of `these_models` and `to_best` are objects."""
     found = values_of(comparison, index, metric)
     for group in ("these_models", "to_best"):
         inside = {name: found.pop(name) for name in list(found) if name.startswith(f"{group}_")}
@@ -169,13 +169,13 @@ def _estimate(row: Row, metric: str, split: str) -> dict[str, Any]:
 
 
 def _run(comparison: Comparison, run: Run) -> bytes:
-    """What is known of a run, and after it what was kept of its result, or else the end of its log."""
+    """Return the record of a run, followed by its stored result or else the end of its log."""
     known = {
         "name": run.name,
         "id": run.id,
         "recipe_id": run.recipe_id,
         "seed": run.seed,
-        "folder": run.path_from(comparison.place),
+        "folder": run.path_from(comparison.folder),
         "state": run.state,
         "error": run.error,
     }
@@ -193,7 +193,7 @@ def _run(comparison: Comparison, run: Run) -> bytes:
 
 
 def _recalibrated(result: Finished) -> bytes:
-    """Its record with the figures under the report's calibration, and those of the run itself beside them."""
+    """Return the record with the metrics under the report's calibration, and the run's own as `results_as_ran`."""
     record = json.loads(result.record)
     shown = {**result.metrics.get("test", {}), "validation": dict(result.metrics.get("validation", {}))}
     return json.dumps({**record, "results": shown, "results_as_ran": record["results"]}, ensure_ascii=False).encode()

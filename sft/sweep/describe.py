@@ -42,7 +42,7 @@ def describe(plan: Plan) -> str:
     seeds = f", {len(plan.seeds)} seeds" if len(plan.seeds) > 1 else ""
     text = f"{counted(plan.configurations, 'configuration')}{seeds}: {number} experiments"
     if len(plan.seeds) > 1 and any(not e.is_random for e in plan.experiments):
-        text += " (zero-shot without examples has nothing random: one run)"
+        text += " (zero-shot without examples is deterministic, so it runs once)"
     if varying := plan.varying():
         text += f". Varying: {plain(varying if len(varying) <= LONGEST_VARYING else varying[:LONGEST_VARYING] + ' …')}"
     return text

@@ -1,10 +1,10 @@
-"""Runs the cells of a notebook, or the python blocks of a page, in one namespace, without a notebook.
+"""Run the cells of a notebook, or the python blocks of a page, in one namespace, without a notebook.
 
     python tests/api/cells.py ANSWERS NOTEBOOK|PAGE…
 
-As a notebook does, it shows the value of a cell that ends with an expression: as `_repr_html_` where there is one, else
-as `repr`. ANSWERS receives a JSON list with an object for each file, which are run one after the other, each with a
-namespace of its own: `shown`, a text or null for each cell; `values`, what the test asks about; `printed`.
+Like a notebook, it shows the value of a cell that ends with an expression: `_repr_html_` if it exists, else `repr`.
+ANSWERS receives a JSON list with an object for each file: `shown`, a string or null for each cell; `values`; `printed`.
+The files run one after the other, each in its own namespace.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cells_of(file: Path) -> list[str]:
 
 
 def shown(code: str, name: str, namespace: dict[str, Any]) -> str | None:
-    """Run a cell; what a notebook shows of its last expression."""
+    """Run a cell. Return what a notebook shows for its last expression."""
     tree = ast.parse(code, name)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, name, "exec"), namespace)  # noqa: S102 - our own documentation

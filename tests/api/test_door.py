@@ -1,4 +1,4 @@
-"""What `import sft` gives: names that are typed, documented and imported late."""
+"""The names of `import sft`: typed, documented and imported late."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ assert "transformers" not in sys.modules
     assert "no runs to report" in python(code)
 
 
-def test_every_name_is_there_and_listed_once() -> None:
+def test_every_name_exists_and_is_listed_once() -> None:
     assert sorted(sft.__all__) == sorted(sft._MODULES)
     assert set(sft.__all__) <= set(dir(sft))
     for name in sft.__all__:
@@ -60,7 +60,7 @@ def test_every_name_is_there_and_listed_once() -> None:
         sft.nothing  # noqa: B018
 
 
-def test_rooms_can_be_imported_as_before() -> None:
+def test_subpackages_can_be_imported() -> None:
     assert python("from sft import errors, results; print(results.__name__, errors.UserError.__name__)") == (
         "sft.results UserError\n"
     )
@@ -87,19 +87,19 @@ def test_functions_describe_every_argument_and_their_errors(name: str) -> None:
     assert "UserError" in text
 
 
-def test_what_the_package_offers_is_typed(repository: Path, tmp_path: Path) -> None:
+def test_the_public_names_are_typed(repository: Path, tmp_path: Path) -> None:
     code = tmp_path / "typed.py"
     code.write_text('import sft\nreveal_type(sft.run("x").metrics)\nsft.run_grid("x", job=1)\nsft.nothing\n')
     files = [code, repository / "sft" / "__init__.py", *(repository / "sft" / "api").glob("*.py")]
     options = ["--cache-dir", str(tmp_path), "--config-file=", "--follow-imports=skip", "--ignore-missing-imports"]
     command = [sys.executable, "-m", "mypy", *options, *map(str, files)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=repository).stdout
-    assert 'Revealed type is "dict[str, float]"' in said.replace("builtins.", "")
-    assert 'Unexpected keyword argument "job" for "run_grid"' in said
-    assert 'Module has no attribute "nothing"' in said
+    output = subprocess.run(command, capture_output=True, text=True, check=False, cwd=repository).stdout
+    assert 'Revealed type is "dict[str, float]"' in output.replace("builtins.", "")
+    assert 'Unexpected keyword argument "job" for "run_grid"' in output
+    assert 'Module has no attribute "nothing"' in output
 
 
-def test_the_wheel_says_that_it_is_typed(repository: Path, tmp_path: Path) -> None:
+def test_the_wheel_contains_the_typing_marker(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=repository, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")

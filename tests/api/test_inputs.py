@@ -1,4 +1,4 @@
-"""Configs that are dicts become files; what they cannot hold is said by the config's name, not by the file's."""
+"""Dict configs become files. Errors name the config, not the temporary file."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_a_dict_is_a_file_for_its_owner_only_while_it_is_used() -> None:
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x"], ids=["object", "set", "bytes"])
 def test_what_is_not_json_is_refused(value: object) -> None:
-    with pytest.raises(ConfigError, match=r"^config: expected values that JSON has: got "), config_file({"a": value}):
+    with pytest.raises(ConfigError, match=r"^config: expected JSON values: got "), config_file({"a": value}):
         pass
 
 
 def test_a_dict_that_holds_itself_is_refused() -> None:
     config: dict[str, object] = {}
     config["self"] = config
-    with pytest.raises(ConfigError, match="expected values that JSON has"), config_file(config):
+    with pytest.raises(ConfigError, match="expected JSON values"), config_file(config):
         pass
 
 

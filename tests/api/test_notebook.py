@@ -1,4 +1,4 @@
-"""The notebook and the page of the Python door do what they show: every cell is run, in order."""
+"""Every cell of the notebook and of the Python page runs, in order."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ CELLS = Path(__file__).with_name("cells.py")
 
 
 @pytest.fixture(scope="module")
-def place(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that has the shipped files only."""
+def folder(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with only the shipped files."""
     folder = tmp_path_factory.mktemp("notebook")
     (folder / "etc").symlink_to(repository / "etc")
     return folder
 
 
 @pytest.fixture(scope="module")
-def answers(place: Path, repository: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the cells of the notebook came to, and then those of the page; standard output is not a file there."""
+def answers(folder: Path, repository: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the answers of the notebook's cells and of the page's blocks. Standard output is not a file there."""
     files = [str(repository / "docs" / name) for name in ("python.ipynb", "python.md")]
     command = [sys.executable, str(CELLS), "answers.json", *files]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=500)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    notebook, page = json.loads((place / "answers.json").read_text(encoding="utf-8"))
+    notebook, page = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     return notebook, page
 
 
@@ -39,7 +39,7 @@ def notebook(answers: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_and_its_figures_are_those_of_the_report(notebook: dict[str, Any], place: Path) -> None:
+def test_the_notebook_runs_and_its_figures_are_those_of_the_report(notebook: dict[str, Any], folder: Path) -> None:
     found = notebook["values"]
     assert found["run"]["status"] == "done"
     assert found["run"]["rows"] == 60
@@ -48,7 +48,7 @@ def test_the_notebook_runs_and_its_figures_are_those_of_the_report(notebook: dic
     assert [row["shots"] for row in found["rows"]] == [0, 16]
     assert [row["finished"] for row in found["rows"]] == [1, 2]
     assert {run["status"] for run in found["runs"]} == {"done"}
-    with (place / "results" / "python" / "aggregated_results.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / "results" / "python" / "aggregated_results.csv").open(encoding="utf-8", newline="") as file:
         written = list(csv.DictReader(file))
     for row, line in zip(found["rows"], written, strict=True):
         for column in ("accuracy.mean", "accuracy.ci_low", "accuracy.difference", "accuracy.p_holm", "ece.std"):
@@ -56,8 +56,8 @@ def test_the_notebook_runs_and_its_figures_are_those_of_the_report(notebook: dic
 
 
 @pytest.mark.slow
-def test_the_run_of_the_notebook_is_one_of_its_grid(notebook: dict[str, Any], place: Path) -> None:
-    assert len(list((place / "results" / "python" / "runs").iterdir())) == 3  # else 4: one would have run twice
+def test_the_run_of_the_notebook_is_one_of_its_grid(notebook: dict[str, Any], folder: Path) -> None:
+    assert len(list((folder / "results" / "python" / "runs").iterdir())) == 3  # else 4: one would have run twice
     (same,) = [run for run in notebook["values"]["runs"] if run["name"] == "shots=16 seed=13"]
     assert same["accuracy"] == pytest.approx(notebook["values"]["run"]["accuracy"]["accuracy"], abs=1e-9)
 

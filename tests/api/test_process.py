@@ -1,4 +1,4 @@
-"""A command in a process of its own: what is shown, what is returned, and what Ctrl-C does."""
+"""A command in a separate process: its output, its result, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from sft.launchers.base import NoProcessError
 CHILD = "import os, signal, sys, time\n"
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Other code in the place of the command."""
+def replace_command(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Run other code instead of the command."""
     monkeypatch.setattr(process, "watched", lambda _: [sys.executable, "-c", CHILD + code])
 
 
 def test_its_lines_are_shown_and_its_code_returned(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in(monkeypatch, "print('Δ one'); print('warning: two', file=sys.stderr); print('three', file=sys.stderr)")
+    replace_command(
+        monkeypatch, "print('Δ one'); print('warning: two', file=sys.stderr); print('three', file=sys.stderr)"
+    )
     assert run_command(["x"]) == Ended(0)
     assert capsys.readouterr() == ("Δ one\n", "warning: two\nthree\n")
     assert run_command(["x"], quiet=True) == Ended(0)
@@ -38,7 +40,7 @@ def test_its_lines_are_shown_and_its_code_returned(
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("printed", "message"),
     [
         ("error: no such file", "no such file"),
         ("error: grid: 2 problems\n  a  error: x\n  b  y", "grid: 2 problems\n  a  error: x\n  b  y"),
@@ -46,9 +48,9 @@ def test_its_lines_are_shown_and_its_code_returned(
     ],
 )
 def test_the_message_of_an_error_is_returned_instead_of_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, message: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], printed: str, message: str
 ) -> None:
-    stand_in(monkeypatch, f"print('before', file=sys.stderr); print({said!r}, file=sys.stderr); sys.exit(2)")
+    replace_command(monkeypatch, f"print('before', file=sys.stderr); print({printed!r}, file=sys.stderr); sys.exit(2)")
     assert run_command(["x"]) == Ended(2, message)
     assert capsys.readouterr().err == "before\n"
 
@@ -56,21 +58,21 @@ def test_the_message_of_an_error_is_returned_instead_of_shown(
 def test_a_bug_keeps_its_traceback_even_when_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = (
+    printed = (
         "note\nTraceback (most recent call last):\n  File x\nValueError: boom\nThis is a bug in sft: please report it."
     )
-    stand_in(monkeypatch, f"print({said!r}, file=sys.stderr); sys.exit(1)")
+    replace_command(monkeypatch, f"print({printed!r}, file=sys.stderr); sys.exit(1)")
     assert run_command(["x"], quiet=True) == Ended(1, "", bug=True)
-    assert capsys.readouterr().err == said.removeprefix("note\n") + "\n"
+    assert capsys.readouterr().err == printed.removeprefix("note\n") + "\n"
 
 
-def test_a_process_that_is_killed_is_told_by_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+def test_a_killed_process_is_reported_by_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_command(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
     assert run_command(["x"]) == Ended(-signal.SIGKILL)
 
 
 def test_the_callers_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "os.environ['X'] = '1'; print(1)")
+    replace_command(monkeypatch, "os.environ['X'] = '1'; print(1)")
     before = [signal.getsignal(number) for number in signal.valid_signals()], dict(os.environ), sys.stdout, sys.stderr
     run_command(["x"])
     after = [signal.getsignal(number) for number in signal.valid_signals()], dict(os.environ), sys.stdout, sys.stderr
@@ -79,7 +81,7 @@ def test_the_callers_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_works_in_a_thread_where_standard_output_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "print('one'); print('two', file=sys.stderr)")
+    replace_command(monkeypatch, "print('one'); print('two', file=sys.stderr)")
     out, err, found = io.StringIO(), io.StringIO(), []
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
@@ -90,7 +92,7 @@ def test_it_works_in_a_thread_where_standard_output_is_no_file(monkeypatch: pyte
 
 
 def test_it_works_without_any_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, "print('one'); print('two', file=sys.stderr)")
+    replace_command(monkeypatch, "print('one'); print('two', file=sys.stderr)")
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     assert run_command(["x"]) == Ended(0)
@@ -102,7 +104,9 @@ def test_an_output_that_cannot_be_written_ends_the_command(monkeypatch: pytest.M
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     note = tmp_path / "pid"
-    stand_in(monkeypatch, f"open({str(note)!r}, 'w').write(str(os.getpid())); print(1, flush=True); time.sleep(60)")
+    replace_command(
+        monkeypatch, f"open({str(note)!r}, 'w').write(str(os.getpid())); print(1, flush=True); time.sleep(60)"
+    )
     monkeypatch.setattr(sys, "stdout", Full())
     start = time.monotonic()
     with pytest.raises(OSError, match="No space left"):
@@ -111,7 +115,7 @@ def test_an_output_that_cannot_be_written_ends_the_command(monkeypatch: pytest.M
     assert not psutil.pid_exists(int(note.read_text()))
 
 
-def test_where_no_process_can_be_started_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
@@ -121,7 +125,7 @@ def test_where_no_process_can_be_started_it_is_said(monkeypatch: pytest.MonkeyPa
 
 
 def caller(code: str) -> str:
-    """A script that runs a command whose code this is, and says how it came back."""
+    """Return a script that runs this code as the command, and prints how it returned."""
     return (
         "import sys\nfrom sft.api import process\n"
         f"process.watched = lambda _: [sys.executable, '-c', {CHILD + code!r}]\n"

@@ -27,7 +27,7 @@ from grids import results_of, small_grid
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
-    """Seven rows of three seeds (zero-shot: one); the run of shots=4 init=pca with seed 13 failed."""
+    """Return seven rows of three seeds (zero-shot: one). The run shots=4 init=pca seed=13 failed."""
     return results_of(tmp_path_factory.mktemp("results"), small_grid(), fails=(1,))
 
 
@@ -78,7 +78,7 @@ def test_runs_are_those_of_the_report(store: ResultStore, results: sft.Results, 
     from dataclasses import replace
 
     built = build(compare(store))
-    write_report(built._replace(comparison=replace(built.comparison, place=tmp_path)), ["json"])
+    write_report(built._replace(comparison=replace(built.comparison, folder=tmp_path)), ["json"])
     recorded: list[dict[str, Any]] = json.loads((tmp_path / "aggregated_results.json").read_text())["runs"]
     assert len(results) == len(results.runs) == len(recorded) == 19
     assert list(results.runs.columns[:5]) == ["name", "shots", "init", "seed", "status"]
@@ -114,7 +114,7 @@ def test_a_notebook_and_a_terminal_show_the_comparison(results: sft.Results) -> 
     assert results._repr_html_().count("<tr>") == 8
 
 
-def test_the_statistics_are_made_once(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_statistics_are_computed_once(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
     import sft.report.build
 
     calls = []
@@ -133,11 +133,11 @@ def test_a_run_is_found_as_the_commands_find_it(results: sft.Results) -> None:
     for text in (run.id, run.id[:8], run.folder.name):
         assert results.run(text).id == run.id
     assert results.run("shots=0").id == next(iter(results)).id
-    with pytest.raises(UserError, match=r'has no run "shots=17 init=pca seed=14"; did you mean "shots=1'):
+    with pytest.raises(UserError, match=r': no run "shots=17 init=pca seed=14"; did you mean "shots=1'):
         results.run("shots=17 init=pca seed=14")
-    with pytest.raises(UserError, match=r'has no run "\?" \(runs: shots=0, '):
+    with pytest.raises(UserError, match=r': no run "\?" \(runs: shots=0, '):
         results.run("?")
-    with pytest.raises(UserError, match=r'"shots=16 init=pca" may be 3 runs of .*: shots=16 init=pca seed=13, '):
+    with pytest.raises(UserError, match=r'"shots=16 init=pca" matches 3 runs of .*: shots=16 init=pca seed=13, '):
         results.run("shots=16 init=pca")
 
 
@@ -161,7 +161,7 @@ def test_everything_is_more_than_the_last_grid(tmp_path: Path) -> None:
     assert len(sft.load_results(tmp_path, everything=True).rows) == 2
 
 
-def test_a_folder_without_results_is_said(tmp_path: Path, store: ResultStore) -> None:
+def test_a_folder_without_results_is_reported(tmp_path: Path, store: ResultStore) -> None:
     with pytest.raises(UserError, match=r"nowhere: no runs to report; run-experiments writes them"):
         sft.load_results(tmp_path / "nowhere")
     with pytest.raises(UserError, match=f"did you mean {store.root}"):

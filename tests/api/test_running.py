@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Command:
-    """In the place of the process: notes what it was called with, writes states, and ends as it is told."""
+    """A fake process: it records its arguments, writes states, and ends as configured."""
 
     def __init__(self, ended: Ended, state: RunState | None = None) -> None:
         self.ended, self.state = ended, state
@@ -102,7 +102,7 @@ def test_options_are_typed_as_the_command_has_them(
     called = command(0)
     monkeypatch.setattr(running, "load_results", lambda root: root)
     grid = {"configs": {"a": make_config(), "-b": make_config(dataset__shots=3)}}
-    place = sft.run_grid(
+    folder = sft.run_grid(
         grid,
         "-mine",
         seeds=[13, 14],
@@ -114,7 +114,7 @@ def test_options_are_typed_as_the_command_has_them(
         timeout=5,
         launcher_arg=["isolation=spawn", "isolation=spawn"],
     )
-    assert place == Path("-mine")
+    assert folder == Path("-mine")
     first, *flags, end, path = called.arguments
     assert (first, end) == ("run-experiments", "--")
     assert path.endswith("experiment.json")
@@ -149,7 +149,7 @@ def test_config_errors_come_before_any_process(
     assert caught.value.source == "config"
     with pytest.raises(ConfigError, match=r"mine\.json: no such file"):
         sft.run_grid("mine.json")
-    with pytest.raises(UserError, match=r"^config holds 2 experiments: use sft\.run_grid$"):
+    with pytest.raises(UserError, match=r"^config: expected one experiment, got 2; use sft\.run_grid$"):
         sft.run({"configs": {"a": make_config(), "b": make_config(dataset__shots=3)}})
     with pytest.raises(ConfigError, match="give it in one place"):
         sft.run({**make_config(), "seed": 14}, random_seed=15)
@@ -178,7 +178,7 @@ def test_notices_are_left_to_the_command(
     [
         (2, UserError, "what the command says"),
         (75, RunBusyError, "what the command says"),
-        (143, SftError, r"run-experiment was ended \(SIGTERM\); the same call goes on where it stopped"),
+        (143, SftError, r"run-experiment was ended \(SIGTERM\); the same call continues where it stopped"),
         (-9, SftError, r"run-experiment was ended \(SIGKILL\)"),
         (130, SftError, r"run-experiment was ended \(SIGINT\)"),
         (3, SftError, r"run-experiment was ended \(exit code 3\)"),
@@ -203,7 +203,7 @@ def test_a_bug_is_no_error_of_the_user(here: Path, make_config: MakeConfig, comm
         sft.run_grid(make_config())
 
 
-def test_a_run_that_fails_says_so_and_where_its_log_is(
+def test_the_error_of_a_failed_run_names_its_log(
     here: Path, make_config: MakeConfig, command: Callable[..., Command]
 ) -> None:
     command(1, "memory ran out", state=RunState(state="oom", error="CUDA out of memory", exit_code=1))

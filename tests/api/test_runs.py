@@ -1,4 +1,4 @@
-"""One run: predictions and label scores of every task type, and what a run without them says."""
+"""One run: predictions and label scores of every task type, and the error of a run without them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from sft.results.store import ResultStore
 MakeConfig = Callable[..., dict[str, Any]]
 
 
-def finished(config: dict[str, Any], place: Path) -> Run:
-    """The run of a config without shots, made in this process."""
+def finished(config: dict[str, Any], root: Path) -> Run:
+    """Run a config without shots in this process."""
     config = {key: value for key, value in config.items() if key not in ("lora", "training")}
     config = {**config, "dataset": {**config["dataset"], "shots": 0}}
     experiment = Experiment("x", ExperimentConfig.model_validate(config), 13, "run-experiment")
-    store = ResultStore(place / "results")
+    store = ResultStore(root / "results")
     folder = store.folder(experiment.id, experiment.slug)
     pipeline.run(experiment, folder)
     found = run_of(store, folder)
@@ -143,7 +143,7 @@ def test_a_changed_file_is_not_read(make_config: MakeConfig, tmp_path: Path) -> 
         _ = run.predictions
 
 
-def test_an_odd_table_of_an_early_result_is_said(tmp_path: Path, make_config: MakeConfig) -> None:
+def test_an_odd_table_of_an_early_result_is_reported(tmp_path: Path, make_config: MakeConfig) -> None:
     run = finished(make_config(), tmp_path)
     folder = run.recorded.folder
     result = folder.result()

@@ -26,7 +26,7 @@ def forward(model: Any, tokenizer: Any, instruction: str, prompt: str, label: st
     ids: list[int] = []
     for number, part in enumerate(text.split("\x00")):
         # what looks like a control token in a prompt is text
-        ids += [*([ord_of(tokenizer, sign) for sign in "<|im_end|>"] if number else [])]
+        ids += [*([ord_of(tokenizer, character) for character in "<|im_end|>"] if number else [])]
         ids += tokenizer.encode(part, add_special_tokens=False)
     answer = tokenizer.encode(f"{label}<|im_end|>", add_special_tokens=False)
     with torch.no_grad():
@@ -34,8 +34,8 @@ def forward(model: Any, tokenizer: Any, instruction: str, prompt: str, label: st
     return torch.log_softmax(logits, -1)[range(len(answer)), answer].numpy()
 
 
-def ord_of(tokenizer: Any, sign: str) -> int:
-    (number,) = tokenizer.encode(sign, add_special_tokens=False)
+def ord_of(tokenizer: Any, character: str) -> int:
+    (number,) = tokenizer.encode(character, add_special_tokens=False)
     return int(number)
 
 
@@ -90,10 +90,10 @@ def test_no_prompts_have_no_scores(make_model: Callable[..., Any], tokenizer: An
         ({"prompts": "one"}, "prompts: expected a list of strings"),
         ({"prompts": [1]}, "prompts: expected a list of strings"),
         ({"labels": "bad"}, "labels: expected a list of strings"),
-        ({"labels": []}, "labels: expected at least one, all different"),
-        ({"labels": ["a", "a"]}, "labels: expected at least one, all different"),
+        ({"labels": []}, "labels: expected at least one label, all different"),
+        ({"labels": ["a", "a"]}, "labels: expected at least one label, all different"),
         ({"scoring": "pmi"}, 'scoring: expected "sum", "mean" or "first", got "pmi"'),
-        ({"tokenizer": None}, "tokenizer: a loaded model needs one"),
+        ({"tokenizer": None}, "tokenizer: required with a loaded model"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(changes: dict[str, Any], text: str, tokenizer: Any) -> None:

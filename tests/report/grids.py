@@ -77,12 +77,14 @@ def results_of(
     return store
 
 
-def built_of(store: ResultStore, judged: bool = True) -> Built:
+def built_of(store: ResultStore, with_statistics: bool = True) -> Built:
     """The comparison with statistics made up for it, and the records of its runs' pages."""
     comparison = compare(store)
     bases = {run.id: comparison.rows[0].runs[0] for row in comparison.rows[1:] for run in row.runs}
     details = {run.id: detail_of(run, answers_of(run), bases.get(run.id)) for run in comparison.runs}
-    return Built(replace(comparison, significance=_significance(comparison)) if judged else comparison, details)
+    return Built(
+        replace(comparison, significance=_significance(comparison)) if with_statistics else comparison, details
+    )
 
 
 def _significance(comparison: Comparison) -> Significance:
@@ -121,7 +123,7 @@ def _finish(folder: RunFolder, plan: Plan, number: int, rows: int) -> None:
     predicted_N = probabilities_NL.argmax(axis=1)
     folder.write_predictions({
         "text": [f"We got the thing {row}. It is rather typical, and the box was on the porch." for row in range(rows)],
-        "label": [LABELS[place] for place in truth_N], "predictions": [LABELS[place] for place in predicted_N],
+        "label": [LABELS[label] for label in truth_N], "predictions": [LABELS[label] for label in predicted_N],
         "probabilities": [json.dumps(dict(zip(LABELS, p, strict=True))) for p in probabilities_NL.round(6).tolist()],
     })  # fmt: skip
     accuracy = float((truth_N == predicted_N).mean())

@@ -59,14 +59,14 @@ def hostile_results(root: Path, payload: str) -> ResultStore:
     grid = {payload: _config(payload), "tame": _config("How is it?"), f"failed {payload}": _config("No.")}
     plan = make_plan(Grid(Path("grid.jsonnet"), grid, None), None, "evaluate")
     write_plan(plan, store)
-    for place, experiment in enumerate(plan.experiments):
+    for number, experiment in enumerate(plan.experiments):
         folder = store.folder(experiment.id, experiment.slug)
         folder.path.mkdir(parents=True)
         folder.log_file.write_text(f"before\n{payload}\nafter\n", encoding="utf-8")
-        if place == 2:
+        if number == 2:
             folder.write_state(RunState(state="failed", error=f"ValueError: {payload}", exit_code=1))
         else:
-            _finish(folder, plan, place, payload)
+            _finish(folder, plan, number, payload)
     return store
 
 
@@ -81,14 +81,14 @@ def _config(instruction: str) -> ExperimentConfig:
     return ExperimentConfig.model_validate(data)
 
 
-def _finish(folder: RunFolder, plan: Plan, place: int, payload: str) -> None:
-    experiment, labels = plan.experiments[place], [payload, "tame"]
+def _finish(folder: RunFolder, plan: Plan, number: int, payload: str) -> None:
+    experiment, labels = plan.experiments[number], [payload, "tame"]
     probabilities_NL = np.array([[0.75, 0.25], [0.25, 0.75], [0.6, 0.4], [0.4, 0.6]])
     truth_N = np.array([0, 1, 1, 0])
-    predicted_N = np.array([0, 1, 0, 0]) if place else probabilities_NL.argmax(axis=1)
+    predicted_N = np.array([0, 1, 0, 0]) if number else probabilities_NL.argmax(axis=1)
     accuracy = float((predicted_N == truth_N).mean())
     results = {
-        "accuracy": accuracy, "ece": 0.1 + place / 10, f"length {payload}": 3.0 + place,
+        "accuracy": accuracy, "ece": 0.1 + number / 10, f"length {payload}": 3.0 + number,
         "confusion_matrix": [[1, 1], [1, 1]], "support": dict.fromkeys(labels, 2),
     }  # fmt: skip
     folder.write_config(config_of(experiment))

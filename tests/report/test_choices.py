@@ -1,4 +1,4 @@
-"""Which runs a report shows, how they are gathered, which metric leads, and what is compared with what."""
+"""The options of a report: shown runs, groups, leading metric, baseline."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def config(shots: int, model: str = "hub/a", icl: int = 0, r: int = 8) -> Experi
 
 
 def fill(root: Path, configs: Mapping[str, ExperimentConfig], seeds: tuple[int, ...] = (13, 14)) -> ResultStore:
-    """A folder whose runs have the accuracy of their place in the grid, in hundredths."""
+    """Fill a folder with runs whose accuracy is their index in the grid, in hundredths."""
     store, made = ResultStore(root), make_plan(Grid(Path("grid.jsonnet"), dict(configs), seeds), None)
     write_plan(made, store)
-    for place, experiment in enumerate(made.experiments):
-        store.folder(experiment.id, experiment.slug).write_result(result(experiment, place / 100))
+    for index, experiment in enumerate(made.experiments):
+        store.folder(experiment.id, experiment.slug).write_result(result(experiment, index / 100))
     return store
 
 
@@ -77,34 +77,40 @@ def names(comparison: Comparison) -> list[str]:
         (("dataset.shots=8", "model=b"), [5]),
         (("r=8,16",), [1, 2, 5]),
         (("icl=2",), [4]),
-        (("seed=14",), [0, 1, 2, 3, 4, 5]),  # zero-shot without examples has nothing random: it stands for every seed
+        (("seed=14",), [0, 1, 2, 3, 4, 5]),  # zero-shot without examples is deterministic: it matches every seed
         (("model=hub/b", "shots=0"), [3, 4]),
     ],
 )
-def test_only_the_runs_that_are_asked_for(store: ResultStore, where: tuple[str, ...], left: list[int]) -> None:
+def test_only_the_requested_runs(store: ResultStore, where: tuple[str, ...], left: list[int]) -> None:
     assert names(compare(store, Choices(where=where))) == [list(CONFIGS)[index] for index in left]
 
 
 @pytest.mark.parametrize(
-    ("choices", "said"),
+    ("choices", "message"),
     [
-        (Choices(where=("shots",)), '--where "shots": say it as shots=8, or init=pca,pissa'),
-        (Choices(where=("shot=8",)), '--where "shot": no such setting; did you mean "shots"? (what varies: shots, '),
-        (Choices(where=("shots=9",)), '--where "shots=9": no run has shots=9 (shots is 0, 8)'),
-        (Choices(where=("shots=8,99",)), "no run has shots=99 (shots is 0, 8)"),
-        (Choices(group_by=("shots",), baseline="model=a shots=0"), "--baseline: groups are not compared with one"),
+        (Choices(where=("shots",)), '--where "shots": expected a condition like shots=8 or init=pca,pissa'),
+        (
+            Choices(where=("shot=8",)),
+            '--where "shot": no such setting; did you mean "shots"? (varying settings: shots, ',
+        ),
+        (Choices(where=("shots=9",)), '--where "shots=9": no run has shots=9 (values: 0, 8)'),
+        (Choices(where=("shots=8,99",)), "no run has shots=99 (values: 0, 8)"),
+        (
+            Choices(group_by=("shots",), baseline="model=a shots=0"),
+            "--baseline: cannot be combined with --group-by; choose one",
+        ),
         (Choices(group_by=("modell",)), '--group-by "modell": no such setting; did you mean "model"?'),
-        (Choices(metric="acuracy"), '--metric "acuracy": no run has it; did you mean "accuracy"?'),
+        (Choices(metric="acuracy"), '--metric "acuracy": no run has this metric; did you mean "accuracy"?'),
         (Choices(baseline="model=a shots=1"), 'no row is named "model=a shots=1"; did you mean "model=a shots=0"?'),
     ],
 )
-def test_what_fits_nothing_is_told(store: ResultStore, choices: Choices, said: str) -> None:
+def test_a_choice_that_matches_nothing_is_reported(store: ResultStore, choices: Choices, message: str) -> None:
     with pytest.raises(UserError) as error:
         compare(store, choices)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_runs_are_gathered_by_settings(store: ResultStore) -> None:
+def test_runs_are_grouped_by_settings(store: ResultStore) -> None:
     comparison = compare(store, Choices(group_by=("model", "shots")))
     assert names(comparison) == ["model=a shots=0", "model=a shots=8", "model=b shots=0", "model=b shots=8"]
     assert [len(row.runs) for row in comparison.rows] == [1, 4, 3, 2]
@@ -134,7 +140,7 @@ def test_rows_are_compared_with_zero_shot_of_their_own_model(store: ResultStore)
 
 def test_several_folders_are_shown_as_one(store: ResultStore, tmp_path: Path) -> None:
     more = fill(tmp_path / "more", {"shots=8": CONFIGS["model=a shots=8 r=8"], "shots=64": config(64)}, (13, 14, 15))
-    comparison = compare(store, others=[more], place=tmp_path)
+    comparison = compare(store, others=[more], folder=tmp_path)
     assert len(comparison.rows) == len(CONFIGS) + 1
     row = comparison.rows[1]
     assert [run.seed for run in row.runs] == [13, 14, 15]  # two of the first folder, one of the second
@@ -143,7 +149,7 @@ def test_several_folders_are_shown_as_one(store: ResultStore, tmp_path: Path) ->
         compare(store, others=[ResultStore(tmp_path / "nowhere")])
 
 
-def test_the_named_baseline_stays_whatever_the_condition(store: ResultStore) -> None:
+def test_the_named_baseline_is_shown_whatever_the_condition(store: ResultStore) -> None:
     comparison = compare(store, Choices(where=("shots=8",), baseline="model=b shots=0"))
     assert names(comparison) == [
         "model=a shots=8 r=8",
@@ -166,7 +172,7 @@ def test_a_name_that_several_rows_have_is_no_baseline(store: ResultStore, tmp_pa
     assert comparison.baselines == (6,) * 7
 
 
-def test_models_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+def test_models_of_the_same_name_are_distinguished(tmp_path: Path) -> None:
     store = fill(tmp_path, {"x": config(0, "one/llama"), "y": config(0, "two/llama")})
     (setting,) = compare(store).settings
     assert setting.values == ("one/llama", "two/llama")
@@ -189,7 +195,7 @@ def test_what_only_names_parts_of_the_data_is_no_column(tmp_path: Path) -> None:
     assert [setting.name for setting in compare(fill(tmp_path, configs)).settings] == ["data", "shots"]
 
 
-def test_where_all_are_equal_none_is_best(tmp_path: Path) -> None:
+def test_if_all_are_equal_none_is_best(tmp_path: Path) -> None:
     store = fill(tmp_path, {"a": config(8), "b": config(16)})
     for folder in store.folders():
         result_ = folder.result()
@@ -198,7 +204,7 @@ def test_where_all_are_equal_none_is_best(tmp_path: Path) -> None:
     assert not compare(store).best
 
 
-def test_a_name_that_somebody_chose_is_shown(tmp_path: Path) -> None:
+def test_a_name_that_the_user_chose_is_shown(tmp_path: Path) -> None:
     store = fill(tmp_path, {"shots=8": config(8), "mine": config(16)}, (13,))
     table = comparison_table(compare(store))
     assert table.header[:2] == ["experiment", "shots"]

@@ -1,4 +1,4 @@
-"""`report` as people call it: what is written where, options, several folders, and mistakes."""
+"""The command `report`: written files, options, several folders, and mistakes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from grids import results_of, small_grid
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven rows of up to three runs, with predictions and scores."""
+    """Return a folder with seven rows of up to three runs, with predictions and scores."""
     return results_of(tmp_path_factory.mktemp("grid"), small_grid()).root
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
     assert run_command(["report", *map(str, arguments)]) == code
     captured = capsys.readouterr()
     return captured.err if code else captured.out
 
 
 def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place = tmp_path / "of" / "ours"
-    out = said(capsys, results, "--output", place)
-    assert {path.name for path in place.iterdir()} == set(NAMES.values())
+    folder = tmp_path / "of" / "ours"
+    out = output_of(capsys, results, "--output", folder)
+    assert {path.name for path in folder.iterdir()} == set(NAMES.values())
     for name in NAMES.values():
-        assert str(place / name) in out
-    assert "Δ: difference to shots=0; p: do the recipes differ, with test rows and seeds both sampled" in out
-    data = json.loads((place / "aggregated_results.json").read_text())
+        assert str(folder / name) in out
+    assert (
+        "Δ: difference to shots=0. p: chance of such a difference between equal recipes, over test rows and seeds;"
+        in out
+    )
+    data = json.loads((folder / "aggregated_results.json").read_text())
     assert data["schema_version"] == 3
     row = data["rows"][1]["metrics"]["accuracy"]
     assert row["ci_low"] < row["mean"] < row["ci_high"]
@@ -50,7 +53,7 @@ def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: 
     assert data["runs"][0]["folder"].startswith("../")  # seen from the report
     run = data["runs"][1]
     assert run["intervals_over_rows"]["accuracy"]["ci_low"] < run["results"]["accuracy"]
-    with (place / "aggregated_results.csv").open(newline="") as file:
+    with (folder / "aggregated_results.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [float(line["accuracy.mean"]) for line in table] == [
         one["metrics"]["accuracy"]["mean"] for one in data["rows"]
@@ -59,7 +62,7 @@ def test_every_file_is_written_and_named(results: Path, tmp_path: Path, capsys: 
 
 def test_formats_conditions_and_figures(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--where", "shots=16", "--metric", "macro_f1", "--format", "md,csv", "--output", tmp_path]
-    out = said(capsys, results, *options, "--figures", tmp_path / "figures")
+    out = output_of(capsys, results, *options, "--figures", tmp_path / "figures")
     assert {path.name for path in tmp_path.iterdir()} == {"aggregated_results.md", "aggregated_results.csv", "figures"}
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["pca", "pissa"]
     assert out.splitlines()[0].split()[2:4] == ["macro", "F1"]
@@ -68,8 +71,8 @@ def test_formats_conditions_and_figures(results: Path, tmp_path: Path, capsys: p
 
 
 def test_groups_have_no_tests(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = said(capsys, results, "--group-by", "init", "--output", tmp_path)
-    assert "Gathered by init: mean ± standard deviation over all runs of a group" in out
+    out = output_of(capsys, results, "--group-by", "init", "--output", tmp_path)
+    assert "Grouped by init: mean ± standard deviation over all runs of a group" in out
     assert "Δ" not in out
     rows = json.loads((tmp_path / "aggregated_results.json").read_text())["rows"]
     assert all(row["metrics"]["accuracy"]["p_value"] is None for row in rows)
@@ -79,8 +82,8 @@ def test_groups_have_no_tests(results: Path, tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (["--format", "pdf"], '--format "pdf": unknown'),
-        (["--where", "shots>8"], "say it as shots=8"),
+        (["--format", "pdf"], '--format: expected html, md, json, csv, tex, got "pdf"'),
+        (["--where", "shots>8"], "expected a condition like shots=8"),
         (["--metric", "acuracy"], 'did you mean "accuracy"?'),
         (["--baseline", "shots=1"], 'no row is named "shots=1"'),
         (["--output", "taken"], "cannot be written"),
@@ -93,7 +96,7 @@ def test_mistakes_are_one_line(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("a file")
-    error = said(capsys, results, *options, code=2)
+    error = output_of(capsys, results, *options, code=2)
     assert what in error
     assert len(error.strip().splitlines()) == 1
 
@@ -117,7 +120,7 @@ def test_rows_that_are_not_the_same_are_not_compared_whatever_was_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = results_of(tmp_path / "hub", dict(list(small_grid().items())[:3]))
-    assert "+" in said(capsys, store.root)
+    assert "+" in output_of(capsys, store.root)
     for folder in store.folders():
         if folder.path.name.startswith("shots-4-init-pissa"):
             file = folder.predictions_file()
@@ -125,8 +128,8 @@ def test_rows_that_are_not_the_same_are_not_compared_whatever_was_recorded(
             result = folder.result()
             assert result is not None
             folder.write_result(result)
-    out = said(capsys, store.root)
-    assert "No best value is marked: the rows were not all judged on the same data." in out
+    out = output_of(capsys, store.root)
+    assert "No best value is marked: not all rows were evaluated on the same data." in out
     baseline, tested, other = (line.split()[-4:-1] for line in out.splitlines()[1:4])
     assert baseline[0] == "baseline"
     assert tested[0] != "-"

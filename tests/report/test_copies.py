@@ -1,4 +1,4 @@
-"""A run that lies in several folders counts once, whatever these are called, and the table says which one counts."""
+"""A run in several folders counts once, whatever their names, and the table names the folder that counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 
 def of_row(store: ResultStore, *others: ResultStore, everything: bool = True) -> dict[str, tuple[int, list[int]]]:
-    """Of each row its number of finished runs, and their seeds."""
+    """Return the number of finished runs of each row, and their seeds."""
     found = compare(store, Choices(everything=everything), others)
     return {row.name: (row.finished, sorted(run.seed for run in row.runs)) for row in found.rows}
 
@@ -42,7 +42,7 @@ def a_run(store: ResultStore) -> Path:
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Another result in a folder, sealed as if it had been made there."""
+    """Change the result in a folder and update its checksum."""
     value = unsealed((folder / "result.json").read_bytes())
     change(value)
     (folder / "result.json").write_text(seal(value), encoding="utf-8")
@@ -67,12 +67,12 @@ def test_every_format_names_the_copies(store: ResultStore) -> None:
     output = CliRunner().invoke(app, ["report", str(store.root), "--all"])
     assert output.exit_code == 0, output.output
     name = next(one.name for one in compare(store, Choices(everything=True)).runs if one.folder.path == run)
-    said = f"1 run is in more than one folder and counts once: {name} (runs/{run.name}, not runs/{run.name}-copy)"
+    note = f"1 run is in more than one folder and counts once: {name} (runs/{run.name}, not runs/{run.name}-copy)"
     texts = [output.output, *((store.root / f"aggregated_results.{e}").read_text() for e in ("md", "tex"))]
     texts.append((store.root / "report.html").read_text())
     for text in texts:
         flat = " ".join(text.split()).replace("\\_", "_").replace("&#61;", "=").replace("\\", "")
-        assert said in flat
+        assert note in flat
     data = json.loads((store.root / "aggregated_results.json").read_text())
     assert data["copies"] == [
         {
@@ -85,7 +85,7 @@ def test_every_format_names_the_copies(store: ResultStore) -> None:
         assert [row["finished"] for row in csv.DictReader(file)] == ["1", "3"]
 
 
-def test_copies_that_hold_other_results_are_told(store: ResultStore) -> None:
+def test_copies_with_other_results_are_reported(store: ResultStore) -> None:
     run = a_run(store)
     copy = run.with_name(f"old-{run.name}")
     shutil.copytree(run, copy)
@@ -145,7 +145,7 @@ def test_two_results_folders(store: ResultStore, tmp_path: Path) -> None:
 
 
 def test_a_result_in_the_folder_of_another_run_counts_nowhere(store: ResultStore) -> None:
-    """It is no copy: the folder is of the run that its name ends with."""
+    """It is not a copy: a folder belongs to the run whose id ends its name."""
     first, second = sorted(folder.path for folder in store.folders() if folder.path.name.startswith("shots-4"))[:2]
     shutil.copy(first / "result.json", second / "result.json")
     found = compare(store, Choices(everything=True))

@@ -1,4 +1,4 @@
-"""Log-loss of whole runs: stored scores, result and report say the same."""
+"""Log-loss of whole runs: stored scores, result and report agree."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_result_stored_scores_and_report_agree(make_config: MakeConfig, sure_mod
     folders = {name or "plain": ran(tmp_path, config_of(make_config, sure_model), name) for name in CALIBRATIONS}
     output = CliRunner().invoke(app, ["report", str(tmp_path), "--metric", "log_loss"])
     assert output.exit_code == 0, output.output
-    said = {row["name"]: row for row in json.loads((tmp_path / "aggregated_results.json").read_text())["rows"]}
+    rows = {row["name"]: row for row in json.loads((tmp_path / "aggregated_results.json").read_text())["rows"]}
     with (tmp_path / "aggregated_results.csv").open(encoding="utf-8", newline="") as file:
         sheet = {row["name"]: row for row in csv.DictReader(file)}
     for name, folder in folders.items():
@@ -85,7 +85,7 @@ def test_result_stored_scores_and_report_agree(make_config: MakeConfig, sure_mod
             assert result.results["uncalibrated"]["log_loss"] == pytest.approx(
                 exact_loss(scores["sum_logprob"], scores["label"]), rel=1e-9
             )
-        assert said[name]["metrics"]["log_loss"]["mean"] == result.results["log_loss"]
+        assert rows[name]["metrics"]["log_loss"]["mean"] == result.results["log_loss"]
         assert float(sheet[name]["log_loss.mean"]) == result.results["log_loss"]
         again = CliRunner().invoke(
             app, ["report", str(tmp_path), "--calibration", "none", "--output", str(tmp_path / "o")]
@@ -95,7 +95,7 @@ def test_result_stored_scores_and_report_agree(make_config: MakeConfig, sure_mod
     own_N = np.exp(plain["sum_logprob"] - plain["sum_logprob"].max(axis=1, keepdims=True))[range(9), plain["label"]]
     assert (own_N < 1e-16).any()  # rows that a clipped log-loss would have changed
     none = json.loads((tmp_path / "o" / "aggregated_results.json").read_text())["rows"]
-    assert none[0]["metrics"]["log_loss"]["mean"] == pytest.approx(said["plain"]["metrics"]["log_loss"]["mean"])
+    assert none[0]["metrics"]["log_loss"]["mean"] == pytest.approx(rows["plain"]["metrics"]["log_loss"]["mean"])
 
 
 def test_rows_of_a_run_give_its_log_loss_so_that_it_is_tested(
@@ -109,7 +109,7 @@ def test_rows_of_a_run_give_its_log_loss_so_that_it_is_tested(
     assert rows[1]["metrics"]["log_loss"]["p_value"] is not None
 
 
-def test_an_infinite_one_is_null_everywhere_and_said(
+def test_an_infinite_log_loss_is_null_everywhere_and_reported(
     make_config: MakeConfig, sure_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_hard.py").write_text(OWN, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the report knows of metrics, those of lm-eval's tasks among them."""
+"""Titles, directions and bounds of metrics, including those of lm-eval's tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from sft.report.metrics import best_of, bounds, has_direction, number, numbers, title
 
 
-def test_figures_of_the_harness_are_metrics_but_not_their_errors_or_what_they_are_of() -> None:
+def test_figures_of_the_harness_are_metrics_but_not_their_errors_or_properties() -> None:
     trips = {
         "acc": 0.5,
         "acc_stderr": 0.1,
@@ -46,7 +46,7 @@ def test_scales() -> None:
     assert number(41.234, "lm_eval.wmt.bleu") == "41.2"
 
 
-def test_a_task_says_itself_which_way_is_better() -> None:
+def test_a_task_defines_whether_higher_is_better() -> None:
     figures = {"wer": 0.2, "higher_is_better": {"wer": False, "likelihood_diff": True}, "likelihood_diff": 3.0, "n": 4}
     found = numbers({"accuracy": 0.5, "lm_eval": {"mine": figures}})
     assert found == {"accuracy": 0.5, "lm_eval.mine.wer": 0.2, "lm_eval.mine.likelihood_diff": 3.0}

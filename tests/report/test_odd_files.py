@@ -1,4 +1,4 @@
-"""Files in a results folder that no run has written: the run is named with its reason, all others are shown."""
+"""Files in a results folder that no run wrote: the run is named with the reason, all other runs are shown."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def negated(folder: RunFolder) -> None:
 
 
 def resealed(change: Callable[[dict[str, object]], None]) -> Break:
-    """A result that somebody has changed together with its checksum."""
+    """Return a change of a result together with its checksum."""
 
     def changed(folder: RunFolder) -> None:
         value = json.loads(folder.result_file.read_bytes())
@@ -95,7 +95,7 @@ def resealed(change: Callable[[dict[str, object]], None]) -> Break:
 
 
 def of_before(change: Break) -> Break:
-    """The same in a run whose result holds no hashes."""
+    """Return the same change in a run whose result has no hashes."""
 
     def changed(folder: RunFolder) -> None:
         resealed(lambda value: value.pop("files", None))(folder)
@@ -105,7 +105,7 @@ def of_before(change: Break) -> Break:
 
 
 def written(name: str, content: bytes) -> Break:
-    """A file whose content is another one."""
+    """Return a change of a file's content."""
 
     def change(folder: RunFolder) -> None:
         (folder.path / name).unlink(missing_ok=True)
@@ -149,7 +149,7 @@ BREAKS: dict[str, Break] = {
 
 
 def _device(folder: RunFolder, name: str) -> None:
-    """A link to a device that never ends; making a device itself would need rights."""
+    """Link to a device that never ends; creating a device would need privileges."""
     (folder.path / name).unlink(missing_ok=True)
     (folder.path / name).symlink_to("/dev/zero")
 
@@ -170,7 +170,7 @@ HARMLESS: dict[str, Break] = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_folder: Path) -> Path:
     """Three runs with scores."""
-    place = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("made")
     for instruction in ("One?", "Two?", "Three?"):
         config = {
             "dataset": {"path": str(data_folder), "task_type": "classification"},
@@ -179,8 +179,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_fold
             "inference": {},
         }
         experiment = Experiment(instruction, ExperimentConfig.model_validate(config))
-        pipeline.run(experiment, ResultStore(place).folder(experiment.id, experiment.slug))
-    return place
+        pipeline.run(experiment, ResultStore(folder).folder(experiment.id, experiment.slug))
+    return folder
 
 
 @pytest.mark.parametrize("what", [*BREAKS, *HARMLESS])

@@ -1,4 +1,4 @@
-"""Every format of a report shows the same values, whatever the runs came to: parsed from its files and compared."""
+"""Every format of a report shows the same values: they are parsed from its files and compared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NESTED = {"these_models", "to_best"}
 
 @st.composite
 def studies(draw: st.DrawFn) -> dict[str, Any]:
-    """Some configurations of two seeds: rows, labels, how sure and how good each run is, and which runs failed."""
+    """Draw configurations with two seeds: rows, labels, confidence and accuracy of each run, and failed runs."""
     rows = draw(st.integers(1, 40))
     labels = draw(st.integers(1, 3))
     met = draw(st.integers(1, labels))
@@ -71,8 +71,8 @@ def written(root: Path, study: dict[str, Any]) -> ResultStore:
             scores_NL = np.where(scores_NL == scores_NL.max(axis=1, keepdims=True), 0.0, -800.0)
         probabilities_NL = np.exp(scores_NL - scores_NL.max(axis=1, keepdims=True))
         probabilities_NL /= probabilities_NL.sum(axis=1, keepdims=True)
-        references = [labels[place] for place in truth_N]
-        predictions = [labels[place] for place in probabilities_NL.argmax(axis=1)]
+        references = [labels[label] for label in truth_N]
+        predictions = [labels[label] for label in probabilities_NL.argmax(axis=1)]
         results = classification_metrics(references, predictions, labels, probabilities_NL)
         folder.write_predictions({
             "text": [f"row {n}" for n in range(study["rows"])], "label": references, "predictions": predictions,
@@ -96,7 +96,7 @@ def config(shots: int) -> ExperimentConfig:
 
 
 class _Cells(HTMLParser):
-    """The table of the page: its headers, and the cells of each line without what only a screen reader says."""
+    """The table of the page: its headers, and the cells of each line without text for screen readers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _Cells(HTMLParser):
 
 
 def of_markdown(text: str) -> list[dict[str, str]]:
-    """The first table of the file."""
+    """Return the first table of the file."""
     lines = [unescape(line) for line in text.split("## ")[0].splitlines() if line.startswith("| ")]
     cells = [
         [cell.strip().replace("*", "").removesuffix("=").strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -164,7 +164,7 @@ def of_latex(text: str) -> list[dict[str, str]]:
 
 
 def expected(row: dict[str, Any], metrics: list[str], header: list[str]) -> dict[str, str]:
-    """What the table has to show of a row, by the values that the JSON has."""
+    """Return the cells that the table must show for a row of the JSON."""
     leading = row["metrics"].get(metrics[0], {})
     cells = {}
     for key in metrics:
@@ -217,7 +217,7 @@ def test_all_formats_show_the_same(study: dict[str, Any], tmp_path_factory: Any)
 
 
 def same_in_the_sheet(rows: list[dict[str, Any]], text: str) -> None:
-    """Every value of every metric, in full."""
+    """Check every value of every metric, in full precision."""
     for row, line in zip(rows, csv.DictReader(text.splitlines()), strict=True):
         names = {column.rpartition(".")[0] for column in line if column.endswith(".mean")}
         for metric in names:

@@ -1,4 +1,4 @@
-"""The comparison: grouping by configuration, mean and spread, best values, failures, and text that cannot break out."""
+"""The comparison: rows, mean and standard deviation, best values, failures, and escaped text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def plan() -> Plan:
 def finish(
     store: ResultStore, made: Plan, validation: dict[str, float] | None = None, data: dict[str, Any] | None = None
 ) -> None:
-    """Results for the runs in ACCURACY; the 16-shot run with seed 14 fails."""
+    """Write results for the runs in ACCURACY. The 16-shot run with seed 14 fails."""
     write_plan(made, store)
     for experiment in made.experiments:
         folder = store.folder(experiment.id, experiment.slug)
@@ -71,7 +71,7 @@ def finish(
 
 
 def written(comparison: Comparison) -> dict[str, Path]:
-    """The report's files that need no rows, by format."""
+    """Write the report's files that need no rows. Return them by format."""
     formats = ("md", "json")
     return dict(zip(formats, write_report(Built(comparison, {}), formats), strict=True))
 
@@ -107,7 +107,7 @@ def test_the_best_of_each_column_is_marked(comparison: Comparison) -> None:
     assert "* best mean of its column, chosen on the test split itself." in render_text(comparison)
     assert "**.700 ± .141**" in render_markdown(comparison)
     for text in (render_text(comparison), render_markdown(comparison)):
-        assert "Rows that lack some of their runs are not marked; ahead of the best all the same: shots=16 (" in text
+        assert "Rows with missing runs are not marked; better than the best so far: shots=16 (" in text
 
 
 def test_failures_are_shown_with_their_log(comparison: Comparison) -> None:
@@ -169,7 +169,7 @@ def test_the_json_is_tidy(tmp_path: Path) -> None:
         ),
     }  # fmt: skip
     assert not data["rows"][2]["metrics"]["accuracy"]["best"]
-    assert data["same_rows_judged"]
+    assert data["same_rows_judged"]  # words: fixed name
     assert [run["state"] for run in data["runs"]] == ["done"] * 4 + ["failed"]
     assert ["log_tail" in run for run in data["runs"]] == [False] * 4 + [True]
     assert data["runs"][0]["results"]["confusion_matrix"] == [[1]]
@@ -250,7 +250,7 @@ def test_equal_rows_are_all_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert render_text(comparison).count(" *") == 4  # on both splits
 
 
-def test_rows_judged_on_different_data_do_not_compete(tmp_path: Path) -> None:
+def test_rows_evaluated_on_different_data_do_not_compete(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     made = plan()
     finish(store, made, data={"sha256": "one", "rows": {"test": 50}})
@@ -263,7 +263,7 @@ def test_rows_judged_on_different_data_do_not_compete(tmp_path: Path) -> None:
     comparison = compare(store, Choices(baseline="shots=0"))
     assert not comparison.best
     for text in (render_text(comparison), render_markdown(comparison)):
-        assert "No best value is marked: the rows were not all judged on the same data." in text
+        assert "No best value is marked: not all rows were evaluated on the same data." in text
         assert "best mean" not in text
     assert [row[-2] for row in comparison_table(comparison).rows] == ["baseline", "-", "-"]
 
@@ -279,18 +279,18 @@ def test_metrics_that_were_asked_for_are_columns(tmp_path: Path) -> None:
     comparison = compare(store)
     assert comparison.metrics == ("accuracy", "length", "cohen_kappa")
     assert comparison.best == {"cohen_kappa": (1,)}  # accuracy is the same for both
-    assert "not known whether more is better: length." in render_text(comparison)
+    assert "unknown whether higher is better: length." in render_text(comparison)
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "expected"),
     [
         (lambda entry: entry.pop("recipe_id"), "experiment 2 has no 'recipe_id'"),
         (lambda entry: entry["config"]["dataset"].update(shotz=3), "experiment 2, config.dataset.shotz: Extra inputs"),
         (lambda entry: entry.update(seed="x"), "experiment 2 is not valid"),
     ],
 )
-def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, said: str) -> None:
+def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, expected: str) -> None:
     store = ResultStore(tmp_path)
     finish(store, plan())
     data = json.loads(store.plan_file.read_text())
@@ -298,14 +298,14 @@ def test_a_bad_plan_says_what_to_do(tmp_path: Path, damage: Any, said: str) -> N
     store.plan_file.write_text(json.dumps(data))
     with pytest.raises(UserError, match="run the grid again, or use report --all") as error:
         compare(store)
-    assert str(error.value).startswith(f"{store.plan_file}: {said}")
+    assert str(error.value).startswith(f"{store.plan_file}: {expected}")
     assert compare(store, Choices(everything=True)).runs
     store.plan_file.write_text("[1, 2")
     with pytest.raises(UserError, match="not a valid plan; run the grid again"):
         compare(store)
 
 
-def test_a_run_of_another_version_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_of_another_version_is_left_out_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = ResultStore(tmp_path)
     made = plan()
     finish(store, made)
@@ -328,7 +328,7 @@ def test_escape_sequences_never_reach_the_terminal(tmp_path: Path) -> None:
 
 
 def failed_run(store: ResultStore, log: str) -> RunFolder:
-    """The folder of the run that fails, with that log, after `finish`."""
+    """Return the folder of the failed run, with this log."""
     made = plan()
     finish(store, made)
     failed = next(e for e in made.experiments if e.name == "shots=16 seed=14")
@@ -399,7 +399,7 @@ def test_a_run_that_was_left_is_interrupted_and_one_that_is_held_runs(tmp_path: 
         lock.release()
 
 
-def test_a_damaged_result_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_a_damaged_result_is_reported_with_the_reason(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     finish(store, plan())
     damaged = next(run for run in compare(store).runs if run.result is not None)
@@ -412,7 +412,7 @@ def test_a_damaged_result_is_told_with_the_reason(tmp_path: Path) -> None:
     assert f"Damaged: {run.name} (its result cannot be used: " in render_text(compare(store))
 
 
-def test_a_result_that_cannot_be_read_now_is_told_and_the_others_are_shown(tmp_path: Path) -> None:
+def test_an_unreadable_result_is_reported_and_the_others_are_shown(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     finish(store, plan())
     unreadable = next(run for run in compare(store).runs if run.result is not None)
@@ -450,9 +450,9 @@ def test_runs_of_earlier_content_are_named(tmp_path: Path) -> None:
     ran("text,label\nnew,row\n")
     comparison = compare(store)
     assert [one.name for one in comparison.earlier] == ["a"]  # b of then has no result
-    said = "1 finished run of earlier content of train.csv is in the folder and not in this table: a"
-    assert f"{said}; report --all shows it." in render_text(comparison)
-    assert said.replace("_", "\\_") in render_markdown(comparison)
+    expected = "1 finished run of earlier content of train.csv is in the folder and not in this table: a"
+    assert f"{expected}; report --all shows it." in render_text(comparison)
+    assert expected.replace("_", "\\_") in render_markdown(comparison)
     assert not compare(store, Choices(everything=True)).earlier
 
 
@@ -464,8 +464,10 @@ def test_runs_of_an_earlier_version_are_named_as_such(tmp_path: Path) -> None:
     folder.write_config(config_of(experiment))
     result = result_of(experiment, {"accuracy": 0.5}, 12)
     folder.write_result(result.model_copy(update={"id": "0123456789ab", "id_version": 1}))
-    said = "1 finished run of an earlier version of sft, which read data files differently, is in the folder and not in"
-    assert f"{said} this table: a; report --all shows it." in render_text(compare(store))
+    expected = (
+        "1 finished run of an earlier version of sft, which read data files differently, is in the folder and not in"
+    )
+    assert f"{expected} this table: a; report --all shows it." in render_text(compare(store))
 
 
 def test_rows_that_are_in_train_and_test_are_in_the_notes(tmp_path: Path) -> None:
@@ -479,9 +481,9 @@ def test_rows_that_are_in_train_and_test_are_in_the_notes(tmp_path: Path) -> Non
         result = result_of(experiment, {"accuracy": 0.5}, 12)
         data = {**result.data, "path": "/data/trec", "overlap": {"with_train": {"test": overlap}}}
         folder.write_result(result.model_copy(update={"data": data}))
-    said = "trec: 11 of 500 test rows have the same text as a train row, 1 of them with another answer."
-    assert render_text(compare(store)).count(said) == 1
-    assert said in render_markdown(compare(store))
+    expected = "trec: 11 of 500 test rows have the same text as a train row, 1 of them with another answer."
+    assert render_text(compare(store)).count(expected) == 1
+    assert expected in render_markdown(compare(store))
 
 
 def test_the_users_own_functions_are_among_what_may_have_been_edited() -> None:
@@ -517,5 +519,5 @@ def test_runs_that_finished_with_a_smaller_batch_are_named(tmp_path: Path) -> No
         assert result is not None
         smaller = {"resources": {"batch_halvings": 1}, "training": {"per_device_batch": 4, "accumulation": 2}}
         folder.write_result(result.model_copy(update=smaller))
-    said = "2 experiments ran out of memory and finished with half of the batch: shots=4 seed=13, shots=4 seed=14"
-    assert f"{said} (4 x 2 instead of 8 x 1)." in render_text(compare(store))
+    expected = "2 experiments ran out of memory and finished with half of the batch: shots=4 seed=13, shots=4 seed=14"
+    assert f"{expected} (4 x 2 instead of 8 x 1)." in render_text(compare(store))

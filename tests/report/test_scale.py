@@ -32,7 +32,7 @@ NUMBER = 300
 
 @pytest.fixture
 def store(tmp_path: Path) -> ResultStore:
-    """A folder of finished runs of one grid, and its plan."""
+    """Return a folder with the finished runs of a grid and its plan."""
     data: dict[str, Any] = {
         "dataset": {"path": "hub/data", "task_type": "classification", "shots": 8},
         "model": {"name": "hub/model"},
@@ -59,7 +59,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often a folder was listed, and how often a file of each name was read, from now on."""
+    """Count how often folders are listed and files of each name are read."""
     counts: Counter[str] = Counter()
     scandir, listdir, read_bytes, read_text = os.scandir, os.listdir, Path.read_bytes, Path.read_text
 

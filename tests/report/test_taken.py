@@ -1,4 +1,4 @@
-"""Fewer labelled rows than asked for: the table and every file show how many were taken."""
+"""Fewer labelled rows than requested: the table and every file show how many were used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ran(results: Path, name: str, config: dict[str, Any]) -> RunResult:
 
 
 def reported(results: Path) -> tuple[str, dict[str, str]]:
-    """What is printed, and each file by its ending."""
+    """Return the printed report, and each file by its suffix."""
     output = CliRunner().invoke(app, ["report", str(results)])
     assert output.exit_code == 0, output.output
     files = {path.suffix: path.read_text(encoding="utf-8") for path in results.iterdir() if path.is_file()}
@@ -37,7 +37,7 @@ def reported(results: Path) -> tuple[str, dict[str, str]]:
 
 @pytest.fixture
 def uneven(tmp_path: Path) -> Path:
-    """Three labels of which the train split has seven, five and two rows."""
+    """Return data with three labels: seven, five and two train rows."""
     folder = tmp_path / "uneven"
     folder.mkdir()
     for split, counts in (("train", (7, 5, 2)), ("test", (2, 2, 2))):
@@ -52,7 +52,7 @@ def test_labels_with_fewer_rows(make_config: MakeConfig, uneven: Path, tmp_path:
     for shots in (2, 500, 600):
         ran(tmp_path / "r", f"shots={shots}", make_config(dataset__path=str(uneven), dataset__shots=shots))
     printed, files = reported(tmp_path / "r")
-    note = "Fewer shots than asked for, since the train split has no more: 2 to 7 instead of 500 (shots=500)."
+    note = "Fewer shots than requested, since the train split has no more: 2 to 7 instead of 500 (shots=500)."
     for text in (printed, files[".md"], files[".html"], files[".tex"]):
         assert "500 (2-7)" in text
         assert "600 (2-7)" in text
@@ -116,7 +116,7 @@ def test_examples_that_are_not_there_or_do_not_fit(make_config: MakeConfig, unev
     assert rows["cut"]["most"] == 3
     assert "5 (2)" in printed
     assert "2 (1)" in printed
-    assert "Fewer in-context examples in a prompt than asked for: 6 instead of 15 (few)." in printed
+    assert "Fewer in-context examples in a prompt than requested: 6 instead of 15 (few)." in printed
 
 
 def test_rows_to_calibrate_with(make_config: MakeConfig, uneven: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_rows_to_calibrate_with(make_config: MakeConfig, uneven: Path, tmp_path:
         ran(tmp_path / "r", f"n={count}", make_config(**base, inference={"max_seq_length": 600, **given}))
     printed, _ = reported(tmp_path / "r")
     assert "100 (14)" in printed
-    assert "Fewer labelled rows to calibrate with than asked for: 14 instead of 100 (n=100)." in printed
+    assert "Fewer labelled rows for calibration than requested: 14 instead of 100 (n=100)." in printed
 
 
 def result_with(shots: dict[str, Any]) -> RunResult:

@@ -45,7 +45,7 @@ def test_random_experiments_run_with_every_seed_others_once() -> None:
     ]  # fmt: skip
     assert plan.configurations == 3
     assert describe(plan) == (
-        "3 configurations, 2 seeds: 5 experiments (zero-shot without examples has nothing random: one run). "
+        "3 configurations, 2 seeds: 5 experiments (zero-shot without examples is deterministic, so it runs once). "
         "Varying: shots (0, 4, 16)"
     )
 

@@ -1,8 +1,8 @@
-"""The figures of a report, as Vega-Lite specifications. Reads no files but the answers that it is given.
+"""The figures of a report, as Vega-Lite specifications.
 
-`figures_of` is the comparison, `best_row_figures` its best row; `loss_curve`, `confusion`, `reliability` and
-`per_label` are templates without data, which a page (or `filled`) fills in; `export` makes files, `bundle` is the
-script that draws in a page, `THEMES` what it draws them with.
+`figures_of` returns figures of the comparison, `best_row_figures` those of its best row. `loss_curve`, `confusion`,
+`reliability` and `per_label` are templates without data, which the page (or `filled`) fills in. `export` writes files.
+`bundle` is the script that draws figures in a page, with the colours of `THEMES`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def figures_of(comparison: Comparison) -> tuple[Figure, ...]:
-    """All figures that a comparison has the data for; their names are unique."""
+    """Return all figures that a comparison has the data for. Their names are unique."""
     makers = (curves, forest, heatmaps, calibrations)
     shown = with_results(comparison)
     return finish(figure for maker in makers for figure in maker(shown))

@@ -1,4 +1,4 @@
-"""The best configuration more closely, all its seeds together: confusions, scores per label, reliability, loss.
+"""Details of the best configuration, over all its seeds: confusions, scores per label, reliability, loss.
 
 Shapes: N rows of all seeds, L labels.
 """
@@ -22,16 +22,16 @@ from sft.report.read.answers import OUTSIDE, Answers
 from sft.report.read.inspection import label_scores, probabilities_before, reliability_bins
 from sft.report.read.runs import Run
 
-MOST_LABELS = 25  # that a matrix can be read with
+MOST_LABELS = 25  # a larger matrix cannot be read
 AnswersOf = Callable[[Run], Answers | None]
 
 
 def best_row_figures(comparison: Comparison, answers: AnswersOf) -> tuple[Figure, ...]:
-    """Figures of the best row of the leading metric, chosen as the report does; the best mean where it chose none.
+    """Return figures of the report's best row of the leading metric; of the row with the best mean if it has none.
 
     Args:
-        comparison: of the report.
-        answers: what a run answered on the test split; None where it left none.
+        comparison: the report's comparison.
+        answers: function that returns a run's answers on the test split; None if it has none.
     """
     index = _best(comparison)
     if index is None:
@@ -55,43 +55,43 @@ def _best(comparison: Comparison) -> int | None:
 
 
 def _of_labels(row: Row, pairs: Sequence[tuple[Run, Answers]]) -> Iterator[Figure]:
-    """Of classification. A run whose references cannot be told is left out."""
-    told = [(run, found) for run, found in pairs if _is_told(found)]
-    if not told:
+    """Yield figures of classification. Runs with unknown references are left out."""
+    known = [(run, answers) for run, answers in pairs if _has_references(answers)]
+    if not known:
         return
-    labels = told[0][1].labels
-    reference_N = np.concatenate([found.reference_N for _, found in told])
-    predicted_N = np.concatenate([found.predicted_N for _, found in told])
+    labels = known[0][1].labels
+    reference_N = np.concatenate([answers.reference_N for _, answers in known])
+    predicted_N = np.concatenate([answers.predicted_N for _, answers in known])
     matrix_LL = _matrix(reference_N, predicted_N, len(labels))
-    seeds = f", {len(told)} seeds together" if len(told) > 1 else ""
+    seeds = f", {len(known)} seeds together" if len(known) > 1 else ""
     outside = int((predicted_N == OUTSIDE).sum())
-    left_out = f" {outside} predictions that are no label are left out." if outside else ""
+    left_out = f" {outside} predictions that are not a label are left out." if outside else ""
     kept = most_confused(matrix_LL)
-    names = [list(short_labels(labels).values())[place] for place in kept]
+    names = [list(short_labels(labels).values())[label] for label in kept]
     caption = f"Rows of the test split by reference and prediction{seeds}.{left_out}"
     if len(kept) < len(labels):
         caption = f"The {len(kept)} labels with the most confusions, of {len(labels)}. {caption}"
     spec = filled(confusion(names), confusion_of(matrix_LL[np.ix_(kept, kept)], names, matrix_LL.sum(axis=1)[kept]))
     yield Figure("best-confusion", f"Confusions of {row.name}", caption, spec)
     rows_L = np.bincount(reference_N, minlength=len(labels))
-    same = all(np.array_equal(found.reference_N, told[0][1].reference_N) for _, found in told)
+    same = all(np.array_equal(answers.reference_N, known[0][1].reference_N) for _, answers in known)
     each = " in each seed" if same and seeds else ""
     yield Figure(
         "best-labels",
         f"Scores per label of {row.name}",
         f"F1, precision and recall of each label{seeds}; in brackets its rows{each}.",
-        filled(per_label(), _scores(matrix_LL, labels, rows_L, len(told) if same else 1)),
+        filled(per_label(), _scores(matrix_LL, labels, rows_L, len(known) if same else 1)),
     )
-    reliable = _reliability(told, reference_N)
+    reliable = _reliability(known, reference_N)
     if reliable is not None:
         caption = (
-            f"Accuracy of the rows in each bin of confidence{seeds}; on the dashed line confidence is as high as "
-            "accuracy. Bars: how many rows a bin holds."
+            f"Accuracy of the rows in each bin of confidence{seeds}. On the dashed line, confidence equals accuracy. "
+            "Bars: number of rows in a bin."
         )
         yield Figure("best-reliability", f"Reliability of {row.name}", caption, reliable)
 
 
-def _is_told(answers: Answers) -> bool:
+def _has_references(answers: Answers) -> bool:
     try:
         return len(answers.reference_N) > 0
     except UserError:
@@ -99,14 +99,14 @@ def _is_told(answers: Answers) -> bool:
 
 
 def _matrix(reference_N: NDArray[np.int64], predicted_N: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
-    """Rows by reference and prediction [L, L]; without predictions that are no label."""
+    """Return the number of rows by reference and prediction [L, L], without predictions that are not a label."""
     inside_N = predicted_N != OUTSIDE
     cells = np.bincount(reference_N[inside_N] * labels + predicted_N[inside_N], minlength=labels * labels)
     return cells.reshape(labels, labels)
 
 
 def most_confused(matrix_LL: NDArray[np.int64]) -> list[int]:
-    """The labels of a matrix that can be read: where there are too many, those that take part in most confusions."""
+    """Return the labels of a readable matrix: if there are too many, the labels with the most confusions."""
     if len(matrix_LL) <= MOST_LABELS:
         return list(range(len(matrix_LL)))
     wrong_LL = matrix_LL - np.diag(matrix_LL.diagonal())
@@ -115,20 +115,20 @@ def most_confused(matrix_LL: NDArray[np.int64]) -> list[int]:
 
 
 def _scores(matrix_LL: NDArray[np.int64], labels: Sequence[str], rows_L: NDArray[np.int64], times: int) -> list[Record]:
-    """The scores of each label; its rows were counted that many times over."""
+    """Return the scores of each label. `times` is how often its rows were counted."""
     return [
-        {"label": labels[int(place or 0)], "precision": precision, "recall": recall, "f1": f1,
+        {"label": labels[int(index or 0)], "precision": precision, "recall": recall, "f1": f1,
          "rows": int(rows or 0) // times}
-        for place, precision, recall, f1, rows in label_scores(matrix_LL.diagonal(), matrix_LL.sum(axis=0), rows_L)
+        for index, precision, recall, f1, rows in label_scores(matrix_LL.diagonal(), matrix_LL.sum(axis=0), rows_L)
     ]  # fmt: skip
 
 
 def _reliability(pairs: Sequence[tuple[Run, Answers]], reference_N: NDArray[np.int64]) -> Spec | None:
-    """Before and after calibration, where all runs have both; None where a run has no probabilities."""
-    given = [found.probabilities_NL for _, found in pairs]
-    before = [probabilities_before(found, run) for run, found in pairs]
+    """Return the diagram, before and after calibration if all runs have both; None if a run has no probabilities."""
+    after = [answers.probabilities_NL for _, answers in pairs]
+    before = [probabilities_before(answers, run) for run, answers in pairs]
     bins = pairs[0][1].config.evaluation.ece_bins
-    after_NL = _joined(given)
+    after_NL = _joined(after)
     if after_NL is None:
         return None
     before_NL = _joined(before)
@@ -137,12 +137,12 @@ def _reliability(pairs: Sequence[tuple[Run, Answers]], reference_N: NDArray[np.i
         kinds["before calibration"] = before_NL
     values = [
         {"kind": kind, "confidence": confidence, "accuracy": accuracy, "rows": int(rows)}
-        for kind, found_NL in kinds.items()
-        for confidence, accuracy, rows in reliability_bins(found_NL, reference_N, bins)
+        for kind, probabilities_NL in kinds.items()
+        for confidence, accuracy, rows in reliability_bins(probabilities_NL, reference_N, bins)
     ]
     return filled(reliability(), values)
 
 
 def _joined(parts: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    there = [part for part in parts if part is not None]
-    return np.concatenate(there) if len(there) == len(parts) else None
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if len(present) == len(parts) else None

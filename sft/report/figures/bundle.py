@@ -1,7 +1,7 @@
-"""The JavaScript that draws figures in a page: Vega, Vega-Lite and vega-embed as one script, out of vl-convert.
+"""The JavaScript that draws figures in a page: Vega, Vega-Lite and vega-embed as one script, from vl-convert.
 
-Putting it together takes seconds, so it is kept by version in `$XDG_CACHE_HOME/sft/figures` (`~/.cache/...`), written
-whole or not at all and checked when it is read. The folder can be deleted at any time.
+Building it takes seconds, so it is cached by version in `$XDG_CACHE_HOME/sft/figures` (`~/.cache/...`). The file is
+written atomically and checked when it is read. The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from sft.log import get_logger
 
 log = get_logger(__name__)
 
-_FORM = 2  # raised when the script is put together in another way
+_FORM = 2  # increase when the script is built differently
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 _PREFIX = b"// sha256:"
 
 
 def bundle() -> str:
-    """A script that defines `window.vegaEmbed` and fetches nothing by itself.
+    """Return a script that defines `window.vegaEmbed` and fetches nothing by itself.
 
-    A folder that cannot be written is no error: the script is put together again.
+    If the cache cannot be written, the script is built again each time.
     """
     file = cache_folder() / f"vega-embed-{version('vl-convert-python')}-{_FORM}.js"
-    if (found := _read(file)) is not None:
-        return found
+    if (cached := _read(file)) is not None:
+        return cached
     import vl_convert
 
-    # in a function, since its thousands of names would else be those of all scripts of the page
+    # in a function, to keep its thousands of names away from the other scripts of the page
     script = f"(() => {{\n{vl_convert.javascript_bundle(_SNIPPET)}\n}})();"
     data = script.encode("utf-8")
     try:
         write_atomic(file, b"%b%b %d\n%b" % (_PREFIX, hashlib.sha256(data).hexdigest().encode(), len(data), data))
     except OSError as error:
-        log.debug("the script that draws figures is not kept: %s", error)
+        log.debug("the script that draws figures is not cached: %s", error)
     return script
 
 
 def bundle_versions() -> dict[str, str]:
-    """Name -> version of what the script is made of."""
+    """Return name -> version of the libraries in the script."""
     import vl_convert
 
     return {
@@ -53,19 +53,19 @@ def bundle_versions() -> dict[str, str]:
 
 
 def cache_folder() -> Path:
-    """Where the script lies."""
+    """Return the folder of the cached script."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "sft" / "figures"
 
 
 def _read(file: Path) -> str | None:
-    """What the file holds below its first line; None where it is absent, or not what that line says."""
+    """Return the script below the file's first line; None if the file is absent or does not match the hash there."""
     try:
         first, _, data = file.read_bytes().partition(b"\n")
     except OSError:
         return None
-    said = b"%b%b %d" % (_PREFIX, hashlib.sha256(data).hexdigest().encode(), len(data))
-    if first == said:
+    expected = b"%b%b %d" % (_PREFIX, hashlib.sha256(data).hexdigest().encode(), len(data))
+    if first == expected:
         return data.decode("utf-8")
-    log.warning("%s is damaged; it is made anew", file)
+    log.warning("%s is corrupt; rebuilding", file)
     return None

@@ -1,4 +1,4 @@
-"""What calibration did to each configuration: its calibration error, or log-loss, before and after."""
+"""The effect of calibration on each configuration: its calibration error, or log-loss, before and after."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ _BEFORE, _AFTER = "before calibration", "after calibration"
 
 
 def calibrations(comparison: Comparison) -> Iterator[Figure]:
-    """A figure of each of the two metrics, where runs were calibrated and said how they were before."""
-    if comparison.calibration is not None:  # then the runs' own calibration is not what is shown
+    """Yield a figure for each of the two metrics, if runs have it before and after calibration."""
+    if comparison.calibration is not None:  # the report does not show the runs' own calibration
         return
     for metric in _METRICS:
-        found = [(index, *pair) for index, row in enumerate(comparison.rows) if (pair := _pair(row, metric))]
-        if found:
-            yield _figure(comparison, metric, sorted(found, key=lambda one: one[2])[:MOST_ROWS], len(found))
+        means = [(index, *pair) for index, row in enumerate(comparison.rows) if (pair := _pair(row, metric))]
+        if means:
+            yield _figure(comparison, metric, sorted(means, key=lambda mean: mean[2])[:MOST_ROWS], len(means))
 
 
 def _pair(row: Row, metric: str) -> tuple[float, float] | None:
-    """The row's means before and after, of the runs that have both."""
+    """Return the row's means before and after calibration, over the runs that have both."""
     before, after = [], []
     for run in row.runs:
-        # a record is long, and most runs are not calibrated
+        # parsing a record is expensive, and most runs are not calibrated
         if run.result is None or metric not in run.metrics() or b'"uncalibrated"' not in run.result.record:
             continue
-        said = (json.loads(run.result.record)["results"].get("uncalibrated") or {}).get(metric)
-        if isinstance(said, int | float):
-            before.append(float(said))
+        uncalibrated = (json.loads(run.result.record)["results"].get("uncalibrated") or {}).get(metric)
+        if isinstance(uncalibrated, int | float):
+            before.append(float(uncalibrated))
             after.append(run.metrics()[metric])
     return (statistics.fmean(before), statistics.fmean(after)) if before else None
 
 
-def _figure(comparison: Comparison, metric: str, found: list[tuple[int, float, float]], total: int) -> Figure:
-    labels = row_labels(comparison, [index for index, _, _ in found])
+def _figure(comparison: Comparison, metric: str, means: list[tuple[int, float, float]], total: int) -> Figure:
+    labels = row_labels(comparison, [index for index, _, _ in means])
     records = [
         {"row": label, "about": about(comparison, index), "before": round(before, 6), "after": round(after, 6)}
-        for label, (index, before, after) in zip(labels, found, strict=True)
+        for label, (index, before, after) in zip(labels, means, strict=True)
     ]
     caption = "Mean over seeds before and after calibration, best first; lower is better."
-    if total > len(found):
-        caption += f" The best {len(found)} of {total}."
+    if total > len(means):
+        caption += f" The best {len(means)} of {total}."
     spec = chart(_layers(metric, labels, records), records, rows_height(labels))
     return Figure(figure_name("calibration", metric), f"{title(metric)} before and after calibration", caption, spec)
 

@@ -1,4 +1,4 @@
-"""Configurations as the rows of a figure: a short text for each, all different. Knows nothing of metrics."""
+"""Configurations as the rows of a figure: a short, unique label for each."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from sft.report.comparison import Comparison
 from sft.report.figures.base import Spec
 from sft.report.figures.settings import LONGEST_LABEL, short_labels
 
-_STEPS = 22, 36  # pixels of a row: with a label of one line, and of two
-_LINE = 30  # letters of a label's line
+_STEPS = 22, 36  # pixels of a row whose label has one line, and two lines
+_LINE = 30  # characters of a line of a label
 _LONGEST = 2 * _LINE
 _LONGEST_VALUE = 20
-_BREAK = "  "  # where a label goes on in a second line: names have single spaces
+_BREAK = "  "  # starts the second line of a label; names have single spaces
 
 
 def row_labels(comparison: Comparison, rows: Sequence[int]) -> list[str]:
-    """The names of some rows, where these are long what varies as `name=value`: all different, of two lines at most."""
+    """Return unique labels of rows, of at most two lines: their names, or varying settings if names are long."""
     names = [comparison.rows[index].name for index in rows]
     if comparison.settings and max(map(len, names)) > LONGEST_LABEL:
-        values = [(one.name, one.values, short_labels(one.values, _LONGEST_VALUE)) for one in comparison.settings]
-        told = [
-            [f"{name}={short[given[index]]}" for name, given, short in values if given[index] != ABSENT]
+        columns = [
+            (setting.name, setting.values, short_labels(setting.values, _LONGEST_VALUE))
+            for setting in comparison.settings
+        ]
+        settings = [
+            [f"{name}={short[values[index]]}" for name, values, short in columns if values[index] != ABSENT]
             for index in rows
         ]
-        names = [" ".join(parts) or name for parts, name in zip(told, names, strict=True)]
+        names = [" ".join(parts) or name for parts, name in zip(settings, names, strict=True)]
     short = short_labels([" ".join(name.split()) for name in names], _LONGEST)
     taken: dict[str, int] = {}
     texts = []
@@ -42,12 +45,12 @@ def _broken(text: str) -> str:
 
 
 def rows_height(labels: Sequence[str]) -> int:
-    """Of a figure with these rows, in pixels."""
+    """Return the height of a figure with these rows, in pixels."""
     return _STEPS[any(_BREAK in label for label in labels)] * len(labels)
 
 
 def row_axis(labels: Sequence[str]) -> Spec:
-    """The y axis for records whose `row` is one of the texts, the first on top."""
+    """Return the y axis for records whose `row` is one of the labels, the first on top."""
     broken = {"test": f"indexof(datum.value, '{_BREAK}') >= 0", "value": "line-bottom"}
     look: Spec = {"grid": True, "ticks": False, "domain": False, "labelLimit": 230,
                   "labelExpr": f"split(datum.label, '{_BREAK}')",

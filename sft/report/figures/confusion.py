@@ -1,8 +1,7 @@
 """The template of a confusion matrix: records `{reference, prediction, rows[, of]}`; empty cells may be left out.
 
-`of` is how many rows the reference has, where some of its cells are not among the records.
-
-The labels stand in the order in which they come as `reference`; so those of a label's row come together, in order.
+`of` is the number of rows of the reference, needed if some of its cells are left out. Labels appear in the order of
+`reference` in the records.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from numpy.typing import NDArray
 
 from sft.report.figures.base import Record, Spec, chart, tooltip
 
-MOST_NUMBERS = 40  # labels; of more, cells have colours alone
-_FLAT = 60  # letters of labels that fit beside each other
-_STEPS = 26, 11  # pixels of a row with numbers, and without
+MOST_NUMBERS = 40  # labels; with more, cells show only colours
+_FLAT = 60  # characters of labels that fit next to each other
+_STEPS = 26, 11  # pixels of a row with numbers, and without numbers
 
 
 def confusion(labels: Sequence[str] = ()) -> Spec:
-    """Colour: the part of a reference's rows. Numbers: rows. The right answers are framed.
+    """Return the template. Colours: share of a reference's rows. Numbers: rows. Correct answers are framed.
 
     Args:
-        labels: what they will be, where that is known: for the size of the cells, and how texts stand under them.
+        labels: the labels, if they are known; they decide the size of the cells and the angle of the axis labels.
     """
     look = {"grid": False, "ticks": False, "domain": False, "labelLimit": 150}
     y = {"field": "reference", "type": "nominal", "title": "reference", "sort": None, "axis": look}
@@ -39,7 +38,7 @@ def confusion(labels: Sequence[str] = ()) -> Spec:
     return {
         **chart(
             [
-                # first, so that its labels, in their order, are the first of both axes
+                # first, so that both axes take the order of its labels
                 {"mark": {"type": "rect", "filled": False, "style": "frame"},
                  "encoding": {"x": {**x, "field": "reference"}, "y": y}},
                 {"mark": {"type": "rect"}, "encoding": {"x": x, "y": y, "color": part, "tooltip": lines}},
@@ -58,24 +57,24 @@ def confusion(labels: Sequence[str] = ()) -> Spec:
     }  # fmt: skip
 
 
-def _numbers(test: str, places: Spec, style: Spec) -> Spec:
-    """The counts of the cells with pale or with strong colours."""
+def _numbers(test: str, position: Spec, style: Spec) -> Spec:
+    """Return a layer with the counts of the cells with pale colours, or with strong colours."""
     return {
         "transform": [{"filter": f"datum.rows > 0 && datum.labels <= {MOST_NUMBERS} && {test}"}],
         "mark": {"type": "text", "fontSize": 11, "tooltip": None, **style},
-        "encoding": {**places, "text": {"field": "rows", "type": "quantitative", "format": ",d"}},
+        "encoding": {**position, "text": {"field": "rows", "type": "quantitative", "format": ",d"}},
     }
 
 
 def confusion_of(
     matrix_LL: NDArray[np.int64], labels: Sequence[str], rows_L: NDArray[np.int64] | None = None
 ) -> list[Record]:
-    """The records of a matrix of counts: a row for each reference label, a column for each prediction.
+    """Return the records of a matrix of counts: a row for each reference label, a column for each prediction.
 
     Args:
         matrix_LL: counts.
-        labels: their names.
-        rows_L: how many rows each reference has; None: those of the matrix.
+        labels: names of the labels.
+        rows_L: number of rows of each reference; None: the sums of the matrix.
     """
     of_L = matrix_LL.sum(axis=1) if rows_L is None else rows_L
     return [

@@ -26,16 +26,16 @@ from sft.report.figures.settings import Axis, about, choose_axis, colour_choices
 from sft.report.metrics import bounds, title
 
 MOST_POINTS = 400  # single runs in one figure
-_SPREAD = 8  # how many times the smallest place the largest is, where even steps would crowd the small ones
-_BANDS = 2  # lines; the bands of more would lie over each other
-_CROWD = 4  # lines; of more, points step back
+_SPREAD = 8  # from this ratio of the largest to the smallest position on, the axis is logarithmic
+_BANDS = 2  # lines with bands; bands of more lines would overlap
+_CROWD = 4  # lines; with more, points are smaller
 _DODGE = 5.0  # pixels between the error bars of two lines
 _WIDEST_DODGE = 24.0
 _PICK = "picked"
 
 
 def curves(comparison: Comparison) -> Iterator[Figure]:
-    """One figure for each metric; of the leading one, one for each setting that lines can be coloured by."""
+    """Yield a figure for each metric, and for the leading metric one for each choice of colours."""
     chosen = choose_axis(comparison)
     if chosen is None:
         return
@@ -53,13 +53,13 @@ def curves(comparison: Comparison) -> Iterator[Figure]:
 
 def _curve(comparison: Comparison, metric: str, layout: Layout) -> Figure | None:
     placed = groups_of(comparison, metric, layout)
-    if len({group.place for group in placed}) < 2:
+    if len({group.x for group in placed}) < 2:
         return None
     shared = shared_groups(comparison, metric, layout)
     joined = with_each_line(comparison, layout, shared, placed)
     means = [_mean(comparison, metric, group) for group in [*placed, *joined]]
     common = [_mean(comparison, metric, group) for group in shared]
-    points = _runs(comparison, metric, [*placed, *[group for group in shared if group.place is not None]])
+    points = _runs(comparison, metric, [*placed, *[group for group in shared if group.x is not None]])
     by = [layout.axis.name, *[setting.name for setting in layout.colours]]
     kept = points if len(points) <= MOST_POINTS else []
     names = list(dict.fromkeys(group.series for group in placed))
@@ -68,25 +68,25 @@ def _curve(comparison: Comparison, metric: str, layout: Layout) -> Figure | None
         record["shift"] = 0.0
     spec = chart(_layers(metric, layout, names, kept, common), means)
     heading = f"{title(metric)} by {listed(by)}"
-    said = [_spread_said(layout, means, drawn=bool(kept)), _axis_said(layout.axis)]
-    said += [*_shared_said(layout, shared, joined, placed), *_averages_said(layout)]
-    said += [] if kept or not points else [f"The {len(points)} single runs are too many to be drawn."]
-    caption = " ".join(one for one in said if one)
+    sentences = [_spread_caption(layout, means, drawn=bool(kept)), _axis_caption(layout.axis)]
+    sentences += [*_shared_caption(layout, shared, joined, placed), *_averages_caption(layout)]
+    sentences += [] if kept or not points else [f"The {len(points)} single runs are too many to draw."]
+    caption = " ".join(sentence for sentence in sentences if sentence)
     return Figure(figure_name("curve", metric, *by), heading, caption, spec)
 
 
 def _set_apart(names: Sequence[str], records: Sequence[Record]) -> None:
-    """Say of each record by how many pixels its line stands beside its place, so that error bars can be told apart."""
+    """Record how many pixels each line is shifted, so that error bars do not overlap."""
     step = 0.0 if len(names) <= _BANDS else min(_DODGE, _WIDEST_DODGE / len(names))
     shifts: dict[str, float] = {
-        name: round((place - (len(names) - 1) / 2) * step, 2) for place, name in enumerate(names)
+        name: round((index - (len(names) - 1) / 2) * step, 2) for index, name in enumerate(names)
     }
     for record in records:
         record["shift"] = shifts.get(record["series"], 0.0)
 
 
 def _mean(comparison: Comparison, metric: str, group: Group) -> Record:
-    """A point of a line and its spread, which ends where the metric's scale does."""
+    """Return a point of a line and its standard deviation, cut at the bounds of the metric."""
     rows = [comparison.rows[index] for index in group.rows]
     estimates = [found for row in rows if (found := row.estimate(metric)) is not None]
     mean = statistics.fmean(found.mean for found in estimates)
@@ -94,7 +94,7 @@ def _mean(comparison: Comparison, metric: str, group: Group) -> Record:
     lowest, highest = bounds(metric) or (None, None)
     low, high = mean - (std or 0.0), mean + (std or 0.0)
     return {
-        "x": group.place,
+        "x": group.x,
         "series": group.series,
         "mean": round(mean, 6),
         "std": None if std is None else round(std, 6),
@@ -106,7 +106,7 @@ def _mean(comparison: Comparison, metric: str, group: Group) -> Record:
 
 
 def _spread_of_means(comparison: Comparison, metric: str, rows: Sequence[int]) -> float | None:
-    """How much the mean over several rows changes from seed to seed; None where they do not share two seeds."""
+    """Return the standard deviation over seeds of the mean over rows; None if the rows do not share two seeds."""
     by_seed = [
         {run.seed: run.metrics()[metric] for run in comparison.rows[index].runs if metric in run.metrics()}
         for index in rows
@@ -117,9 +117,9 @@ def _spread_of_means(comparison: Comparison, metric: str, rows: Sequence[int]) -
 
 
 def _runs(comparison: Comparison, metric: str, groups: Sequence[Group]) -> list[Record]:
-    """The single runs of rows with several."""
+    """Return the single runs of rows with several runs."""
     return [
-        {"x": group.place, "series": group.series, "value": round(run.metrics()[metric], 6), "run": run.name}
+        {"x": group.x, "series": group.series, "value": round(run.metrics()[metric], 6), "run": run.name}
         for group in groups
         for index in group.rows
         if sum(metric in run.metrics() for run in comparison.rows[index].runs) > 1
@@ -166,29 +166,29 @@ def _layers(
 
 
 def _look(names: Sequence[str], heading: str) -> dict[str, Spec]:
-    """How lines are told apart: by colour, dashes and shapes, so that none of these is needed."""
+    """Return the channels that distinguish lines: colour, dashes and shapes, each sufficient alone."""
     legend = {"columns": legend_columns(names), "title": heading or None, "symbolOpacity": 1}
 
     def by_series(values: Sequence[object]) -> Spec:
-        scale = {"domain": list(names), "range": [values[place % len(values)] for place in range(len(names))]}
+        scale = {"domain": list(names), "range": [values[index % len(values)] for index in range(len(names))]}
         return {"field": "series", "type": "nominal", "scale": scale, "legend": legend if len(names) > 1 else None}
 
     return {"color": by_series(PALETTE), "dash": by_series(DASHES), "shape": by_series(SHAPES)}
 
 
 def _when_picked(picked: float, otherwise: float) -> Spec:
-    """An opacity: the first for all lines until one is clicked on in the legend of a page."""
+    """Return an opacity: `picked` for all lines until a line is clicked in the page's legend."""
     return {"opacity": {"condition": {"param": _PICK, "value": picked}, "value": otherwise}}
 
 
 def _common_layers(common: Sequence[Record], x: Spec, y: Spec, lines: list[Spec]) -> list[Spec]:
-    """What belongs to every line as a point over them, what belongs to every place as a line across."""
-    at_place = [record for record in common if record["x"] is not None]
+    """Return layers of shared rows: a point for rows that lines share, a line across for rows of the whole axis."""
+    at_point = [record for record in common if record["x"] is not None]
     across = [record for record in common if record["x"] is None]
     found: list[Spec] = []
-    if at_place:
+    if at_point:
         mark = {"type": "point", "style": "reference-point", "shape": "circle", "size": 80, "opacity": 1}
-        found.append({"data": {"values": at_place}, "mark": mark, "encoding": {"x": x, "y": y, "tooltip": lines}})
+        found.append({"data": {"values": at_point}, "mark": mark, "encoding": {"x": x, "y": y, "tooltip": lines}})
     if across:
         rule = {"type": "rule", "style": "reference"}
         note = {"type": "text", "style": "note", "align": "right", "baseline": "bottom", "dy": -3}
@@ -201,23 +201,23 @@ def _common_layers(common: Sequence[Record], x: Spec, y: Spec, lines: list[Spec]
 
 
 def _x_axis(axis: Axis) -> Spec:
-    """Axis and scale that keep all places apart, with a tick at each."""
-    places = axis.places
-    low, high = places[0], places[-1]
-    positive = [place for place in places if place > 0]
+    """Return an axis and a scale that keep all positions apart, with a tick at each position."""
+    positions = axis.positions
+    low, high = positions[0], positions[-1]
+    positive = [position for position in positions if position > 0]
     scale: Spec = {"nice": False, "padding": 14}
     if low < 0 or not positive or high / positive[0] < _SPREAD:
         scale |= {"zero": False}
     else:
         scale |= {"type": "log"} if low > 0 else {"type": "symlog", "constant": positive[0]}
-    labels: Spec = {"values": places, "labelOverlap": "greedy", "grid": False, "format": ".6~g"}
-    for place, text in axis.ticks.items():
+    labels: Spec = {"values": positions, "labelOverlap": "greedy", "grid": False, "format": ".6~g"}
+    for position, text in axis.ticks.items():
         if text == "all":
-            labels["labelExpr"] = f"datum.value === {place!r} ? 'all' : datum.label"
+            labels["labelExpr"] = f"datum.value === {position!r} ? 'all' : datum.label"
     return {"title": axis.name, "scale": scale, "axis": labels}
 
 
-def _spread_said(layout: Layout, means: Sequence[Record], drawn: bool) -> str:
+def _spread_caption(layout: Layout, means: Sequence[Record], drawn: bool) -> str:
     if not any(record["std"] is not None for record in means):
         return "One run at each point."
     mark = "band" if len({record["series"] for record in means}) <= _BANDS else "bar"
@@ -225,21 +225,21 @@ def _spread_said(layout: Layout, means: Sequence[Record], drawn: bool) -> str:
     return f"Mean over {layout.over}; the {mark} is ± 1 standard deviation over {layout.over}{points}."
 
 
-def _axis_said(axis: Axis) -> str:
-    """Whether equal steps along the axis are equal factors."""
+def _axis_caption(axis: Axis) -> str:
+    """Return a sentence if the axis is logarithmic."""
     scale = _x_axis(axis)["scale"].get("type")
-    return f"The axis of {axis.name} is logarithmic{', but for zero' if scale == 'symlog' else ''}." if scale else ""
+    return f"The axis of {axis.name} is logarithmic{', except for zero' if scale == 'symlog' else ''}." if scale else ""
 
 
-def _shared_said(
+def _shared_caption(
     layout: Layout, shared: Sequence[Group], joined: Sequence[Group], placed: Sequence[Group]
 ) -> Iterator[str]:
-    """What the points that lines share are, and the lines across."""
-    across = [group for group in shared if group.place is None]
+    """Yield sentences on the points that lines share, and on the lines across."""
+    across = [group for group in shared if group.x is None]
     if across:
         which = across[0].series if len(across) == 1 else " and ".join(dict.fromkeys(_kind(one) for one in across))
         yield f"The dashed line is {which}." if len(across) == 1 else f"The dashed lines are {which}."
-    points = [group for group in shared if group.place is not None]
+    points = [group for group in shared if group.x is not None]
     if not points:
         return
     lines, met = {group.series for group in placed}, {group.series for group in joined}
@@ -247,7 +247,7 @@ def _shared_said(
         yield "Zero-shot is one point that all lines share."
         return
     if joined:
-        open_ = [one.name for place, one in enumerate(layout.colours) if any(g.values[place] is None for g in points)]
+        open_ = [one.name for index, one in enumerate(layout.colours) if any(g.values[index] is None for g in points)]
         yield f"Lines that differ only in {listed(open_)} share their zero-shot point."
     if len({group.rows for group in joined}) < len(points):
         yield "Points without a line are zero-shot."
@@ -257,8 +257,8 @@ def _kind(group: Group) -> str:
     return ZERO_SHOT if group.series.startswith(ZERO_SHOT) else group.series
 
 
-def _averages_said(layout: Layout) -> Iterator[str]:
+def _averages_caption(layout: Layout) -> Iterator[str]:
     if layout.averaged:
         yield f"Averaged over {listed([one.name for one in layout.averaged])}."
     if layout.along:
-        yield f"Along with {layout.axis.name} also changes {listed([one.name for one in layout.along])}."
+        yield f"Changes together with {layout.axis.name}: {listed([one.name for one in layout.along])}."

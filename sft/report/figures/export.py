@@ -1,4 +1,4 @@
-"""Figures as PNG and SVG files, for papers and READMEs: light, on white, with their title. Nothing is fetched."""
+"""Write figures as PNG and SVG files, for papers and READMEs: light, on white, with their title. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sft.report.figures.base import Figure, Spec, sized, themed
 
 FORMATS = ("png", "svg")
 WIDTH = 640
-SCALE = 2.0  # pixels of a PNG for each of the figure
-_LETTERS = 100  # of a line under the title
+SCALE = 2.0  # pixels of a PNG per pixel of the figure
+_CHARACTERS = 100  # of a line under the title
 
 
 def export(figures: Sequence[Figure], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write each figure in each format, named after it; files of the same name are replaced.
+    """Write each figure in each format. Files of the same name are replaced.
 
     Args:
-        figures: with different names.
-        folder: made if need be.
-        formats: of `FORMATS`.
+        figures: with unique names.
+        folder: created if it does not exist.
+        formats: any of `FORMATS`.
 
     Raises:
-        UserError: another format.
+        UserError: an unknown format.
         WriteError: a file cannot be written.
     """
-    if unknown := [one for one in formats if one not in FORMATS]:
-        raise UserError(f'figures are written as {" or ".join(FORMATS)}, not as "{unknown[0]}"')
+    if unknown := [kind for kind in formats if kind not in FORMATS]:
+        raise UserError(f'figures: expected the format {" or ".join(FORMATS)}, got "{unknown[0]}"')
     written = []
     for figure in figures:
         spec = printable(figure)
@@ -42,9 +42,9 @@ def export(figures: Sequence[Figure], folder: Path, formats: Sequence[str] = FOR
 
 
 def printable(figure: Figure) -> Spec:
-    """The specification as it goes to a file: its title, the first sentences of its caption, a fixed width."""
+    """Return the specification for a file: with its title, the start of its caption, and a fixed width."""
     spec = sized(themed(figure.spec), WIDTH)
-    lines = textwrap.wrap(figure.caption, _LETTERS, break_on_hyphens=False)
+    lines = textwrap.wrap(figure.caption, _CHARACTERS, break_on_hyphens=False)
     heading: dict[str, Any] = {"text": textwrap.wrap(figure.title, 80)[:3], "subtitle": lines[:3]}
     return {**spec, "title": heading, "background": "white"}
 

@@ -1,4 +1,4 @@
-"""Every configuration with its interval, best first: what can be told apart, and from what."""
+"""Every configuration with its interval, best first, coloured by its test against the best."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sft.report.figures.settings import about
 from sft.report.metrics import title
 
 MOST_ROWS = 40
-BEST, TIED, WORSE, UNTESTED = "best", "on a par with it", "differs from it", "not tested"
+BEST, TIED, WORSE, UNTESTED = "best", "not significantly different", "significantly different", "not tested"
 _LOOKS = {BEST: ("#0072B2", "diamond"), TIED: ("#E69F00", "circle"), WORSE: ("#8A8A8A", "square"),
           UNTESTED: ("#8A8A8A", "circle")}  # fmt: skip
 
 
 def forest(comparison: Comparison) -> Iterator[Figure]:
-    """A figure of the leading metric, where there are two rows or more."""
+    """Yield a figure of the leading metric, if there are at least two rows."""
     for metric in comparison.metrics[:1]:
         order = _order(comparison, metric)
         if len(order) > 1:
@@ -36,7 +36,7 @@ def forest(comparison: Comparison) -> Iterator[Figure]:
 
 
 def _order(comparison: Comparison, metric: str) -> list[int]:
-    """The rows that have the metric, best first; in their own order where it is not known which way is better."""
+    """Return the rows that have the metric, best first; in table order if it is unknown whether higher is better."""
     means = {i: found.mean for i, row in enumerate(comparison.rows) if (found := row.estimate(metric)) is not None}
     up = is_better_up(metric)
     return list(means) if up is None else sorted(means, key=lambda i: -means[i] if up else means[i])
@@ -54,21 +54,21 @@ def _figure(comparison: Comparison, metric: str, order: Sequence[int]) -> Figure
 
 def _record(comparison: Comparison, metric: str, index: int, label: str) -> Record:
     found = comparison.rows[index].estimate(metric)
-    judged = comparison.significance_of(index, metric)
-    against = comparison.baseline_of(index)
-    base = None if against is None else comparison.rows[against].estimate(metric)
-    assert found is not None  # noqa: S101 - only rows that have the metric are ordered
+    significance = comparison.significance_of(index, metric)
+    baseline = comparison.baseline_of(index)
+    base = None if baseline is None else comparison.rows[baseline].estimate(metric)
+    assert found is not None  # noqa: S101 - `_order` returns only rows that have the metric
     return {
         "row": label,
         "mean": round(found.mean, 6),
-        "low": None if judged.interval is None else round(judged.interval.low, 6),
-        "high": None if judged.interval is None else round(judged.interval.high, 6),
-        "method": "" if judged.interval is None else judged.interval.method,
+        "low": None if significance.interval is None else round(significance.interval.low, 6),
+        "high": None if significance.interval is None else round(significance.interval.high, 6),
+        "method": "" if significance.interval is None else significance.interval.method,
         "runs": found.n,
         "group": _group(comparison, metric, index),
         "about": about(comparison, index),
         "base": None if base is None else round(base.mean, 6),
-        "p": None if judged.contrast is None else judged.contrast.p_holm,
+        "p": None if significance.contrast is None else significance.contrast.p_holm,
     }
 
 
@@ -96,8 +96,8 @@ def _layers(metric: str, labels: Sequence[str], records: Sequence[Record]) -> li
     groups = [group for group in _LOOKS if any(record["group"] == group for record in records)]
     legend = {"title": None, "columns": legend_columns(groups)} if groups != [UNTESTED] else None
 
-    def by_group(place: int) -> Spec:
-        scale = {"domain": groups, "range": [_LOOKS[group][place] for group in groups]}
+    def by_group(look: int) -> Spec:
+        scale = {"domain": groups, "range": [_LOOKS[group][look] for group in groups]}
         return {"field": "group", "type": "nominal", "scale": scale, "legend": legend}
 
     interval = {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": by_group(0), "tooltip": lines}
@@ -111,7 +111,7 @@ def _layers(metric: str, labels: Sequence[str], records: Sequence[Record]) -> li
 
 
 def _baseline(records: Sequence[Record], x: Spec, y: Spec) -> list[Spec]:
-    """One line down the figure, or a tick for each row where rows have different baselines."""
+    """Return one vertical line, or a tick for each row if rows have different baselines."""
     bases = {record["base"] for record in records} - {None}
     if len(bases) == 1:
         mark = {"type": "rule", "style": "reference"}
@@ -125,22 +125,22 @@ def _baseline(records: Sequence[Record], x: Spec, y: Spec) -> list[Spec]:
 
 
 def _caption(comparison: Comparison, metric: str, records: Sequence[Record], dropped: int) -> str:
-    some = [record for record in records if record["low"] is not None]
-    said = ["Mean and 95 % interval of each configuration." if some else "Mean of each configuration."]
-    methods = list(dict.fromkeys(record["method"] for record in some))
+    with_interval = [record for record in records if record["low"] is not None]
+    sentences = ["Mean and 95 % interval of each configuration." if with_interval else "Mean of each configuration."]
+    methods = list(dict.fromkeys(record["method"] for record in with_interval))
     if methods:
-        said.append(f"Interval: {'; '.join(methods)}.")
-    if some and any(record["group"] in (TIED, WORSE) for record in records):
-        said.append(
-            "What differs from the best is tested in pairs, by rows and seeds: intervals may overlap all the same."
+        sentences.append(f"Interval: {'; '.join(methods)}.")
+    if with_interval and any(record["group"] in (TIED, WORSE) for record in records):
+        sentences.append(
+            "Colours: paired test against the best, over rows and seeds. Intervals may overlap even if rows differ."
         )
     bases = {record["base"] for record in records} - {None}
     if len(bases) == 1:
-        said.append("The dashed line is the baseline.")
+        sentences.append("The dashed line is the baseline.")
     elif bases:
-        said.append("A tick stands at the mean of the baseline that the row is compared with.")
+        sentences.append("A tick marks the mean of the row's baseline.")
     if dropped:
-        said.append(f"The best {len(records)} of {len(records) + dropped}.")
+        sentences.append(f"The best {len(records)} of {len(records) + dropped}.")
     if comparison.chosen_on == "validation" and metric in comparison.best:
-        said.append("The best was chosen on the validation split.")
-    return " ".join(said)
+        sentences.append("The best was chosen on the validation split.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Heat maps: a metric for each pair of settings that vary, the mean of all rows that share their two values."""
+"""Heat maps: a metric for each pair of varying settings, averaged over the rows that share the two values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from sft.report.figures.base import (
 from sft.report.figures.settings import MOST_ABOUT, is_open, short_labels, value_order
 from sft.report.metrics import number, title
 
-MOST_SETTINGS = 6  # of which every pair is shown
-MOST_VALUES = 30  # of a setting: more would be cells that nobody can read
-_LONG = 14  # letters of a value that columns are too narrow for
-_BRIGHT = 0.5  # of the way up viridis: from there on black text is the one that can be read
+MOST_SETTINGS = 6  # every pair of them is shown
+MOST_VALUES = 30  # values of a setting; with more, cells cannot be read
+_LONG = 14  # characters; longer values do not fit into columns
+_BRIGHT = 0.5  # position on viridis from which black text is readable
 
 
 def heatmaps(comparison: Comparison) -> Iterator[Figure]:
-    """One figure of the leading metric for each pair of settings."""
+    """Yield a figure of the leading metric for each pair of settings."""
     for metric in comparison.metrics[:1]:
         for pair in itertools.combinations(comparison.settings[:MOST_SETTINGS], 2):
             down, across = sorted(pair, key=_fits_down)
@@ -39,7 +39,7 @@ def heatmaps(comparison: Comparison) -> Iterator[Figure]:
 
 
 def _fits_down(setting: Setting) -> tuple[bool, int]:
-    """Sorts the setting whose values are better written beside each other's rows first: long texts, else few values."""
+    """Return a sort key that puts the setting with the better row labels first: long values, else few values."""
     return max(map(len, setting.values)) <= _LONG, len(set(setting.values))
 
 
@@ -50,7 +50,7 @@ def _heatmap(comparison: Comparison, metric: str, across: Setting, down: Setting
     if min(len(columns), len(rows)) < 2 or max(len(columns), len(rows)) > MOST_VALUES:
         return None
     if len(cells) <= max(len(columns), len(rows)):
-        return None  # one says the other: they have not been varied apart
+        return None  # one determines the other: they do not vary independently
     names = short_labels(columns), short_labels(rows)
     records = [_cell(comparison, metric, indices) for indices in cells.values()]
     for record, (column, row) in zip(records, cells, strict=True):
@@ -65,7 +65,7 @@ def _heatmap(comparison: Comparison, metric: str, across: Setting, down: Setting
 
 
 def _cells(comparison: Comparison, metric: str, across: Setting, down: Setting) -> dict[tuple[str, str], list[int]]:
-    """The rows of each pair of values; without zero-shot rows where a setting is one of the training."""
+    """Return the rows of each pair of values, without zero-shot rows if a setting is one of training."""
     found: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(comparison.rows):
         apart = not (is_open(comparison, across, index) or is_open(comparison, down, index))
@@ -89,7 +89,7 @@ def _cell(comparison: Comparison, metric: str, indices: Sequence[int]) -> Record
 
 
 def _mark_bright(records: Sequence[Record], reverse: bool) -> None:
-    """Say of each cell whether its colour is a bright one."""
+    """Record for each cell whether its colour is bright."""
     means = [record["mean"] for record in records]
     low, span = min(means), (max(means) - min(means)) or 1.0
     for record in records:
@@ -133,13 +133,13 @@ def _legend(metric: str) -> str:
 def _caption(
     comparison: Comparison, metric: str, pair: Sequence[Setting], cells: Mapping[tuple[str, str], Sequence[int]]
 ) -> str:
-    keys = [one.key for one in pair]
-    others = [one.name for one in comparison.settings if one.key not in keys]
+    keys = [setting.key for setting in pair]
+    others = [setting.name for setting in comparison.settings if setting.key not in keys]
     several = any(len(indices) > 1 for indices in cells.values())
-    said = ["Mean of the configurations that share the two values."]
+    sentences = ["Mean of the configurations that share the two values."]
     if several and others:
-        said = [f"Mean over {listed(others)} of the configurations that share the two values."]
+        sentences = [f"Mean over {listed(others)} of the configurations that share the two values."]
     used = sum(map(len, cells.values()))
     if used < sum(row.estimate(metric) is not None for row in comparison.rows):
-        said.append("Without zero-shot, to which a setting of the training does not apply.")
-    return " ".join(said)
+        sentences.append("Without zero-shot, to which settings of training do not apply.")
+    return " ".join(sentences)

@@ -10,7 +10,7 @@ _SCORES = ("f1", "precision", "recall")
 
 
 def per_label() -> Spec:
-    """A line for each label, with its F1, precision and recall; how many rows it has stands behind its name."""
+    """Return the template: a line for each label with F1, precision and recall, and its number of rows in brackets."""
     y = {"field": "name", "type": "nominal", "title": None, "sort": None,
          "axis": {"grid": True, "ticks": False, "domain": False, "labelLimit": 200}}  # fmt: skip
     x = {

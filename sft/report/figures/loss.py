@@ -25,7 +25,7 @@ _HISTORIES = {"loss_history": TRAINING, "validation_history": HELD_OUT}
 
 
 def loss_curve() -> Spec:
-    """A line for each split, and for each run where records say which."""
+    """Return the template: a line for each split, and for each run if the records name runs."""
     x = {"field": "step", "type": "quantitative", "title": "step",
          "axis": {"grid": False, "tickMinStep": 1, "tickCount": 8},
          "scale": {"nice": False, "zero": False}}  # fmt: skip
@@ -45,7 +45,7 @@ def loss_curve() -> Spec:
 
 
 def loss_of(runs: Sequence[Run]) -> list[Record]:
-    """The records of runs that were trained; steps without a loss left out."""
+    """Return the records of trained runs, without steps that have no loss."""
     return [
         record for run in runs if run.result is not None for record in _of_run(run, json.loads(run.result.training))
     ]
@@ -59,12 +59,12 @@ def _of_run(run: Run, training: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def loss_figure(name: str, runs: Sequence[Run]) -> Iterator[Figure]:
-    """The loss of the runs of a row over training; nothing where none was trained.
+    """Yield a figure with the training loss of a row's runs; nothing if no run was trained.
 
     Args:
-        name: of the row.
+        name: name of the row.
         runs: its runs.
     """
     if values := loss_of(runs):
-        caption = "Loss in each step of the training" + (", a line for each seed." if len(runs) > 1 else ".")
+        caption = "Loss at each training step" + (", a line for each seed." if len(runs) > 1 else ".")
         yield Figure("best-loss", f"Loss of {name}", caption, filled(loss_curve(), values))

@@ -1,6 +1,6 @@
 """The template of a reliability diagram: records `{kind, confidence, accuracy, rows}`, one for each bin with rows.
 
-`kind` says what the probabilities are (`calibrated`, `uncalibrated`): up to two of them. Guo et al. 2017, "On
+`kind` names the probabilities (`calibrated`, `uncalibrated`); there are at most two kinds. Guo et al. 2017, "On
 Calibration of Modern Neural Networks", arXiv 1706.04599.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from sft.report.figures.base import DASHES, PALETTE, SHAPES, Spec, chart, in_order, tooltip
 
 BINS = 15
-_FLOOR = -0.3  # where the bars of the histogram stand, on the axis of the accuracy
+_FLOOR = -0.3  # bottom of the histogram's bars on the accuracy axis
 _TALLEST = 0.22
 
 
 def reliability() -> Spec:
-    """Accuracy over confidence with the diagonal of the perfectly calibrated; below, how many rows a bin holds."""
+    """Return the template: accuracy over confidence, the diagonal of perfect calibration, and below a histogram."""
     x = {"field": "confidence", "type": "quantitative", "title": "confidence",
          "scale": {"domain": [0, 1]}, "axis": {"grid": False, "tickCount": 6}}  # fmt: skip
     y = {"field": "accuracy", "type": "quantitative", "title": "accuracy",
@@ -49,13 +49,13 @@ def reliability() -> Spec:
 
 
 def _bars() -> list[Spec]:
-    """Where the histogram's bars stand: around the mean confidence of their bin, those of two kinds side by side."""
+    """Return the positions of the histogram's bars: around the mean confidence of their bin, one half for each kind."""
     half = 0.4 / BINS
     return [
         {"joinaggregate": [{"op": "max", "field": "rows", "as": "most"}]},
-        {"window": [{"op": "dense_rank", "as": "kind_place"}], "sort": [{"field": "kind"}]},
-        {"joinaggregate": [{"op": "max", "field": "kind_place", "as": "kinds"}]},
-        {"calculate": f"datum.confidence - {half} + (datum.kind_place - 1) * {2 * half} / datum.kinds", "as": "left"},
+        {"window": [{"op": "dense_rank", "as": "kind_index"}], "sort": [{"field": "kind"}]},
+        {"joinaggregate": [{"op": "max", "field": "kind_index", "as": "kinds"}]},
+        {"calculate": f"datum.confidence - {half} + (datum.kind_index - 1) * {2 * half} / datum.kinds", "as": "left"},
         {"calculate": f"datum.left + {2 * half} / datum.kinds", "as": "right"},
         {"calculate": f"{_FLOOR}", "as": "floor"},
         {"calculate": f"{_FLOOR} + {_TALLEST} * datum.rows / max(1, datum.most)", "as": "top"},

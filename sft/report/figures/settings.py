@@ -1,7 +1,6 @@
-"""Which setting of a comparison goes where in a figure: as a number along an axis, as a colour, or averaged over.
+"""Choose the role of each setting in a figure: the axis, a colour, or averaged over.
 
-A zero-shot row has nothing to say on settings of the training (`lora.r`): there it stands for every value of them.
-Knows nothing of metrics and specifications.
+Settings of training (`lora.r`) do not apply to a zero-shot row, so it counts for every value of them.
 """
 
 from __future__ import annotations
@@ -14,30 +13,29 @@ from typing import NamedTuple
 from sft.config.varying import ABSENT, Setting, settings, short_name
 from sft.log import plain
 from sft.report.comparison import Comparison, Row
-from sft.sequences import common_prefix
 
-MOST_SERIES = 8  # lines that can be told apart
-LONGEST_LABEL = 32  # letters
-MOST_ABOUT = 300  # letters of a tooltip's line
+MOST_SERIES = 8  # lines that the eye can distinguish
+LONGEST_LABEL = 32  # characters
+MOST_ABOUT = 300  # characters of a line of a tooltip
 _ALL = "all"
 _OF_TRAINING = ("lora", "adapter", "training")
 
 
 class Axis(NamedTuple):
-    """A setting as numbers: its name, where each row stands (None: nowhere), and the text at each of these places."""
+    """A numeric setting: its name, each row's position (None: not applicable), and the label of each position."""
 
     name: str
     at: tuple[float | None, ...]
     ticks: Mapping[float, str]
 
     @property
-    def places(self) -> list[float]:
-        """The places, from low to high."""
+    def positions(self) -> list[float]:
+        """The positions, from low to high."""
         return sorted(self.ticks)
 
 
 def is_open(comparison: Comparison, setting: Setting, index: int) -> bool:
-    """Whether a row stands for every value of a setting: a zero-shot row, and a setting of the training."""
+    """Whether a row counts for every value of a setting: a zero-shot row and a setting of training."""
     return (
         setting.values[index] == ABSENT
         and comparison.rows[index].runs[0].config.dataset.shots == 0
@@ -46,7 +44,7 @@ def is_open(comparison: Comparison, setting: Setting, index: int) -> bool:
 
 
 def _is_of_training(comparison: Comparison, setting: Setting) -> bool:
-    """By its section, which `--group-by` does not say."""
+    """Whether a setting is one of training, by its section. Settings of `--group-by` have no section."""
     section, dot, _ = setting.key.partition(".")
     if dot:
         return section in _OF_TRAINING
@@ -55,37 +53,37 @@ def _is_of_training(comparison: Comparison, setting: Setting) -> bool:
 
 
 def is_shots(setting: Setting) -> bool:
-    """Whether a setting is the number of shots; `--group-by` gives it without its section."""
+    """Whether a setting is the number of shots, with or without (`--group-by`) its section."""
     return setting.key in ("dataset.shots", "shots")
 
 
 def choose_axis(comparison: Comparison) -> tuple[Setting, Axis] | None:
-    """The setting for the x axis: shots; the first other number where there are not two numbers of shots but zero.
+    """Return the setting for the x axis: shots, or the first other number if there are not two non-zero shots.
 
-    None where no setting is a number.
+    None if no setting is a number.
     """
     found = [(one, axis) for one in comparison.settings if (axis := _axis(comparison, one)) is not None]
     found.sort(key=lambda pair: not is_shots(pair[0]))  # stable: shots first
-    several = [pair for pair in found if sum(place != 0 for place in pair[1].ticks) > 1]
+    several = [pair for pair in found if sum(position != 0 for position in pair[1].ticks) > 1]
     return next(iter([*several, *found]), None)
 
 
 def _axis(comparison: Comparison, setting: Setting) -> Axis | None:
-    """A setting as numbers; None where it has other values, or one number only."""
-    read = [_number(text) for text in setting.values]
-    highest = max((place for place in read if place is not None), default=0.0)
+    """Return a setting as numbers; None if it has other values or a single number."""
+    numbers = [_number(text) for text in setting.values]
+    highest = max((number for number in numbers if number is not None), default=0.0)
     if is_shots(setting):
         pairs = zip(setting.values, comparison.rows, strict=True)
         drawn = [_drawn(row) for text, row in pairs if text == _ALL]
         whole = max((count for count in drawn if count is not None), default=2 * (highest or 1.0))
-        read = [whole if text == _ALL else place for text, place in zip(setting.values, read, strict=True)]
+        numbers = [whole if text == _ALL else number for text, number in zip(setting.values, numbers, strict=True)]
     ticks: dict[float, str] = {}
-    for place, text in zip(read, setting.values, strict=True):
-        if place is None and text != ABSENT:
+    for number, text in zip(numbers, setting.values, strict=True):
+        if number is None and text != ABSENT:
             return None
-        if place is not None:
-            ticks[place] = text if text != _ALL or place not in ticks else ticks[place]
-    return Axis(setting.name, tuple(read), ticks) if len(ticks) > 1 else None
+        if number is not None:
+            ticks[number] = text if text != _ALL or number not in ticks else ticks[number]
+    return Axis(setting.name, tuple(numbers), ticks) if len(ticks) > 1 else None
 
 
 def _number(text: str) -> float | None:
@@ -97,7 +95,7 @@ def _number(text: str) -> float | None:
 
 
 def _drawn(row: Row) -> float | None:
-    """How many shots a row with all of them has, as shots are counted: per label for classification."""
+    """Return the number of shots of a row with all shots, per label for classification."""
     for run in row.runs:
         if run.result is not None:
             shots = json.loads(run.result.record).get("shots") or {}
@@ -109,9 +107,9 @@ def _drawn(row: Row) -> float | None:
 
 
 def other_settings(comparison: Comparison, x: Setting) -> tuple[list[Setting], list[Setting]]:
-    """The settings that make rows with the same x differ, and those that only change along with x.
+    """Return the settings that vary between rows with the same x, and those that change only together with x.
 
-    One that says the same as another before it (an alpha that is always twice the rank) is left out of both.
+    A setting that is determined by an earlier one (an alpha that is always twice the rank) is in neither list.
     """
     kept: list[Setting] = []
     along: list[Setting] = []
@@ -119,25 +117,27 @@ def other_settings(comparison: Comparison, x: Setting) -> tuple[list[Setting], l
         if setting.key == x.key:
             continue
         rows = range(len(setting.values))
-        told = [row for row in rows if not is_open(comparison, setting, row) and not is_open(comparison, x, row)]
-        if len({setting.values[row] for row in told}) < 2:
+        applicable = [row for row in rows if not is_open(comparison, setting, row) and not is_open(comparison, x, row)]
+        if len({setting.values[row] for row in applicable}) < 2:
             continue
-        if _tells(x, setting, told):
+        if _determines(x, setting, applicable):
             along.append(setting)
-        elif not any(_tells(one, setting, told) and _tells(setting, one, told) for one in kept):
+        elif not any(
+            _determines(earlier, setting, applicable) and _determines(setting, earlier, applicable) for earlier in kept
+        ):
             kept.append(setting)
     return kept, along
 
 
-def _tells(one: Setting, other: Setting, rows: Sequence[int]) -> bool:
-    """Whether the value of one setting says that of the other."""
-    return len({(one.values[row], other.values[row]) for row in rows}) == len({one.values[row] for row in rows})
+def _determines(first: Setting, second: Setting, rows: Sequence[int]) -> bool:
+    """Whether the value of the first setting determines that of the second."""
+    return len({(first.values[row], second.values[row]) for row in rows}) == len({first.values[row] for row in rows})
 
 
 def colour_choices(comparison: Comparison, others: Sequence[Setting]) -> list[tuple[Setting, ...]]:
-    """What lines may be coloured by: all the other settings together where these make few lines, else one at a time.
+    """Return the settings that can colour the lines: all other settings if they make few lines, else one at a time.
 
-    Those with the fewest values first; empty sets of settings stand for a single line.
+    Settings with the fewest values come first. An empty tuple means a single line.
     """
     if len(combinations(comparison, others)) <= MOST_SERIES:
         return [tuple(others)]
@@ -147,7 +147,7 @@ def colour_choices(comparison: Comparison, others: Sequence[Setting]) -> list[tu
 
 
 def combinations(comparison: Comparison, together: Sequence[Setting]) -> list[tuple[str, ...]]:
-    """The values that settings have together, in order; without the rows that stand for every value of one."""
+    """Return the combinations of values of settings, in order, without rows that count for every value of a setting."""
     found = dict.fromkeys(
         tuple(one.values[row] for one in together)
         for row in range(len(comparison.rows))
@@ -157,7 +157,7 @@ def combinations(comparison: Comparison, together: Sequence[Setting]) -> list[tu
 
 
 def value_order(text: str) -> tuple[int, float, str]:
-    """Sorts values: absent ones first, then numbers by size, then texts, `all` last."""
+    """Return a sort key of values: absent values first, then numbers, then strings, `all` last."""
     if text == ABSENT:
         return 0, 0.0, text
     value = _number(text)
@@ -167,14 +167,14 @@ def value_order(text: str) -> tuple[int, float, str]:
 
 
 def about(comparison: Comparison, index: int) -> str:
-    """What is special about a row: `shots=4, lr=0.001`; its name where nothing varies."""
+    """Return a row's varying settings, `shots=4, lr=0.001`; its name if nothing varies."""
     parts = [f"{one.name}={one.values[index]}" for one in comparison.settings if one.values[index] != ABSENT]
     text = ", ".join(parts) or comparison.rows[index].name
     return text if len(text) <= MOST_ABOUT else f"{text[: MOST_ABOUT - 1]}…"
 
 
 def short_labels(values: Sequence[str], most: int = LONGEST_LABEL) -> dict[str, str]:
-    """Texts -> as labels of an axis or a legend, all different: long ones without what all of them begin with."""
+    """Return string -> unique label for an axis or a legend. Long strings lose the prefix that they all share."""
     distinct = list(dict.fromkeys(values))
     start = _common_start(distinct) if distinct else ""
     cut = len(start) if len(distinct) > 1 and max(map(len, distinct)) > most and len(start) > 12 else 0
@@ -189,6 +189,8 @@ def short_labels(values: Sequence[str], most: int = LONGEST_LABEL) -> dict[str, 
 
 
 def _common_start(texts: Sequence[str]) -> str:
-    """What all texts begin with, up to a space where it has one."""
-    start = texts[0][: common_prefix(texts)]
+    """Return the common prefix of strings, up to its last space if it has one."""
+    low, high = min(texts), max(texts)
+    same = next((at for at, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), len(low))
+    start = low[:same]
     return start[: start.rfind(" ") + 1] or start

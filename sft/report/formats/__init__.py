@@ -1,1 +1,1 @@
-"""A comparison as terminal text, Markdown, CSV, LaTeX and JSON, and the sentences that all of them share."""
+"""Formats of a comparison: terminal text, Markdown, CSV, LaTeX and HTML fragment, and the notes that they share."""

@@ -1,9 +1,9 @@
-"""The comparison as named columns of plain values: its rows for the CSV, its rows and runs for Python.
+"""The comparison as named columns of plain values: rows for the CSV file, rows and runs for Python.
 
-    name, (one column per varying setting), labelled_examples, finished, planned, recipe_id, baseline, test_rows,
-    judged_on, accuracy.mean, accuracy.std, accuracy.best, accuracy.ci_low, …, validation.accuracy.mean
+    name, (one column per varying setting), labelled_examples, finished, planned, recipe_id, baseline, test_rows, …,
+    accuracy.mean, accuracy.std, accuracy.best, accuracy.ci_low, …, validation.accuracy.mean
 
-Computes and formats nothing. A value that is not known is None.
+Computes and formats nothing. An unknown value is None.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sft.io import canonical_json, digest
 from sft.report.comparison import Comparison, Row
 from sft.report.formats.values import VALUES, values_of
 
-_JUDGED_ON_DIGITS = 12
+_FINGERPRINT_DIGITS = 12
 _TAKEN = ("asked", "fewest", "most")
 
 
 class Columns(NamedTuple):
-    """The names of the columns, and for each row its values in that order."""
+    """The names of the columns, and the values of each row in that order."""
 
     header: list[str]
     rows: list[list[Any]]
@@ -30,17 +30,17 @@ class Columns(NamedTuple):
 def row_columns(comparison: Comparison) -> Columns:
     """Return one row per configuration, with all of its metrics in full precision.
 
-    `best` and `tied_with_best` are booleans; `baseline` names the row that a row is compared with; `judged_on` is equal
-    for rows that were evaluated on the same data; `labelled_examples_max` is a column only where the runs of some row
-    differ in it. Where some row took fewer labelled rows than asked for, `shots.asked`, `shots.fewest` and `shots.most`
-    (of a label) are columns; `icl.…` (of a prompt, all labels together) and `num_train_samples.…` likewise. `threads`
-    is a column only where runs differ in it.
+    `best` and `tied_with_best` are booleans. `baseline` is the name of the row's baseline. The fingerprint after
+    `test_rows` is equal for rows that were evaluated on the same data. `labelled_examples_max` and `threads` are
+    columns only if the runs of a row differ in them. If a row used fewer labelled rows than requested, `shots.asked`,
+    `shots.fewest` and `shots.most` (per label) are columns, likewise `icl.…` (per prompt) and `num_train_samples.…`.
     """
     metrics = {split: _metrics(comparison, split) for split in ("test", "validation")}
     ranges = any(len(set(row.labelled)) > 1 for row in comparison.rows)
     ours = ["name", "labelled_examples", *(["labelled_examples_max"] if ranges else []), "finished", "planned"]
-    ours += ["recipe_id", "baseline", "test_rows", "judged_on", *(["threads"] if len(comparison.threads) > 1 else [])]
-    counted = list(dict.fromkeys(key for row in comparison.rows for key, one in row.taken.items() if one.is_short))
+    ours += ["recipe_id", "baseline", "test_rows", "judged_on"]  # words: fixed name
+    ours += ["threads"] if len(comparison.threads) > 1 else []
+    counted = list(dict.fromkeys(key for row in comparison.rows for key, taken in row.taken.items() if taken.is_short))
     header = [ours[0], *_setting_names(comparison.settings, ours)]
     header += [f"{short_name(key)}.{name}" for key in counted for name in _TAKEN]
     header += ours[1:]
@@ -48,10 +48,11 @@ def row_columns(comparison: Comparison) -> Columns:
     header += [f"validation.{metric}.{figure}" for metric in metrics["validation"] for figure in ("mean", "std")]
     rows = []
     for index, row in enumerate(comparison.rows):
-        cells: list[Any] = [row.name, *(_setting(row, one, index) for one in comparison.settings)]
+        cells: list[Any] = [row.name, *(_setting(row, setting, index) for setting in comparison.settings)]
         cells += [cell for key in counted for cell in _taken(row, key)]
         cells += [*_labelled(row, ranges), row.finished, len(row.runs)]
-        cells += [None if comparison.grouped else row.runs[0].recipe_id, _baseline(comparison, index), *_judged_on(row)]
+        cells += [None if comparison.grouped else row.runs[0].recipe_id, _baseline(comparison, index)]
+        cells += _evaluated_rows(row)
         cells += [_threads(row)] if "threads" in ours else []
         cells += [figure for metric in metrics["test"] for figure in _test(comparison, index, metric)]
         cells += [cell for metric in metrics["validation"] for cell in _validation(row, metric)]
@@ -62,7 +63,7 @@ def row_columns(comparison: Comparison) -> Columns:
 def run_columns(comparison: Comparison) -> Columns:
     """Return one row per run: its settings that vary, seed, status and metrics.
 
-    Metrics of the test split go by their own names, those of the validation split by `validation.<name>`.
+    Metrics of the test split are named `<name>`, those of the validation split `validation.<name>`.
     """
     metrics = {split: _metrics(comparison, split) for split in ("test", "validation")}
     before = ["name", "seed", "status"]
@@ -72,12 +73,12 @@ def run_columns(comparison: Comparison) -> Columns:
     header = ["name", *names, *before[1:], *figures, *after]
     settings_of: dict[str, list[Any]] = {}
     for index, row in enumerate(comparison.rows):
-        values = [_setting(row, one, index) for one in comparison.settings]
+        values = [_setting(row, setting, index) for setting in comparison.settings]
         settings_of |= {run.id: values for run in row.runs}
     rows = []
     for run in comparison.runs:
         cells: list[Any] = [run.name, *settings_of[run.id], run.seed, run.state]
-        cells += [run.metrics(split).get(metric) for split, found in metrics.items() for metric in found]
+        cells += [run.metrics(split).get(metric) for split, names in metrics.items() for metric in names]
         cells += [None, None] if run.result is None else [run.result.labelled_examples, run.result.seconds]
         cells += [run.error, run.recipe_id, run.id, str(run.folder.path)]
         rows.append(cells)
@@ -85,66 +86,66 @@ def run_columns(comparison: Comparison) -> Columns:
 
 
 def _metrics(comparison: Comparison, split: str) -> list[str]:
-    """Those that some row has, the shown ones first."""
-    there = dict.fromkeys(key for row in comparison.rows for key in row.metrics(split))
+    """Return the metrics that any row has, the shown metrics first."""
+    available = dict.fromkeys(key for row in comparison.rows for key in row.metrics(split))
     return [
-        *(key for key in comparison.metrics if key in there),
-        *(key for key in there if key not in comparison.metrics),
+        *(key for key in comparison.metrics if key in available),
+        *(key for key in available if key not in comparison.metrics),
     ]
 
 
 def _setting_names(shown: Sequence[Setting], taken: Sequence[str]) -> Iterator[str]:
-    for one in shown:
-        yield one.key if one.name in taken else one.name
+    for setting in shown:
+        yield setting.key if setting.name in taken else setting.name
 
 
 def _setting(row: Row, setting: Setting, index: int) -> Any:
-    """The value of a setting: a number in full where the table rounds one; None where the row has no such setting."""
-    said = setting.values[index]
+    """Return the value of a setting, a number in full even if the table rounds it; None if the row has no value."""
+    shown = setting.values[index]
     value = settings(row.runs[0].config).get(setting.key)
-    if isinstance(value, int | float) and not isinstance(value, bool) and show(setting.key, value) == said:
+    if isinstance(value, int | float) and not isinstance(value, bool) and show(setting.key, value) == shown:
         return value
-    return None if said == ABSENT else said
+    return None if shown == ABSENT else shown
 
 
 def _taken(row: Row, key: str) -> list[Any]:
-    """How many rows were asked for and taken, in all of a label or a prompt; where that is known."""
-    one = row.taken.get(key)
-    return [None] * len(_TAKEN) if one is None else [one.asked * one.labels, one.fewest, one.most]
+    """Return the number of rows requested and used, per label or per prompt."""
+    taken = row.taken.get(key)
+    return [None] * len(_TAKEN) if taken is None else [taken.asked * taken.labels, taken.fewest, taken.most]
 
 
 def _labelled(row: Row, ranges: bool) -> list[Any]:
-    """Labelled examples; the fewest and the most where the runs of some row differ."""
+    """Return the number of labelled examples; the smallest and the largest if the runs of any row differ."""
     if not row.labelled:
         return [None] * (1 + ranges)
     return [min(row.labelled), *([max(row.labelled)] if ranges else [])]
 
 
 def _baseline(comparison: Comparison, index: int) -> str | None:
-    place = comparison.baseline_of(index)
-    return None if place is None else comparison.rows[place].name
+    baseline = comparison.baseline_of(index)
+    return None if baseline is None else comparison.rows[baseline].name
 
 
-def _judged_on(row: Row) -> list[Any]:
-    """How many test rows, where that is known, and a short text that stands for which."""
+def _evaluated_rows(row: Row) -> list[Any]:
+    """Return the number of test rows and their fingerprint, each None if unknown."""
     counts = sorted(
         {run.result.rows["test"] for run in row.runs if run.result is not None and "test" in run.result.rows}
     )
-    rows = None if not counts else counts[0] if len(counts) == 1 else " or ".join(map(str, counts))
-    which = sorted(row.evaluated_rows())
-    return [rows, digest(canonical_json(which), _JUDGED_ON_DIGITS) if which else None]
+    number = None if not counts else counts[0] if len(counts) == 1 else " or ".join(map(str, counts))
+    evaluated = sorted(row.evaluated_rows())
+    return [number, digest(canonical_json(evaluated), _FINGERPRINT_DIGITS) if evaluated else None]
 
 
 def _threads(row: Row) -> str | None:
-    """The numbers of threads that its runs computed with: `2`, or `1 or 2`."""
-    found = {run.result.threads for run in row.runs if run.result is not None and run.result.threads is not None}
-    return " or ".join(map(str, sorted(found))) or None
+    """Return the number of CPU threads of its runs: `2`, or `1 or 2` if they differ."""
+    numbers = {run.result.threads for run in row.runs if run.result is not None and run.result.threads is not None}
+    return " or ".join(map(str, sorted(numbers))) or None
 
 
 def _test(comparison: Comparison, index: int, metric: str) -> list[Any]:
-    """The cells of a metric, in the order of `VALUES`."""
-    found = values_of(comparison, index, metric)
-    return [found[name] for name in VALUES]
+    """Return the cells of a metric, in the order of `VALUES`."""
+    values = values_of(comparison, index, metric)
+    return [values[name] for name in VALUES]
 
 
 def _validation(row: Row, metric: str) -> list[Any]:

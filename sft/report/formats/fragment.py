@@ -1,4 +1,4 @@
-"""The comparison as an HTML fragment, for a notebook's output cell. All text is escaped; there is no script in it."""
+"""The comparison as an HTML fragment for a notebook's output cell. All text is escaped. It contains no script."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sft.report.formats.table import Table, comparison_table
 from sft.report.formats.text import failures
 
 MOST_ROWS = 500  # a notebook keeps its output in its file
-_OPENING = '<div class="tex2jax_ignore mathjax_ignore">'  # else Jupyter shows text between dollar signs as mathematics
+# Without these classes Jupyter renders text between two "$" as mathematics.
+_OPENING = '<div class="tex2jax_ignore mathjax_ignore">'
 
 
 def render_fragment(comparison: Comparison) -> str:
     """Return the subject, the table, its notes, and the runs without a result.
 
-    The best values are bold with `*`; those that cannot be told apart from the best are marked with `=`.
+    Best values are bold with `*`. Values that are not significantly different from the best are marked with `=`.
     """
     table = comparison_table(comparison)
     shown = table._replace(rows=table.rows[:MOST_ROWS])

@@ -1,8 +1,7 @@
-r"""The comparison as a LaTeX table (booktabs): what varies, metrics as mean ± std, an interval, best bold, ties
-marked. The caption is short; how the figures were made stands above the table as comments.
+r"""The comparison as a LaTeX table (booktabs): varying settings, metrics as mean ± std, an interval, best bold, ties
+marked. The caption is short. Comments above the table state how the figures were computed.
 
-Text from configs and names is escaped: no command, no mathematics, no comment, no further column. Knows nothing of
-files, and runs no TeX.
+Text from configs and names is escaped: it cannot become a command, mathematics, a comment or a further column.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from sft.log import some
 from sft.report.comparison import Comparison
-from sft.report.formats.notes import notes
+from sft.report.formats.notes import DETAILS, notes
 from sft.report.formats.subject import subject
 from sft.report.formats.table import BASELINE, comparison_table
 from sft.report.metrics import title
@@ -22,23 +21,24 @@ MOST_ROWS = 40  # on one page
 MOST_SUBJECTS = 2  # data sets that the caption names
 LABEL = "tab:sft"
 _TIE = r"$^{\dagger}$"
-_APART = "\u2060"  # between two hyphens, until all else is escaped: without it they would be a dash
+_APART = "\u2060"  # keeps two hyphens apart until everything else is escaped: TeX would make a dash of them
 _ESCAPED = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\symbol{34}", "`": r"\symbol{96}",
-    # at the beginning of a line of the table these would be arguments of the end of the line before it
+    # at the start of a table line, TeX would take these for arguments of the "\\" before
     "[": "{[}", "]": "{]}", "*": "{*}",
-    # signs of ours that LaTeX knows by name only
+    # our own characters that LaTeX knows only by name
     "±": r"$\pm$", "Δ": r"$\Delta$", "−": "$-$", "·": r"$\cdot$",  # noqa: RUF001
     _APART: "{}",
 })  # fmt: skip
 
 
 def render_latex(comparison: Comparison) -> str:
-    r"""A `table` (of many rows a `longtable`) with a short caption, to be `\input` as it is; the rest as comments."""
+    r"""Return a `table` (for many rows a `longtable`) with a short caption, for `\input`; the rest as comments."""
     table = comparison_table(comparison, intervals=True)
-    ours = len(table.header) - 1 - table.header[::-1].index("labelled")  # columns before it; in the others text is ours
+    # The columns before "labelled" hold the user's text; all others hold ours.
+    ours = len(table.header) - 1 - table.header[::-1].index("labelled")
     lines = []
     for r, row in enumerate(table.rows):
         if comparison.rows[r].finished:
@@ -60,7 +60,7 @@ def _table(columns: str, caption: str, head: str, body: Sequence[str]) -> list[s
 
 
 def _longtable(columns: str, caption: str, head: str, body: Sequence[str]) -> list[str]:
-    """Over several pages, each with the header."""
+    """Return a table over several pages, each with the header."""
     top = [r"    \toprule", head, r"    \midrule"]
     return [
         rf"\begin{{longtable}}{{{columns}}}", f"  {caption}\\\\", *top, r"  \endfirsthead", *top, r"  \endhead",
@@ -69,38 +69,39 @@ def _longtable(columns: str, caption: str, head: str, body: Sequence[str]) -> li
 
 
 def _comments(comparison: Comparison, is_long: bool) -> Iterator[str]:
-    """What is needed, what is not in the table, and how its figures were made."""
+    """Yield comments: required packages, rows that are left out, and how the figures were computed."""
     packages = "booktabs,longtable" if is_long else "booktabs"
     scripts = "text in other scripts than Latin needs XeLaTeX or LuaLaTeX"
     yield rf"% Needs \usepackage{{{packages}}} in the preamble; {scripts}."
-    if lacking := [row.name for row in comparison.rows if not row.finished]:
-        yield _comment(f"Left out, since no run has finished: {some(lacking)}.")
-    said = [*notes(comparison, "Bold:", "a dagger:"), *comparison.significance.methods]
-    yield from map(_comment, ["labelled: labelled examples that the recipe used in all; n: finished runs.", *said])
+    if unfinished := [row.name for row in comparison.rows if not row.finished]:
+        yield _comment(f"Left out, since no run has finished: {some(unfinished)}.")
+    sentences = [*notes(comparison, "Bold:", "a dagger:"), *comparison.significance.methods]
+    yield _comment("labelled: all labelled examples that the recipe used; n: finished runs.")
+    yield from map(_comment, sentences)
     if len(lines := subject(comparison)) > MOST_SUBJECTS:
         yield from map(_comment, lines)
 
 
 def _comment(text: str) -> str:
-    """A comment ends with its line: nothing in the text ends that."""
+    """Return a comment on one line: no character of the text can end the line."""
     return f"% {' '.join(''.join(map(_printed, text)).split())}"
 
 
 def escape(text: str) -> str:
-    """Text that is only text to TeX, on one line; what does not print is left out."""
+    """Escape text for TeX, on one line. Characters that do not print are left out."""
     shown = " ".join("".join(map(_printed, text)).split())
     return re.sub("-(?=-)", f"-{_APART}", shown).translate(_ESCAPED)
 
 
-def _printed(sign: str) -> str:
-    kind = unicodedata.category(sign)
-    if kind.startswith("Z") or sign.isspace():
+def _printed(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind.startswith("Z") or character.isspace():
         return " "
-    return "" if kind.startswith("C") else sign
+    return "" if kind.startswith("C") else character
 
 
 def _figure(cell: str, best: bool, tied: bool) -> str:
-    r"""`\textbf{.655} {\scriptsize$\pm$ .021}`; a minus and not a hyphen before a number, a dash for none."""
+    r"""Return `\textbf{.655} {\scriptsize$\pm$ .021}`, with a minus before negative numbers and a dash for none."""
     if cell in ("-", BASELINE):
         return "--" if cell == "-" else cell
     mean, plus_minus, std = cell.partition(" ± ")
@@ -115,7 +116,7 @@ def _figure(cell: str, best: bool, tied: bool) -> str:
 
 
 def _caption(comparison: Comparison, has_ties: bool) -> str:
-    """What is shown, of what, over how many seeds, and what the marks mean."""
+    """Return the caption: metrics, data, number of seeds, and the meaning of the marks."""
     what = ", ".join(map(title, comparison.metrics)) or "no figures yet"
     lines = subject(comparison)
     of = f" on {'; '.join(lines)}" if 0 < len(lines) <= MOST_SUBJECTS else " on several data sets" if lines else ""
@@ -123,9 +124,10 @@ def _caption(comparison: Comparison, has_ties: bool) -> str:
     if comparison.best:
         on_validation = " on the validation split (columns without that word are of the test split)"
         where = on_validation if comparison.chosen_on == "validation" else ""
-        apart = rf"; {_TIE} cannot be told apart from it" if has_ties else ""
-        parts.append(f"Bold: best mean{where}{apart}.")
-    return " ".join([*parts, *(escape(note) for note in notes(comparison, "", "") if note.startswith("Δ"))])
+        tie = rf"; {_TIE} not significantly different from it" if has_ties else ""
+        parts.append(f"Bold: best mean{where}{tie}.")
+    of_baseline = [note.removesuffix(DETAILS) for note in notes(comparison, "", "") if note.startswith("Δ")]
+    return " ".join([*parts, *map(escape, of_baseline)])
 
 
 def _over_seeds(comparison: Comparison) -> str:

@@ -16,11 +16,11 @@ from sft.results.states import in_words
 
 MOST_TAILS = 100  # logs whose end is shown; aggregated_results.json holds all
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_BARE_LINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # GitHub makes links of these by themselves
+_BARE_LINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # GitHub turns these into links
 
 
 def render_markdown(comparison: Comparison) -> str:
-    """Comparison, failures, every run, and how to read it."""
+    """Return the comparison, how to read it, the failures, and every run."""
     done = sum(run.result is not None for run in comparison.runs)
     number = len(comparison.rows)
     configurations = "1 configuration" if number == 1 else f"{number} configurations"
@@ -46,21 +46,21 @@ def _table(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _marked(cell: str, table: Table, place: tuple[int, int]) -> str:
-    if place in table.best:
+def _marked(cell: str, table: Table, index: tuple[int, int]) -> str:
+    if index in table.best:
         return f"**{cell}**"
-    return f"{cell} =" if place in table.tied else cell
+    return f"{cell} =" if index in table.tied else cell
 
 
 def _failures(comparison: Comparison) -> str:
-    """One list entry for each run without a result; the first of those that have a log show its end."""
+    """Return a list entry for each run without a result. The first entries with a log show its end."""
     entries, shown = [], 0
     for run in comparison.unfinished:
         entry = f"- **{escape(run.name)}**: {in_words(run.state)}."
         if run.error:
             entry += f" {escape(run.error)}"
         if run.folder.log_file.exists():
-            entry += f" · Log: `{_place(comparison, run)}/log.txt`"
+            entry += f" · Log: `{_folder(comparison, run)}/log.txt`"
             if shown < MOST_TAILS and (tail := log_tail(run.folder)):
                 shown += 1
                 entry += _tail(tail)
@@ -68,15 +68,15 @@ def _failures(comparison: Comparison) -> str:
     return "\n".join(entries)
 
 
-def _place(comparison: Comparison, run: Run) -> str:
-    """Where its folder lies, seen from the report; in code, where a backtick would end it."""
-    return run.path_from(comparison.place).replace("`", "'")
+def _folder(comparison: Comparison, run: Run) -> str:
+    """Return the run's folder relative to the report, without backticks, which would end the code span."""
+    return run.path_from(comparison.folder).replace("`", "'")
 
 
 def _tail(lines: Sequence[str]) -> str:
-    """Lines of a log, folded away, in a fence longer than any in them: nothing in them acts.
+    """Return lines of a log, collapsed, in a fence longer than any fence in them, so that no line is interpreted.
 
-    Indented, so that it belongs to the list entry before it.
+    They are indented to belong to the list entry above.
     """
     text = "\n".join(lines)
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
@@ -86,8 +86,8 @@ def _tail(lines: Sequence[str]) -> str:
 
 def _how_to_read(comparison: Comparison) -> str:
     reading = (
-        "Each row is one configuration: mean ± standard deviation (n - 1) over its seeds, `n` runs; `labelled` is the "
-        "number of labelled examples that the recipe used in all."
+        "Each row is one configuration: mean ± standard deviation (n - 1) over its seeds, `n` runs. `labelled` is the "
+        "number of all labelled examples that the recipe used."
     )
     marks = "\n".join([reading, *map(escape, notes(comparison, "In bold: the", "="))])
     methods = "\n".join(f"- {escape(sentence)}" for sentence in comparison.significance.methods)
@@ -95,8 +95,8 @@ def _how_to_read(comparison: Comparison) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that cannot become a table cell's end, a link, an image, HTML, code or mathematics, nor turn round."""
-    flat = plain(_BREAKS.sub(" ", text)).strip()  # bold does not end behind a space
+    """Escape text: it cannot end a table cell, change direction, or become a link, image, HTML, code or mathematics."""
+    flat = plain(_BREAKS.sub(" ", text)).strip()  # Markdown does not end bold text after a space
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     flat = re.sub(r"([\\`*_\[\]|!#~$])", r"\\\1", flat)
     return _BARE_LINK.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), flat)

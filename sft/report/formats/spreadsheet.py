@@ -1,10 +1,7 @@
 """The comparison as CSV, for spreadsheets and programs: one line per configuration, all its metrics, full precision.
 
-    name, (one column per varying setting), labelled_examples, finished, planned, recipe_id, baseline, test_rows,
-    judged_on, accuracy.mean, accuracy.std, accuracy.best, accuracy.ci_low, …, validation.accuracy.mean
-
-Text from configs and names acts nowhere: what a spreadsheet would take for a formula begins with an apostrophe (OWASP,
-"CSV Injection"). Knows nothing of files.
+The columns are those of `sft.report.formats.columns.row_columns`. Text from configs and names is never run: text that
+a spreadsheet would take for a formula gets an apostrophe in front (OWASP, "CSV Injection").
 """
 
 from __future__ import annotations
@@ -25,9 +22,9 @@ _SPACES = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
 
 
 def render_csv(comparison: Comparison) -> str:
-    """The rows of the table by RFC 4180 (commas, CRLF), with a header; the columns are those of `row_columns`.
+    """Return the rows of the table as RFC 4180 defines CSV (commas, CRLF), with a header.
 
-    A value that is not there is an empty cell. Booleans are `true` or `false`.
+    An unknown value is an empty cell. Booleans are `true` or `false`.
     """
     header, rows = row_columns(comparison)
     text = io.StringIO()
@@ -38,9 +35,10 @@ def render_csv(comparison: Comparison) -> str:
 
 
 def defused(text: str) -> str:
-    """Text that no spreadsheet takes for a formula, on one line and in one direction; a plain number stays as it is."""
+    """Return text that no spreadsheet takes for a formula, on one line and in one direction. Numbers do not change."""
     flat = plain(text.translate(_SPACES))
-    seen = flat.lstrip("".join(sign for sign in set(flat) if sign.isspace() or unicodedata.category(sign) == "Cf"))
+    ignored = "".join(char for char in set(flat) if char.isspace() or unicodedata.category(char) == "Cf")
+    seen = flat.lstrip(ignored)
     if seen.startswith(tuple(_STARTS_FORMULA)) and not _NUMBER.fullmatch(flat):
         return f"'{flat}"
     return flat

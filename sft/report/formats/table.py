@@ -20,9 +20,10 @@ class Table(NamedTuple):
     """Header and rows of plain text.
 
     Args:
-        header, rows: the cells.
-        best: the (row, column) of cells that hold a best value.
-        tied: of those that cannot be told apart from it.
+        header: the names of the columns.
+        rows: the cells.
+        best: the (row, column) of each best value.
+        tied: the (row, column) of each value that is not significantly different from the best.
     """
 
     header: list[str]
@@ -32,7 +33,7 @@ class Table(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """A metric on a split, as a column."""
+    """A column that shows a metric on a split."""
 
     metric: str
     split: str
@@ -40,23 +41,23 @@ class _Column(NamedTuple):
 
 
 def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
-    """One row per configuration: what varies, labelled examples, metrics, and the number of finished runs.
+    """Return one row per configuration: varying settings, labelled examples, metrics, and number of finished runs.
 
-    Where the best is chosen on the validation split, a column holds the leading metric on it. Where rows are compared
-    with a baseline, columns hold the difference of the leading metric to that row's, and once tests were made its p for
-    the recipes (rows and seeds sampled) and for these models (rows alone), both corrected.
+    If the best is chosen on the validation split, a column shows the leading metric on it. If rows are compared with a
+    baseline, columns show the difference in the leading metric, its p for the recipes (rows and seeds sampled) and its
+    p for these models (rows alone), both corrected.
 
     Args:
-        comparison: of the runs.
-        intervals: whether columns hold the 95 % intervals of the leading metric and of its differences.
+        comparison: the comparison to show.
+        intervals: show the 95 % intervals of the leading metric and of its differences.
     """
     shown = list(comparison.shown_settings)
     columns = _columns(comparison)
     after = [column.header for column in columns]
-    place = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
+    interval_index = next((n for n, column in enumerate(columns) if column.split == "test"), 0) + 1
     wide = intervals
     if intervals := intervals and _has_intervals(comparison):
-        after.insert(place, "95 % interval")
+        after.insert(interval_index, "95 % interval")
     named = not shown or not all(_is_made(row.name) for row in comparison.rows)
     header = [*(["experiment"] if named else []), *(setting.name for setting in shown)]
     contrasts = contrast_header(comparison, wide)
@@ -72,14 +73,14 @@ def comparison_table(comparison: Comparison, intervals: bool = False) -> Table:
             elif column.split == "test" and comparison.significance_of(index, column.metric).tied_with_best:
                 tied.add((index, len(cells)))
             cells.append(estimate(row.estimate(column.metric, column.split), column.metric))
-            if intervals and number_ == place - 1:
+            if intervals and number_ == interval_index - 1:
                 cells.append(interval(comparison.significance_of(index, column.metric).interval, column.metric))
         rows.append([*cells, *_contrast(comparison, index, wide)[: len(contrasts)], finished(row)])
     return Table(header, rows, best, tied)
 
 
 def _is_made(name: str) -> bool:
-    """Whether a name says what varies, as those of `grid` do; a name that somebody has chosen is shown."""
+    """Whether a name lists settings, as names from `grid` do. Names that the user chose are shown in a column."""
     return re.match(r"[\w. ]+=", name) is not None
 
 
@@ -97,7 +98,7 @@ def _has_intervals(comparison: Comparison) -> bool:
 
 
 def runs_table(comparison: Comparison) -> Table:
-    """One row per experiment: name, state, labelled examples, metrics, seconds."""
+    """Return one row per experiment: name, state, labelled examples, metrics, seconds."""
     header = [
         "experiment",
         "state",
@@ -117,7 +118,7 @@ def runs_table(comparison: Comparison) -> Table:
 
 
 def estimate(value: Estimate | None, metric: str = "") -> str:
-    """`.655 ± .021`, both on the metric's scale; without a spread for a single run."""
+    """Return `.655 ± .021`, both on the metric's scale; without a standard deviation for a single run."""
     if value is None:
         return "-"
     mean = number(value.mean, metric)
@@ -125,17 +126,17 @@ def estimate(value: Estimate | None, metric: str = "") -> str:
 
 
 def interval(value: Interval | None, metric: str = "") -> str:
-    """`.641 to .669`."""
+    """Return `.641 to .669`."""
     return "-" if value is None else f"{number(value.low, metric)} to {number(value.high, metric)}"
 
 
 def p_value(value: float | None) -> str:
-    """`.034`, `<.001`, `-`."""
+    """Return `.034`, `<.001` or `-`."""
     return "-" if value is None else "<.001" if value < 0.0005 else number(value)
 
 
 def contrast_header(comparison: Comparison, intervals: bool = False) -> list[str]:
-    """Return the headers of the difference to the baseline and its tests; empty where nothing is compared."""
+    """Return the headers of the difference to the baseline and its tests; empty without a comparison."""
     if not comparison.metrics or not comparison.has_baseline:
         return []
     tested = is_tested(comparison)
@@ -152,22 +153,23 @@ def is_tested(comparison: Comparison) -> bool:
 
 
 def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:
-    """The mean's difference to the baseline's, with its sign, and its tests; none between rows judged on other data."""
+    """Return the difference to the baseline and its tests; `-` for rows evaluated on other data."""
     if not comparison.metrics:
         return []
     leading = comparison.metrics[0]
-    found = comparison.significance_of(index, leading).contrast
-    if found is None:
+    contrast = comparison.significance_of(index, leading).contrast
+    if contrast is None:
         return [_difference(comparison, index, leading), *["-"] * (3 if intervals else 2)]
-    tests = [p_value(found.p_holm), p_value(found.models.p_holm)]
-    return [signed(found.difference, leading), *([interval(found.interval, leading)] if intervals else []), *tests]
+    tests = [p_value(contrast.p_holm), p_value(contrast.models.p_holm)]
+    ends = [interval(contrast.interval, leading)] if intervals else []
+    return [signed(contrast.difference, leading), *ends, *tests]
 
 
 def _difference(comparison: Comparison, index: int, metric: str) -> str:
     if comparison.baseline_of(index) is None and comparison.is_baseline(index):
         return BASELINE
-    found = comparison.difference(index, metric)
-    return "-" if found is None else signed(found, metric)
+    difference = comparison.difference(index, metric)
+    return "-" if difference is None else signed(difference, metric)
 
 
 def labelled(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""The comparison on a terminal: aligned plain text, `*` at the best values, `=` at those on a par with them."""
+"""The comparison on a terminal: aligned plain text, `*` for best values, `=` for values not significantly different."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from sft.report.formats.table import Table, comparison_table
 from sft.report.read.runs import Run
 from sft.results.states import in_words
 
-MOST_FAILURES = 20  # that are told one by one
+MOST_FAILURES = 20  # shown one by one
 
 
 def render_text(comparison: Comparison) -> str:
-    """The table, how the best was chosen, and the runs that have no result."""
+    """Return the table, its notes, and the runs without a result."""
     table = "\n".join([*aligned(_marked(comparison_table(comparison))), *notes(comparison, "*", "=")])
     lines = failures(comparison)
     return f"{table}\n\n" + "\n".join(lines) if lines else table
 
 
 def failures(comparison: Comparison) -> list[str]:
-    """The runs without a result, in lines: why each failed, and how many have not run yet."""
+    """Return lines on the runs without a result: why each failed, and how many have not run yet."""
     failed = [run for run in comparison.unfinished if run.state != "missing"]
     lines = [line for run in failed[:MOST_FAILURES] for line in _failure(run)]
     if (more := len(failed) - MOST_FAILURES) > 0:
-        lines.append(f"… and {more} more without a result: aggregated_results.md lists them all")
+        lines.append(f"… and {more} more without a result: aggregated_results.md lists all of them")
     if missing := [run.name for run in comparison.unfinished if run.state == "missing"]:
         lines.append(f"{len(missing)} not run yet: {some(missing)}")
     return lines
 
 
 def _failure(run: Run) -> list[str]:
-    """State, name and why on one line; on the next where the log lies."""
+    """Return a line with state, name and reason, and a line with the path of the log."""
     line = f"{in_words(run.state).capitalize()}: {plain(run.name)}"
     if run.error:
         line += f" ({plain(run.error)})"

@@ -1,4 +1,4 @@
-"""The values of a metric of one row of the table: the one source of the CSV and the JSON. Formats nothing."""
+"""The values of a metric of a row of the table: the single source of the CSV and the JSON. Formats nothing."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ TEXTS = ("ci_method", "test", "these_models_test")
 
 
 def values_of(comparison: Comparison, index: int, metric: str) -> dict[str, Any]:
-    """All of `VALUES`, and `n`, of a metric on the test split; None for what is not known, also where no run has it.
+    """Return all of `VALUES`, and `n`, of a metric on the test split; None for unknown values.
 
-    `difference` is that of the means where no test was made: of AUROC, which is no mean over rows, there is no test.
+    Without a test, `difference` is the difference of the means. AUROC has no test, since it is not a mean over rows.
     """
-    found, known = comparison.rows[index].estimate(metric), comparison.significance_of(index, metric)
+    estimate, significance = comparison.rows[index].estimate(metric), comparison.significance_of(index, metric)
     return {
-        "mean": None if found is None else found.mean,
-        "std": None if found is None else found.std,
-        "n": None if found is None else found.n,
-        **_bounds("ci", known.interval),
-        "ci_method": None if known.interval is None else known.interval.method,
+        "mean": None if estimate is None else estimate.mean,
+        "std": None if estimate is None else estimate.std,
+        "n": None if estimate is None else estimate.n,
+        **_bounds("ci", significance.interval),
+        "ci_method": None if significance.interval is None else significance.interval.method,
         "difference": comparison.difference(index, metric),
-        **_contrast(known.contrast),
-        "tied_with_best": known.tied_with_best,
-        **_gap(known.to_best),
-        "best": None if found is None else index in comparison.best.get(metric, ()),
+        **_contrast(significance.contrast),
+        "tied_with_best": significance.tied_with_best,
+        **_gap(significance.to_best),
+        "best": None if estimate is None else index in comparison.best.get(metric, ()),
     }
 
 

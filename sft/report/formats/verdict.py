@@ -1,4 +1,4 @@
-"""The one sentence that a person came for: which row is best, and how sure that is. Plain text."""
+"""The main result in one line: which row is best, and how certain that is. Plain text."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ from sft.report.metrics import title
 
 
 def verdict(comparison: Comparison) -> str:
-    """The one line that a person came for; empty where nothing can be called best."""
+    """Return the main result in one line; empty if there is no best row."""
     if not comparison.metrics or not (best := comparison.best.get(comparison.metrics[0])):
         return ""
     leading, split = comparison.metrics[0], comparison.chosen_on
-    # of several with the same mean the one that took the fewest labelled examples
-    index = min(best, key=lambda one: max(comparison.rows[one].labelled, default=0))
+    # of rows with the same mean, the one with the fewest labelled examples
+    index = min(best, key=lambda row: max(comparison.rows[row].labelled, default=0))
     row = comparison.rows[index]
-    found, chosen = row.estimate(leading), row.estimate(leading, split)
-    if found is None or chosen is None:
+    test, chosen = row.estimate(leading), row.estimate(leading, split)
+    if test is None or chosen is None:
         return ""
-    who = _who(row, len(best) - 1)
+    name = _name(row, len(best) - 1)
     if ahead := comparison.undecided(leading):
-        names, mean = some([comparison.rows[one].name for one in ahead]), estimate(chosen, leading)
-        return f"Not decided: ahead of {who} ({title(leading)} {mean}), with runs missing, is {names}."
+        names, mean = some([comparison.rows[row].name for row in ahead]), estimate(chosen, leading)
+        are, have = ("is", "has") if len(ahead) == 1 else ("are", "have")
+        return f"Not decided: {names} {are} ahead of {name} ({title(leading)} {mean}), but {have} runs missing."
     if split == "validation":
-        text = f"Best {title(leading)} on the validation rows: {estimate(chosen, leading)} with {who}. "
-        text += f"On the test rows it has {estimate(found, leading)}."
+        text = f"Best {title(leading)} on the validation rows: {estimate(chosen, leading)} with {name}. "
+        text += f"On the test rows it has {estimate(test, leading)}."
     else:
-        text = f"Best {title(leading)}: {estimate(found, leading)} with {who}."
-    return f"{text} {_on_a_par(comparison, leading, best)}".strip()
+        text = f"Best {title(leading)}: {estimate(test, leading)} with {name}."
+    return f"{text} {_ties(comparison, leading, best)}".strip()
 
 
-def _who(row: Row, others: int) -> str:
+def _name(row: Row, others: int) -> str:
     labelled = max(row.labelled, default=0)
     text = f"{plain(row.name)}, from {_counted(labelled, 'labelled example') if labelled else 'no labelled examples'}"
     return f"{text} ({_counted(others, 'other row')} with the same mean)" if others else text
 
 
-def _on_a_par(comparison: Comparison, leading: str, best: Sequence[int]) -> str:
-    """Which others cannot be told apart from the best."""
-    others = [one for one in range(len(comparison.rows)) if one not in best]
-    judged = [comparison.significance_of(one, leading).tied_with_best for one in others]
-    tied, untested = sum(bool(one) for one in judged), judged.count(None)
-    if untested == len(judged):
+def _ties(comparison: Comparison, leading: str, best: Sequence[int]) -> str:
+    """Return how many other rows are not significantly different from the best."""
+    others = [index for index in range(len(comparison.rows)) if index not in best]
+    ties = [comparison.significance_of(index, leading).tied_with_best for index in others]
+    tied, untested = sum(bool(tie) for tie in ties), ties.count(None)
+    if untested == len(ties):
         return _untested(comparison, leading) if untested else ""
     if tied:
-        text = f"{_counted(tied, 'other')} cannot be told apart from it"
+        text = f"{_counted(tied, 'other')} {'is' if tied == 1 else 'are'} not significantly different"
     else:
         how = "significantly worse" if comparison.chosen_on == "test" else "significantly different on the test rows"
         text = f"All others are {how}"

@@ -1,1 +1,1 @@
-"""`report.html`: one file with the table, figures and a page for each run. The scripts and styles lie beside."""
+"""`report.html`: one file with the table, figures and a page for each run. Scripts and styles are in this folder."""

@@ -1,9 +1,9 @@
-// What is shown, as it stands in the page's address (#sort=-test.accuracy&q=pca): it can be shared, and Back works.
+// The state of the page in its address (#sort=-test.accuracy&q=pca), so that it can be shared and Back works.
 
 const address = {
   read: () => new URLSearchParams(location.hash.slice(1)),
 
-  /** Change some of it; null takes a key out. `quietly`: without a new step in the history, for every typed letter. */
+  /** Change keys; null removes a key. `quietly`: add no step to the history (for every typed character). */
   change(changes, quietly = false) {
     const now = address.read();
     for (const [key, value] of Object.entries(changes)) {
@@ -17,11 +17,11 @@ const address = {
     dispatchEvent(new Event("address"));
   },
 
-  /** Call `shown` now, and whenever the address has changed. */
-  follow(shown) {
-    const tell = () => shown(address.read());
-    addEventListener("address", tell);
-    addEventListener("hashchange", tell);
-    tell();
+  /** Call `show` now and after every change of the address. */
+  follow(show) {
+    const update = () => show(address.read());
+    addEventListener("address", update);
+    addEventListener("hashchange", update);
+    update();
   },
 };

@@ -1,6 +1,6 @@
-"""The comparison table as its page shows it: columns to sort and filter by, cells with their marks, runs below a row.
+"""The comparison table of the page: columns to sort and filter by, cells with marks, and runs below each row.
 
-Plain text throughout, which the template escapes. Knows no HTML.
+All text is plain; the template escapes it and writes the HTML.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from sft.report.formats.table import (
     contrast_header,
     estimate,
     finished,
-    interval,
     is_tested,
     labelled,
     p_value,
@@ -27,17 +26,17 @@ from sft.report.read.runs import Run
 from sft.report.significance import Contrast, Interval
 from sft.results.states import in_words
 
-MOST_CHOICES = 12  # values of a setting that are offered to choose from
-MOST_LINES = 2500  # rows and runs that have a hidden column for each metric which is not shown at first
-MOST_HIDDEN = 40  # such columns
-MOST_SETTINGS = 2  # that a narrow screen shows beside the first metric: of more, all but the first stand below that one
+MOST_CHOICES = 12  # values of a setting with a drop-down filter
+MOST_LINES = 2500  # rows and runs of a table with a hidden column for every other metric
+MOST_HIDDEN = 40  # such hidden columns
+MOST_SETTINGS = 2  # settings with a column on a narrow screen; with more, all but the first are shown below the first
 NO_INTERVAL = {"ece": "no interval: its bootstrap is biased"}
 _EXPERIMENT = "experiment"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key (in the page's address), header, what a pointer on it says, kind, and the way to sort first."""
+    """A column: its key (in the page's address), header, tooltip, kind, and first sort order."""
 
     key: str
     title: str
@@ -52,13 +51,13 @@ class Cell:
     """A cell.
 
     Args:
-        text: what it shows.
-        value: a number to sort by; empty for text, and where there is none.
-        small: below the text.
-        best: whether it holds a best value.
-        tied: whether it cannot be told apart from the best.
-        sure: whether what is below differs by more than chance.
-        folded: what a narrow screen shows below the text, in place of other columns.
+        text: the content.
+        value: a number to sort by; empty for text and for missing values.
+        small: small text below.
+        best: whether it is a best value.
+        tied: whether it is not significantly different from the best.
+        sure: whether the difference below is significant.
+        folded: text that a narrow screen shows below instead of other columns.
     """
 
     text: str
@@ -72,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class RunLine:
-    """A run below its row: its page's id, its name there, and its cells after the first."""
+    """A run below its row: its id, label, state, and cells after the first."""
 
     id: str
     label: str
@@ -82,7 +81,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its name (empty where its first cell is that), its cells, what is said of it below, and its runs."""
+    """A row: its name (empty if its first cell is the name), cells, remarks below, and runs."""
 
     index: int
     name: str
@@ -102,7 +101,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class View:
-    """The whole table; the first so many of its columns are settings that a narrow screen has below the first one."""
+    """The whole table. On a narrow screen its first `folded` columns are one column."""
 
     columns: list[Column]
     lines: list[Line]
@@ -111,7 +110,7 @@ class View:
 
 
 def view_of(comparison: Comparison) -> View:
-    """The table: settings that vary (or the name), labelled examples, metrics, against the baseline, number of runs."""
+    """Return the table: varying settings (or name), labelled examples, metrics, baseline columns, number of runs."""
     columns = [*_setting_columns(comparison), *_figure_columns(comparison)]
     shown = _metrics(comparison)
     lines = [_line(comparison, index, shown) for index in range(len(comparison.rows))]
@@ -132,7 +131,7 @@ def _setting_columns(comparison: Comparison) -> Iterator[Column]:
 
 
 def _figure_columns(comparison: Comparison) -> Iterator[Column]:
-    yield Column("labelled", "labelled", "labelled examples that the recipe used in all", "count")
+    yield Column("labelled", "labelled", "all labelled examples that the recipe used", "count")
     for key, split, hidden in _metrics(comparison):
         name = title(key) + (" (validation)" if split == "validation" else "")
         low = best_of(key, (0.0, 1.0)) == 0.0
@@ -140,23 +139,23 @@ def _figure_columns(comparison: Comparison) -> Iterator[Column]:
         yield Column(f"{split}.{key}", plain(name), "lower is better" if low else "", "metric", first, hidden)
     if _compared(comparison):
         leading = plain(title(comparison.metrics[0]))
-        hint = f"difference of {leading} to the baseline, its 95 % interval and p: rows and seeds sampled, corrected"
+        hint = f"difference in {leading} to the baseline, its 95 % interval and p: rows and seeds sampled, corrected"
         yield Column("difference", f"Δ {leading}", hint, "metric", "descending")
         if is_tested(comparison):
-            hint = "p of the difference of these trained models on these test rows, whatever other seeds give (Holm)"
+            hint = "p of the difference between these trained models on these test rows, seeds not sampled (Holm)"
             yield Column("these_models", THESE_MODELS, hint, "metric")
     yield Column("n", "n", "finished runs (seeds)", "count", "descending")
 
 
 def _metrics(comparison: Comparison) -> list[tuple[str, str, bool]]:
-    """Metrics and splits with a column, and whether it is hidden at first: all metrics, where that is no burden."""
-    found = [(key, "test", False) for key in comparison.metrics]
-    if found and comparison.chosen_on == "validation":
-        found.insert(0, (comparison.metrics[0], "validation", False))
+    """Return metric, split and whether it is hidden at first, per column. Small tables have all metrics."""
+    columns = [(key, "test", False) for key in comparison.metrics]
+    if columns and comparison.chosen_on == "validation":
+        columns.insert(0, (comparison.metrics[0], "validation", False))
     if len(comparison.rows) + len(comparison.runs) <= MOST_LINES:
         others = dict.fromkeys(key for row in comparison.rows for key in row.metrics() if key not in comparison.metrics)
-        found += [(key, "test", True) for key in list(others)[:MOST_HIDDEN]]
-    return found
+        columns += [(key, "test", True) for key in list(others)[:MOST_HIDDEN]]
+    return columns
 
 
 def _compared(comparison: Comparison) -> bool:
@@ -164,12 +163,12 @@ def _compared(comparison: Comparison) -> bool:
 
 
 def _choices(comparison: Comparison) -> list[Choice]:
-    found = []
+    choices = []
     for setting in comparison.shown_settings:
         values = list(dict.fromkeys(value or "none" for value in setting.values))
         if 1 < len(values) <= MOST_CHOICES:
-            found.append(Choice(f"setting.{setting.key}", plain(setting.name), [plain(one) for one in values]))
-    return found
+            choices.append(Choice(f"setting.{setting.key}", plain(setting.name), [plain(value) for value in values]))
+    return choices
 
 
 def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bool]]) -> Line:
@@ -189,13 +188,13 @@ def _line(comparison: Comparison, index: int, shown: Sequence[tuple[str, str, bo
 
 
 def _setting(value: str) -> Cell:
-    """A value; one with the true number behind it is sorted by what was asked for."""
-    asked = re.fullmatch(r"(\d+) \([\d\- of]+\)", value)
-    return Cell(plain(value or "none"), "" if asked is None else asked[1])
+    """Return the cell of a setting. `500 (86)` is sorted by the requested number, 500."""
+    requested = re.fullmatch(r"(\d+) \([\d\- of]+\)", value)
+    return Cell(plain(value or "none"), "" if requested is None else requested[1])
 
 
 def _folded(comparison: Comparison, index: int) -> str:
-    """The settings but the first as one text, without those that the row does not have."""
+    """Return all settings of a row except the first as one string, without absent settings."""
     values = [(setting.name, setting.values[index]) for setting in comparison.shown_settings[1:]]
     return plain(", ".join(f"{name}={value}" for name, value in values if value not in ("", ABSENT)))
 
@@ -207,23 +206,23 @@ def _metric(comparison: Comparison, index: int, key: str, split: str) -> Cell:
     best = index in comparison.best.get(key, ())
     if split != "test":
         return Cell(estimate(found, key), repr(found.mean), best=best)
-    judged = comparison.significance_of(index, key)
-    tied = not best and bool(judged.tied_with_best)
-    return Cell(estimate(found, key), repr(found.mean), _brackets(judged.interval, key), best, tied)
+    significance = comparison.significance_of(index, key)
+    tied = not best and bool(significance.tied_with_best)
+    return Cell(estimate(found, key), repr(found.mean), _ends(significance.interval, key), best, tied)
 
 
-def _brackets(found: Interval | None, key: str) -> str:
-    return "" if found is None else interval(found, key)
+def _ends(interval: Interval | None, key: str) -> str:
+    return "" if interval is None else f"{number(interval.low, key)} to {number(interval.high, key)}"
 
 
 def _difference(comparison: Comparison, index: int) -> Cell:
-    """To the baseline, with p: of the test, or without one of the means alone."""
+    """Return the difference to the baseline with its p; without a test the difference of the means."""
     leading = comparison.metrics[0]
-    found = comparison.significance_of(index, leading).contrast
-    if found is not None:
-        below = ["" if found.p_holm is None else _p(found.p_holm), _brackets(found.interval, leading)]
-        text = signed(found.difference, leading)
-        return Cell(text, repr(found.difference), ", ".join(filter(None, below)), sure=found.is_significant)
+    contrast = comparison.significance_of(index, leading).contrast
+    if contrast is not None:
+        below = ["" if contrast.p_holm is None else _p(contrast.p_holm), _ends(contrast.interval, leading)]
+        text = signed(contrast.difference, leading)
+        return Cell(text, repr(contrast.difference), ", ".join(filter(None, below)), sure=contrast.is_significant)
     if comparison.baseline_of(index) is None:
         return Cell("baseline" if comparison.is_baseline(index) else "-")
     difference = comparison.difference(index, leading)
@@ -231,9 +230,9 @@ def _difference(comparison: Comparison, index: int) -> Cell:
 
 
 def _these_models(comparison: Comparison, index: int) -> Cell:
-    """p of the test on rows alone."""
-    found = comparison.significance_of(index, comparison.metrics[0]).contrast
-    return Cell("-") if found is None else Cell(p_value(found.models.p_holm), repr(found.models.p_holm))
+    """Return the p of the test on the test rows alone."""
+    contrast = comparison.significance_of(index, comparison.metrics[0]).contrast
+    return Cell("-") if contrast is None else Cell(p_value(contrast.models.p_holm), repr(contrast.models.p_holm))
 
 
 def _p(value: float) -> str:
@@ -242,26 +241,27 @@ def _p(value: float) -> str:
 
 
 def _remarks(comparison: Comparison, index: int) -> Iterator[str]:
-    """What is said of a row below it: each metric with how its interval was made, and its tests in full."""
+    """Yield the remarks below a row: each metric with the method of its interval, and its tests in full."""
     baseline = comparison.baseline_of(index)
     against = "" if baseline is None else plain(comparison.rows[baseline].name)
     for key in comparison.metrics:
         found = comparison.rows[index].estimate(key)
         if found is None:
             continue
-        judged = comparison.significance_of(index, key)
+        significance = comparison.significance_of(index, key)
         parts = [f"{plain(title(key))} {estimate(found, key)}"]
-        if judged.interval is not None:
-            parts.append(f"95 % interval {_brackets(judged.interval, key)} ({plain(judged.interval.method)})")
+        if significance.interval is not None:
+            ends, method = _ends(significance.interval, key), plain(significance.interval.method)
+            parts.append(f"95 % interval {ends} ({method})")
         elif key in NO_INTERVAL and comparison.significance_of(index, comparison.metrics[0]).interval is not None:
             parts.append(NO_INTERVAL[key])
-        if judged.contrast is not None:
-            parts.append(f"against {against} {_in_full(judged.contrast, key)}")
-        if judged.tied_with_best and index not in comparison.best.get(key, ()):
-            parts.append("cannot be told apart from the best")
-        if judged.to_best is not None:
-            gap = judged.to_best
-            ends = f", {_brackets(gap.interval, key)}" if gap.interval is not None else ""
+        if significance.contrast is not None:
+            parts.append(f"against {against} {_in_full(significance.contrast, key)}")
+        if significance.tied_with_best and index not in comparison.best.get(key, ()):
+            parts.append("not significantly different from the best")
+        if significance.to_best is not None:
+            gap = significance.to_best
+            ends = f", {_ends(gap.interval, key)}" if gap.interval is not None else ""
             parts.append(f"difference to the best {signed(gap.difference, key)} ({_p(gap.p_holm)}{ends})")
         if len(parts) > 1:
             yield "; ".join(parts) + "."
@@ -273,7 +273,7 @@ def _in_full(contrast: Contrast, key: str) -> str:
     if contrast.p_value is not None and contrast.p_holm is not None:
         parts.append(f"{plain(contrast.test)}: {_p(contrast.p_value)}, corrected {_p(contrast.p_holm)}")
     if contrast.interval is not None:
-        parts.append(f"95 % interval {_brackets(contrast.interval, key)}")
+        parts.append(f"95 % interval {_ends(contrast.interval, key)}")
     parts.append(f"{THESE_MODELS} by {plain(models.test)}: {_p(models.p_value)}, after Holm {_p(models.p_holm)}")
     if contrast.effect_size is not None:
         parts.append(f"Cohen's d {number(contrast.effect_size)}")
@@ -287,7 +287,7 @@ def _run_line(comparison: Comparison, row: Row, run: Run, shown: Sequence[tuple[
     cells.append(Cell("-" if run.result is None else str(run.result.labelled_examples)))
     for key, split, _ in shown:
         interval = comparison.significance.runs.get((run.id, key)) if split == "test" else None
-        cells.append(Cell(number(metrics[split].get(key), key), small=_brackets(interval, key)))
+        cells.append(Cell(number(metrics[split].get(key), key), small=_ends(interval, key)))
     cells += [Cell("")] * (1 + is_tested(comparison)) if _compared(comparison) else []
     cells.append(Cell("" if run.state == "done" else in_words(run.state)))
     several = len({one.recipe_id for one in row.runs}) > 1

@@ -1,9 +1,9 @@
-// Figures, drawn as they come into view, the rest when there is time, and again when the theme changes. They are Vega-Lite
-// specifications; their expressions are interpreted, since the page lets no text become code.
+// Draw the figures: when they come into view, the rest when the browser is idle, and again when the theme changes. They are
+// Vega-Lite specifications. Their expressions are interpreted, since the page's policy forbids code from strings.
 
 const charts = {
   shared: null,
-  entries: new Map(), // element -> {spec, dark: the theme that it was drawn in, drawn: what vegaEmbed gave}
+  entries: new Map(), // element -> {spec, dark: the theme it was drawn in, drawn: the result of vegaEmbed}
 
   begin(shared) {
     this.shared = shared;
@@ -21,36 +21,36 @@ const charts = {
 
   beginGroup(figure, specs, captions) {
     const canvas = one(".canvas", figure), select = one("select", figure);
-    const put = (place) => {
-      const [title, caption] = captions[place];
+    const put = (index) => {
+      const [title, caption] = captions[index];
       one("h3", figure).textContent = title;
       one("figcaption", figure).textContent = caption;
       canvas.setAttribute("aria-label", `${title}. ${caption}`);
-      this.place(canvas, specs[place]);
+      this.assign(canvas, specs[index]);
     };
     put(canvas.dataset.drawing);
     select?.addEventListener("change", () => put(select.value));
   },
 
-  /** An element with a template of the run pages and its data. */
+  /** Return an element that shows a template of the run pages with data. */
   of(name, values, label) {
     const element = make("div", { class: "canvas", "aria-label": label });
     const template = this.shared.templates[name];
-    this.place(element, { ...template, data: { ...template.data, values } });
+    this.assign(element, { ...template, data: { ...template.data, values } });
     return element;
   },
 
-  /** Have an element show a specification. */
-  place(element, spec) {
+  /** Show a specification in an element. */
+  assign(element, spec) {
     this.entries.get(element)?.drawn?.finalize();
     this.entries.set(element, { spec, dark: null, drawn: null });
-    element.setAttribute("role", "group"); // of the drawing and the menu that saves it
+    element.setAttribute("role", "group"); // the drawing and the menu that saves it
     this.watcher.unobserve(element);
     this.watcher.observe(element);
     this.later();
   },
 
-  /** Look again at all: those in view are drawn now. */
+  /** Check all figures again: those in view are drawn now. */
   all() {
     for (const [element, entry] of this.entries) {
       this.watcher.unobserve(element);
@@ -64,7 +64,7 @@ const charts = {
     this.later();
   },
 
-  /** Those that nobody has looked at yet too, so that they are there when the page is printed. */
+  /** Draw the figures that were not in view yet, so that they can be printed. */
   later() {
     const soon = window.requestIdleCallback ?? ((call) => setTimeout(call, 200));
     (window.cancelIdleCallback ?? clearTimeout)(this.waiting);
@@ -81,7 +81,7 @@ const charts = {
     const entry = this.entries.get(element), dark = theme.isDark();
     if (!entry || !window.vegaEmbed || entry.dark === dark) return;
     entry.dark = dark;
-    element.style.minHeight = `${element.offsetHeight}px`; // what is below stays where it is
+    element.style.minHeight = `${element.offsetHeight}px`; // keeps the content below from moving
     const shown = make("div", { class: "drawing" });
     element.replaceChildren(shown);
     try {

@@ -1,7 +1,7 @@
-"""What a run's page shows, as one bounded record: configuration, prompts, loss, log, and what its answers show.
+"""The record of a run's page: configuration, prompts, loss, log, and summaries of its answers.
 
-Bounded, since a report may hold a thousand of them: nothing in a record grows with the number of judged rows. Knows no
-HTML, and nothing of statistics: intervals are put beside the metrics by whoever makes the page.
+A report may hold a thousand records, so their size is bounded: it does not depend on the number of evaluated rows.
+`sft.report.page.html` adds the intervals of the metrics.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from sft.results.states import in_words
 from sft.results.store import RunFolder
 from sft.secrets import redact_text
 
-LINE_CHARACTERS = 300  # of a log
-RESULT_LINES = 80  # that a run may print of its result at the end of its log
-QUIET_LINES = 5  # of the log of a run that went well
+LINE_CHARACTERS = 300  # of a line of the log
+RESULT_LINES = 80  # longest result that a run prints at the end of its log
+QUIET_LINES = 5  # lines shown of the log of a run without problems
 PIECE_CHARACTERS = 700  # of a piece of a prompt
 PROMPT_PIECES = 24
 _TIMES = ("timings", "resources")
@@ -34,19 +34,19 @@ _LOSSES = {"loss": TRAINING, "validation": HELD_OUT}
 
 
 def detail_of(run: Run, answers: Answers | None, baseline: Run | None, shared: Shared | None = None) -> dict[str, Any]:
-    """The record of a run's page: JSON of some kilobytes.
+    """Return the record of a run's page: a few kilobytes of JSON.
 
     Args:
-        run: of a report.
-        answers: what it answered on the test split; None where it left none.
+        run: a run of the report.
+        answers: its answers on the test split; None if it has none.
         baseline: the run that its configuration is compared with; None for no comparison.
-        shared: of the report's pages.
+        shared: values that the pages of the report share.
 
     Returns:
-        id, name, seed (absent where nothing is random), state (in words), error, folder, labelled, metrics
-        `[[key, test, validation]]`, config, diff `[[key, baseline's, this one's]]` and baseline (its name), prompts,
-        loss `{rows: [[step, loss]]}`, timings, resources, environment, log; of the answers what
-        `sft.report.read.inspection.inspect` says. A part that the run did not leave is absent.
+        id, name, seed (absent for a deterministic run), state (in words), error, folder, labelled, metrics
+        `[[key, test, validation]]`, config, diff `[[key, baseline's value, this run's value]]` and baseline (its name),
+        prompts, loss `{rows: [[step, loss]]}`, timings, resources, environment, log, and the keys of
+        `sft.report.read.inspection.inspect`. Parts that the run does not have are absent.
     """
     shared = shared or Shared()
     found = {
@@ -80,7 +80,7 @@ def _of_result(run: Run) -> dict[str, Any]:
     return {
         "labelled": run.result.labelled_examples,
         "metrics": [
-            [key, test.get(key), validation.get(key)]  # in full: they are rounded once, where they are shown
+            [key, test.get(key), validation.get(key)]  # in full precision: rounded once, when they are shown
             for key in dict.fromkeys([*test, *validation])
         ],
         "loss": _loss(training),
@@ -91,9 +91,9 @@ def _of_result(run: Run) -> dict[str, Any]:
 
 
 def _loss(training: Mapping[str, Any]) -> dict[str, list[list[float | None]]]:
-    """Step and loss of the rows that are trained on, and of those that are held out, where there are some."""
-    found = {name: _points(training.get(f"{key}_history")) for key, name in _LOSSES.items()}
-    return {name: points for name, points in found.items() if points}
+    """Return steps and losses of the training rows, and of the held-out rows if there are any."""
+    curves = {name: _points(training.get(f"{key}_history")) for key, name in _LOSSES.items()}
+    return {name: points for name, points in curves.items() if points}
 
 
 def _points(history: Any) -> list[list[float | None]]:
@@ -103,9 +103,9 @@ def _points(history: Any) -> list[list[float | None]]:
 
 
 def log_lines(run: Run) -> list[str]:
-    """The end of a run's log, without what its page says anyway: the result of a finished one, the error of another."""
+    """Return the end of a run's log, without the result or the error, which its page shows already."""
     lines = log_tail(run.folder, TAIL_LINES + RESULT_LINES)
-    lines = [line for place, line in enumerate(lines) if place == 0 or line != lines[place - 1]]
+    lines = [line for number, line in enumerate(lines) if number == 0 or line != lines[number - 1]]
     lines = _without_result(lines) if run.result is not None else _without_error(lines, run.error)
     lines = lines[-TAIL_LINES:]
     if run.result is not None and not run.result.halvings and not re.search("warn", "\n".join(lines), re.IGNORECASE):
@@ -114,7 +114,7 @@ def log_lines(run: Run) -> list[str]:
 
 
 def _without_result(lines: list[str]) -> list[str]:
-    """Without the metrics as JSON, and the line behind them that says where the run lies."""
+    """Remove the metrics as JSON and the line after them with the run's folder."""
     end = len(lines) - 1 if lines and lines[-1].startswith("Run: ") else len(lines)
     if not end or lines[end - 1] != "}":
         return lines
@@ -125,18 +125,18 @@ def _without_result(lines: list[str]) -> list[str]:
 
 
 def _without_error(lines: list[str], error: str) -> list[str]:
-    said = redact_text(plain(error))
-    while lines and said and lines[-1].removeprefix("error: ") == said:
+    shown = redact_text(plain(error))
+    while lines and shown and lines[-1].removeprefix("error: ") == shown:
         lines = lines[:-1]
     return lines
 
 
 def _prompts(folder: RunFolder) -> list[dict[str, Any]]:
-    """Of each prompt its role, row, tokens and pieces `[kind, trained, text]`; none for runs that left no prompts."""
+    """Return role, row, tokens and pieces `[kind, trained, text]` of each prompt; none if the run has no prompts."""
     try:
         folder.check_file(folder.path / "prompts.json")
-        found = parse_json(read_regular(folder.path / "prompts.json").decode("utf-8"))
-        return [_prompt(one) for one in found[:2]]
+        prompts = parse_json(read_regular(folder.path / "prompts.json").decode("utf-8"))
+        return [_prompt(prompt) for prompt in prompts[:2]]
     except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return []
 
@@ -148,12 +148,12 @@ def _prompt(prompt: Mapping[str, Any]) -> dict[str, Any]:
         "row": prompt.get("row"),
         "prompt_tokens": prompt.get("prompt_tokens"),
         "answer_tokens": prompt.get("answer_tokens"),
-        "pieces": [[kind, trained, cut(text, PIECE_CHARACTERS)] for kind, trained, text in _some(pieces)],
+        "pieces": [[kind, trained, cut(text, PIECE_CHARACTERS)] for kind, trained, text in _ends(pieces)],
     }
 
 
-def _some(pieces: Sequence[list[Any]]) -> list[list[Any]]:
-    """The first and the last of very many pieces: what is between are examples like those that are shown."""
+def _ends(pieces: Sequence[list[Any]]) -> list[list[Any]]:
+    """Return the first and the last pieces if there are very many. The pieces between are further examples."""
     if len(pieces) <= PROMPT_PIECES:
         return list(pieces)
     half = PROMPT_PIECES // 2

@@ -1,9 +1,9 @@
-// Elements made of names and texts. Nothing here or elsewhere turns a string into markup.
+// Create elements from names and strings. No script of the page turns a string into markup.
 
 const one = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-/** An element; its properties are attributes, its children elements or texts, null for none. */
+/** Return an element. Properties are attributes, children are elements or strings; null is ignored. */
 function make(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,13 +14,13 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-/** A table of texts: header, rows, how many of the first columns head their row, and which columns hold numbers. */
+/** Return a table of strings: caption, header, rows, and the indices of the columns with numbers. */
 function tableOf(caption, header, rows, numbers = []) {
-  const kind = (place) => (numbers.includes(place) ? { class: "number" } : {});
-  const head = header.map((text, place) => make("th", { scope: "col", ...kind(place) }, text));
+  const kind = (column) => (numbers.includes(column) ? { class: "number" } : {});
+  const head = header.map((text, column) => make("th", { scope: "col", ...kind(column) }, text));
   const body = rows.map((row) =>
-    make("tr", {}, row.map((cell, place) =>
-      place ? make("td", kind(place), cell) : make("th", { scope: "row", ...kind(place) }, cell))));
+    make("tr", {}, row.map((cell, column) =>
+      column ? make("td", kind(column), cell) : make("th", { scope: "row", ...kind(column) }, cell))));
   const table = make("table", { class: "plain" },
     make("caption", { class: "unseen" }, caption), make("thead", {}, make("tr", {}, head)), make("tbody", {}, body));
   return make("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, table);

@@ -1,4 +1,4 @@
-// Where it all begins.
+// Start all parts of the page.
 
 {
   const shared = json("shared");
@@ -7,7 +7,7 @@
   charts.begin(shared);
   runs.begin(shared);
   one("#skip").addEventListener("click", (event) => {
-    event.preventDefault(); // an address of its own would lose what is shown
+    event.preventDefault(); // following the link would replace the state in the address
     one("#main").focus();
   });
   let folded = [];

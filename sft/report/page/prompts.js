@@ -1,4 +1,4 @@
-// A prompt as its run saw it: what is trained on stands out by colour, underline and words; the template is dim.
+// A prompt of a run: trained tokens are marked by colour, underline and hidden text; the template is dim.
 
 const KINDS = {
   template: "template", instruction: "instruction", input: "input", example_input: "example",
@@ -7,7 +7,7 @@ const KINDS = {
 
 function promptOf(prompt) {
   const trained = prompt.pieces.some(([, mark]) => mark);
-  const what = prompt.role === "train" ? "A prompt that it was trained on" : "A prompt that it was judged on";
+  const what = prompt.role === "train" ? "A training prompt" : "An evaluated prompt";
   const tokens = [["prompt", prompt.prompt_tokens], ["answer", prompt.answer_tokens]]
     .filter(([, count]) => count != null).map(([name, count]) => `${count} tokens of ${name}`);
   const row = prompt.row == null ? "" : ` (row ${prompt.row})`;
@@ -16,8 +16,8 @@ function promptOf(prompt) {
     make("p", { class: "facts" }, tokens.join(", ")),
     make("pre", { tabindex: "0", "aria-label": what }, prompt.pieces.map(pieceOf)),
     make("figcaption", {}, trained
-      ? "Underlined: the loss is taken on these tokens. Dim: the template's own words."
-      : "Nothing of it is trained on; behind it stands the row's own answer. Dim: the template's own words."));
+      ? "Underlined: the loss is computed on these tokens. Dim: text of the template."
+      : "No token is trained on. The last piece is the row's own answer. Dim: text of the template."));
 }
 
 function pieceOf([kind, mark, text]) {

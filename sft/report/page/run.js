@@ -1,4 +1,4 @@
-// A run's page, made of its record when somebody opens it.
+// The page of a run, built from its record when it is opened.
 
 const runs = {
   begin(shared) {
@@ -12,7 +12,7 @@ const runs = {
     one("#overview").addEventListener("click", (event) => this.leave(event));
   },
 
-  /** Where one was in the table, for the way back. */
+  /** Remember the position in the table for the way back. */
   leave(event) {
     const link = event.target.closest('a[href^="#run="]');
     if (link) this.from = { hash: location.hash || "#", scroll: scrollY, link };
@@ -64,52 +64,52 @@ const runs = {
   },
 
   ways(record) {
-    const place = this.order.indexOf(record.id);
+    const index = this.order.indexOf(record.id);
     const link = (id, text, rel) => id && make("a", { href: `#run=${encodeURIComponent(id)}`, rel }, text);
     return make("nav", { class: "ways", "aria-label": "Runs" }, this.wayBack(),
-      make("span", {}, link(this.order[place - 1], "← previous", "prev"), " ", link(this.order[place + 1], "next →", "next")));
+      make("span", {}, link(this.order[index - 1], "← previous", "prev"), " ", link(this.order[index + 1], "next →", "next")));
   },
 };
 
-/** Two parts side by side where there is room. */
+/** Return two parts next to each other if there is room. */
 const beside = (left, right) => (left && right ? make("div", { class: "beside" }, left, right) : left ?? right);
 
 function factsOf(record) {
-  const facts = [record.state, record.seed == null ? "no seed (nothing random)" : `seed ${record.seed}`,
+  const facts = [record.state, record.seed == null ? "no seed (deterministic)" : `seed ${record.seed}`,
     record.labelled == null ? null : `${record.labelled} labelled examples`, record.folder];
   return [
     ...(record.subject ?? []).map((line) => make("p", { class: "subject" }, line)),
     make("p", { class: "facts" }, facts.filter(Boolean).map((fact) => [make("span", {}, fact), " "])),
     record.error && make("p", { class: "error" }, record.error),
-    record.batch && make("p", { class: "notice" }, `It ran out of memory and went on with a smaller batch: ${record.batch}.`),
+    record.batch && make("p", { class: "notice" }, `It ran out of memory and continued with a smaller batch: ${record.batch}.`),
   ];
 }
 
 function metricsOf({ metrics }, method) {
   if (!metrics) return null;
-  const validated = metrics.some(([, , , validation]) => validation), judged = metrics.some(([, , ends]) => ends);
-  const header = ["metric", "test", judged && "95 % interval", validated && "validation"];
+  const validated = metrics.some(([, , , validation]) => validation), tested = metrics.some(([, , ends]) => ends);
+  const header = ["metric", "test", tested && "95 % interval", validated && "validation"];
   const rows = metrics.map(([name, test, ends, validation]) =>
-    [name, test, judged && (ends || "-"), validated && (validation || "-")].filter((cell) => cell !== false));
+    [name, test, tested && (ends || "-"), validated && (validation || "-")].filter((cell) => cell !== false));
   return section("Metrics", tableOf("Metrics of this run", header.filter(Boolean), rows, [1, 2, 3]),
-    judged && method ? make("p", { class: "small" }, `Intervals: ${method}.`) : null);
+    tested && method ? make("p", { class: "small" }, `Intervals: ${method}.`) : null);
 }
 
 function differenceOf({ diff, baseline, config }) {
-  const told = baseline == null ? make("p", {}, "There is no other configuration that it is compared with.")
+  const difference = baseline == null ? make("p", {}, "It is not compared with another configuration.")
     : diff?.length ? tableOf(`Settings that differ from ${baseline}`, ["setting", baseline, "this run"],
       diff.map(([key, theirs, ours]) => [dotted(key), theirs, ours]))
-      : make("p", {}, `The same settings as ${baseline}.`);
+      : make("p", {}, `It has the same settings as ${baseline}.`);
   const whole = make("pre", { tabindex: "0", "aria-label": "The whole configuration" }, JSON.stringify(config, null, 2));
-  return section("Configuration", told, folded("The whole configuration", whole));
+  return section("Configuration", difference, folded("The whole configuration", whole));
 }
 
-/** A key that a line may break in after its dots. */
+/** Return a key that a line can break after each dot. */
 const dotted = (key) => make("code", {}, key.split(/(?<=\.)/).map((part) => [part, make("wbr")]));
 
 function promptsOf({ prompts, state }) {
   if (prompts) return section("Prompts", prompts.map(promptOf));
-  return state === "done" ? section("Prompts", make("p", { class: "small" }, "This run left no prompts.")) : null;
+  return state === "done" ? section("Prompts", make("p", { class: "small" }, "This run has no stored prompts.")) : null;
 }
 
 function lossOf({ loss }) {
@@ -117,12 +117,12 @@ function lossOf({ loss }) {
   const values = Object.entries(loss).flatMap(([split, points]) => points.map(([step, value]) => ({ step, loss: value, split })));
   const ends = Object.entries(loss).map(([split, points]) => {
     const [first, last] = [points[0], points.at(-1)];
-    return `${split}: from ${first[1]} in step ${first[0]} to ${last[1]} in step ${last[0]}`;
+    return `${split}: from ${first[1]} at step ${first[0]} to ${last[1]} at step ${last[0]}`;
   });
   return section("Loss", charts.of("loss", values, `Loss of ${ends.join("; ")}`));
 }
 
-const MOST_LABELS = 25; // that a matrix can be read with
+const MOST_LABELS = 25; // a larger matrix cannot be read
 
 function confusionOf({ confusion, labels, per_label: scores, confusion_left_out: left }) {
   if (!confusion) return null;
@@ -138,7 +138,7 @@ function confusionOf({ confusion, labels, per_label: scores, confusion_left_out:
     folded("As a table", tableOf("Rows by reference and prediction", ["reference", "prediction", "rows"], counts, [2])));
 }
 
-/** The cells of the labels that are confused most often. */
+/** Return the cells of the labels that are confused most often. */
 function mostConfused(cells) {
   const wrong = new Map();
   for (const [reference, prediction, rows] of cells.filter(([a, b]) => a !== b)) {
@@ -172,8 +172,8 @@ function reliabilityOf({ reliability }) {
 function errorsOf({ errors, wrong }) {
   if (wrong === 0) return section("Errors", make("p", {}, "None."));
   if (!errors) return null;
-  const told = errors.length < wrong ? `The worst ${errors.length} of ${wrong}.` : `${wrong} in all.`;
-  return section("Errors", make("p", { class: "small" }, told), make("ol", { class: "errors" }, errors.map(errorOf)));
+  const count = errors.length < wrong ? `The worst ${errors.length} of ${wrong}.` : `${wrong} in all.`;
+  return section("Errors", make("p", { class: "small" }, count), make("ol", { class: "errors" }, errors.map(errorOf)));
 }
 
 function errorOf({ row, inputs, reference, prediction, top }) {
@@ -188,18 +188,18 @@ function errorOf({ row, inputs, reference, prediction, top }) {
 const pair = (name, text, kind) => make("div", {}, make("dt", {}, name), make("dd", { class: kind }, text));
 
 function logOf({ log }) {
-  return log ? section("Log", make("p", { class: "small" }, "Its end."),
+  return log ? section("Log", make("p", { class: "small" }, "The last lines."),
     make("pre", { tabindex: "0", "aria-label": "The end of the log" }, log.join("\n"))) : null;
 }
 
 function surroundingsOf({ timings, resources, environment }) {
-  const list = (title, entries) => entries.length ? folded(title, tableOf(title, ["what", "value"], entries)) : null;
+  const list = (title, entries) => entries.length ? folded(title, tableOf(title, ["name", "value"], entries)) : null;
   const seconds = Object.entries(timings ?? {}).map(([name, value]) => [name, `${value} s`]);
   const parts = [list("Timings", seconds), list("Resources", flat(resources)), list("Environment", flat(environment))];
   return parts.some(Boolean) ? section("How it ran", parts) : null;
 }
 
-/** A record of records as pairs of a dotted key and a text. */
+/** Return a nested record as pairs of a dotted key and a string. */
 function flat(value, before = "") {
   return Object.entries(value ?? {}).flatMap(([key, inner]) =>
     inner !== null && typeof inner === "object" ? flat(inner, `${before}${key}.`) : [[before + key, String(inner)]]);

@@ -1,6 +1,7 @@
-"""Run pages as JSON that fits: what many share is kept once, and beyond a budget all of them get shorter, step by step.
+"""Run pages as JSON within a budget: values that many pages share are stored once, and if the pages are still too
+large, all of them are shortened step by step.
 
-Knows nothing of HTML, and of runs only the names of a record's parts (see `sft.report.page.details`).
+The keys of a record are those of `sft.report.page.details`.
 """
 
 from __future__ import annotations
@@ -10,43 +11,42 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sft.io import canonical_json
-from sft.report.read.finished import evenly
 from sft.report.read.inspection import cut
 
 BUDGET = 10_000_000  # bytes of all records
 SHARED = ("config", "environment", "labels", "diff", "resources", "subject")
 
-# What a script in text or data would need to begin or to end one, and what older scripts take for the end of a line.
-_ESCAPES = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
+# Characters that can start or end a script element, and those that older JavaScript takes for line ends.
+_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
 Record = dict[str, Any]
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand in a page between `<script>` and `</script>`: no text in it ends that, or begins another."""
+    """Return JSON for use between `<script>` and `</script>`: no text in it can end the element or start another."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
 
 
 class Records(NamedTuple):
-    """JSON of each run's record by its id; and the parts that are kept once: there records hold places in these."""
+    """The JSON of each run's record by its id, and the shared values, which records refer to by index."""
 
     texts: dict[str, str]
     shared: dict[str, list[Any]]
 
 
 class _Step(NamedTuple):
-    """A way to shorten: what is left out then, in words, and the record without it."""
+    """A step of shortening: what it leaves out, in words, and the function that returns the shortened record."""
 
     words: str
     of: Callable[[Record], Record]
 
 
 def shortened(records: Mapping[str, Mapping[str, Any]], budget: int = BUDGET) -> tuple[Records, list[str]]:
-    """The records as JSON for a page, within the budget, and in words what had to be left out of all of them.
+    """Return the records as JSON within the budget, and in words what was left out of all of them.
 
     Args:
         records: by the run's id.
-        budget: in bytes; where not even the last step keeps it, the shortest form is given all the same.
+        budget: in bytes. If the last step still exceeds it, the shortest form is returned.
     """
     pages, shared = _with_shared(records)
     texts = _texts(pages)
@@ -61,7 +61,7 @@ def shortened(records: Mapping[str, Mapping[str, Any]], budget: int = BUDGET) ->
 
 
 def _with_shared(records: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Record], dict[str, list[Any]]]:
-    places: dict[str, dict[str, int]] = {name: {} for name in SHARED}
+    indices: dict[str, dict[str, int]] = {name: {} for name in SHARED}
     shared: dict[str, list[Any]] = {name: [] for name in SHARED}
     pages: dict[str, Record] = {}
     for run_id, record in records.items():
@@ -69,10 +69,10 @@ def _with_shared(records: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Re
         for name in SHARED:
             if name in page:
                 key = canonical_json(page[name])
-                if key not in places[name]:
-                    places[name][key] = len(shared[name])
+                if key not in indices[name]:
+                    indices[name][key] = len(shared[name])
                     shared[name].append(page[name])
-                page[name] = places[name][key]
+                page[name] = indices[name][key]
         pages[run_id] = page
     return pages, shared
 
@@ -105,7 +105,13 @@ def _shorter_prompts(page: Record) -> Record:
 def _coarser_curves(page: Record) -> Record:
     if "loss" not in page:
         return page
-    return {**page, "loss": {name: evenly(points, 30) for name, points in page["loss"].items()}}
+    return {**page, "loss": {name: _thinned(points) for name, points in page["loss"].items()}}
+
+
+def _thinned(points: list[Any], most: int = 30) -> list[Any]:
+    """Return evenly spaced points, including the first and the last."""
+    last = len(points) - 1
+    return points if last < most else [points[round(index * last / (most - 1))] for index in range(most)]
 
 
 def _without(*names: str) -> Callable[[Record], Record]:

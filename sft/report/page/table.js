@@ -1,4 +1,4 @@
-// The comparison: sorted, filtered, with columns to hide and seeds to open. Its text is in the page already.
+// Sort and filter the comparison table, hide columns, open seeds. The template has written its text already.
 
 const comparison = {
   begin() {
@@ -8,21 +8,21 @@ const comparison = {
     this.texts = this.bodies.map((body) => this.wordsOf(body));
     this.sheet = new CSSStyleSheet();
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, this.sheet];
-    this.heads.forEach((head, place) => this.makeSortable(head, place));
-    this.bodies.forEach((body, place) => this.makeFoldable(body, place));
+    this.heads.forEach((head) => this.makeSortable(head));
+    this.bodies.forEach((body, index) => this.makeFoldable(body, index));
     this.listen();
     address.follow((now) => this.show(now));
   },
 
-  /** What the filter looks at: settings, names, and the states of runs; figures would match by chance. */
+  /** Return the text that the filter searches: settings, names and states of runs. Figures would match by chance. */
   wordsOf(body) {
-    const settings = this.heads.map((head, place) => place).filter((place) => this.heads[place].className === "setting");
+    const settings = this.heads.map((head, column) => column).filter((column) => this.heads[column].className === "setting");
     const rows = [...body.rows].filter((row) => !row.classList.contains("remarks"));
-    const cells = rows.flatMap((row) => [...settings.map((place) => row.cells[place]), [...row.cells].at(-1)]);
+    const cells = rows.flatMap((row) => [...settings.map((column) => row.cells[column]), [...row.cells].at(-1)]);
     return cells.filter((cell) => cell).map((cell) => cell.textContent).join(" ").toLowerCase();
   },
 
-  makeSortable(head, place) {
+  makeSortable(head) {
     const button = make("button", { type: "button", class: "sort" }, head.textContent, make("i", { "aria-hidden": "true" }));
     head.replaceChildren(button);
     button.addEventListener("click", () => {
@@ -32,15 +32,14 @@ const comparison = {
       const next = order[(order.indexOf(address.read().get("sort")) + 1) % order.length];
       address.change({ sort: next });
     });
-    head.dataset.place = place;
   },
 
-  makeFoldable(body, place) {
+  makeFoldable(body, index) {
     const head = one("th", body);
     const others = one(".folded", head); // settings, on a narrow screen
     others?.remove();
     const text = head.textContent.trim(), { name } = body.dataset;
-    body.id = `row-${place}`;
+    body.id = `row-${index}`;
     const button = make("button", { type: "button", class: "fold", "aria-expanded": "false", "aria-controls": body.id },
       make("i", { "aria-hidden": "true" }), text, make("span", { class: "unseen" }, name ? `, seeds of ${name}` : ", its seeds"));
     head.replaceChildren(button, others ?? "");
@@ -83,7 +82,7 @@ const comparison = {
     });
   },
 
-  /** Columns that are not as they were at first, after a box was ticked. */
+  /** Return the columns whose visibility differs from the initial one, after a box was ticked. */
   flipped(box) {
     const now = new Set((address.read().get("flip") ?? "").split(" ").filter(Boolean));
     if (now.has(box.dataset.key)) now.delete(box.dataset.key);
@@ -111,26 +110,26 @@ const comparison = {
   sort(order) {
     const down = order.startsWith("-");
     const key = down ? order.slice(1) : order;
-    const place = this.heads.findIndex((head) => head.dataset.key === key);
+    const column = this.heads.findIndex((head) => head.dataset.key === key);
     this.heads.forEach((head, other) => {
-      if (other === place) head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      if (other === column) head.setAttribute("aria-sort", down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    const sorted = place < 0 ? this.bodies : this.sorted(place, down ? -1 : 1);
+    const sorted = column < 0 ? this.bodies : this.sorted(column, down ? -1 : 1);
     if (sorted.some((body, other) => body !== this.table.tBodies[other])) this.table.append(...sorted);
   },
 
-  /** Numbers before words, and what is missing last, whichever way. */
-  sorted(place, sign) {
+  /** Return the rows in order: numbers before words, missing values always last. `direction` is 1 or -1. */
+  sorted(column, direction) {
     const entries = this.bodies.map((body) => {
-      const cell = body.rows[0].cells[place];
-      const text = (place ? cell.textContent : one(".fold", cell).childNodes[1].textContent).trim();
+      const cell = body.rows[0].cells[column];
+      const text = (column ? cell.textContent : one(".fold", cell).childNodes[1].textContent).trim();
       const number = Number(cell.dataset.value ?? (text === "" ? NaN : text));
       return { body, text, number, rank: text === "-" || text === "" ? 2 : Number.isNaN(number) ? 1 : 0 };
     });
     const difference = (a, b) => (a.rank ? a.text.localeCompare(b.text, "en", { numeric: true }) : a.number - b.number);
     return entries
-      .sort((a, b) => a.rank - b.rank || (a.rank === 2 ? 0 : sign * difference(a, b)))
+      .sort((a, b) => a.rank - b.rank || (a.rank === 2 ? 0 : direction * difference(a, b)))
       .map((entry) => entry.body);
   },
 
@@ -142,9 +141,9 @@ const comparison = {
       return [this.heads.findIndex((head) => head.dataset.key === select.dataset.choice), select.value.slice(1)];
     }).filter(([, value]) => value);
     let shown = 0;
-    this.bodies.forEach((body, place) => {
+    this.bodies.forEach((body, index) => {
       const cells = body.rows[0].cells;
-      const fits = words.every((word) => this.texts[place].includes(word)) &&
+      const fits = words.every((word) => this.texts[index].includes(word)) &&
         wanted.every(([column, value]) => this.settingOf(cells[column], column) === value);
       body.hidden = !fits;
       shown += fits;

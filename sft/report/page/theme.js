@@ -1,4 +1,4 @@
-// Light or dark: the system's choice until somebody presses the button, then that, remembered.
+// The theme, light or dark: the system's until the button is pressed, then the chosen theme, which is remembered.
 
 const theme = {
   system: matchMedia("(prefers-color-scheme: dark)"),
@@ -6,7 +6,7 @@ const theme = {
 
   begin() {
     const button = one("#theme");
-    const tell = () => {
+    const update = () => {
       button.setAttribute("aria-pressed", String(theme.isDark()));
       dispatchEvent(new Event("theme"));
     };
@@ -16,10 +16,10 @@ const theme = {
       document.documentElement.dataset.theme = chosen;
       try {
         localStorage.setItem("sft-theme", chosen);
-      } catch { /* then it lasts as long as the page */ }
-      tell();
+      } catch { /* no storage: the choice lasts as long as the page */ }
+      update();
     });
-    theme.system.addEventListener("change", tell);
-    tell();
+    theme.system.addEventListener("change", update);
+    update();
   },
 };

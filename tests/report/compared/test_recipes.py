@@ -67,7 +67,10 @@ def test_seeds_that_differ_widely_are_not_significant() -> None:
     assert result.interval is not None
     assert result.interval.low < 0 < result.interval.high
     text = notes(assessed(study), "*", "=")
-    assert "Different from the baseline on these test rows, but other seeds could change that: row 1." in text
+    assert (
+        "Significantly different from the baseline on these test rows, but other seeds could change that: row 1."
+        in text
+    )
     assert assessed(study).significance_of(0, "accuracy").tied_with_best is True
 
 
@@ -110,7 +113,7 @@ def test_one_seed_has_no_p_and_the_note_names_the_number_of_seeds() -> None:
     assert contrast(study).p_value is not None
     comparison = assessed(study)
     assert [comparison.significance_of(index, "accuracy").tied_with_best for index in range(3)] == [None, None, True]
-    assert "Not tested, with one seed each (2 seeds give a p, 3 or more a better one): row 2." in notes(
+    assert "Not tested, since they have one seed each (2 seeds give a p, 3 or more a better p): row 2." in notes(
         comparison, "*", "="
     )
     assert verdict(comparison).endswith("recipes are not tested against each other.")

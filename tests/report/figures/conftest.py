@@ -1,4 +1,4 @@
-"""Comparisons made without any files, and what a drawn figure says."""
+"""Comparisons without files, and drawn figures as SVG."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECTIONS = {"shots": "dataset", "icl_examples": "inference", "instruction": "pro
 
 
 def config_of(varied: Mapping[str, Any]) -> ExperimentConfig:
-    """A config in which some settings differ: `shots`, `r`, `init_lora_weights`, `icl_examples`, `calibration` …"""
+    """Return a config with changed settings: `shots`, `r`, `init_lora_weights`, `icl_examples`, `calibration` …"""
     data: dict[str, Any] = {
         "dataset": {"path": "hub/data", "task_type": "classification"},
         "model": {"name": "hub/model"},
@@ -51,13 +51,13 @@ def make_comparison(
     seeds: Sequence[int] = (13, 14, 15),
     names: Sequence[str] | None = None,
 ) -> Comparison:
-    """A comparison of one row for each of the varied settings; `metrics(settings, seed)` None: that run failed."""
+    """Return a comparison with a row for each of `varied`. A run failed if `metrics(settings, seed)` is None."""
     configs = [config_of(one) for one in varied]
     rows = []
-    for place, (one, config) in enumerate(zip(varied, configs, strict=True)):
-        name = names[place] if names else " ".join(f"{key}={value}" for key, value in one.items()) or "only"
+    for number, (one, config) in enumerate(zip(varied, configs, strict=True)):
+        name = names[number] if names else " ".join(f"{key}={value}" for key, value in one.items()) or "only"
         of_row = seeds if config.dataset.shots != 0 else seeds[:1]
-        rows.append(Row(tuple(_run(name, place, seed, config, metrics(one, seed)) for seed in of_row), name))
+        rows.append(Row(tuple(_run(name, number, seed, config, metrics(one, seed)) for seed in of_row), name))
     keys = tuple(dict.fromkeys(key for row in rows for key in row.metrics()))
     return Comparison(
         runs=tuple(run for row in rows for run in row.runs),
@@ -77,8 +77,8 @@ def _best(rows: Sequence[Row], key: str) -> tuple[int, ...]:
     return tuple(index for index, mean in means.items() if mean == best)
 
 
-def _run(name: str, place: int, seed: int, config: ExperimentConfig, results: Mapping[str, Any] | None) -> Run:
-    run_id = f"{place:06d}{seed:06d}"
+def _run(name: str, number: int, seed: int, config: ExperimentConfig, results: Mapping[str, Any] | None) -> Run:
+    run_id = f"{number:06d}{seed:06d}"
     folder = RunFolder(Path("runs") / run_id)
     result = None
     if results is not None:
@@ -92,7 +92,7 @@ def _run(name: str, place: int, seed: int, config: ExperimentConfig, results: Ma
             batch="", record=record, training=json.dumps(training).encode(),
         )  # fmt: skip
     state = "failed" if results is None else "done"
-    return Run(f"{name} seed={seed}", run_id, f"recipe-{place}", seed, folder, config, state, result=result)
+    return Run(f"{name} seed={seed}", run_id, f"recipe-{number}", seed, folder, config, state, result=result)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def made() -> MakeComparison:
 
 
 class Drawn:
-    """A figure as SVG: its elements, its texts, and how many marks of a kind it has."""
+    """A figure as SVG: its elements, texts and marks."""
 
     def __init__(self, spec: Spec, dark: bool = False) -> None:
         import vl_convert
@@ -111,12 +111,12 @@ class Drawn:
         self.texts = [one.text or "" for one in self.elements if one.tag == f"{SVG}text"]
 
     def of(self, kind: str) -> list[ElementTree.Element]:
-        """The marks of a kind: `symbol`, `rect`, `line`, `area`, `rule`, `text`; axes and legends left out."""
+        """Return the marks of a kind (`symbol`, `rect`, `line`, `area`, `rule`, `text`), without axes and legends."""
         groups = [one for one in self.elements if one.get("class", "").startswith(f"mark-{kind} role-mark")]
         return [mark for group in groups for mark in group]
 
     def marks(self, kind: str) -> int:
-        """How many there are."""
+        """Return the number of marks of a kind."""
         return len(self.of(kind))
 
 

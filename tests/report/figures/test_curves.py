@@ -1,4 +1,4 @@
-"""Learning curves: what lines there are, their bands, and what is said of them."""
+"""Learning curves: lines, bands and captions."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_a_line_with_a_band_over_the_shots(made: Make, draw: Callable[..., Any])
     assert "ECE (lower is better)" in draw(figures["curve-ece-shots"].spec).texts
 
 
-def test_small_numbers_of_shots_stand_apart(made: Make) -> None:
+def test_small_numbers_of_shots_are_spread_on_the_axis(made: Make) -> None:
     comparison = made([{"shots": shots} for shots in (0, 4, 16, 64)], score)
     scale = curves_of(comparison)["curve-accuracy-shots"].spec["layer"][0]["encoding"]["x"]["scale"]
     assert (scale["type"], scale["constant"]) == ("symlog", 4)
-    assert "The axis of shots is logarithmic, but for zero." in curves_of(comparison)["curve-accuracy-shots"].caption
+    assert "The axis of shots is logarithmic, except for zero." in curves_of(comparison)["curve-accuracy-shots"].caption
 
 
 def test_bands_end_where_the_metric_does(made: Make) -> None:
@@ -100,19 +100,19 @@ def by_calibration(settings: Mapping[str, Any], seed: int) -> dict[str, float]:
     return {"accuracy": value + (0.02 if settings.get("calibration") else 0.0)}
 
 
-def begins(figure: Figure) -> dict[str, float]:
+def starts(figure: Figure) -> dict[str, float]:
     return {record["series"]: record["mean"] for record in records(figure) if record["x"] == 0}
 
 
-def test_what_zero_shot_does_say_keeps_lines_apart(made: Make, draw: Callable[..., Any]) -> None:
-    """A calibrated line does not begin at the mean of zero-shot with and without calibration."""
+def test_settings_that_apply_to_zero_shot_keep_lines_apart(made: Make, draw: Callable[..., Any]) -> None:
+    """A calibrated line does not start at the mean of zero-shot with and without calibration."""
     trained = [
         {"shots": shots, "init_lora_weights": init, "calibration": name}
         for shots in (4, 16) for init in (True, "pca") for name in CALIBRATIONS
     ]  # fmt: skip
     zero_shot = [{"shots": 0, "calibration": name} for name in CALIBRATIONS]
     (figure,) = curves_of(made([*zero_shot, *trained], by_calibration)).values()
-    assert begins(figure) == {"- · default": 0.2, "batch · default": 0.22, "- · pca": 0.2, "batch · pca": 0.22}
+    assert starts(figure) == {"- · default": 0.2, "batch · default": 0.22, "- · pca": 0.2, "batch · pca": 0.22}
     assert "Lines that differ only in init share their zero-shot point." in figure.caption
     assert {record["about"] for record in records(figure) if record["x"] == 0} == {
         "shots=0", "shots=0, calibration=batch",
@@ -120,30 +120,30 @@ def test_what_zero_shot_does_say_keeps_lines_apart(made: Make, draw: Callable[..
     assert draw(figure.spec).marks("line") == 4
 
 
-def test_a_line_joins_only_a_zero_shot_that_says_the_same(made: Make) -> None:
+def test_a_line_joins_only_a_zero_shot_with_the_same_settings(made: Make) -> None:
     trained = [
         {"shots": shots, "init_lora_weights": init, "calibration": name}
         for shots in (4, 16) for init in (True, "pca") for name in CALIBRATIONS
     ]  # fmt: skip
     (figure,) = curves_of(made([{"shots": 0}, *trained], by_calibration)).values()
-    assert begins(figure) == {"default · -": 0.2, "pca · -": 0.2}
+    assert starts(figure) == {"default · -": 0.2, "pca · -": 0.2}
     (figure,) = curves_of(made([{"shots": 0, "calibration": "contextual"}, *trained], by_calibration)).values()
-    assert not begins(figure)
+    assert not starts(figure)
     assert "Points without a line are zero-shot." in figure.caption
 
 
-def test_averages_begin_where_they_are_over_the_same(made: Make) -> None:
-    """Zero-shot without calibration is no beginning of lines that are means with and without it."""
+def test_averages_start_at_zero_shot_only_if_both_average_over_the_same_values(made: Make) -> None:
+    """Zero-shot without calibration does not start lines that are means with and without calibration."""
     trained = [
         {"shots": shots, "init_lora_weights": init, "calibration": name, "r": r}
         for shots in (4, 16) for init in (True, "pca", "pissa") for name in CALIBRATIONS for r in (2, 4)
     ]  # fmt: skip
     name = "curve-accuracy-shots-init"
     both = curves_of(made([*({"shots": 0, "calibration": one} for one in CALIBRATIONS), *trained], by_calibration))
-    assert set(begins(both[name]).values()) == {0.21}
-    assert begins(both["curve-accuracy-shots-calibration"]) == {"-": 0.2, "batch": 0.22}
+    assert set(starts(both[name]).values()) == {0.21}
+    assert starts(both["curve-accuracy-shots-calibration"]) == {"-": 0.2, "batch": 0.22}
     one = curves_of(made([{"shots": 0}, *trained], by_calibration))
-    assert not begins(one[name])
+    assert not starts(one[name])
     assert "Points without a line are zero-shot." in one[name].caption
 
 
@@ -169,7 +169,7 @@ def test_many_lines_have_bars_beside_each_other(made: Make, draw: Callable[..., 
     assert (few.marks("area"), few.marks("rule")) == (2, 0)
 
 
-def test_a_setting_of_rows_without_a_result_is_not_told(made: Make) -> None:
+def test_a_setting_of_rows_without_a_result_is_not_shown(made: Make) -> None:
     varied = [{"shots": 4}, {"shots": 16}, {"shots": 16, "instruction": "Which?"}]
     comparison = made(varied, lambda one, seed: None if "instruction" in one else score(one, seed))
     assert [setting.name for setting in comparison.settings] == ["shots", "instruction"]
@@ -179,10 +179,10 @@ def test_a_setting_of_rows_without_a_result_is_not_told(made: Make) -> None:
         "intervals-accuracy",
     ]
     first = made([varied[2], *varied[:2]], lambda one, seed: None if "instruction" in one else score(one, seed))
-    assert figures_of(first)[-1].spec["data"]["values"][0]["row"] == "shots=16"  # its place is not that of all rows
+    assert figures_of(first)[-1].spec["data"]["values"][0]["row"] == "shots=16"  # its index among the rows with results
 
 
-def test_a_calibration_that_is_not_there_is_a_value(made: Make) -> None:
+def test_an_absent_calibration_is_a_value(made: Make) -> None:
     varied = [{"shots": shots, "calibration": name} for shots in (0, 4) for name in (None, "batch")]
     figure = curves_of(made(varied, score))["curve-accuracy-shots-calibration"]
     assert {record["series"] for record in records(figure)} == {"-", "batch"}
@@ -199,11 +199,11 @@ def test_a_calibration_that_is_not_there_is_a_value(made: Make) -> None:
         ("x:y", None),
     ],
 )
-def test_what_metrics_can_be(metric: str, expected: tuple[float, float | None] | None) -> None:
+def test_bounds_of_metrics(metric: str, expected: tuple[float, float | None] | None) -> None:
     assert bounds(metric) == expected
 
 
-def test_all_shots_stand_at_their_number(made: Make, draw: Callable[..., Any]) -> None:
+def test_all_shots_are_drawn_at_their_number(made: Make, draw: Callable[..., Any]) -> None:
     figure = curves_of(made([{"shots": shots} for shots in (4, "all", 16)], score))["curve-accuracy-shots"]
     assert sorted(record["x"] for record in records(figure)) == [4, 16, 75]  # of 100 and 50 rows of two labels
     assert "all" in draw(figure.spec).texts
@@ -235,7 +235,7 @@ def test_many_combinations_are_averaged_by_seed(made: Make) -> None:
         assert (record["runs"], record["about"]) == (12, "mean of 4 configurations")
 
 
-def test_where_shots_hardly_vary_another_number_is_the_axis(made: Make, draw: Callable[..., Any]) -> None:
+def test_another_number_is_the_axis_if_shots_hardly_vary(made: Make, draw: Callable[..., Any]) -> None:
     varied = [{"shots": 0}, *({"shots": 16, "learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3, 1e-2))]
     figure = curves_of(made(varied, score))["curve-accuracy-lr"]
     assert figure.spec["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
@@ -245,16 +245,16 @@ def test_where_shots_hardly_vary_another_number_is_the_axis(made: Make, draw: Ca
     assert drawn.marks("rule") == 1
 
 
-def test_what_changes_along_with_the_shots_makes_no_lines(made: Make) -> None:
+def test_settings_that_change_together_with_shots_make_no_lines(made: Make) -> None:
     varied = [
         {"shots": shots, "max_steps": 10 * shots, "r": r, "lora_alpha": 2 * r} for shots in (4, 16) for r in (4, 8)
     ]
     figures = curves_of(made(varied, score))
-    assert list(figures) == ["curve-accuracy-shots-r", "curve-ece-shots-r"]  # alpha says what the rank says
-    assert "Along with shots also changes max_steps." in figures["curve-accuracy-shots-r"].caption
+    assert list(figures) == ["curve-accuracy-shots-r", "curve-ece-shots-r"]  # the rank determines alpha
+    assert "Changes together with shots: max_steps." in figures["curve-accuracy-shots-r"].caption
 
 
-def test_there_is_no_curve_without_two_places(made: Make) -> None:
+def test_a_curve_needs_two_points(made: Make) -> None:
     assert not curves_of(made([{"shots": 4}], score))
     assert not curves_of(made([{"init_lora_weights": init} for init in INITS], score))
     assert not curves_of(made([{"shots": 4}, {"shots": 8}], lambda *_: None))
@@ -262,13 +262,13 @@ def test_there_is_no_curve_without_two_places(made: Make) -> None:
     assert not curves_of(one_left)
 
 
-def test_single_runs_are_left_out_where_they_are_too_many(made: Make) -> None:
+def test_single_runs_are_left_out_if_there_are_too_many(made: Make) -> None:
     seeds = range(MOST_POINTS // 2 + 1)
     figure = curves_of(made([{"shots": 4}, {"shots": 8}], score, seeds=seeds))["curve-accuracy-shots"]
-    assert figure.caption.endswith(f"The {2 * len(seeds)} single runs are too many to be drawn.")
+    assert figure.caption.endswith(f"The {2 * len(seeds)} single runs are too many to draw.")
     assert all("run" not in str(layer.get("data")) for layer in figure.spec["layer"])
 
 
-def test_one_seed_has_no_band_and_says_so(made: Make) -> None:
+def test_the_caption_of_one_seed_mentions_no_band(made: Make) -> None:
     figure = curves_of(made([{"shots": 4}, {"shots": 8}], score, seeds=(13,)))["curve-accuracy-shots"]
     assert figure.caption == "One run at each point."

@@ -1,4 +1,4 @@
-"""Files of figures, the script of pages, and texts that want to be more than texts."""
+"""Exported figures, the script of the page, and hostile text."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_each_figure_is_a_file_of_each_kind(made: Make, tmp_path: Path) -> None:
     assert "accuracy by shots" in svg
     assert "± 1 standard deviation over seeds" in svg
     assert 'fill="white"' in svg
-    with pytest.raises(UserError, match='png or svg, not as "gif"'):
+    with pytest.raises(UserError, match='expected the format png or svg, got "gif"'):
         export(figures, tmp_path, ("gif",))
 
 
@@ -82,7 +82,7 @@ def test_names_are_those_of_files() -> None:
 
 
 def expressions(value: Any) -> Iterator[str]:
-    """What Vega-Lite would run of a specification."""
+    """Yield the expressions that Vega-Lite would run."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key in ("calculate", "filter", "test", "labelExpr", "expr", "signal") and isinstance(item, str):
@@ -94,9 +94,9 @@ def expressions(value: Any) -> Iterator[str]:
 
 
 def hostile(made: Make, text: str) -> tuple[Figure, ...]:
-    """Names, an instruction and a metric are called so."""
+    """Return figures whose names, instructions and metric contain a text."""
     varied = [{"shots": shots, "instruction": one} for shots in (4, 16) for one in (text, f"{text} too")]
-    names = [f"{text} {place}" for place in range(len(varied))]
+    names = [f"{text} {number}" for number in range(len(varied))]
     return figures_of(made(varied, lambda one, seed: {f"length {text}": one["shots"] + seed}, names=names))
 
 
@@ -174,7 +174,7 @@ def test_the_script_is_put_together_once(tmp_path: Path, monkeypatch: pytest.Mon
         made.clear()
         assert bundle() == first
         assert len(made) == 1
-    assert "is damaged; it is made anew" in caplog.text
+    assert "is corrupt; rebuilding" in caplog.text
 
 
 def test_the_script_needs_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def by_shots(one: dict[str, Any], seed: int) -> dict[str, float]:
     return {"accuracy": 0.5 + one["shots"] / 100, "ece": 0.4 - one["shots"] / 100 + seed / 1000}
 
 
-def judged(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
+def with_tests(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
     rows = {}
     for index, one in tied.items():
         found = comparison.rows[index].estimate("accuracy")
@@ -32,23 +32,23 @@ def judged(comparison: Comparison, tied: dict[int, bool | None]) -> Comparison:
     return replace(comparison, significance=Significance(rows, {}))
 
 
-def test_rows_stand_best_first_with_their_intervals(made: Make, draw: Callable[..., Any]) -> None:
-    comparison = judged(made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), {0: False, 1: False, 2: True, 3: True})
+def test_rows_are_sorted_best_first_with_their_intervals(made: Make, draw: Callable[..., Any]) -> None:
+    comparison = with_tests(
+        made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), {0: False, 1: False, 2: True, 3: True}
+    )
     figure = figure_of(comparison)
     records = figure.spec["data"]["values"]
     assert [(record["row"], record["group"]) for record in records] == [
-        ("shots=20", "best"), ("shots=16", "on a par with it"), ("shots=4", "differs from it"),
-        ("shots=0", "differs from it"),
+        ("shots=20", "best"), ("shots=16", "not significantly different"), ("shots=4", "significantly different"),
+        ("shots=0", "significantly different"),
     ]  # fmt: skip
     assert "95 % interval" in figure.caption
-    assert (
-        "Interval: t over 3 seeds. What differs from the best is tested in pairs, by rows and seeds" in figure.caption
-    )
+    assert "Interval: t over 3 seeds. Colours: paired test against the best, over rows and seeds." in figure.caption
     drawn = draw(figure.spec)
     assert drawn.marks("symbol") == 4
     assert drawn.marks("rule") == 4 + 1  # and the baseline
     assert [text for text in drawn.texts if "shots=" in text] == ["shots=20", "shots=16", "shots=4", "shots=0"]
-    assert {"best", "on a par with it", "differs from it"} <= set(drawn.texts)
+    assert {"best", "not significantly different", "significantly different"} <= set(drawn.texts)
 
 
 def test_without_tests_there_are_means_alone(made: Make, draw: Callable[..., Any]) -> None:
@@ -68,7 +68,7 @@ def test_lower_is_better_where_it_is(made: Make) -> None:
 def test_different_baselines_are_ticks(made: Make, draw: Callable[..., Any]) -> None:
     comparison = replace(made([{"shots": n} for n in (0, 4, 16, 20)], by_shots), baselines=(0, 0, 1, 1))
     figure = figure_of(comparison)
-    assert "A tick stands at the mean of the baseline" in figure.caption
+    assert "A tick marks the mean of the row's baseline." in figure.caption
     assert draw(figure.spec).marks("rect") == 3  # ticks are rectangles; the first row has no baseline
 
 
@@ -80,7 +80,7 @@ def test_only_the_best_of_many_rows(made: Make) -> None:
     assert f"The best {MOST_ROWS} of {MOST_ROWS + 5}." in figure.caption
 
 
-def test_rows_of_equal_and_of_long_names_have_places_of_their_own(made: Make, draw: Callable[..., Any]) -> None:
+def test_rows_with_equal_or_long_names_have_unique_labels(made: Make, draw: Callable[..., Any]) -> None:
     short = figure_of(made([{"shots": 4}, {"shots": 8}], by_shots, names=("same", "same")))
     assert [record["row"] for record in short.spec["data"]["values"]] == ["same", "same [2]"]
     long = figure_of(made([{"shots": 4, "r": 2}, {"shots": 8, "r": 4}], by_shots, names=("a" * 99, "b" * 99)))

@@ -46,21 +46,21 @@ def test_bright_is_better_and_numbers_can_be_read(made: Make, draw: Callable[...
     for metric, best in (("accuracy", "64"), ("ece", "4")):
         comparison = made(grid(shots=(4, 64), r=(2, 8)), lambda one, _, name=metric: {name: one["shots"] / 100})
         figure = heatmaps_of(comparison)[f"heat-{metric}-r-shots"]
-        assert {place for place, cell in cells(figure).items() if cell["bright"]} == {("2", best), ("8", best)}
+        assert {values for values, cell in cells(figure).items() if cell["bright"]} == {("2", best), ("8", best)}
         assert figure.spec["layer"][0]["encoding"]["color"]["scale"]["reverse"] is (metric == "ece")
         svg = draw(figure.spec).svg
         assert svg.count('fill="#000000"') == svg.count('fill="#ffffff"') == 2
         assert svg.count('fill="#fde725"') + svg.count("rgb(253, 231, 37)") >= 2  # the bright end of viridis
 
 
-def test_zero_shot_has_no_column_beside_settings_of_the_training(made: Make) -> None:
+def test_zero_shot_has_no_column_with_settings_of_training(made: Make) -> None:
     varied = [{"shots": 0}, *grid(shots=(4, 16), r=(2, 8))]
     figure = heatmaps_of(made(varied, lambda *_: {"accuracy": 0.5}))["heat-accuracy-r-shots"]
     assert {down for _, down in cells(figure)} == {"4", "16"}
-    assert figure.caption.endswith("Without zero-shot, to which a setting of the training does not apply.")
+    assert figure.caption.endswith("Without zero-shot, to which settings of training do not apply.")
 
 
-def test_pairs_that_were_not_varied_apart_have_none(made: Make) -> None:
+def test_pairs_that_do_not_vary_independently_have_no_heat_map(made: Make) -> None:
     varied = [{"shots": shots, "r": r, "lora_alpha": 2 * r} for shots in (4, 16) for r in (4, 8)]
     figures = heatmaps_of(made(varied, lambda *_: {"accuracy": 0.5}))
     assert list(figures) == ["heat-accuracy-r-shots", "heat-accuracy-lora-alpha-shots"]
@@ -73,7 +73,7 @@ def test_missing_cells_stay_empty(made: Make, draw: Callable[..., Any]) -> None:
     assert draw(figure.spec).marks("rect") == 3
 
 
-def test_long_values_stand_beside_the_rows_and_can_be_told_apart(made: Make, draw: Callable[..., Any]) -> None:
+def test_long_values_label_the_rows_and_are_unique(made: Make, draw: Callable[..., Any]) -> None:
     texts = [f"Say what the mood of this review of a product is, in {word}" for word in ("one word", "a sentence")]
     comparison = made(grid(instruction=texts, shots=(4, 8, 16)), lambda *_: {"accuracy": 0.5})
     (figure,) = heatmaps_of(comparison).values()

@@ -1,4 +1,4 @@
-"""The templates that a run's page fills in, and the same for the best row."""
+"""The templates of a run's page, and the figures of the best row."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LABELS = ("negative", "positive", "neutral")
 DIAGONAL = 1
 
 
-def test_two_reliabilities_are_told_apart(draw: Callable[..., Any]) -> None:
+def test_two_reliabilities_are_distinguished(draw: Callable[..., Any]) -> None:
     values = [
-        {"kind": kind, "confidence": place / 10, "accuracy": place / 12, "rows": place}
+        {"kind": kind, "confidence": index / 10, "accuracy": index / 12, "rows": index}
         for kind in ("calibrated", "before calibration")
-        for place in (4, 6, 9)
+        for index in (4, 6, 9)
     ]
     for dark in (False, True):
         drawn = draw(filled(reliability(), values), dark)
@@ -40,13 +40,13 @@ def test_two_reliabilities_are_told_apart(draw: Callable[..., Any]) -> None:
 
 
 def test_a_bar_is_as_tall_as_its_bin_holds_rows(draw: Callable[..., Any]) -> None:
-    values = [{"kind": "x", "confidence": place / 2, "accuracy": 0.5, "rows": 10 * place} for place in (1, 2)]
+    values = [{"kind": "x", "confidence": index / 2, "accuracy": 0.5, "rows": 10 * index} for index in (1, 2)]
     bars = [bar.get("d") for bar in draw(filled(reliability(), values)).of("rect")]
     heights = [float(bar.split("v")[1].split("h")[0]) for bar in bars]
     assert heights == pytest.approx([27.08, 54.15], abs=0.01)  # the taller has 0.22 of the 1.3 that 320 pixels are
 
 
-def test_confusions_stand_in_the_order_of_the_labels(draw: Callable[..., Any]) -> None:
+def test_confusions_are_in_the_order_of_the_labels(draw: Callable[..., Any]) -> None:
     found = [(0, 0, 50), (1, 1, 30), (2, 2, 20), (2, 0, 7), (0, 2, 3)]  # as pages have them, without the empty cells
     values = [{"reference": LABELS[r], "prediction": LABELS[p], "rows": rows} for r, p, rows in found]
     drawn = draw(filled(confusion(), values))
@@ -55,7 +55,7 @@ def test_confusions_stand_in_the_order_of_the_labels(draw: Callable[..., Any]) -
     assert drawn.marks("text") == 5
 
 
-def test_very_many_labels_have_colours_alone(draw: Callable[..., Any]) -> None:
+def test_very_many_labels_have_only_colours(draw: Callable[..., Any]) -> None:
     values = [{"reference": f"l{n}", "prediction": f"l{n}", "rows": 5} for n in range(MOST_NUMBERS + 1)]
     assert draw(filled(confusion(), values)).marks("text") == 0
     assert draw(filled(confusion(), values[1:])).marks("text") == MOST_NUMBERS
@@ -79,7 +79,7 @@ def test_scores_per_label(draw: Callable[..., Any]) -> None:
 
 
 def answers_of(run: Run) -> Answers:
-    """Three rows of each label, of which the seed says how many are right."""
+    """Return answers with three rows per label; the seed decides how many are right."""
     truth_N = np.repeat(np.arange(3), 3)
     given_N = truth_N.copy()
     given_N[: run.seed - 12] = 2
@@ -100,7 +100,7 @@ def test_the_best_row_with_all_its_seeds(made: Make, draw: Callable[..., Any]) -
     cells = {(c["reference"], c["prediction"]): c["rows"] for c in figures["best-confusion"].spec["data"]["values"]}
     assert sum(cells.values()) == 3 * 9 - 3
     assert cells["negative", "neutral"] == 1 + 2 + 3
-    assert "3 seeds together. 3 predictions that are no label are left out." in figures["best-confusion"].caption
+    assert "3 seeds together. 3 predictions that are not a label are left out." in figures["best-confusion"].caption
     negative, _, neutral = figures["best-labels"].spec["data"]["values"]
     assert (negative["precision"], negative["recall"], negative["rows"]) == (1.0, round(3 / 9, 4), 3)
     assert "in brackets its rows in each seed" in figures["best-labels"].caption
@@ -113,28 +113,28 @@ def test_the_best_row_with_all_its_seeds(made: Make, draw: Callable[..., Any]) -
     assert draw(figures["best-loss"].spec).marks("line") == 3 * 2
 
 
-def test_rows_without_answers_have_their_loss_alone(made: Make) -> None:
+def test_rows_without_answers_have_only_their_loss(made: Make) -> None:
     comparison = made([{"shots": 4}, {"shots": 8}], lambda one, _: {"accuracy": one["shots"] / 10})
     assert [one.name for one in best_row_figures(comparison, lambda _: None)] == ["best-loss"]
     nothing = made([{"shots": 4}, {"shots": 8}], lambda *_: None)
     assert best_row_figures(nothing, answers_of) == ()
 
 
-def test_the_best_is_that_of_the_report(made: Make) -> None:
+def test_the_best_row_is_the_reports(made: Make) -> None:
     comparison = made([{"shots": 4}, {"shots": 8}], lambda one, _: {"accuracy": one["shots"] / 10})
     chosen = replace(comparison, best={"accuracy": (0,)})  # as on a validation split
     assert "shots=4" in best_row_figures(chosen, answers_of)[0].title
 
 
-def test_of_very_many_labels_those_that_are_confused_are_drawn(made: Make, draw: Callable[..., Any]) -> None:
-    labels = tuple(f"label {place}" for place in range(MOST_LABELS + 5))
+def test_only_the_confused_of_very_many_labels_are_drawn(made: Make, draw: Callable[..., Any]) -> None:
+    labels = tuple(f"label {index}" for index in range(MOST_LABELS + 5))
 
     def many(run: Run) -> Answers:
         """Two rows of each label; the first five are always right, the others wrong once."""
         truth_N = np.repeat(np.arange(len(labels)), 2)
         given_N = truth_N.copy()
         given_N[11::2] = (given_N[11::2] - 5 + 1) % MOST_LABELS + 5
-        return Answers(pa.table({"predictions": [labels[place] for place in given_N]}), run.config, labels, truth_N)
+        return Answers(pa.table({"predictions": [labels[index] for index in given_N]}), run.config, labels, truth_N)
 
     figure = best_row_figures(made([{"shots": 4}], lambda *_: {"accuracy": 0.5}), many)[0]
     assert figure.caption.startswith(f"The {MOST_LABELS} labels with the most confusions, of {len(labels)}.")
@@ -144,8 +144,8 @@ def test_of_very_many_labels_those_that_are_confused_are_drawn(made: Make, draw:
     assert draw(figure.spec).marks("text") == 2 * MOST_LABELS
 
 
-def test_a_part_is_one_of_all_rows_of_a_reference(draw: Callable[..., Any]) -> None:
-    """Those of labels that are not shown too."""
+def test_shares_are_of_all_rows_of_a_reference(draw: Callable[..., Any]) -> None:
+    """This includes the predictions of labels that are not shown."""
     cells = [{"reference": "a", "prediction": one, "rows": rows, "of": 40} for one, rows in (("a", 20), ("b", 4))]
     texts = draw(filled(confusion(("a", "b")), cells)).svg
     assert "of this reference: 50.0%" in texts

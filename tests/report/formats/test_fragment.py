@@ -1,4 +1,4 @@
-"""The comparison in a notebook: the table's own cells and marks, and no text that acts."""
+"""The comparison in a notebook: cells, marks and notes of the table, with all text escaped."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_it_shows_the_table_with_its_marks_and_notes(tmp_path: Path) -> None:
             mark = " *" if (number, column) in table.best else " =" if (number, column) in table.tied else ""
             assert cell.rstrip("\n") == text + mark
     assert parsed.tags.count("b") == len(table.best) > 0
-    said = "\n".join(parsed.paragraphs)
-    assert all(note in said for note in notes(comparison, "*", "="))
-    assert "Out of memory: shots=4 init=pca seed=13 (CUDA out of memory, tried 2 GiB)" in said
+    text = "\n".join(parsed.paragraphs)
+    assert all(note in text for note in notes(comparison, "*", "="))
+    assert "Out of memory: shots=4 init=pca seed=13 (CUDA out of memory, tried 2 GiB)" in text
     assert "hub" not in parsed.paragraphs[0]
     assert parsed.paragraphs[0].startswith("model · data: 60 test rows")
 
@@ -70,12 +70,12 @@ def test_text_stays_text(tmp_path: Path, payload: str) -> None:
     assert parsed.attributes == [("class", "tex2jax_ignore mathjax_ignore")]
 
 
-def test_of_very_many_rows_the_first_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_of_very_many_rows_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fragment, "MOST_ROWS", 3)
     parsed = Parsed(render_fragment(compare(results_of(tmp_path, small_grid()))))
     assert len(parsed.cells) == 1 + 3
     assert "… and 4 more rows" in parsed.paragraphs
 
 
-def test_a_notebook_is_asked_to_keep_no_more_than_five_hundred_rows() -> None:
+def test_a_notebook_keeps_at_most_five_hundred_rows() -> None:
     assert fragment.MOST_ROWS == 500

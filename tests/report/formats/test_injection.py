@@ -35,7 +35,7 @@ TURNED = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn t
 FORMULA = re.compile(r"[\s\u200b-\u200f\u202a-\u202e]*[=+\-@\t\r＝＋－＠]")  # noqa: RUF001
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 SPECIAL = set('\\{}$&#_%~^<>|"`[]*')
-# the commands that the table is made of, with what they stand before
+# the commands of the table, with what follows them
 OURS = re.compile(
     r"\\(?:begin|end)\{(?:table|tabular)\}|\\(?:centering|toprule|midrule|bottomrule|scriptsize|caption|label|textbf)\b"
     r"|\\text(?:backslash|asciitilde|asciicircum|less|greater|bar)\{\}|\\symbol\{\d\d\}|\\[{}$&#_%]|\{\}|\{[\[\]*]\}"
@@ -45,7 +45,7 @@ OURS = re.compile(
 
 @pytest.fixture(scope="module")
 def tame(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """The same folder with an ordinary word for the payload."""
+    """Return the same comparison with an ordinary word as the payload."""
     return compare(hostile_results(tmp_path_factory.mktemp("tame"), "ordinary"))
 
 
@@ -90,7 +90,7 @@ def test_csv_keeps_its_columns_and_holds_no_formula(hostile: Comparison, tame: C
     assert rows[1][2:4] == ["0", "1"]
     for cell in (cell for row in rows for cell in row):
         assert NUMBER.fullmatch(cell) or not FORMULA.match(cell)
-        assert not any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in cell)
+        assert not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in cell)
         assert not TURNED & set(cell)
     assert text.count("\n") == text.count("\r\n") == len(rows)
 
@@ -115,11 +115,11 @@ def test_latex_gets_no_command_and_no_column(hostile: Comparison, tame: Comparis
         left = re.sub(r"\\begin\{tabular\}\{[lr]+\}", "", ends.sub("", line))
         left = OURS.sub("", left)
         assert not set(re.sub(" & |[{}]", "", left)) & SPECIAL, left
-    assert text.isprintable() or all(sign.isprintable() or sign in "\n\ufffc" for sign in text)
+    assert text.isprintable() or all(character.isprintable() or character in "\n\ufffc" for character in text)
 
 
 def braces(text: str) -> int:
-    """How many are left open; never fewer than none in between."""
+    """Return the number of open braces at the end. None may be closed before it is opened."""
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", re.sub(r"\\\\", "", text)):
         depth += 1 if brace == "{" else -1
@@ -133,7 +133,7 @@ def test_the_terminal_gets_no_control_characters(hostile: Comparison, tame: Comp
     assert len(text.splitlines()) == len(render_text(tame).splitlines())
 
 
-def test_two_runs_side_by_side_show_text_as_text(hostile: Comparison, tame: Comparison) -> None:
+def test_a_comparison_of_two_runs_shows_text_as_text(hostile: Comparison, tame: Comparison) -> None:
     pairs = [pair(*one.runs[:2]) for one in (hostile, tame)]
     assert [one.refused for one in pairs] == ["", ""]
     lines, usual = (list(pair_lines(one, 20, 100)) for one in pairs)
@@ -145,7 +145,9 @@ def test_two_runs_side_by_side_show_text_as_text(hostile: Comparison, tame: Comp
 
 
 def is_harmless(text: str) -> bool:
-    """Whether a terminal shows it as it stands: nothing that steers it or turns the direction of writing round."""
+    """Whether a terminal shows the text unchanged: no control character, no change of direction."""
     turning = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-    return all(sign == "\n" or (unicodedata.category(sign) not in ("Cc", "Zl", "Zp") and ord(sign) not in turning)
-               for sign in text)  # fmt: skip
+    return not any(
+        character != "\n" and (unicodedata.category(character) in ("Cc", "Zl", "Zp") or ord(character) in turning)
+        for character in text
+    )

@@ -1,4 +1,4 @@
-"""The LaTeX table: its structure, which numbers are bold or marked, and text that is only text."""
+"""The LaTeX table: structure, bold and marked numbers, and escaped text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sft.sweep.jobs import config_of, make_plan, write_plan
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """Two initialisations of two seeds each, and zero-shot."""
+    """Return two initialisations with two seeds each, and zero-shot."""
     common = {"model": {"name": "hub/model"}, "prompting": {"input_columns": ["text"], "output_column": "label"}}
     configs = {
         name: ExperimentConfig.model_validate({
@@ -43,7 +43,7 @@ def comparison(tmp_path: Path) -> Comparison:
     return compare(store)
 
 
-def judged(comparison: Comparison) -> Comparison:
+def with_tests(comparison: Comparison) -> Comparison:
     intervals, models = [Interval(-0.05, 0.38, "x"), Interval(0.8, 0.9, "x")], RowsTest(0.01, 0.02, "x")
     rows = {
         (1, "accuracy"): RowSignificance(intervals[0], Contrast(-0.05, None, None, None, None, "", models), True),
@@ -55,7 +55,7 @@ def judged(comparison: Comparison) -> Comparison:
 
 
 def test_the_table(comparison: Comparison) -> None:
-    text = render_latex(judged(comparison))
+    text = render_latex(with_tests(comparison))
     table = text[text.index("    \\toprule") : text.index("  \\end{tabular}")].splitlines()
     assert table == [
         r"    \toprule",
@@ -73,18 +73,18 @@ def test_the_table(comparison: Comparison) -> None:
 
 
 def test_the_caption_is_short_and_the_methods_are_comments(comparison: Comparison) -> None:
-    lines = render_latex(judged(comparison)).splitlines()
+    lines = render_latex(with_tests(comparison)).splitlines()
     assert lines[0].startswith(r"% Needs \usepackage{booktabs} in")
     caption = next(line for line in lines if line.startswith(r"  \caption{"))
     assert caption == (
         r"  \caption{Accuracy on model $\cdot$ data; mean $\pm$ standard deviation over up to 2 seeds. "
-        r"Bold: best mean; $^{\dagger}$ cannot be told apart from it. "
-        r"$\Delta$: difference to zero; p: do the recipes differ, with test rows and seeds both sampled; these models: "
-        r"do the trained models differ on these test rows (both corrected by Holm).}\label{tab:sft}"
+        r"Bold: best mean; $^{\dagger}$ not significantly different from it. "
+        r"$\Delta$: difference to zero. p: chance of such a difference between equal recipes, over test rows and "
+        r"seeds; these models: the same for the trained models, over test rows alone.}\label{tab:sft}"
     )
     comments = [line for line in lines if line.startswith("%")]
     assert "% Made with 9_999 draws." in comments
-    assert any("a dagger: cannot be told apart from it" in line for line in comments)
+    assert any("a dagger: not significantly different from it" in line for line in comments)
     assert lines[: len(comments)] == comments  # above the table
     bare = render_latex(replace(comparison, metrics=()))
     assert r"\caption{No figures yet on model $\cdot$ data;" in bare

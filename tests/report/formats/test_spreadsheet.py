@@ -1,4 +1,4 @@
-"""The CSV: all metrics in full, what statistics say of them, empty where there is nothing, and no formula."""
+"""The CSV: all metrics and statistics in full precision, empty cells for unknown values, and no formula."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def config(shots: int, rate: float = 0.00012345678) -> ExperimentConfig:
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """Zero-shot, 4 and 8 shots with two seeds; of the last row one run is missing; validation figures of one."""
+    """Return zero-shot, 4 and 8 shots with two seeds. The last row lacks a run; one row has validation figures."""
     configs = {"shots=0": config(0), "shots=4": config(4), "shots=8": config(8, 0.5)}
     made = make_plan(Grid(Path("grid.jsonnet"), configs, (13, 14)), None)
     store = ResultStore(tmp_path)
     write_plan(made, store)
-    for place, experiment in enumerate(made.experiments[:-1]):
-        results: dict[str, Any] = {"accuracy": 0.1 + 0.1 * place, "mcc": 1 / 3, "confusion_matrix": [[1]]}
-        if place == 0:
+    for number, experiment in enumerate(made.experiments[:-1]):
+        results: dict[str, Any] = {"accuracy": 0.1 + 0.1 * number, "mcc": 1 / 3, "confusion_matrix": [[1]]}
+        if number == 0:
             results["validation"] = {"accuracy": 0.25}
         result = RunResult(
             name=experiment.name, id=experiment.id, recipe_id=experiment.recipe_id, seed=experiment.seed,
             endpoint="run-experiment", config=config_of(experiment), results=results, shots={},
-            labelled_examples=place * 3, training={}, timings={}, resources={}, environment={}, data={},
+            labelled_examples=number * 3, training={}, timings={}, resources={}, environment={}, data={},
         )  # fmt: skip
         store.folder(experiment.id, experiment.slug).write_result(result)
     return compare(store)
@@ -80,13 +80,13 @@ def test_settings_are_columns_in_full_and_empty_where_there_are_none(comparison:
     assert [row["init"] for row in (zero, four, eight)] == ["", "default", "pca"]
 
 
-def test_a_setting_called_as_a_column_of_ours_is_told_by_its_key(comparison: Comparison) -> None:
+def test_a_setting_with_the_name_of_another_column_has_its_key_as_name(comparison: Comparison) -> None:
     renamed = replace(comparison, settings=(comparison.settings[0]._replace(name="finished"),))
     assert list(lines(renamed)[0])[:3] == ["name", "dataset.shots", "labelled_examples"]
     assert lines(renamed)[2]["finished"] == "1"
 
 
-def test_what_statistics_say(comparison: Comparison) -> None:
+def test_statistics_are_columns(comparison: Comparison) -> None:
     models = RowsTest(0.001, 0.002, "McNemar, exact")
     against = Contrast(0.2, 0.5, Interval(-0.1, 0.5, "t"), 0.01, 0.02, "over rows and 3 seeds", models)
     gap = Gap(-0.1, Interval(-0.3, 0.0, "t"), 0.06)
@@ -101,14 +101,14 @@ def test_what_statistics_say(comparison: Comparison) -> None:
         "false",
     )
     assert (zero["accuracy.difference"], zero["accuracy.p_value"]) == ("", "")
-    told = {
+    expected = {
         "difference": "0.2", "effect_size": "0.5", "p_value": "0.01", "p_holm": "0.02", "ci_method": "t over 2 seeds",
         "test": "over rows and 3 seeds", "difference_ci_low": "-0.1", "difference_ci_high": "0.5",
         "these_models_p_value": "0.001", "these_models_p_holm": "0.002", "these_models_test": "McNemar, exact",
         "tied_with_best": "true", "to_best_difference": "-0.1", "to_best_ci_low": "-0.3", "to_best_ci_high": "0.0",
         "to_best_p_holm": "0.06",
     }  # fmt: skip
-    assert {figure: four[f"accuracy.{figure}"] for figure in told} == told
+    assert {figure: four[f"accuracy.{figure}"] for figure in expected} == expected
     assert (zero["accuracy.ci_method"], zero["accuracy.to_best_ci_low"]) == ("over rows", "")
 
 
@@ -118,26 +118,26 @@ def test_what_a_row_is_and_what_it_is_compared_with(comparison: Comparison) -> N
     assert [row["baseline"] for row in (zero, four, eight)] == ["", "shots=0", "shots=0"]
     best = comparison.best["accuracy"]
     assert [row["accuracy.best"] for row in (zero, four, eight)] == [str(n in best).lower() for n in range(3)]
-    assert {row["test_rows"] for row in (zero, four, eight)} == {""}  # not told by these results
+    assert {row["test_rows"] for row in (zero, four, eight)} == {""}  # these results do not record it
     grouped = lines(replace(comparison, grouped=("shots",)))
     assert {row["recipe_id"] for row in grouped} == {""}
 
 
-def test_what_a_row_was_judged_on(comparison: Comparison) -> None:
-    def judged(row: Row, rows: int, what: str) -> Row:
+def test_the_fingerprint_of_the_evaluated_rows(comparison: Comparison) -> None:
+    def with_rows(row: Row, rows: int, what: str) -> Row:
         runs = [
             replace(run, result=run.result and replace(run.result, rows={"test": rows}, evaluated_on={"test": what}))
             for run in row.runs
         ]
         return replace(row, runs=tuple(runs))
 
-    rows = [judged(row, size, what) for row, size, what in zip(comparison.rows, (60, 60, 61), "aab", strict=True)]
+    rows = [with_rows(row, size, what) for row, size, what in zip(comparison.rows, (60, 60, 61), "aab", strict=True)]
     zero, four, eight = lines(replace(comparison, rows=tuple(rows)))
     assert [row["test_rows"] for row in (zero, four, eight)] == ["60", "60", "61"]
-    assert zero["judged_on"] == four["judged_on"] != eight["judged_on"] != ""
+    assert zero["judged_on"] == four["judged_on"] != eight["judged_on"] != ""  # words: fixed name
 
 
-def test_a_difference_that_was_not_tested_is_there_too(comparison: Comparison) -> None:
+def test_a_difference_without_a_test_is_shown_too(comparison: Comparison) -> None:
     zero, four, _ = lines(comparison)
     assert zero["accuracy.difference"] == ""
     assert float(four["accuracy.difference"]) == pytest.approx(0.15)

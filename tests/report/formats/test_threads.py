@@ -1,4 +1,4 @@
-"""Runs that computed with different numbers of threads: every format says so, and only then."""
+"""Runs with different numbers of CPU threads: every format has a note, and only then."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sft.results.schema import RunResult
 from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
 
-SAID = "Runs used different numbers of threads, so their figures can differ in the last digits"
+NOTE = "Runs used different numbers of threads, so their figures can differ in the last digits"
 WHICH = "1 thread: shots=4 seed=14; 2 threads: shots=0, shots=4 seed=13"
 
 
 def report(root: Path, threads: Sequence[int | None]) -> dict[str, str]:
-    """The report of three runs that used so many threads, by format, with that of the terminal."""
+    """Return the report of three runs with these numbers of threads, by format, including the terminal."""
     section = {
         "model": {"name": "hub/model"}, "prompting": {"input_columns": ["text"], "output_column": "label"},
         "lora": {}, "training": {}, "inference": {},
@@ -51,11 +51,11 @@ def report(root: Path, threads: Sequence[int | None]) -> dict[str, str]:
     return {**{kind: files[name] for kind, name in NAMES.items()}, "text": render_text(comparison)}
 
 
-def test_every_format_says_where_runs_differ_in_threads(tmp_path: Path) -> None:
+def test_every_format_names_runs_that_differ_in_threads(tmp_path: Path) -> None:
     found = report(tmp_path, (2, 2, 1))
     for kind in ("text", "md", "html", "tex"):
         plain = found[kind].replace("\\_", "_").replace("{=}", "=").replace("\\=", "=")
-        assert SAID in plain, kind
+        assert NOTE in plain, kind
         assert WHICH in plain, kind
     assert json.loads(found["json"])["threads"] == [1, 2]
     rows = list(csv.DictReader(found["csv"].splitlines()))
@@ -63,7 +63,7 @@ def test_every_format_says_where_runs_differ_in_threads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [(2, 2, 2), (None, None, None), (4, None, 4)])
-def test_nothing_is_said_where_they_do_not_differ(tmp_path: Path, threads: Sequence[int | None]) -> None:
+def test_there_is_no_note_if_threads_do_not_differ(tmp_path: Path, threads: Sequence[int | None]) -> None:
     found = report(tmp_path, threads)
     assert not any("numbers of threads" in text for text in found.values())
     assert "threads" not in found["csv"].splitlines()[0].split(",")

@@ -1,4 +1,4 @@
-"""The sentence at the top of the page: what is best, chosen where, how sure, and when it cannot be said."""
+"""The main result at the top of the page: the best row, the split that chose it, and how certain it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sft.report.significance import RowSignificance, Significance
 
 
 class Made:
-    """A run with accuracies by split; all that the sentence needs of one."""
+    """A run with accuracies by split, which is all that the verdict reads."""
 
     def __init__(self, name: str, test: float | None, validation: float | None = None) -> None:
         self.name = self.id = self.recipe_id = name
@@ -28,59 +28,60 @@ class Made:
 def comparison(*rows: tuple[int, list[Made]], **more: Any) -> Comparison:
     made = tuple(Row(tuple(runs), runs[0].name, (labelled,) if labelled else ()) for labelled, runs in rows)  # type: ignore[arg-type]
     given = {"best": {"accuracy": (1,)}, "chosen_on": "test", **more}
-    return Comparison((), made, (), ("accuracy",), comparable=True, place=Path(), **given)
+    return Comparison((), made, (), ("accuracy",), comparable=True, folder=Path(), **given)
 
 
 ZERO, EIGHT, MORE = (0, [Made("zero", 0.4)]), (24, [Made("eight", 0.7), Made("eight", 0.8)]), (48, [Made("more", 0.6)])
 
 
-def judged(base: Comparison, ties: dict[int, RowSignificance]) -> Comparison:
+def with_tests(base: Comparison, ties: dict[int, RowSignificance]) -> Comparison:
     return replace(base, significance=Significance({(index, "accuracy"): one for index, one in ties.items()}, {}))
 
 
-def test_what_is_best_and_from_how_much() -> None:
+def test_the_best_row_and_its_labelled_examples() -> None:
     assert verdict(comparison(ZERO, EIGHT)) == "Best accuracy: .750 ± .071 with eight, from 24 labelled examples."
     assert verdict(comparison(ZERO, EIGHT, best={})) == ""
 
 
-def test_how_many_are_as_good_and_how_many_were_not_tested() -> None:
+def test_the_number_of_ties_and_of_untested_rows() -> None:
     table, worse, tied = (
         comparison(ZERO, EIGHT, MORE),
         RowSignificance(tied_with_best=False),
         RowSignificance(tied_with_best=True),
     )
-    found = verdict(judged(table, {0: worse, 1: tied, 2: tied}))
-    assert found.endswith("eight, from 24 labelled examples. 1 other cannot be told apart from it "
+    found = verdict(with_tests(table, {0: worse, 1: tied, 2: tied}))
+    assert found.endswith("eight, from 24 labelled examples. 1 other is not significantly different "
                           "(test rows and seeds both sampled).")  # fmt: skip
-    found = verdict(judged(table, {0: worse, 1: tied}))
+    found = verdict(with_tests(table, {0: worse, 1: tied}))
     assert found.endswith("All others are significantly worse (test rows and seeds both sampled, 1 not tested).")
-    found = verdict(judged(replace(table, chosen_on="validation", best={}), {}))
+    found = verdict(with_tests(replace(table, chosen_on="validation", best={}), {}))
     assert found == ""
 
 
-def test_with_one_seed_each_nothing_is_said_of_the_others() -> None:
-    found = verdict(judged(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
+def test_rows_with_one_seed_each_are_not_tested() -> None:
+    found = verdict(with_tests(comparison(ZERO, (24, [Made("eight", 0.7)])), {0: RowSignificance()}))
     assert found.endswith("Other seeds could change the order: with one seed each, recipes are not tested against "
                           "each other.")  # fmt: skip
 
 
-def test_a_row_that_lacks_runs_and_is_ahead_leaves_it_open() -> None:
+def test_a_better_row_with_missing_runs_leaves_the_result_undecided() -> None:
     part = (48, [Made("part", 0.9), Made("part", None)])
     found = verdict(comparison(ZERO, EIGHT, part))
-    assert found.startswith("Not decided: ahead of eight, from 24 labelled examples (accuracy .750 ± .071), with runs")
-    assert found.endswith("is part.")
+    assert found == (
+        "Not decided: part is ahead of eight, from 24 labelled examples (accuracy .750 ± .071), but has runs missing."
+    )
     behind = (48, [Made("part", 0.1), Made("part", None)])
     assert verdict(comparison(ZERO, EIGHT, behind)).startswith("Best accuracy: .750")
 
 
-def test_what_was_chosen_on_the_validation_rows_is_told_so() -> None:
+def test_a_choice_on_the_validation_rows_is_stated() -> None:
     rows = [(0, [Made("zero", 0.9, 0.4)]), (24, [Made("eight", 0.7, 0.8)])]
     found = verdict(comparison(*rows, chosen_on="validation"))
     assert found.startswith("Best accuracy on the validation rows: .800 with eight, from 24 labelled examples.")
     assert "On the test rows it has .700." in found
 
 
-def test_of_equal_ones_the_cheapest_is_named() -> None:
+def test_the_cheapest_of_equal_rows_is_named() -> None:
     same = (0, [Made("zero", 0.75)])
     found = verdict(comparison(same, EIGHT, MORE, best={"accuracy": (0, 1)}))
     assert found == "Best accuracy: .750 with zero, from no labelled examples (1 other row with the same mean)."

@@ -1,4 +1,4 @@
-"""The page in a browser: it sorts, filters, hides, opens runs and turns dark; it fetches nothing, and shuts nobody out.
+"""The page in a browser: sorting, filters, columns, runs, dark theme, accessibility; it fetches nothing.
 
 Needs Chromium: `$SFT_CHROMIUM`, or one on the path.
 """
@@ -66,7 +66,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Opened:
-    """A page, and everything that it asked for or complained about."""
+    """A page with its requests and error messages."""
 
     def __init__(self, context: Any, file: Path) -> None:
         self.file = file.as_uri()
@@ -74,7 +74,7 @@ class Opened:
         self.complaints: list[str] = []
         context.route("**/*", self._answer)
         self.page = context.new_page()
-        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
 
@@ -86,7 +86,7 @@ class Opened:
             route.abort()
 
     def show(self, address: str = "") -> Any:
-        """The page at an address, loaded anew."""
+        """Load the page at an address."""
         self.page.goto("about:blank")
         self.page.goto(self.file + address)
         return self.page
@@ -94,7 +94,7 @@ class Opened:
 
 @pytest.fixture
 def opened(browser: Any, report: Path) -> Iterator[Opened]:
-    """The report; it must not have fetched or complained in the end."""
+    """The report. At the end it must have made no request and logged no error."""
     context = browser.new_context(viewport=WIDE)
     found = Opened(context, report)
     yield found
@@ -103,12 +103,12 @@ def opened(browser: Any, report: Path) -> Iterator[Opened]:
     assert found.complaints == []
 
 
-def column(page: Any, place: int) -> list[str]:
-    """What stands in a column of the rows that are shown, without what is small."""
+def column(page: Any, index: int) -> list[str]:
+    """Return a column of the visible rows, without small text."""
     found = page.evaluate(
-        """(place) => [...document.querySelectorAll('#comparison tbody:not([hidden]) > .row')].map(
-             (row) => (row.cells[place].querySelector('strong') ?? row.cells[place]).firstChild.textContent.trim())""",
-        place,
+        """(index) => [...document.querySelectorAll('#comparison tbody:not([hidden]) > .row')].map(
+             (row) => (row.cells[index].querySelector('strong') ?? row.cells[index]).firstChild.textContent.trim())""",
+        index,
     )
     return [str(one) for one in found]
 
@@ -135,7 +135,7 @@ def test_it_sorts_and_the_address_remembers_it(opened: Opened) -> None:
     page.click("th[data-key='setting.lora.init_lora_weights'] button")
     assert column(page, 1) == ["pca"] * 3 + ["pissa"] * 3 + ["-"]
     page.click("th[data-key='setting.lora.init_lora_weights'] button")
-    assert column(page, 1) == ["pissa"] * 3 + ["pca"] * 3 + ["-"]  # what is missing is last both ways
+    assert column(page, 1) == ["pissa"] * 3 + ["pca"] * 3 + ["-"]  # missing values are last in both orders
 
 
 def test_it_filters(opened: Opened) -> None:
@@ -250,7 +250,7 @@ def test_a_phone_never_scrolls_sideways(browser: Any, report: Path) -> None:
     context.close()
 
 
-def test_paper_is_spared(opened: Opened) -> None:
+def test_the_print_is_short(opened: Opened) -> None:
     page = opened.show()
     run = page.evaluate("document.querySelectorAll('script[data-run]')[4].dataset.run")
     page.evaluate("document.querySelector('.fold').click()")
@@ -268,7 +268,7 @@ def test_paper_is_spared(opened: Opened) -> None:
 
 
 def test_many_settings_leave_the_metrics_in_sight(browser: Any, tmp_path: Path) -> None:
-    """On a phone the settings stand in one cell; on a wide screen the table is wider than the text."""
+    """On a phone all settings are in one cell. On a wide screen the table is wider than the text."""
     pairs = itertools.product((4, 16), (4, 8), (1e-3, 1e-2), ("pca", "pissa"))
     grid = {f"{n} r={r} lr={lr} {init}": config(n, r, init, lr, n) for n, r, lr, init in pairs}
     built = built_of(results_of(tmp_path, grid))
@@ -307,7 +307,7 @@ def test_axe_finds_nothing_serious(browser: Any, report: Path) -> None:
 
 
 def serious(page: Any, options: str) -> list[tuple[str, str]]:
-    """Rules that are broken, each with the first element that breaks it."""
+    """Return the broken rules, each with the first element that breaks it."""
     violations = page.evaluate(f"axe.run({options}).then((found) => found.violations)")
     return [(one["id"], one["nodes"][0]["html"]) for one in violations if one["impact"] in SERIOUS]
 
@@ -315,14 +315,14 @@ def serious(page: Any, options: str) -> list[tuple[str, str]]:
 def test_hostile_text_makes_no_element_link_or_handler(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html, "figure_bundle", str)  # the same page thirty times, without what draws
+    monkeypatch.setattr(html, "figure_bundle", str)  # thirty pages, without the script that draws
     context = browser.new_context(viewport=WIDE)
     opened = Opened(context, tmp_path)
     tame = seen(opened, tmp_path / "tame", "ordinary")
     payloads = list(PAYLOADS.values())
-    for place in range(0, len(payloads), TOGETHER):
-        found = seen(opened, tmp_path / str(place), " ".join(payloads[place : place + TOGETHER]))
-        assert found == tame, payloads[place : place + TOGETHER]
+    for start in range(0, len(payloads), TOGETHER):
+        found = seen(opened, tmp_path / str(start), " ".join(payloads[start : start + TOGETHER]))
+        assert found == tame, payloads[start : start + TOGETHER]
         assert (opened.requests, opened.complaints) == ([], [])
     context.close()
 
@@ -340,7 +340,7 @@ def test_hostile_text_in_figures_stays_text(browser: Any, tmp_path: Path) -> Non
 
 
 def seen(opened: Opened, root: Path, payload: str, drawn: bool = False) -> list[dict[str, Any]]:
-    """The elements and handlers of the first page and of a run's, and how many links lead where."""
+    """Return elements, handlers and links of the first page and of a run's page."""
     built = built_of(hostile_results(root, payload))
     file = root / "report.html"
     text = render_html(built.comparison, figures_of(built.comparison), built.details)

@@ -1,4 +1,4 @@
-"""Records of run pages: what they say of a run's answers, bounded whatever the run left."""
+"""Records of run pages: summaries of a run's answers, of bounded size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from grids import LABELS, config, results_of
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """A zero-shot row and one of 16 shots, of whose runs the last ran out of memory."""
+    """Return a zero-shot row and a row of 16 shots whose last run ran out of memory."""
     grid = {"shots=0": config(0), "shots=16": config(16)}
     return compare(results_of(tmp_path_factory.mktemp("results"), grid, fails=(3,)))
 
@@ -49,7 +49,7 @@ def of(task: str, columns: Mapping[str, Sequence[str]], labels: Sequence[str] = 
     return Answers(pa.table(dict(columns)), ExperimentConfig.model_validate(data), tuple(labels), None)
 
 
-def test_a_record_tells_what_the_run_is(comparison: Comparison) -> None:
+def test_a_record_describes_its_run(comparison: Comparison) -> None:
     run, base = trained(comparison), comparison.rows[0].runs[0]
     found = detail_of(run, answers_of(run), base)
     assert (found["name"], found["seed"], found["state"], found["labelled"]) == ("shots=16 seed=13", 13, "done", 48)
@@ -84,9 +84,9 @@ def test_a_failed_run_shows_the_end_of_its_log_without_secrets(comparison: Compa
     assert len(detail_of(done, None, None)["log"]) == 20
 
 
-def test_the_log_does_without_what_the_page_says_anyway(comparison: Comparison) -> None:
+def test_the_log_leaves_out_what_the_page_shows_already(comparison: Comparison) -> None:
     done, (failed,) = trained(comparison), comparison.unfinished
-    metrics = json.dumps({f"metric_{place}": place / 50 for place in range(50)}, indent=2)
+    metrics = json.dumps({f"metric_{index}": index / 50 for index in range(50)}, indent=2)
     done.folder.log_file.write_text(f"score 60/60\nscore 60/60\n{metrics}\nRun: here\n", encoding="utf-8")
     assert detail_of(done, None, None)["log"] == ["score 60/60"]
     done.folder.log_file.write_text('{\n"not": "the end"\n}\nscore 60/60\n', encoding="utf-8")
@@ -97,7 +97,7 @@ def test_the_log_does_without_what_the_page_says_anyway(comparison: Comparison) 
     assert detail_of(failed, None, None)["log"][-1] == "}"
 
 
-def test_a_run_without_anything_random_has_no_seed(comparison: Comparison) -> None:
+def test_a_deterministic_run_has_no_seed(comparison: Comparison) -> None:
     run = comparison.rows[0].runs[0]
     assert run.is_fixed
     assert "seed" not in detail_of(run, None, None)
@@ -112,7 +112,7 @@ def test_broken_prompts_are_left_out(comparison: Comparison, text: str) -> None:
 
 def test_very_long_prompts_are_cut(comparison: Comparison) -> None:
     run = comparison.rows[1].runs[1]
-    pieces = [{"text": f"{place} " + "x" * 5000, "kind": "input", "trained": False} for place in range(300)]
+    pieces = [{"text": f"{index} " + "x" * 5000, "kind": "input", "trained": False} for index in range(300)]
     (run.folder.path / "prompts.json").write_text(json.dumps([{"role": "test", "pieces": pieces}] * 9))
     result = run.folder.result()
     assert result is not None
@@ -129,8 +129,8 @@ def test_scores_of_labels_are_those_of_scikit_learn(comparison: Comparison) -> N
     assert answers is not None
     found = inspect(answers, trained(comparison))
     expected = precision_recall_fscore_support(answers.reference_N, answers.predicted_N, zero_division=0)
-    for place, scores in enumerate(found["per_label"]):
-        assert scores == pytest.approx([place, *(one[place] for one in expected)], abs=1e-4)
+    for index, scores in enumerate(found["per_label"]):
+        assert scores == pytest.approx([index, *(one[index] for one in expected)], abs=1e-4)
     assert sum(rows for _, _, rows in found["confusion"]) == len(answers)
     right = sum(rows for reference, prediction, rows in found["confusion"] if reference == prediction)
     assert found["wrong"] == len(answers) - right
@@ -190,7 +190,7 @@ def test_a_calibrated_run_shows_what_it_was_before(comparison: Comparison) -> No
     assert np.allclose(found["uncalibrated"], expected, atol=1e-3)
 
 
-def test_of_generated_texts_those_with_the_least_in_common(comparison: Comparison) -> None:
+def test_errors_of_generated_texts_are_those_with_the_least_in_common(comparison: Comparison) -> None:
     columns = {
         "text": ["a", "b", "c"], "label": ["x y", "x y", "x y"], "predictions": ["x", "x y", "z"],
         "token_f1": ["0.666667", "1", "0"],
@@ -202,7 +202,7 @@ def test_of_generated_texts_those_with_the_least_in_common(comparison: Compariso
     assert inspect(of("generation", without), trained(comparison))["wrong"] == 2
 
 
-def test_of_sets_of_labels_those_with_the_most_wrong(comparison: Comparison) -> None:
+def test_errors_of_sets_of_labels_are_those_with_the_most_wrong(comparison: Comparison) -> None:
     columns = {
         "text": ["a", "b", "c"], "label": ['["x"]', '["x", "y"]', "[]"], "predictions": ['["x"]', "[]", '["y"]'],
     }  # fmt: skip
@@ -234,7 +234,7 @@ def test_many_labels_make_a_bounded_record(comparison: Comparison) -> None:
     assert len(found["per_label"]) == 200
 
 
-def test_configurations_that_look_the_same_are_told_apart_in_full() -> None:
+def test_configurations_that_look_the_same_differ_in_full() -> None:
     one, other = (config(4).model_copy(update={"model": config(4).model.model_copy(update={"name": name})})  # type: ignore[union-attr]
                   for name in ("here/model", "there/model"))  # fmt: skip
     assert config_difference(one, other) == [["model.name", "here/model", "there/model"]]

@@ -1,4 +1,4 @@
-"""The page as it is written: a table that needs no script, scripts that its policy knows, and text that stays text."""
+"""The written page: a table without scripts, scripts that its policy allows, and escaped text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from payloads import PAYLOADS, hostile_results
 
 
 class Page(HTMLParser):
-    """What an HTML parser finds: elements, attributes, text by element, and the content of scripts."""
+    """The elements, attributes, text and scripts of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -82,15 +82,15 @@ def words(text: str) -> str:
     return re.sub(r"\s+", " ", Page(text).text)
 
 
-def test_the_table_stands_in_the_page(built: Built) -> None:
+def test_the_table_is_in_the_page(built: Built) -> None:
     text = words(rendered(built))
     best = max(built.comparison.rows, key=lambda row: (row.is_whole("accuracy"), row.estimate("accuracy")))
     assert f"with {best.name}, from" in text
     assert "7 configurations" in text
     assert "18 of 19 experiments done" in text
     assert "1 without a result" in text
-    assert "others cannot be told apart from it (test rows and seeds both sampled)." in text
-    assert "= cannot be told apart from the best" in text
+    assert "others are not significantly different (test rows and seeds both sampled)." in text
+    assert "= not significantly different from the best" in text
     for row in built.comparison.rows:
         found = row.estimate("accuracy")
         assert found is not None
@@ -102,37 +102,37 @@ def test_the_table_stands_in_the_page(built: Built) -> None:
     assert "Student's t" in text
 
 
-def test_it_says_what_was_judged(built: Built) -> None:
-    said = "model · data: 60 test rows, 3 labels"
-    assert f"Comparison {said}" in words(rendered(built))
+def test_it_shows_what_was_evaluated(built: Built) -> None:
+    subject = "model · data: 60 test rows, 3 labels"
+    assert f"Comparison {subject}" in words(rendered(built))
     shared = json.loads(next(one for one in Page(rendered(built)).scripts if '"themes"' in one))
-    assert shared["subject"] == [[said]]
+    assert shared["subject"] == [[subject]]
 
 
 def test_all_metrics_have_a_column_that_is_hidden_at_first(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {column.key: column.hidden for column in view_of(built.comparison).columns}
     assert columns["test.mcc"]
     assert not columns["test.accuracy"]
-    place = list(columns).index("test.mcc")
+    column = list(columns).index("test.mcc")
     for line in view_of(built.comparison).lines:
         found = built.comparison.rows[line.index].estimate("mcc")
         assert found is not None
-        assert line.cells[place].value == repr(found.mean)
+        assert line.cells[column].value == repr(found.mean)
         assert {len(run.cells) for run in line.runs} == {len(columns) - 1}
-    assert f":root:not(.js) #comparison tr:not(.remarks) > :nth-child({place + 1})" in rendered(built)
+    assert f":root:not(.js) #comparison tr:not(.remarks) > :nth-child({column + 1})" in rendered(built)
     monkeypatch.setattr(cells, "MOST_LINES", 20)
     assert "test.mcc" not in {column.key for column in view_of(built.comparison).columns}
 
 
 def test_marks_have_one_meaning(built: Built) -> None:
-    """No star, which is the best in the terminal: a p that is small is bold."""
+    """A small p is bold. There is no star, which marks the best in the terminal."""
     page = rendered(built)
     assert "*" not in re.sub(r"(?s)<(style|script).*?</\1>", "", page)
     sure = [line for line in view_of(built.comparison).lines for cell in line.cells if cell.sure]
     assert 0 < page.count("<small><b>p ") == len(sure)
 
 
-def test_what_is_not_random_has_no_seed_and_what_has_no_interval_says_so(built: Built) -> None:
+def test_deterministic_runs_have_no_seed_and_a_missing_interval_is_explained(built: Built) -> None:
     comparison = built.comparison
     rows = {key: one for key, one in comparison.significance.rows.items() if key != (0, "ece")}
     rows[0, "ece"] = RowSignificance()
@@ -156,7 +156,7 @@ def test_with_many_settings_a_narrow_screen_has_them_in_one_cell(tmp_path: Path,
         for lr in (1e-3, 1e-2)
         for init in ("pca", "pissa")
     }
-    found = built_of(results_of(tmp_path, {"shots=0": config(0), **grid}), judged=False)
+    found = built_of(results_of(tmp_path, {"shots=0": config(0), **grid}), with_statistics=False)
     lines = view_of(found.comparison).lines
     assert [line.cells[0].folded.count("=") for line in lines] == [0, *[3] * 8]
     assert "init=pissa" in lines[-1].cells[0].folded
@@ -184,22 +184,22 @@ def test_every_run_has_its_page(built: Built) -> None:
 
 
 def test_without_statistics_their_columns_are_absent(tmp_path: Path) -> None:
-    found = built_of(results_of(tmp_path, small_grid()), judged=False)
+    found = built_of(results_of(tmp_path, small_grid()), with_statistics=False)
     text = words(rendered(found))
     assert "95 % interval" not in text
-    assert "told apart" not in text
-    assert "A difference smaller than the spread says little." in text
+    assert "significantly different" not in text
+    assert "A difference smaller than the standard deviation may be chance." in text
     assert "95" not in Page(rendered(found)).policy.split("sha256")[0]
 
 
 def test_one_run_alone_makes_a_page(tmp_path: Path) -> None:
-    found = built_of(results_of(tmp_path, {"shots=0": small_grid()["shots=0"]}), judged=False)
+    found = built_of(results_of(tmp_path, {"shots=0": small_grid()["shots=0"]}), with_statistics=False)
     text = words(rendered(found))
     assert "1 configuration ·" in text or "1 configuration " in text
     assert "shots=0" in text
 
 
-def test_the_policy_knows_every_script_and_nothing_else(built: Built) -> None:
+def test_the_policy_allows_every_script_and_nothing_else(built: Built) -> None:
     page = Page(rendered(built))
     assert page.policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-eval" not in page.policy
@@ -245,11 +245,11 @@ def test_hostile_text_makes_no_element_link_or_handler(tmp_path: Path, tame: Bui
             assert not set(script) & set("<>&\u2028\u2029")
 
 
-def test_pages_of_very_many_runs_are_shortened_and_it_is_said(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "So many runs" not in words(rendered(built))
+def test_pages_of_very_many_runs_are_shortened_with_a_notice(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "the pages of runs leave out" not in words(rendered(built))
     shortened = html.shortened
     monkeypatch.setattr(html, "shortened", lambda records: shortened(records, 20_000))
-    assert "their pages do without all but five of the errors" in words(rendered(built))
+    assert "the pages of runs leave out all but five of the errors" in words(rendered(built))
 
 
 def test_runs_without_a_page_are_no_links(built: Built) -> None:
@@ -258,7 +258,7 @@ def test_runs_without_a_page_are_no_links(built: Built) -> None:
     assert "seed 14" in words(text)
 
 
-def test_a_number_of_failures_is_told_and_the_rest_counted(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_failures_are_shown_and_the_rest_counted(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "MOST_FAILURES", 1)
     runs = tuple(replace(run, result=None, state="failed", error="boom") for run in built.comparison.runs[:3])
     found = replace(built.comparison, runs=runs)

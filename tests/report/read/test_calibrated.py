@@ -69,7 +69,7 @@ def test_the_command_shows_it_and_changes_no_file(results: Path) -> None:
     shown = CliRunner().invoke(app, ["report", str(results), "--calibration", "contextual_alvaro"])
     assert shown.exit_code == 0, shown.output
     assert "All rows under the calibration contextual_alvaro, from their stored scores." in shown.output
-    assert "With --calibration no file is written, unless --output names a folder for it." in shown.output
+    assert "No file is written with --calibration; name a folder with --output to write it." in shown.output
     assert [line.split()[0] for line in shown.output.splitlines()[1:2]] == ["plain"]  # the others are the same now
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
