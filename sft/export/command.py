@@ -12,7 +12,7 @@ from sft.export.hub import push, require_token
 from sft.export.source import Trained, find_trained
 from sft.io import check_writable
 from sft.log import get_logger
-from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, check_place
+from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, check_output_folder
 from sft.model.sealed import RECORD, listed_files
 from sft.model.tokenizer import load_tokenizer
 from sft.steps.provenance import TrainingRecord, of_base
@@ -98,7 +98,7 @@ def _check_folder(folder: Path, config_name: str) -> None:
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if others := [name for name in there if name not in ours and not name.startswith(".")]:
         raise UserError(f"--output-dir: {folder} holds other things ({others[0]}); choose an empty or a new folder")
-    check_place(folder, config_name)
+    check_output_folder(folder, config_name)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     check_writable(existing, "choose another --output-dir")
 

@@ -142,7 +142,7 @@ def test_what_cannot_be_is_one_line(trained: Path, here: Path) -> None:
         ([here / "zero"], "trained nothing (dataset.shots is 0)"),
         ([trained, "--output-dir", here / "mine"], "holds other things (thesis.txt)"),
         ([trained, "--output-dir", here / "mine" / "thesis.txt"], "is a file"),
-        ([trained, "--merge", "--output-dir", trained / "adapter"], "holds an adapter (adapter_config.json)"),
+        ([trained, "--merge", "--output-dir", trained / "adapter"], "contains an adapter (adapter_config.json)"),
         ([trained, "--dtype", "float16"], "--dtype is for whole models"),
         ([trained, "--merge", "--from-state-dict", here / "x.pt"], "--from-state-dict gives an adapter"),
         ([trained, "--merge", "--base-model", here / "mine"], "has no config.json"),

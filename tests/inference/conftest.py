@@ -74,8 +74,8 @@ def ragged(draw: Callable[[int], Ids]) -> list[Ids]:
 @pytest.fixture
 def alike(draw: Callable[[int], Ids]) -> list[Ids]:
     """Prompts that begin with the same ids, one of them with nothing but them and one token more."""
-    beginning = draw(20)
-    return [beginning + draw(length) for length in (1, 60, 7, 33, 2, 34)]
+    prefix = draw(20)
+    return [prefix + draw(length) for length in (1, 60, 7, 33, 2, 34)]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def labels() -> list[Ids]:
 
 
 @pytest.fixture
-def opened(draw: Callable[[int], Ids]) -> list[Ids]:
+def with_prefix(draw: Callable[[int], Ids]) -> list[Ids]:
     """Prompts that begin with the same 24 ids, one of them with nothing of its own but one id."""
-    beginning = draw(24)
-    return [beginning + draw(length) for length in (1, 30, 7, 40, 2, 41, 90, 90, 7)]
+    prefix = draw(24)
+    return [prefix + draw(length) for length in (1, 30, 7, 40, 2, 41, 90, 90, 7)]

@@ -109,8 +109,8 @@ def plain_answer(model: Any, prompt: Sequence[int], tokens: int) -> list[int]:
 def prompts(shared: int = 60) -> list[list[int]]:
     """Prompts of up to 168 tokens that begin alike."""
     draw = random.Random(0)  # noqa: S311 not for secrets
-    beginning = [draw.randrange(1, 256) for _ in range(shared)]
-    return [beginning + [draw.randrange(1, 256) for _ in range(length)] for length in (5, 168 - shared, 40, 1)]
+    prefix = [draw.randrange(1, 256) for _ in range(shared)]
+    return [prefix + [draw.randrange(1, 256) for _ in range(length)] for length in (5, 168 - shared, 40, 1)]
 
 
 def require_exact(model: Any, given: list[list[int]]) -> tuple[str | None, str | None]:

@@ -198,7 +198,7 @@ def test_single_token_labels_without_end_need_no_second_forward(make_model: Any,
 
 def siblings_in_sight(labels: Any, device: torch.device) -> Any:
     tree = label_tree(labels, device)
-    return tree._replace(sees_QQ=torch.ones_like(tree.sees_QQ).tril())
+    return tree._replace(mask_QQ=torch.ones_like(tree.mask_QQ).tril())
 
 
 def depths_in_a_row(labels: Any, device: torch.device) -> Any:
@@ -213,11 +213,11 @@ class NeighboursInSight(PackedPrompts):
         return super()._of_own(torch.zeros_like(owner_GT), position_GT)
 
 
-class BeginningUnseen(PackedPrompts):
+class PrefixUnseen(PackedPrompts):
     """No token sees what all prompts begin with."""
 
-    def _with_beginning(self, sees_GTT: torch.Tensor) -> torch.Tensor:
-        seen = super()._with_beginning(sees_GTT)
+    def _with_prefix(self, mask_GTT: torch.Tensor) -> torch.Tensor:
+        seen = super()._with_prefix(mask_GTT)
         seen[:, :, : self._before] = False
         return seen
 
@@ -236,21 +236,21 @@ class RowsReversed(PackedPrompts):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.places_B = self.places_B.flip(0)
+        self.index_B = self.index_B.flip(0)
 
 
 class ForgetfulCache(BufferCache):
     """The prompts are gone when further trees continue them."""
 
-    def begin_at(self, tokens: int) -> None:
+    def keep_first(self, tokens: int) -> None:
         for layer in self.layers:
             if tokens > layer.start:
                 layer.keys[:, :, layer.start : tokens] = 0
-        super().begin_at(tokens)
+        super().keep_first(tokens)
 
 
 class ContaminatedCache(BufferCache):
-    """What a forward adds takes the place of the beginning's last token."""
+    """What a forward adds takes the place of the prefix's last token."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: Any) -> Any:
         keys, values = super().update(key_states, value_states, layer_idx, *rest)
@@ -263,7 +263,7 @@ SABOTAGE = {
     "mask of the tree": {"make_tree": staticmethod(siblings_in_sight)},
     "positions of the tree": {"make_tree": staticmethod(depths_in_a_row)},
     "mask of the prompts": {"make_prompts": NeighboursInSight},
-    "mask of the beginning": {"make_prompts": BeginningUnseen},
+    "mask of the prefix": {"make_prompts": PrefixUnseen},
     "positions of the prompts": {"make_prompts": PositionsInARow},
     "order of the prompts": {"make_prompts": RowsReversed},
     "forgetful cache": {"make_cache": ForgetfulCache},
@@ -361,8 +361,8 @@ def test_several_sequences_side_by_side(
 
 
 def test_prompts_beyond_the_length_of_a_sequence(draw: Any, labels: Any, make_model: Any, naive: Any) -> None:
-    beginning = draw(30)
-    prompts = [beginning + draw(length) for length in (700, 3, 460, 440)]
+    prefix = draw(30)
+    prompts = [prefix + draw(length) for length in (700, 3, 460, 440)]
     assert naive(make_model("llama", initializer_range=0.3), prompts, labels).gap() < EXACT
 
 
@@ -370,16 +370,16 @@ def test_each_token_goes_through_the_model_once(make_model: Any, draw: Any) -> N
     model, fed, read = make_model("llama"), [], []
     model.model.register_forward_hook(lambda _, __, output: fed.append(output.last_hidden_state.shape[:2].numel()))
     model.lm_head.register_forward_hook(lambda _, __, output: read.append(output.shape[:2].numel()))
-    beginning = draw(50)
+    prefix = draw(50)
     labels = [[1, 2, 258], [1, 3, 258], [4, 258]]
-    prompts = [[*beginning, 1], [*beginning, 2, 3], [*beginning, 4, 5, 6]]
+    prompts = [[*prefix, 1], [*prefix, 2, 3], [*prefix, 4, 5, 6]]
     score_labels(model, prompts, labels)
     together = 1 + 2 + 3 + 3 * 4
     assert fed == [32, 32, 50 + 3 + 1, together], "a trial: few tokens without a cache and with one, then a whole row"
     assert read == [1, 1, 2, 3 + 3 * 4]
     fed.clear(), read.clear()
     score_labels(model, prompts, labels)
-    assert fed == [50 + 3 + 1, together], "the beginning (with one row, whether tried or not), then all that is left"
+    assert fed == [50 + 3 + 1, together], "the prefix (with one row, whether tried or not), then all that is left"
     assert read == [2, 3 + 3 * 4], "the head on what predicts"
 
 
@@ -457,7 +457,7 @@ def test_nothing_to_score(make_model: Any, labels: Any) -> None:
 
 
 def test_what_cannot_be_scored_is_refused(make_model: Any) -> None:
-    with pytest.raises(ValueError, match="prompt 1 has no ids"):
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
         score_labels(make_model(), [[1], []], [[1, 258]])
     with pytest.raises(ValueError, match="label 0 has 1 ids"):
         score_labels(make_model(), [[1]], [[258]], end_tokens=2)
@@ -495,7 +495,7 @@ def test_encoder_decoder_models(family: str, ragged: Any, alike: Any, labels: An
             found = np.stack([scores.sum_logprob_NL, scores.end_logprob_NL, scores.first_logprob_NL], axis=-1)
             np.testing.assert_allclose(found, expected, atol=EXACT)
         assert np.abs(expected[0] - expected[1]).max() > 100 * EXACT, "the prompt means nothing"
-        assert scores.fallback == "each label in a row of its own: its decoder counts positions by place"
+        assert scores.fallback == "each label in a row of its own: its decoder counts positions by index"
 
 
 def test_encoder_decoder_models_that_cannot_be_scored_are_refused() -> None:

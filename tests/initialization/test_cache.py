@@ -73,7 +73,7 @@ def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixt
     assert cached(WEIGHT, "pca", 2, torch.float32, make)["lora_A"][0, 0] == 2
     cached(WEIGHT, "pca", 2, torch.float32, make)
     assert len(calls) == 2
-    assert ("is damaged; the initial matrices are made anew" in caplog.text) is (damage != "cut")
+    assert ("is corrupt; computing the initial matrices again" in caplog.text) is (damage != "cut")
 
 
 def test_runs_side_by_side_make_them_once(folder: Path) -> None:

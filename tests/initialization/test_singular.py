@@ -59,7 +59,7 @@ def test_where_the_iteration_fails_the_full_one_serves(
 
 
 def test_a_rank_beyond_the_weights_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"rank 9 is more than a 8 x 20 weight has \(8\)"):
+    with pytest.raises(ModelError, match=r"expected a rank of 1 to 8 for a 8 x 20 weight, got 9"):
         principal_triplets(matrix(8, 20), 9)
 
 

@@ -57,16 +57,16 @@ def test_what_cannot_be_trained_whole(
     from transformers import T5Config, T5ForConditionalGeneration
 
     small = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 20}
-    with pytest.raises(ModelError, match="is an encoder-decoder model, and only decoder-only ones are trained here"):
+    with pytest.raises(ModelError, match="is an encoder-decoder model; only decoder-only models can be trained"):
         open_to_training(T5ForConditionalGeneration(T5Config(**small)))
     pytest.importorskip("bitsandbytes")
     section = QuantizationConfig(config_class="BitsAndBytesConfig", args={"load_in_8bit": True})
     config = ModelConfig(name=save_model(), quantization=section, model_args={"device_map": "cpu"})
-    with pytest.raises(ModelError, match=r"a quantised base \(bitsandbytes\) cannot be trained whole"):
+    with pytest.raises(ModelError, match=r"a quantised base \(bitsandbytes\) cannot be fully fine-tuned"):
         open_to_training(load_model(config))
-    assert "rounds small steps away" not in caplog.text
+    assert "rounds small updates to zero" not in caplog.text
     open_to_training(make_model().to(torch.bfloat16))
-    assert "the weights are held in bfloat16, which rounds small steps away" in caplog.text
+    assert "the weights are in bfloat16, which rounds small updates to zero" in caplog.text
 
 
 def test_a_run_saves_the_whole_model_which_is_judged_the_same_by_its_name(
@@ -114,12 +114,12 @@ def test_training_again_continues_from_no_model_of_others(make_config: MakeConfi
     (tmp_path / "place" / "config.json").write_text(json.dumps({"model_type": "llama"}))
     arguments = {**WHOLE["trainer_args"], "output_dir": str(tmp_path / "place")}
     config = make_config(lora=None, training={**WHOLE, "trainer_args": arguments})
-    with pytest.raises(ModelError, match="holds a model that was not written here"):
+    with pytest.raises(ModelError, match="contains a model that was not written by this tool"):
         pipeline.train(experiment_of(config, "train"))
     (tmp_path / "place" / "config.json").unlink()
     assert pipeline.train(experiment_of(config, "train")) == tmp_path / "place"
     assert not list((tmp_path / "place").glob(".*"))
     pipeline.train(experiment_of(config, "train"))  # over its own
     config["model"] = {"name": str(tmp_path / "place")}
-    with pytest.raises(ModelError, match="holds the base itself"):
+    with pytest.raises(ModelError, match="contains the base itself"):
         pipeline.train(experiment_of(config, "train"))

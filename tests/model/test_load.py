@@ -66,12 +66,12 @@ def test_parallelize_spreads_by_accelerate(save_model: Callable[..., str], make_
 
 @pytest.mark.parametrize("dtype", ["float33", "int64", "Tensor"])
 def test_an_unknown_dtype_is_refused(save_model: Callable[..., str], dtype: str) -> None:
-    with pytest.raises(ModelError, match=f'model_args.dtype: "{dtype}" is not a dtype'):
+    with pytest.raises(ModelError, match=f'model_args.dtype: expected .*, got "{dtype}"'):
         load_model(ModelConfig(name=save_model(), model_args={"dtype": dtype}))
 
 
 def test_an_absent_folder_a_file_and_a_folder_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no folder") as caught:
+    with pytest.raises(ModelError, match=r"folder .* not found") as caught:
         load_model(ModelConfig(name=str(tmp_path / "none")))
     assert one_line(caught).startswith("model.name: ")
     (tmp_path / "data.csv").touch()
@@ -80,7 +80,7 @@ def test_an_absent_folder_a_file_and_a_folder_of_something_else(tmp_path: Path) 
     with pytest.raises(ModelError, match=r"has no config.json \(it has: data.csv\)"):
         load_model(ModelConfig(name=str(tmp_path)))
     (tmp_path / "adapter_config.json").touch()
-    with pytest.raises(ModelError, match="holds an adapter; name it in"):
+    with pytest.raises(ModelError, match=r"contains an adapter; set model\.adapter"):
         load_model(ModelConfig(name=str(tmp_path)))
 
 

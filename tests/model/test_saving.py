@@ -65,14 +65,14 @@ def test_a_plain_lora_is_as_vllm_reads_it(
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        (lora(use_dora=True), "it takes no use_dora"),
-        (lora(target_modules=["q_proj"], modules_to_save=["lm_head"]), "it takes no modules_to_save"),
-        (lora(target_modules=["q_proj"], bias="lora_only"), "it takes no bias"),
+        (lora(use_dora=True), "it does not support use_dora"),
+        (lora(target_modules=["q_proj"], modules_to_save=["lm_head"]), "it does not support modules_to_save"),
+        (lora(target_modules=["q_proj"], bias="lora_only"), "it does not support bias"),
         (lora(rank_pattern={"down_proj": 2}), "rank_pattern would be ignored"),
         (lora(alpha_pattern={"down_proj": 2}), "alpha_pattern would be ignored"),
-        (lora(target_modules=["embed_tokens"]), "it has no place for base_model.model.model.embed_tokens."),
-        (AdapterSection(peft_type="IA3"), "IA3 is no LoRA"),
-        (AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3), "PROMPT_TUNING is no LoRA"),
+        (lora(target_modules=["embed_tokens"]), "it does not support base_model.model.model.embed_tokens."),
+        (AdapterSection(peft_type="IA3"), "IA3 is not LoRA"),
+        (AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3), "PROMPT_TUNING is not LoRA"),
     ],
 )
 def test_what_vllm_would_refuse_or_get_wrong_is_told(
@@ -125,10 +125,10 @@ def test_a_model_and_an_adapter_never_take_each_others_place(
     save_adapter(adapter, tokenizer, tmp_path / "adapter", "some/base")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(
-        ModelError, match=r"model holds a whole model \(config.json\); choose another folder for the ad"
+        ModelError, match=r"model contains a whole model \(config.json\); choose another folder for the ad"
     ):
         save_adapter(adapter, tokenizer, tmp_path / "model", "some/base")
-    with pytest.raises(ModelError, match=r"adapter holds an adapter \(adapter_config.json\); choose another folder"):
+    with pytest.raises(ModelError, match=r"adapter contains an adapter \(adapter_config.json\); choose another folder"):
         save_model(make_model(), tokenizer, tmp_path / "adapter")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -138,7 +138,7 @@ def test_a_model_of_somebody_else_is_never_overwritten(
 ) -> None:
     make_model().save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
-    with pytest.raises(ModelError, match=r"holds a model that was not written here \(config.json\)"):
+    with pytest.raises(ModelError, match=r"contains a model that was not written by this tool \(config.json\)"):
         save_model(make_model(seed=3), tokenizer, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
@@ -158,7 +158,7 @@ def test_a_save_that_was_cut_short_is_no_model(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Path, "replace", cut_short)
         save_model(make_model(seed=2), tokenizer, tmp_path)
-    with pytest.raises(ModelError, match=r"model.name: .* is incomplete or damaged"):
+    with pytest.raises(ModelError, match=r"model.name: .* is incomplete or corrupt"):
         load_model(ModelConfig(name=str(tmp_path)))
     save_model(make_model(seed=2), tokenizer, tmp_path)
     assert torch.equal(logits(load_model(ModelConfig(name=str(tmp_path)))), logits(make_model(seed=2)))

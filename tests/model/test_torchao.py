@@ -51,8 +51,8 @@ def test_arguments_may_be_objects_and_dtypes() -> None:
         ("int8_weight_onl", r'torchao has no "Int8WeightOnlConfig"; did you mean "Int8WeightOnlyConfig"\?'),
         ({"class": "Int8WeightOnlyConfig", "group": 32}, "Int8WeightOnlyConfig says: .*'group'"),
         ({"class": "Int8WeightOnlyConfig", "group_size": 32}, "Int8WeightOnlyConfig says: "),
-        ({"name": "Int8WeightOnlyConfig"}, "give a name"),
-        (None, "give a name"),
+        ({"name": "Int8WeightOnlyConfig"}, "expected a name"),
+        (None, "expected a name"),
     ],
 )
 def test_what_it_does_not_know(given: Any, said: str) -> None:

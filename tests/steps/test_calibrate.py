@@ -22,7 +22,7 @@ from sft.errors import DataError
 from sft.plugins import CALIBRATIONS
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
-from sft.steps.calibrate import ask, lesson
+from sft.steps.calibrate import draw_sample, plan_scoring
 from sft.steps.setup import Setup, prepare
 
 MakeConfig = Callable[..., dict[str, Any]]
@@ -135,7 +135,7 @@ def test_probes_show_the_rows_own_examples(make_config: MakeConfig) -> None:
     config = make_config(**ZERO, inference=inference("contextual_per_sample", icl_examples=1, random_icl=True))
     setup = setup_of(config)
     prompts = setup.plan.judged("test")
-    groups = {group.name: group for group in ask(setup, "test", prompts).groups}
+    groups = {group.name: group for group in plan_scoring(setup, "test", prompts).groups}
     assert {name: group.shape for name, group in groups.items()} == {
         "": (9,), "content_free": (3,), "content_free_per_row": (9, 3), "domain": (20,),
     }  # fmt: skip
@@ -153,7 +153,7 @@ def test_with_fixed_examples_no_row_has_probes_of_its_own(make_config: MakeConfi
     config = make_config(**ZERO, inference=inference("domain_per_sample", icl_examples=1, num_estimations=4))
     setup = setup_of(config)
     prompts = setup.plan.judged("test")
-    asked = ask(setup, "test", prompts)
+    asked = plan_scoring(setup, "test", prompts)
     assert {group.name: group.shape for group in asked.groups} == {"": (9,), "content_free": (3,), "domain": (4,)}
     shared = prompts.labelled[0].prompt.text.partition("test 0 awful")[0]
     assert all(one.prompt.text.startswith(shared) for group in asked.groups for one in group.prompts)
@@ -162,7 +162,7 @@ def test_with_fixed_examples_no_row_has_probes_of_its_own(make_config: MakeConfi
 def test_random_words_follow_the_seed_only_where_the_result_does(make_config: MakeConfig) -> None:
     def texts(name: str, seed: int) -> list[str]:
         setup = setup_of(make_config(**ZERO, inference=inference(name)), seed=seed)
-        groups = {group.name: group for group in ask(setup, "test", setup.plan.judged("test")).groups}
+        groups = {group.name: group for group in plan_scoring(setup, "test", setup.plan.judged("test")).groups}
         return [one.prompt.text for one in groups["domain"].prompts]
 
     assert texts("domain", 1) == texts("domain", 1)
@@ -174,7 +174,7 @@ def test_random_words_follow_the_seed_only_where_the_result_does(make_config: Ma
 def test_what_is_learned_from_was_neither_trained_on_nor_shown(make_config: MakeConfig, random_icl: bool) -> None:
     given = inference("supervised", num_train_samples=6, icl_examples=1, icl_pool="shots", random_icl=random_icl)
     setup = setup_of(make_config(inference=given))
-    rows = lesson(setup).rows
+    rows = draw_sample(setup).rows
     assert len(set(rows)) == 6
     assert not set(rows) & set(setup.task.shots.indices)
     assert setup.task.train is not None
@@ -182,13 +182,13 @@ def test_what_is_learned_from_was_neither_trained_on_nor_shown(make_config: Make
     fixed = setup_of(make_config(**ZERO, inference={**given, "icl_pool": "train", "random_icl": False}))
     shown = set(fixed.plan.judged("test").shown[0])
     assert len(shown) == 3
-    assert not shown & set(lesson(fixed).rows)
+    assert not shown & set(draw_sample(fixed).rows)
 
 
 def test_they_are_seeded_and_fewer_are_the_first_of_more(make_config: MakeConfig) -> None:
     def rows(seed: int, count: int) -> tuple[int, ...]:
         config = make_config(**ZERO, inference=inference("supervised", num_train_samples=count))
-        return lesson(setup_of(config, seed=seed)).rows
+        return draw_sample(setup_of(config, seed=seed)).rows
 
     assert rows(1, 6) == rows(1, 6)
     assert rows(1, 6) == rows(1, 9)[:6]
@@ -200,9 +200,9 @@ def test_an_unfinished_round_favours_no_label(make_config: MakeConfig, caplog: p
     for seed in range(8):
         setup = setup_of(make_config(**ZERO, inference=inference("supervised", num_train_samples=1)), seed=seed)
         assert setup.task.train is not None
-        first.add(setup.task.train.answers[lesson(setup).rows[0]])
+        first.add(setup.task.train.answers[draw_sample(setup).rows[0]])
     assert first == {"bad", "fine", "good"}
-    assert "2 of 3 labels have no row among the 1 labelled ones to calibrate with" in caplog.text
+    assert "2 of 3 labels have no row among the 1 labelled rows to calibrate with" in caplog.text
 
 
 def test_no_text_that_is_judged_is_learned_from(make_config: MakeConfig, data_folder: Path, tmp_path: Path) -> None:
@@ -211,20 +211,20 @@ def test_no_text_that_is_judged_is_learned_from(make_config: MakeConfig, data_fo
     with (tmp_path / "train.csv").open("a") as file:
         file.write("test 0 awful,bad\n")
     config = make_config(**ZERO, dataset__path=str(tmp_path), inference=inference("supervised", num_train_samples=100))
-    assert sorted(lesson(setup_of(config)).rows) == list(range(12))
+    assert sorted(draw_sample(setup_of(config)).rows) == list(range(12))
 
 
 def test_fewer_than_asked_are_taken_and_none_is_an_error(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert len(lesson(setup_of(make_config(inference=inference("supervised")))).rows) == 6
-    assert "Asked for 128 labelled rows to calibrate with, 6 are left: taking those" in caplog.text
+    assert len(draw_sample(setup_of(make_config(inference=inference("supervised")))).rows) == 6
+    assert "Expected 128 labelled rows to calibrate with, only 6 are left: using those" in caplog.text
     none_left = make_config(dataset__shots=4, inference=inference("adjustable_batch"))
-    with pytest.raises(DataError, match='"adjustable_batch" learns from labelled rows that were neither trained on'):
-        lesson(setup_of(none_left))
+    with pytest.raises(DataError, match='"adjustable_batch" needs labelled rows that were neither trained on'):
+        draw_sample(setup_of(none_left))
     checked = pipeline.check_data({"a": {"config": none_left, "endpoint": "run-experiment"}})
     assert "neither trained on nor shown" in checked["problems"]["a"]
-    assert lesson(setup_of(none_left, "train")).rows == ()
+    assert draw_sample(setup_of(none_left, "train")).rows == ()
 
 
 def test_without_a_train_split_there_is_nothing_to_learn_from(
@@ -233,7 +233,7 @@ def test_without_a_train_split_there_is_nothing_to_learn_from(
     (tmp_path / "test.csv").write_text((data_folder / "test.csv").read_text())
     config = make_config(**ZERO, dataset__path=str(tmp_path), inference=inference("supervised"))
     with pytest.raises(DataError, match='has no split "train"'):
-        lesson(setup_of(config))
+        draw_sample(setup_of(config))
 
 
 def test_rows_that_a_loaded_adapter_was_trained_on_are_left_out(
@@ -243,16 +243,16 @@ def test_rows_that_a_loaded_adapter_was_trained_on_are_left_out(
     pipeline.train(trained)
     record = json.loads((tmp_path / "adapter" / "sft.json").read_text())
     config = make_config(**ZERO, model__adapter=str(tmp_path / "adapter"), inference=inference("supervised"))
-    assert sorted(lesson(setup_of(config, "evaluate")).rows) == sorted(set(range(12)) - set(record["rows"]))
+    assert sorted(draw_sample(setup_of(config, "evaluate")).rows) == sorted(set(range(12)) - set(record["rows"]))
     _, result = run_in(tmp_path / "results", config)
     assert result.labelled_examples == 12
     assert "is unknown" not in caplog.text
     part = make_config(**ZERO, dataset__train_split="train[:6]", model__adapter=str(tmp_path / "adapter"))
-    lesson(setup_of({**part, "inference": inference("supervised")}, "evaluate"))
+    draw_sample(setup_of({**part, "inference": inference("supervised")}, "evaluate"))
     assert "model.adapter was trained on rows of another data set or slice" in caplog.text
     (tmp_path / "adapter" / "sft.json").unlink()
-    assert len(lesson(setup_of(config, "evaluate")).rows) == 12
-    assert "Whether the calibration learns from rows that model.adapter was trained on is unknown" in caplog.text
+    assert len(draw_sample(setup_of(config, "evaluate")).rows) == 12
+    assert "model.adapter has no sft.json: the calibration may use rows that it was trained on" in caplog.text
 
 
 def test_a_users_own_calibration(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,12 @@ from sft.log import silent
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted, adapt
 from sft.steps.answering import answering
-from sft.steps.judge import judge
+from sft.steps.evaluate import evaluate
 from sft.steps.record import build_result, prompts_record, shots_record
 from sft.steps.setup import Setup, prepare
 
 MakeConfig = Callable[..., dict[str, Any]]
-UNKNOWN = "How many labelled examples model.adapter was trained on is unknown"
+UNKNOWN = "model.adapter has no sft.json: the number of labelled examples it was trained on is unknown"
 
 
 def experiment_of(config: dict[str, Any], endpoint: Endpoint = "evaluate") -> Experiment:
@@ -36,8 +36,8 @@ def adapted_by(experiment: Experiment, folder: Path) -> tuple[Setup, Adapted]:
 def result_of(experiment: Experiment, folder: Path) -> tuple[RunResult, dict[str, Any]]:
     setup, adapted = adapted_by(experiment, folder)
     with answering(setup, adapted) as backend:
-        judged = {role: judge(setup, backend, role, silent) for role in setup.task.judged}
-    return build_result(setup, adapted, judged), shots_record(setup, adapted, judged)
+        evaluated = {role: evaluate(setup, backend, role, silent) for role in setup.task.judged}
+    return build_result(setup, adapted, evaluated), shots_record(setup, adapted, evaluated)
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_the_first_prompts_are_those_that_the_model_was_given(make_config: MakeC
     config = make_config(inference={"icl_examples": 1, "max_seq_length": 400}, prompting__instruction="Judge.")
     setup, adapted = adapted_by(experiment_of(config, "run-experiment"), tmp_path)
     with answering(setup, adapted) as backend:
-        judged = {"test": judge(setup, backend, "test", silent)}
-    trained, tested = prompts_record(setup, adapted, judged)
+        evaluated = {"test": evaluate(setup, backend, "test", silent)}
+    trained, tested = prompts_record(setup, adapted, evaluated)
     assert text_of(trained) == adapted.prompts.prompts[0].text
     assert (trained["role"], trained["row"]) == ("train", adapted.prompts.rows[0])
     (shown,) = setup.plan.look_at_judged("test", 1)
@@ -146,11 +146,11 @@ def test_prompts_that_cannot_be_shown_cost_no_run(
 ) -> None:
     setup, adapted = adapted_by(experiment_of(make_config()), tmp_path)
     with answering(setup, adapted) as backend:
-        judged = {"test": judge(setup, backend, "test", silent)}
-    assert [one["role"] for one in prompts_record(setup, adapted, judged)] == ["test"]
+        evaluated = {"test": evaluate(setup, backend, "test", silent)}
+    assert [one["role"] for one in prompts_record(setup, adapted, evaluated)] == ["test"]
     monkeypatch.setattr(type(setup.plan), "look_at", lambda *_: 1 / 0)
-    assert prompts_record(setup, adapted, judged) == []
-    assert "No prompts are kept to be looked at: ZeroDivisionError" in caplog.text
+    assert prompts_record(setup, adapted, evaluated) == []
+    assert "No example prompts are stored: ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("reads", [True, False])

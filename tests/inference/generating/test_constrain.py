@@ -55,8 +55,8 @@ def any_tokenizer(request: pytest.FixtureRequest, make_tokenizer: Callable[..., 
 @pytest.fixture
 def answer(any_tokenizer: Any, make_model: Any, draw: Any) -> Callable[..., TextAnswers]:
     """Answers of a random model that knows more tokens than its tokenizer, to prompts that begin alike."""
-    beginning = draw(12)
-    prompts = [Prompt(beginning + draw(length), [], (), "") for length in (1, 9, 30, 4, 9, 17)]
+    prefix = draw(12)
+    prompts = [Prompt(prefix + draw(length), [], (), "") for length in (1, 9, 30, 4, 9, 17)]
 
     def write(batch_size: Any = 4, length: int = 80, seed: int = 0, arguments: Any = None, **held: Any) -> TextAnswers:
         model = make_model("llama", vocabulary=400, seed=seed, initializer_range=0.3)

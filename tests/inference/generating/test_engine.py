@@ -60,10 +60,10 @@ def prompts(draw: Any) -> list[list[int]]:
 
 
 @pytest.fixture
-def long_opened(draw: Any) -> list[list[int]]:
-    """Prompts whose common beginning is long enough for its keys to be shared."""
-    beginning = draw(80)
-    return [beginning + draw(length) for length in (1, 30, 7, 40, 2, 41, 7)]
+def with_long_prefix(draw: Any) -> list[list[int]]:
+    """Prompts whose common prefix is long enough for its keys to be shared."""
+    prefix = draw(80)
+    return [prefix + draw(length) for length in (1, 30, 7, 40, 2, 41, 7)]
 
 
 def tokens_read(model: Any, act: Callable[[], Any]) -> list[int]:
@@ -81,43 +81,45 @@ def tokens_read(model: Any, act: Callable[[], Any]) -> list[int]:
     return read
 
 
-SHARING = ("llama", "qwen2", "gpt2", "gemma")  # their rows may read one copy of a long beginning
+SHARING = ("llama", "qwen2", "gpt2", "gemma")  # their rows may read one copy of a long prefix
 
 
 @pytest.mark.parametrize(
-    ("family", "beginning"),
+    ("family", "prompts_fixture"),
     [
-        pytest.param(family, beginning, id=f"{name}, {beginning}")
+        pytest.param(family, prompts_fixture, id=f"{name}, {prompts_fixture}")
         for name, family in FAMILIES.items()
-        for beginning in ("prompts", "opened", *(["long_opened"] if name in SHARING else []))
+        for prompts_fixture in ("prompts", "with_prefix", *(["with_long_prefix"] if name in SHARING else []))
     ],
 )
 def test_greedy_answers_equal_one_by_one(
-    family: Any, beginning: str, make_model: Any, request: pytest.FixtureRequest
+    family: Any, prompts_fixture: str, make_model: Any, request: pytest.FixtureRequest
 ) -> None:
-    model, prompts = make_model(family[0], **family[1], **ATTENTIVE), request.getfixturevalue(beginning)
+    model, prompts = make_model(family[0], **family[1], **ATTENTIVE), request.getfixturevalue(prompts_fixture)
     expected = [alone(model, prompt, STOPS, 12) for prompt in prompts]
     for batch_size in (1, 3, 16, "auto"):
         assert generate(model, prompts, GenerationSettings(12, STOPS), batch_size=batch_size) == expected
 
 
-def test_what_all_prompts_begin_with_is_read_once(opened: Any, make_model: Any, caplog: Any) -> None:
+def test_what_all_prompts_begin_with_is_read_once(with_prefix: Any, make_model: Any, caplog: Any) -> None:
     settings = GenerationSettings(3)
     model = make_model("llama")
-    own = sorted((len(prompt) - 24 for prompt in opened), reverse=True)
+    own = sorted((len(prompt) - 24 for prompt in with_prefix), reverse=True)
     batches = [3 * own[0], 3 * own[2], 3 * own[5]]  # the shortest is in the first one
-    generate(model, opened, settings)  # after which rows of their lengths are believed
-    assert tokens_read(model, lambda: generate(model, opened, settings, batch_size=3)) == [24, *batches]
+    generate(model, with_prefix, settings)  # after which rows of their lengths are believed
+    assert tokens_read(model, lambda: generate(model, with_prefix, settings, batch_size=3)) == [24, *batches]
     assert not caplog.records
     sliding = make_model("mistral", sliding_window=16)
-    generate(sliding, opened, settings)
+    generate(sliding, with_prefix, settings)
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        read = tokens_read(sliding, lambda: generate(sliding, opened, settings, batch_size=3))
+        read = tokens_read(sliding, lambda: generate(sliding, with_prefix, settings, batch_size=3))
     assert read == [batch + 3 * 24 for batch in batches]
-    told = [record.message for record in caplog.records if record.name.startswith("sft")]
-    assert told == ["The 24 tokens that all prompts begin with are read with each: its sliding window is shorter than "
-                    "the prompts"]  # fmt: skip
+    messages = [record.message for record in caplog.records if record.name.startswith("sft")]
+    assert messages == [
+        "Prefix sharing is off, each prompt is read with the 24 tokens that all share: "
+        "its sliding window is shorter than the prompts"
+    ]
 
 
 def _seen_padding(rows: Any, device: Any) -> Any:
@@ -125,8 +127,8 @@ def _seen_padding(rows: Any, device: Any) -> Any:
     return ids, torch.ones_like(mask)
 
 
-def _misplaced(opening: Any, rows: int) -> Any:
-    cache = growing_cache(opening, rows)
+def _misplaced(prefix_cache: Any, rows: int) -> Any:
+    cache = growing_cache(prefix_cache, rows)
     for layer in cache.layers:
         layer.keys = layer.keys.roll(1, dims=-2)
     return cache
@@ -147,13 +149,13 @@ def _at_another_place(mask: Any, count: int) -> Any:
 )
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_comparison_notices_what_is_broken(
-    family: str, place: str, broken: Any, opened: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
+    family: str, place: str, broken: Any, with_prefix: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(family, **ATTENTIVE)
-    expected = [alone(model, prompt, STOPS, 12) for prompt in opened]
-    assert generate(model, opened, GenerationSettings(12, STOPS)) == expected
+    expected = [alone(model, prompt, STOPS, 12) for prompt in with_prefix]
+    assert generate(model, with_prefix, GenerationSettings(12, STOPS)) == expected
     monkeypatch.setattr(place, broken)
-    assert generate(model, opened, GenerationSettings(12, STOPS)) != expected
+    assert generate(model, with_prefix, GenerationSettings(12, STOPS)) != expected
 
 
 def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
@@ -165,7 +167,7 @@ def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
     assert not any(set(answer) & set(STOPS) for answer in answers)
 
 
-@pytest.mark.parametrize("beginning", ["prompts", "long_opened"])
+@pytest.mark.parametrize("prompts_fixture", ["prompts", "with_long_prefix"])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -175,9 +177,9 @@ def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
     ids=lambda arguments: next(iter(arguments)),
 )  # fmt: skip
 def test_arguments_reach_generate_and_padding_does_not_matter(
-    arguments: Any, beginning: str, make_model: Any, request: pytest.FixtureRequest
+    arguments: Any, prompts_fixture: str, make_model: Any, request: pytest.FixtureRequest
 ) -> None:
-    model, prompts = make_model("llama", **ATTENTIVE), request.getfixturevalue(beginning)
+    model, prompts = make_model("llama", **ATTENTIVE), request.getfixturevalue(prompts_fixture)
     expected = [alone(model, prompt, STOPS, 12, **arguments) for prompt in prompts]
     assert generate(model, prompts, GenerationSettings(12, STOPS, arguments), batch_size=4) == expected
     changes = {"repetition_penalty", "no_repeat_ngram_size", "num_beams", "guidance_scale"} & arguments.keys()
@@ -185,9 +187,9 @@ def test_arguments_reach_generate_and_padding_does_not_matter(
 
 
 @pytest.mark.parametrize("adapter", ["lora", "prompt tuning", "prefix tuning"])
-@pytest.mark.parametrize("beginning", ["prompts", "opened", "long_opened"])
-def test_adapted_models(adapter: str, beginning: str, make_model: Any, request: pytest.FixtureRequest) -> None:
-    prompts = request.getfixturevalue(beginning)
+@pytest.mark.parametrize("prompts_fixture", ["prompts", "with_prefix", "with_long_prefix"])
+def test_adapted_models(adapter: str, prompts_fixture: str, make_model: Any, request: pytest.FixtureRequest) -> None:
+    prompts = request.getfixturevalue(prompts_fixture)
     from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
     causal = {"task_type": "CAUSAL_LM"}

@@ -65,15 +65,15 @@ def test_rows_that_were_put_in_another_order(filled: DynamicLayer) -> None:
 
 
 def test_all_rows_begin_as_the_opening() -> None:
-    opening = DynamicCache()
-    opening.update(*states(1, 5), 0)
-    held = opening.layers[0].keys.clone()
+    prefix_cache = DynamicCache()
+    prefix_cache.update(*states(1, 5), 0)
+    held = prefix_cache.layers[0].keys.clone()
     for rows in (2, 4):
-        cache = growing_cache(opening, rows)
+        cache = growing_cache(prefix_cache, rows)
         keys, _ = cache.update(*states(rows, 3), 0)
         assert torch.equal(keys[:, :, :5], held.expand(rows, -1, -1, -1))
         assert cache.get_seq_length() == 8
-    assert torch.equal(opening.layers[0].keys, held)
+    assert torch.equal(prefix_cache.layers[0].keys, held)
 
 
 def test_an_empty_opening() -> None:
