@@ -1,4 +1,4 @@
-"""Attention in two parts is attention with the mask; and it is asked for, and given back."""
+"""Attention in two parts equals attention with the mask, and the model's own attention is restored."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_two_parts_equal_the_mask(rows: int, kinds: int, block: int, monkeypatch
         torch.testing.assert_close(found, expected.transpose(1, 2))
 
 
-def test_what_it_does_not_know_is_left_to_the_mask() -> None:
+def test_unsupported_arguments_use_the_mask() -> None:
     feed = feeds(3)[0]
     states = torch.randn(1, 2, feed.mask_GTK.shape[1], 8)
     keys = torch.randn(1, 2, feed.mask_GTK.shape[2], 8)
@@ -60,7 +60,7 @@ def test_what_it_does_not_know_is_left_to_the_mask() -> None:
         torch.testing.assert_close(found, keys[:, None, :, 0].expand_as(found))
 
 
-def test_blocks_need_a_beginning_that_all_see() -> None:
+def test_blocks_need_a_prefix_visible_to_all() -> None:
     feed = feeds(2)[0]
     owners = torch.zeros(feed.mask_GTK.shape[1], dtype=torch.long)
     assert find_blocks(feed.mask_GTK[0], owners, BEFORE) is not None

@@ -81,12 +81,12 @@ def test_models_whose_cache_cannot_be_shared_are_run_whole(
     with caplog.at_level(logging.INFO, logger="sft"):
         assert naive(model, ragged, labels).gap(batch_size=3) < EXACT
         scores = score_labels(model, ragged[1:2], labels[4:5])
-    told = [record.message for record in caplog.records if "re-run" in record.message]
-    assert len(told) == 1, "once for a model, not at every call"
-    assert reason in told[0]
+    reports = [record.message for record in caplog.records if "re-run" in record.message]
+    assert len(reports) == 1, "once for a model, not at every call"
+    assert reason in reports[0]
     assert scores.fallback is not None
     assert scores.fallback.startswith("whole re-runs: ")
-    assert scores.fallback in told[0]
+    assert scores.fallback in reports[0]
 
 
 def adapters() -> dict[str, Callable[[], Any]]:
@@ -207,14 +207,14 @@ def depths_in_a_row(labels: Any, device: torch.device) -> Any:
 
 
 class NeighboursInSight(PackedPrompts):
-    """A token sees those of other prompts too."""
+    """Tokens attend to other prompts too."""
 
     def _of_own(self, owner_GT: torch.Tensor, position_GT: torch.Tensor) -> torch.Tensor:
         return super()._of_own(torch.zeros_like(owner_GT), position_GT)
 
 
 class PrefixUnseen(PackedPrompts):
-    """No token sees what all prompts begin with."""
+    """No token attends to the prefix."""
 
     def _with_prefix(self, mask_GTT: torch.Tensor) -> torch.Tensor:
         seen = super()._with_prefix(mask_GTT)
@@ -227,12 +227,12 @@ class PositionsInARow(PackedPrompts):
 
     def with_tree(self, tree: Any) -> Any:
         feed = super().with_tree(tree)
-        places = self._before + torch.arange(feed.ids_GT.shape[1])
-        return feed._replace(positions_GT=places.expand_as(feed.positions_GT))
+        positions = self._before + torch.arange(feed.ids_GT.shape[1])
+        return feed._replace(positions_GT=positions.expand_as(feed.positions_GT))
 
 
 class RowsReversed(PackedPrompts):
-    """A prompt's scores are read where another's stand."""
+    """A prompt's scores are read at another's index."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -240,7 +240,7 @@ class RowsReversed(PackedPrompts):
 
 
 class ForgetfulCache(BufferCache):
-    """The prompts are gone when further trees continue them."""
+    """The prompts are missing when further trees continue them."""
 
     def keep_first(self, tokens: int) -> None:
         for layer in self.layers:
@@ -250,7 +250,7 @@ class ForgetfulCache(BufferCache):
 
 
 class ContaminatedCache(BufferCache):
-    """What a forward adds takes the place of the prefix's last token."""
+    """A forward overwrites the last token of the prefix."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: Any) -> Any:
         keys, values = super().update(key_states, value_states, layer_idx, *rest)
@@ -305,7 +305,7 @@ class MisorderedLayer(caches.SharedLayer):
 
 
 class ContaminatedLayer(caches.SharedLayer):
-    """A label's keys and values take the place of the prompt's last ones, for the labels that follow."""
+    """A label's keys and values overwrite the prompt's last ones, for the labels that follow."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         states = super().update(key_states, value_states, *args, **kwargs)
@@ -351,7 +351,7 @@ class SideBySide(PackedScorer):
 
 
 @pytest.mark.parametrize("prompts", ["ragged", "alike"])
-def test_several_sequences_side_by_side(
+def test_several_packed_sequences(
     prompts: str, labels: Any, make_model: Any, naive: Any, request: pytest.FixtureRequest
 ) -> None:
     reference = naive(make_model("qwen2", initializer_range=0.3), request.getfixturevalue(prompts), labels)
@@ -408,7 +408,7 @@ def test_out_of_memory_halves_and_goes_on(
 
 
 @pytest.mark.parametrize("message", ["CUDA out of memory", "a real mistake"])
-def test_errors_that_halving_does_not_mend_come_through(message: str, make_model: Any, draw: Any) -> None:
+def test_errors_that_halving_does_not_fix_are_raised(message: str, make_model: Any, draw: Any) -> None:
     model = make_model("llama")
 
     def refuse(*_: Any) -> None:
@@ -442,13 +442,13 @@ def test_dropout_is_off(ragged: Any, labels: Any, make_model: Any) -> None:
 
 def test_progress_reaches_its_total(ragged: Any, labels: Any, make_model: Any) -> None:
     for family, total in (("llama", len(ragged)), ("bloom", len(ragged) * len(labels))):
-        told: list[tuple[str, int, int]] = []
+        reports: list[tuple[str, int, int]] = []
         score_labels(
             make_model(family), ragged, labels, batch_size=2,
-            progress=lambda phase, done, of, note="", told=told: told.append((phase, done, of)),
+            progress=lambda phase, done, of, note="", reports=reports: reports.append((phase, done, of)),
         )  # fmt: skip
-        assert told == sorted(told)
-        assert told[-1] == ("score", total, total)
+        assert reports == sorted(reports)
+        assert reports[-1] == ("score", total, total)
 
 
 def test_nothing_to_score(make_model: Any, labels: Any) -> None:
@@ -456,7 +456,7 @@ def test_nothing_to_score(make_model: Any, labels: Any) -> None:
     assert score_labels(make_model(), [[1]], []).sum_logprob_NL.shape == (1, 0)
 
 
-def test_what_cannot_be_scored_is_refused(make_model: Any) -> None:
+def test_invalid_prompts_and_labels_are_refused(make_model: Any) -> None:
     with pytest.raises(ValueError, match="prompt 1 is empty"):
         score_labels(make_model(), [[1], []], [[1, 258]])
     with pytest.raises(ValueError, match="label 0 has 1 ids"):

@@ -21,7 +21,7 @@ def contents(cache: Any) -> list[torch.Tensor]:
     return [tensor.clone() for layer in cache.layers for tensor in (layer.keys, layer.values)]
 
 
-def test_padding_stands_on_the_left_and_positions_count_tokens() -> None:
+def test_padding_is_on_the_left_and_positions_count_tokens() -> None:
     ids, mask = left_padded([[7], [7, 8, 9]], CPU)
     assert ids[:, -1].tolist() == [7, 9]
     assert mask.tolist() == [[0, 0, 1], [1, 1, 1]]
@@ -47,7 +47,7 @@ def test_continuations_leave_what_was_read_as_it_was(family: Any, make_model: An
         assert all(torch.equal(old, new) for old, new in zip(before, contents(read.cache), strict=True))
 
 
-def test_an_opening_serves_many_batches(make_model: Any, draw: Any) -> None:
+def test_a_prefix_cache_serves_many_batches(make_model: Any, draw: Any) -> None:
     model, prefix, rows = make_model("llama"), draw(12), [draw(5), draw(2)]
     with evaluating(model):
         engine = Decoder(model, longest=20)
@@ -81,7 +81,7 @@ def branchless(cache: Any) -> Any:
     return cache
 
 
-def test_a_buffer_keeps_its_beginning_and_writes_the_rest_anew() -> None:
+def test_a_buffer_keeps_its_prefix_and_overwrites_the_rest() -> None:
     from transformers import DynamicCache
 
     def states(value: float, sequences: int, tokens: int) -> torch.Tensor:
@@ -108,7 +108,7 @@ def test_a_buffer_keeps_its_beginning_and_writes_the_rest_anew() -> None:
         assert keys[:, 0, :, 0].tolist() == [[1, 1, 1, 6, 6]] * sequences
 
 
-def test_a_buffer_without_a_beginning(make_model: Any) -> None:
+def test_a_buffer_without_a_prefix(make_model: Any) -> None:
     from transformers import DynamicCache
 
     cache = BufferCache(DynamicCache(config=make_model("llama").config))
@@ -140,10 +140,10 @@ def test_packed_prompts_and_trees_equal_rows_of_their_own(sequences: int, make_m
         last, nodes = logits[:, : packed.rows].flatten(0, 1), logits[:, packed.rows :].reshape(-1, 4, 300)
         cache.keep_first(11 + packed.context)
         further = engine.packed(packed.tree_alone(trees[1]), cache).reshape(-1, 2, 300)
-        for row, place in zip(rows, packed.index_B.tolist(), strict=True):
+        for row, index in zip(rows, packed.index_B.tolist(), strict=True):
             for label, found in (
-                ([], last[place]), ([1], nodes[place, 0]), ([1, 2], nodes[place, 1]), ([1, 3], nodes[place, 2]),
-                ([4], nodes[place, 3]), ([7], further[place, 0]), ([7, 8], further[place, 1]),
+                ([], last[index]), ([1], nodes[index, 0]), ([1, 2], nodes[index, 1]), ([1, 3], nodes[index, 2]),
+                ([4], nodes[index, 3]), ([7], further[index, 0]), ([7, 8], further[index, 1]),
             ):  # fmt: skip
                 alone = model(input_ids=torch.tensor([[*prefix, *row, *label]])).logits[0, -1]
                 torch.testing.assert_close(found, alone, rtol=0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Faults of caches of every kind are found on a row of the run, and what is used instead is exact."""
+"""Trials find faults of every kind of cache on a row of the run, and the way used instead is exact."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is 
 
 
 def numbers_tokens_itself(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does that takes positions and makes nothing of them."""
+    """As in a model that accepts positions and ignores them."""
     return lambda *args, **given: forward(*args, **{**given, "position_ids": None})
 
 
 def forgets_positions_with_a_cache(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does that begins to count again when it continues a cache."""
+    """As in a model that counts positions from 0 again when it continues a cache."""
 
     def run(*args: Any, **given: Any) -> Any:
         if given.get("past_key_values") is not None and given.get("position_ids") is not None:
@@ -37,7 +37,7 @@ def forgets_positions_with_a_cache(forward: Callable[..., Any]) -> Callable[...,
 
 
 def refuses_caches(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does whose own code expects a cache of another kind."""
+    """As in a model whose own code expects another kind of cache."""
 
     def run(*args: Any, **given: Any) -> Any:
         if given.get("past_key_values") is not None:
@@ -48,7 +48,7 @@ def refuses_caches(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def computes_otherwise_with_a_cache(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does that quantises what it caches: what it reads first is already another number."""
+    """As in a model that quantises its cache: even the first value it reads differs."""
 
     def run(*args: Any, **given: Any) -> Any:
         output = forward(*args, **given)
@@ -114,8 +114,8 @@ def test_answers_of_a_model_with_a_fault(
     assert ids_of(written) == plain_answers(model, with_prefix, 6)
     assert {answer.fallback for answer in written} == {written[0].fallback}
     assert str(written[0].fallback).startswith("without a cache: it")
-    told = [record.message for record in caplog.records if "Answers are generated" in record.message]
-    assert told == [f"Answers are generated {written[0].fallback}. Slower, but exact"]
+    messages = [record.message for record in caplog.records if "Answers are generated" in record.message]
+    assert messages == [f"Answers are generated {written[0].fallback}. Slower, but exact"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -173,7 +173,7 @@ def test_an_answer_that_grows_beyond_the_window(make_model: Any, draw: Any) -> N
     expected = plain_answers(model, prompts, 30)
     stops = sorted({answer[1] for answer in expected[:1]})
     settings = GenerationSettings(30, stops)
-    ends = [next((place for place, token in enumerate(answer) if token in stops), 30) for answer in expected]
+    ends = [next((index for index, token in enumerate(answer) if token in stops), 30) for answer in expected]
     assert min(ends) < 10 and max(ends) == 30
     written = generate(model, prompts, settings, batch_size=1)
     assert ids_of(written) == [answer[:end] for answer, end in zip(expected, ends, strict=True)]

@@ -84,7 +84,7 @@ def test_a_users_initialiser(make_model: Callable[..., Any], own: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("own_init:turned", r"lora_A: expected shape \[4, 32\], got \[32, 4\]"),
         ("own_init:infinite", "lora_A contains NaN or infinite"),
@@ -93,18 +93,16 @@ def test_a_users_initialiser(make_model: Callable[..., Any], own: None) -> None:
     ],
 )
 def test_wrong_results_name_the_initialiser_and_the_layer(
-    make_model: Callable[..., Any], own: None, name: str, said: str
+    make_model: Callable[..., Any], own: None, name: str, message: str
 ) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         apply_initializer(with_lora(make_model()), name, "default")
     assert f'initialiser "{name}", layer "model.layers.0.self_attn.q_proj": ' in str(caught.value)
 
 
 def test_a_rank_too_large_names_the_layer(make_model: Callable[..., Any]) -> None:
     model = with_lora(make_model(), r=20, target_modules=["k_proj"])
-    with pytest.raises(
-        ModelError, match=r'layer "model.layers.0.self_attn.k_proj": expected a rank of 1 to 16 .*, got 20'
-    ):
+    with pytest.raises(ModelError, match=r'layer "model.layers.0.self_attn.k_proj": expected a rank .*, got 20'):
         apply_initializer(model, "pca", "default")
 
 
@@ -128,7 +126,7 @@ def test_transposed_layers(make_model: Callable[..., Any]) -> None:
 
 
 def test_the_threads_stay_as_many_as_they_were(make_model: Callable[..., Any], own: None) -> None:
-    """Those of numba, behind UMAP, are torch's."""
+    """numba, which UMAP uses, shares them with torch."""
     before = torch.get_num_threads()
     apply_initializer(with_lora(make_model()), "own_init:busy", "default")
     assert torch.get_num_threads() == before

@@ -1,4 +1,4 @@
-"""Initial matrices on disk: found again for the same weight only, and never in the way."""
+"""Cached initial matrices: used for the same weight only, and errors of the cache are harmless."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_found_again_for_the_same_weight_only(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "a bit of the data", "a shape", "no checksum"])
-def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+def test_a_corrupt_file_is_computed_again(folder: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     calls, make = counted()
     cached(WEIGHT, "pca", 2, torch.float32, make)
     file = next(folder.iterdir())
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixt
     assert ("is corrupt; computing the initial matrices again" in caplog.text) is (damage != "cut")
 
 
-def test_runs_side_by_side_make_them_once(folder: Path) -> None:
+def test_concurrent_runs_compute_them_once(folder: Path) -> None:
     calls, make = counted()
 
     def slowly() -> Matrices:

@@ -1,4 +1,4 @@
-"""The start held beside the base: step 0, the fold into one LoRA, and the check that it holds."""
+"""The frozen adapter: step 0, folding into one LoRA, and the check at step 0."""
 
 from __future__ import annotations
 

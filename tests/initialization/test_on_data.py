@@ -1,4 +1,4 @@
-"""PEFT's initialisations that look at data: what they stand for, the base as it was, and clear refusals."""
+"""PEFT's data-driven initialisations: correct, without changing the base, with clear errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_lora(model: Any, **arguments: Any) -> Any:
 
 
 def inputs_of(model: Any, name: str) -> torch.Tensor:
-    """What a layer reads on all rows: [tokens, in]."""
+    """Return the inputs of a layer on all rows: [tokens, in]."""
     seen: list[torch.Tensor] = []
     layer = model.get_base_model().get_submodule(name)
     handle = layer.register_forward_hook(lambda module, given, made: seen.append(given[0][0]))
@@ -104,7 +104,7 @@ def test_lora_ga_follows_the_gradient(make_model: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("init", "settings", "rows", "said"),
+    ("init", "settings", "rows", "message"),
     [
         ("eva", {}, [], "needs training rows, but there are none"),
         ("eva", {"rho": 2.0}, ROWS, "eva_config.rho cannot be set"),
@@ -120,14 +120,16 @@ def test_lora_ga_follows_the_gradient(make_model: Callable[..., Any]) -> None:
     ],
 )
 def test_refusals(
-    make_model: Callable[..., Any], init: str, settings: dict[str, Any], rows: list[Prompt], said: str
+    make_model: Callable[..., Any], init: str, settings: dict[str, Any], rows: list[Prompt], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         start_on_data(with_lora(make_model()), "default", init, settings, rows)
     assert "\n" not in str(caught.value)
 
 
-def test_eva_that_does_not_settle_is_told(make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eva_that_does_not_converge_is_an_error(
+    make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(on_data, "MOST_PASSES", 2)
     with pytest.raises(ModelError, match="did not converge after 2 batches"):
         start_on_data(with_lora(make_model()), "default", "eva", {"tau": 1.0}, ROWS)

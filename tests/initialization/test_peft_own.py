@@ -1,4 +1,4 @@
-"""PEFT's own initialisations on copies: what PEFT itself would make, with the base's weights as they were."""
+"""PEFT's initialisations on copies: the same matrices as PEFT's, without changing the base's weights."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_olora_is_kept_and_random_ones_are_not(
         assert len(list(cache.cache_folder().iterdir())) == files
 
 
-def test_the_approximation_is_told(make_model: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_approximation_is_logged(make_model: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     start_on_copies(with_lora(make_model()), "default", "pissa_niter_2", {})
     assert 'init_lora_weights "pissa_niter_2" is approximate; "pissa" is exact' in caplog.text
 
 
-def test_what_peft_refuses_names_the_layer(make_model: Callable[..., Any]) -> None:
+def test_an_error_of_peft_names_the_layer(make_model: Callable[..., Any]) -> None:
     with pytest.raises(ModelError, match=r'"orthogonal", layer "model.layers.0.self_attn.q_proj": PEFT says: .*even'):
         start_on_copies(with_lora(make_model(), r=3), "default", "orthogonal", {})
 

@@ -1,4 +1,4 @@
-"""The truncated decomposition: every road agrees with the full one, and signs are fixed."""
+"""The truncated decomposition: every way agrees with the full one, and the orientation is fixed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_best_approximation(shape: tuple[int, int], rank: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_iteration_serves_large_ones_and_agrees_on_signs(
+def test_the_iteration_serves_large_ones_and_agrees_on_orientation(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     weight = matrix(560, 530, seed=1).to(dtype)

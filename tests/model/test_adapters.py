@@ -23,7 +23,7 @@ from sft.model.sealed import read_record
 from sft.prompting.prompt import Prompt
 
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
-EXAMPLES = [Prompt([7 * row % 250 + place for place in range(40)], [row + 1, 258], (), "") for row in range(8)]
+EXAMPLES = [Prompt([7 * row % 250 + index for index in range(40)], [row + 1, 258], (), "") for row in range(8)]
 QUANTISED = {
     "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
@@ -226,9 +226,9 @@ def test_a_damaged_adapter_of_ours_is_refused(
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(
             ModelError, match=f"is incomplete or corrupt: {name} differs from its recorded hash"
-        ) as said:
+        ) as message:
             load_adapter(make_model(), tmp_path)
-        assert "\n" not in str(said.value)
+        assert "\n" not in str(message.value)
     (tmp_path / "sft.json").unlink()  # the user's own change: not ours any more
     (tmp_path / name).write_bytes(whole)
     load_adapter(make_model(), tmp_path)
@@ -287,7 +287,7 @@ def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], token
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         (lora("pisa"), 'lora.init_lora_weights: unknown initialiser "pisa"; did you mean "pissa"'),
         (lora("eva"), 'initialiser "eva" needs training rows, but there are none'),
@@ -300,8 +300,8 @@ def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], token
         (lora("pissa", use_dora=True), "use_dora cannot start from a B that is not zero"),
     ],
 )
-def test_sections_that_cannot_be_are_one_line(make_model: Callable[..., Any], section: LoraSection, said: str) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+def test_impossible_sections_are_one_line(make_model: Callable[..., Any], section: LoraSection, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         create_adapter(make_model(), section, None, 5)
     assert "\n" not in str(caught.value)
 
@@ -327,7 +327,7 @@ def test_one_section_and_a_known_type(make_model: Callable[..., Any]) -> None:
         create_adapter(make_model(), None, AdapterSection(peft_type="PROMT_TUNING"), 5)
 
 
-def test_a_pattern_that_names_no_layer_is_told(
+def test_a_pattern_that_names_no_layer_is_logged(
     make_model: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     create_adapter(make_model(), lora(rank_pattern={"dwon_proj": 2}), None, 5)
@@ -344,7 +344,7 @@ def test_adapters_that_do_not_fit(make_model: Callable[..., Any], tokenizer: Any
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("what", ["noise in the place of weights", "unknown kind"])
+@pytest.mark.parametrize("what", ["noise in the index of weights", "unknown kind"])
 def test_adapters_that_cannot_be_read(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, what: str
 ) -> None:

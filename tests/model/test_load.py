@@ -1,4 +1,4 @@
-"""Loading a base: device and dtype, remote code, and one line for everything a user can mend."""
+"""Loading a base: device and dtype, remote code, and one line for every error that a user can fix."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_absent_folder_a_file_and_a_folder_of_something_else(tmp_path: Path) 
         load_model(ModelConfig(name=str(tmp_path)))
 
 
-def test_a_hub_id_that_cannot_be_had() -> None:
+def test_a_hub_id_that_is_not_found() -> None:
     with pytest.raises(ModelError, match=r'model.name "nobody/nothing" cannot be loaded') as caught:
         load_model(ModelConfig(name="nobody/nothing"))
     one_line(caught)
@@ -169,7 +169,7 @@ def test_quantised_loading_quantises(save_model: Callable[..., str]) -> None:
 
 
 class Payload:
-    """What a pickle of it would do when it is read."""
+    """Code that a pickle would run when it is read."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

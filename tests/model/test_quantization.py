@@ -64,9 +64,9 @@ def test_a_missing_package_has_its_pip_line(monkeypatch: pytest.MonkeyPatch, tmp
         load_model(ModelConfig(name=str(tmp_path)))
 
 
-def stored(folder: Path, **said: Any) -> ModelConfig:
+def stored(folder: Path, **settings: Any) -> ModelConfig:
     """A checkpoint that is quantised already."""
-    config = {"model_type": "llama", "quantization_config": said}
+    config = {"model_type": "llama", "quantization_config": settings}
     (folder / "config.json").write_text(json.dumps(config))
     return ModelConfig(name=str(folder))
 
@@ -101,7 +101,7 @@ def test_other_bases_are_loaded_as_they_are(tmp_path: Path, caplog: pytest.LogCa
         loading_config(stored(tmp_path, quant_method="hqq"), cpu)
 
 
-def test_int8_whose_numbers_depend_on_the_batch_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_int8_whose_numbers_depend_on_the_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("bitsandbytes")
     quantization_config(section("BitsAndBytesConfig", load_in_8bit=True, llm_int8_threshold=0.0))
     quantization_config(section("BitsAndBytesConfig", load_in_4bit=True))

@@ -1,4 +1,4 @@
-"""What a quantised base can do, asked of small stand-ins for the libraries' layers."""
+"""Handling of quantised bases, tested on small substitutes for the libraries' layers."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def test_a_method_for_inference_only_is_refused(make_model: Callable[..., Any]) 
         require_trainable(model)
 
 
-def test_four_bit_layers_are_told_not_to_repack(save_model: Callable[..., str]) -> None:
+def test_four_bit_layers_do_not_repack(save_model: Callable[..., str]) -> None:
     """On CPUs where they would, `test_bitsandbytes.py` shows what that changes; this holds on any."""
     pytest.importorskip("bitsandbytes")
     section = QuantizationConfig(config_class="BitsAndBytesConfig", args={"load_in_4bit": True})
     config = ModelConfig(name=save_model(hidden_size=128), quantization=section, model_args={"device_map": "cpu"})
-    told = [
+    flags = [
         layer.support_avx512bf16_for_cpu
         for layer in load_model(config).modules()
         if type(layer).__name__ == "Linear4bit"
     ]
-    assert len(told) == 2 * 7 and not any(told)
+    assert len(flags) == 2 * 7 and not any(flags)

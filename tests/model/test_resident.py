@@ -65,7 +65,7 @@ def attribute(model: Any) -> None:
         (attribute, "left_behind"),
     ],
 )
-def test_a_changed_model_is_told(make_model: Callable[..., Any], change: Callable[[Any], None], words: str) -> None:
+def test_a_changed_model_is_detected(make_model: Callable[..., Any], change: Callable[[Any], None], words: str) -> None:
     model = make_model("llama")
     before = Seal.of(model)
     assert before.differs_from(Seal.of(model)) == ""
@@ -96,7 +96,7 @@ def test_an_adapter_comes_off_and_leaves_nothing(make_model: Callable[..., Any],
     assert torch.equal(base(input_ids=ids).logits, expected)
 
 
-def test_memory_that_is_not_given_back_is_told() -> None:
+def test_memory_that_is_not_released_is_detected() -> None:
     assert Memory(0, 10).grown(Memory(2**20, 2**20)) == ""
     assert "100 MiB of the device" in Memory(0, 0).grown(Memory(100 * 2**20, 0))
     assert "2048 MiB of memory" in Memory(0, 0).grown(Memory(0, 2**31))

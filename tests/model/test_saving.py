@@ -45,9 +45,14 @@ def test_a_plain_lora_is_as_vllm_reads_it(
         if ".default." in name:
             value.data += 0.05 * torch.randn_like(value)
     assert save_adapter(model, tokenizer, tmp_path, "some/base") == ""
-    said = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert (said["peft_type"], said["bias"], said["use_dora"], said["modules_to_save"]) == ("LORA", "none", False, None)
-    scaling = said["lora_alpha"] / (said["r"] ** 0.5 if said["use_rslora"] else said["r"])
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (saved["peft_type"], saved["bias"], saved["use_dora"], saved["modules_to_save"]) == (
+        "LORA",
+        "none",
+        False,
+        None,
+    )
+    scaling = saved["lora_alpha"] / (saved["r"] ** 0.5 if saved["use_rslora"] else saved["r"])
     base, layers = make_model(), {}
     for name, tensor in load_file(tmp_path / "adapter_model.safetensors").items():
         found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
@@ -56,14 +61,14 @@ def test_a_plain_lora_is_as_vllm_reads_it(
     for name, matrices in layers.items():
         layer = base.get_submodule(name)
         assert isinstance(layer, torch.nn.Linear)
-        assert matrices["A"].shape == (said["r"], layer.in_features)
-        assert matrices["B"].shape == (layer.out_features, said["r"])
+        assert matrices["A"].shape == (saved["r"], layer.in_features)
+        assert matrices["B"].shape == (layer.out_features, saved["r"])
         layer.weight.data += scaling * matrices["B"] @ matrices["A"]
     assert torch.allclose(logits(base), logits(model), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         (lora(use_dora=True), "it does not support use_dora"),
         (lora(target_modules=["q_proj"], modules_to_save=["lm_head"]), "it does not support modules_to_save"),
@@ -75,12 +80,12 @@ def test_a_plain_lora_is_as_vllm_reads_it(
         (AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3), "PROMPT_TUNING is not LoRA"),
     ],
 )
-def test_what_vllm_would_refuse_or_get_wrong_is_told(
-    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, section: AdapterSection, said: str
+def test_obstacles_of_vllm_are_reported(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, section: AdapterSection, message: str
 ) -> None:
-    assert said in save_adapter(create_adapter(make_model(), None, section, 5), tokenizer, tmp_path, "some/base")
+    assert message in save_adapter(create_adapter(make_model(), None, section, 5), tokenizer, tmp_path, "some/base")
     config = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert said in vllm_obstacle(config, load_file(tmp_path / "adapter_model.safetensors"))
+    assert message in vllm_obstacle(config, load_file(tmp_path / "adapter_model.safetensors"))
 
 
 def test_a_whole_model_loads_anywhere(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_a_model_saved_over_another_leaves_nothing_of_it(
     assert sorted(tmp_path.glob("model-*")) == [shards[0]] and (tmp_path / "notes.txt").exists()
 
 
-def test_a_model_and_an_adapter_never_take_each_others_place(
+def test_a_model_and_an_adapter_never_replace_each_other(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
     adapter = create_adapter(make_model(), None, lora(), 5)

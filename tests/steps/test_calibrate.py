@@ -1,4 +1,4 @@
-"""Calibration of whole runs: what is scored beside the rows, what is stored, and what the result says of it."""
+"""Calibration of whole runs: scored probes and labelled rows, stored arrays, and the result."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def inference(name: str | None = None, **settings: Any) -> dict[str, Any]:
 
 
 def shots_of(folder: RunFolder) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder.path / "shots.json").read_text())
-    return found
+    record: dict[str, Any] = json.loads((folder.path / "shots.json").read_text())
+    return record
 
 
 @pytest.mark.parametrize("name", list(CALIBRATIONS))
 def test_every_calibration_from_end_to_end(make_config: MakeConfig, tmp_path: Path, name: str) -> None:
-    """What the run says is what anyone gets from the stored scores alone."""
+    """The result of the run equals the result from the stored scores alone."""
     learns = CALIBRATIONS[name].labelled_rows > 0
     counts = "num_estimations" in CALIBRATIONS[name].settings and not learns
     settings = {"num_train_samples": 5} if learns else {"num_estimations": 4} if counts else {}
@@ -67,12 +67,12 @@ def test_every_calibration_from_end_to_end(make_config: MakeConfig, tmp_path: Pa
     folder, result = run_in(tmp_path, config)
     for split, results in (("test", result.results), ("validation", result.results["validation"])):
         stored = SplitScores(folder.read_scores(split))
-        found = calibrate(name, stored.evidence("sum", Settings(settings.get("num_estimations"))))
-        right = found.probabilities_NL.argmax(axis=1) == stored.labels
+        calibrated = calibrate(name, stored.evidence("sum", Settings(settings.get("num_estimations"))))
+        right = calibrated.probabilities_NL.argmax(axis=1) == stored.labels
         assert results["accuracy"] == pytest.approx(right.mean())
-        truth = found.probabilities_NL[np.arange(len(stored)), stored.labels]
+        truth = calibrated.probabilities_NL[np.arange(len(stored)), stored.labels]
         assert results["log_loss"] == pytest.approx(-np.log(truth).mean())
-        assert results["calibration"] == {"calibration_fn": name, **found.fitted}
+        assert results["calibration"] == {"calibration_fn": name, **calibrated.fitted}
         plain = stored.scores("sum").argmax(axis=1) == stored.labels
         assert (
             results["uncalibrated"]["accuracy"] == results["accuracy_by_scoring"]["sum"] == pytest.approx(plain.mean())
@@ -123,7 +123,7 @@ def test_a_probe_scores_as_the_row_that_says_the_same(make_config: MakeConfig, t
         assert np.abs(probes[0] - probes[2]).max() > 1e-3
 
 
-def test_pmi_leads_where_it_is_asked_for(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_pmi_leads_if_it_is_configured(make_config: MakeConfig, tmp_path: Path) -> None:
     folder, result = run_in(tmp_path, make_config(**ZERO, inference=inference(label_scoring="pmi")))
     stored = SplitScores(folder.read_scores())
     right = stored.scores("pmi").argmax(axis=1) == stored.labels
@@ -140,12 +140,12 @@ def test_probes_show_the_rows_own_examples(make_config: MakeConfig) -> None:
         "": (9,), "content_free": (3,), "content_free_per_row": (9, 3), "domain": (20,),
     }  # fmt: skip
     row = 4
-    for place, text in enumerate(("N/A", "[MASK]", "")):
-        probe = groups["content_free_per_row"].prompts[row * 3 + place]
+    for index, text in enumerate(("N/A", "[MASK]", "")):
+        probe = groups["content_free_per_row"].prompts[row * 3 + index]
         assert probe.prompt.text == prompts.labelled[row].prompt.text.replace("test 4 plain", text)
-    firsts = [groups["content_free"].prompts[place] for place in range(3)]
+    firsts = [groups["content_free"].prompts[index] for index in range(3)]
     assert [one.prompt.ids for one in firsts] == [
-        groups["content_free_per_row"].prompts[place * 3 + place].prompt.ids for place in range(3)
+        groups["content_free_per_row"].prompts[index * 3 + index].prompt.ids for index in range(3)
     ]
 
 
@@ -171,7 +171,7 @@ def test_random_words_follow_the_seed_only_where_the_result_does(make_config: Ma
 
 
 @pytest.mark.parametrize("random_icl", [False, True])
-def test_what_is_learned_from_was_neither_trained_on_nor_shown(make_config: MakeConfig, random_icl: bool) -> None:
+def test_the_sample_was_neither_trained_on_nor_shown(make_config: MakeConfig, random_icl: bool) -> None:
     given = inference("supervised", num_train_samples=6, icl_examples=1, icl_pool="shots", random_icl=random_icl)
     setup = setup_of(make_config(inference=given))
     rows = draw_sample(setup).rows
@@ -195,7 +195,7 @@ def test_they_are_seeded_and_fewer_are_the_first_of_more(make_config: MakeConfig
     assert rows(1, 6) != rows(2, 6)
 
 
-def test_an_unfinished_round_favours_no_label(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_incomplete_round_favours_no_label(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
     first = set()
     for seed in range(8):
         setup = setup_of(make_config(**ZERO, inference=inference("supervised", num_train_samples=1)), seed=seed)
@@ -205,7 +205,7 @@ def test_an_unfinished_round_favours_no_label(make_config: MakeConfig, caplog: p
     assert "2 of 3 labels have no row among the 1 labelled rows to calibrate with" in caplog.text
 
 
-def test_no_text_that_is_judged_is_learned_from(make_config: MakeConfig, data_folder: Path, tmp_path: Path) -> None:
+def test_no_evaluated_text_is_in_the_sample(make_config: MakeConfig, data_folder: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.csv").write_text((data_folder / f"{split}.csv").read_text())
     with (tmp_path / "train.csv").open("a") as file:
@@ -214,7 +214,7 @@ def test_no_text_that_is_judged_is_learned_from(make_config: MakeConfig, data_fo
     assert sorted(draw_sample(setup_of(config)).rows) == list(range(12))
 
 
-def test_fewer_than_asked_are_taken_and_none_is_an_error(
+def test_fewer_than_requested_are_used_and_none_is_an_error(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(draw_sample(setup_of(make_config(inference=inference("supervised")))).rows) == 6
@@ -227,9 +227,7 @@ def test_fewer_than_asked_are_taken_and_none_is_an_error(
     assert draw_sample(setup_of(none_left, "train")).rows == ()
 
 
-def test_without_a_train_split_there_is_nothing_to_learn_from(
-    make_config: MakeConfig, data_folder: Path, tmp_path: Path
-) -> None:
+def test_without_a_train_split_there_is_no_sample(make_config: MakeConfig, data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text((data_folder / "test.csv").read_text())
     config = make_config(**ZERO, dataset__path=str(tmp_path), inference=inference("supervised"))
     with pytest.raises(DataError, match='has no split "train"'):

@@ -89,7 +89,7 @@ def test_each_row_has_its_metrics_whose_means_are_those_of_the_result(
         assert results[name] == pytest.approx(sum(float(row[name]) for row in rows) / 3, abs=1e-6)
 
 
-def test_answers_held_to_a_schema(generating: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_constrained_by_a_schema(generating: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("llguidance")
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
     held = {"constrain": {"json_schema": schema}}
@@ -128,7 +128,7 @@ def _other_renderer(setup: Any, make_tokenizer: Any) -> Any:
     return Renderer(make_tokenizer(PLAIN_END), setup.config.prompting)
 
 
-def test_a_missing_package_is_told_before_any_work(generating: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_before_any_work(generating: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"constrain": {"choices": ["a"]}}
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(MissingPackageError, match="pip install llguidance"):

@@ -1,5 +1,4 @@
-"""Stop strings end an answer wherever they start, also across tokens and within a character; the progress is reported
-at most once a second."""
+"""Stop strings end an answer wherever they start, also across tokens; progress is reported at most once a second."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ def test_the_first_of_the_texts(text: str, stops: tuple[str, ...], end: int | No
         assert texts.ends_now(ids[:count]) == any(stop in text for stop in stops if stop in decode(ids[:count]))
 
 
-def test_what_came_before_long_ago_is_not_looked_at_again() -> None:
+def test_only_the_last_ids_are_decoded_at_each_step() -> None:
     looked_at: list[int] = []
 
     def counted(ids: Sequence[int]) -> str:
@@ -52,7 +51,7 @@ def test_what_came_before_long_ago_is_not_looked_at_again() -> None:
 
 
 def test_rows_of_a_batch() -> None:
-    """What stands in the prompt ends nothing."""
+    """Text in the prompt ends no row."""
     criterion = StopAtTexts(StopTexts(("b",), decode), start=2)
     ids = torch.tensor([list(b"bbaa"), list(b"aaab"), list(b"aaba")])
     assert criterion(ids).tolist() == [False, True, True]
@@ -82,7 +81,7 @@ def test_answers_end_where_a_text_is_complete(texts: Any, with_prefix: Any, make
     assert cut == 0 if texts == ("zzz",) else cut > 0
 
 
-def test_rows_that_ended_at_a_text_are_not_waited_for(make_model: Any) -> None:
+def test_a_batch_ends_when_all_rows_have_ended_at_a_text(make_model: Any) -> None:
     steps: list[int] = []
     model = make_model("llama")
     stops = StopTexts(("x",), lambda ids: "x" * (len(ids) >= 3))
@@ -101,7 +100,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_tokens_and_time_left(clock: list[float]) -> None:
-    reports: list[tuple[str, int, int, str]] = []
+    reports: list[Any] = []
     tracker = GenerationProgress(
         lambda phase, done, total, note="": reports.append((phase, done, total, note)), 40, 100
     )

@@ -51,7 +51,7 @@ def alone(model: Any, prompt: list[int], stops: tuple[int, ...], length: int, **
     with torch.no_grad():
         output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
     new = output[0, len(prompt) :].tolist()
-    return new[: next((place for place, token in enumerate(new) if token in stops), length)]
+    return new[: next((index for index, token in enumerate(new) if token in stops), length)]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_greedy_answers_equal_one_by_one(
         assert generate(model, prompts, GenerationSettings(12, STOPS), batch_size=batch_size) == expected
 
 
-def test_what_all_prompts_begin_with_is_read_once(with_prefix: Any, make_model: Any, caplog: Any) -> None:
+def test_a_shared_prefix_is_read_once(with_prefix: Any, make_model: Any, caplog: Any) -> None:
     settings = GenerationSettings(3)
     model = make_model("llama")
     own = sorted((len(prompt) - 24 for prompt in with_prefix), reverse=True)
@@ -134,27 +134,27 @@ def _misplaced(prefix_cache: Any, rows: int) -> Any:
     return cache
 
 
-def _at_another_place(mask: Any, count: int) -> Any:
+def _at_another_index(mask: Any, count: int) -> Any:
     return positions(mask, count) + 1
 
 
 @pytest.mark.parametrize(
-    ("place", "broken"),
+    ("name", "broken"),
     [
         ("sft.inference.writing.left_padded", _seen_padding),
         ("sft.inference.writing.growing_cache", _misplaced),
-        ("sft.inference.decoder.positions", _at_another_place),
+        ("sft.inference.decoder.positions", _at_another_index),
     ],
     ids=["mask", "cache", "positions"],
 )
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_comparison_notices_what_is_broken(
-    family: str, place: str, broken: Any, with_prefix: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_comparison_detects_faults(
+    family: str, name: str, broken: Any, with_prefix: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(family, **ATTENTIVE)
     expected = [alone(model, prompt, STOPS, 12) for prompt in with_prefix]
     assert generate(model, with_prefix, GenerationSettings(12, STOPS)) == expected
-    monkeypatch.setattr(place, broken)
+    monkeypatch.setattr(name, broken)
     assert generate(model, with_prefix, GenerationSettings(12, STOPS)) != expected
 
 
@@ -234,7 +234,7 @@ def test_sampling_is_seeded_by_the_caller(prompts: Any, make_model: Any) -> None
     assert sampled(1) != generate(model, prompts, GenerationSettings(10, STOPS))
 
 
-def test_contradictions_are_settled_and_told(
+def test_contradictions_are_resolved_and_logged(
     prompts: Any, make_model: Any, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     model = make_model("llama")
@@ -242,8 +242,8 @@ def test_contradictions_are_settled_and_told(
     with caplog.at_level(logging.INFO):
         answers = generate(model, prompts, GenerationSettings(10, STOPS, given))
     assert answers == generate(model, prompts, GenerationSettings(10, STOPS))
-    told = [record.message for record in caplog.records if record.name.startswith("sft")]
-    assert [name for line in told for name in given if name in line] == [
+    reports = [record.message for record in caplog.records if record.name.startswith("sft")]
+    assert [name for line in reports for name in given if name in line] == [
         "temperature", "top_p", "length_penalty", "max_length",
     ]  # fmt: skip
     assert not [record for record in caplog.records if record.name.startswith("transformers")]
@@ -293,17 +293,17 @@ def test_the_model_is_left_as_it_was(prompts: Any, make_model: Any) -> None:
 
 
 def test_progress_and_nothing_to_do(prompts: Any, make_model: Any) -> None:
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     for family in ("llama", "bloom"):
-        told.clear()
+        reports.clear()
         generate(
             make_model(family), prompts, GenerationSettings(2), batch_size=2,
-            progress=lambda phase, done, of, note="": told.append((phase, done, of)),
+            progress=lambda phase, done, of, note="": reports.append((phase, done, of)),
         )  # fmt: skip
-        assert told == sorted(told)
-        assert told[-1] == ("generate", len(prompts), len(prompts))
+        assert reports == sorted(reports)
+        assert reports[-1] == ("generate", len(prompts), len(prompts))
     assert generate(make_model(), [], GenerationSettings(2)) == []
-    with pytest.raises(ValueError, match="no ids"):
+    with pytest.raises(ValueError, match="a prompt is empty"):
         generate(make_model(), [[]], GenerationSettings(2))
 
 

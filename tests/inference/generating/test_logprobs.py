@@ -1,4 +1,4 @@
-"""The stored log-probability is that of one forward of prompt and answer, whatever made the choice."""
+"""The stored log-probability is that of one forward of prompt and answer, however the tokens were chosen."""
 
 from __future__ import annotations
 

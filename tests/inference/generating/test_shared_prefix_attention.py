@@ -74,7 +74,7 @@ def _again(draw: Any) -> Any:
 
 
 @pytest.mark.parametrize("broken", ["mask", "prefix"])
-def test_the_comparison_notices_what_is_broken(broken: str, make_model: Any, draw: Any, monkeypatch: Any) -> None:
+def test_the_comparison_detects_faults(broken: str, make_model: Any, draw: Any, monkeypatch: Any) -> None:
     attended = shared_prefix_attention._attended
 
     def other(query: Any, keys: Any, values: Any, prefix: Any, mask: Any) -> Any:

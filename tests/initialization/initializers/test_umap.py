@@ -1,4 +1,4 @@
-"""`umap`: like input features lie near each other; the same every time; refused where it cannot be."""
+"""`umap`: similar input features are near each other; deterministic; clear errors."""
 
 from __future__ import annotations
 
