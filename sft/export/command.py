@@ -113,7 +113,7 @@ def _tokenizer(trained: Trained) -> PreTrainedTokenizerBase:
 def _write_adapter(
     request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> tuple[str, ...]:
-    record = TrainingRecord.beside(trained.folder)
+    record = TrainingRecord.in_folder(trained.folder)
     said = None if record is None else record.as_dict()
     if request.from_state_dict is None:
         obstacle = write_adapter(trained, tokenizer, folder, said)
@@ -148,7 +148,7 @@ def _write_whole(
 
 def _record_of_whole(trained: Trained) -> dict[str, Any] | None:
     """What the model was trained on, before its adapter too."""
-    record = TrainingRecord.beside(trained.folder)
+    record = TrainingRecord.in_folder(trained.folder)
     if record is None:
         return None
     return replace(record, earlier=of_base(trained.base)).as_dict() if trained.is_adapter else record.as_dict()

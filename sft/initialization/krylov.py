@@ -50,7 +50,7 @@ def block_krylov(matrix_MN: torch.Tensor, rank: int) -> Triplets | None:
 
 
 class _Space:
-    """The growing space: A V = U P exactly, A^T U = V P^T but for the last block; P has blocks beside its diagonal."""
+    """The growing space: A V = U P exactly, A^T U = V P^T but for the last block; P is block bidiagonal."""
 
     def __init__(self, matrix_MN: torch.Tensor) -> None:
         columns, steps = matrix_MN.shape[1], min(matrix_MN.shape) // (2 * BLOCK)

@@ -95,12 +95,12 @@ def _arguments(config: ModelConfig) -> dict[str, Any]:
     """Return the arguments of `from_pretrained`."""
     import torch
 
-    given = config.model_args
-    arguments = {key: value for key, value in given.items() if key not in OWN_ARGUMENTS}
+    model_args = config.model_args
+    arguments = {key: value for key, value in model_args.items() if key not in OWN_ARGUMENTS}
     device = best_device()
-    arguments["dtype"] = _dtype(given, device)
-    arguments["trust_remote_code"] = trusts_remote_code(given)
-    if given.get("parallelize") is True:
+    arguments["dtype"] = _dtype(model_args, device)
+    arguments["trust_remote_code"] = trusts_remote_code(model_args)
+    if model_args.get("parallelize") is True:
         arguments.setdefault("device_map", "auto")
     elif device.type != "cpu":
         arguments.setdefault("device_map", {"": str(device)})
@@ -124,11 +124,11 @@ def _converting(config: ModelConfig) -> Iterator[None]:
         raise ModelError(f'model.quantization: "{config.name}" cannot be loaded: {message}') from error
 
 
-def _dtype(given: dict[str, Any], device: torch.device) -> torch.dtype:
+def _dtype(model_args: dict[str, Any], device: torch.device) -> torch.dtype:
     """Return the dtype of the config ("float32", "torch.bfloat16"), or the best one for the device."""
     import torch
 
-    name = given.get("dtype", given.get("torch_dtype", "auto"))
+    name = model_args.get("dtype", model_args.get("torch_dtype", "auto"))
     if name in ("auto", None):
         return best_dtype(device)
     dtype = getattr(torch, str(name).removeprefix("torch."), None)

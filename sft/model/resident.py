@@ -72,7 +72,7 @@ class ResidentModel:
         self._changed = ""
         self._key = ("", "")
         self._model: PreTrainedModel | None = None
-        self._seal: Seal | None = None
+        self._fingerprint: Fingerprint | None = None
         self._trainable: frozenset[str] = frozenset()
         self._memory: Memory | None = None  # with a base, before the first run on it
         self._modules_before = frozenset(sys.modules)
@@ -81,11 +81,11 @@ class ResidentModel:
         """Return the base of a config: the kept one, if it is the same."""
         key = base_key(config), content_hash(config)
         if self._model is None or self._changed or key != self._key:
-            self._model = self._seal = None
+            self._model = self._fingerprint = None
             self._changed = ""
             gc.collect()
             self._model, self._key = load_model(config), key
-            self._seal = Seal.of(self._model)
+            self._fingerprint = Fingerprint.of(self._model)
             self._trainable = frozenset(n for n, p in self._model.named_parameters() if p.requires_grad)
             self._memory = Memory.now()
         else:
@@ -95,14 +95,14 @@ class ResidentModel:
     def give_back(self, model: Any) -> None:
         """Remove the adapter, and check that the base is unchanged."""
         base = without_adapter(model)
-        if self._model is None or self._seal is None or base is not self._model:
+        if self._model is None or self._fingerprint is None or base is not self._model:
             self._changed = "the returned model is another one"
             return
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(name in self._trainable)
             parameter.grad = None
         self._model.eval()
-        self._changed = self._seal.differs_from(Seal.of(self._model))
+        self._changed = self._fingerprint.differs_from(Fingerprint.of(self._model))
 
     def is_fit(self) -> bool:
         """Whether another run may use this process: base and memory are as before.
@@ -169,7 +169,7 @@ def forget_adapter(base: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Seal:
+class Fingerprint:
     """Fingerprint of everything that determines what a model computes.
 
     Attributes:
@@ -183,7 +183,7 @@ class Seal:
     settings: tuple[str, str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Seal:
+    def of(cls, model: PreTrainedModel) -> Fingerprint:
         """Compute the fingerprint of a model."""
         named = [*model.named_parameters(), *model.named_buffers()]
         tensors = {n: (str(t.dtype), tuple(t.shape), str(t.device), checksum(t)) for n, t in named}
@@ -195,7 +195,7 @@ class Seal:
         settings = str(model.config.to_dict()), str(generation and generation.to_dict()), tuple(sorted(vars(model)))
         return cls(tensors, modules, settings)
 
-    def differs_from(self, other: Seal) -> str:
+    def differs_from(self, other: Fingerprint) -> str:
         """Describe the first difference; empty if there is none."""
         for ours, theirs, kind in (
             (self.modules, other.modules, "module"),

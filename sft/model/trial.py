@@ -165,9 +165,9 @@ class Trials:
         tried = self._found[self._model, *form] = Tried(tokens, fault)
         return tried
 
-    def alike(self, one: int, other: int) -> bool:
+    def alike(self, length: int, other: int) -> bool:
         """Whether the result for rows of one length holds for those of another."""
-        low, high = sorted((one, other))
+        low, high = sorted((length, other))
         near = high < 2 * low and not any(low <= number <= high for number in self._numbers)
         return near or low == high
 

@@ -131,7 +131,7 @@ def _untrained(setup: Setup) -> Adapted:
     path, earlier = setup.config.model.adapter, of_base(setup.config.model)
     if path is None:
         return Adapted(earlier=earlier)
-    record = TrainingRecord.beside(path)
+    record = TrainingRecord.in_folder(path)
     if record is None:
         log.warning(
             "model.adapter has no sft.json: the number of labelled examples it was trained on is unknown. "

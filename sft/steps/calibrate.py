@@ -124,7 +124,7 @@ def draw_sample(setup: Setup) -> LabelledSample:
             "dataset.shots or inference.icl_examples, or choose a calibration without labelled rows (batch, contextual)"
         )
     if len(rows) < wanted:
-        log.warning("Expected %d labelled rows to calibrate with, only %d are left: using those", wanted, len(rows))
+        log.warning("Expected %d labelled rows to calibrate with, only %d are left: using these", wanted, len(rows))
     if lacking := len(labels) - len({train.answers[row] for row in rows}):
         log.warning(
             "%d of %d labels have no row among the %d labelled rows to calibrate with "
@@ -241,7 +241,7 @@ def _used_rows(setup: Setup) -> frozenset[int]:
     """Return the rows of the train split that are shots of this run, or that the loaded model was trained on."""
     adapter, records = setup.config.model.adapter, list(of_base(setup.config.model))
     if adapter is not None and not setup.experiment.trains:
-        record = TrainingRecord.beside(adapter)
+        record = TrainingRecord.in_folder(adapter)
         if record is None:
             log.warning("model.adapter has no sft.json: the calibration may use rows that it was trained on")
         else:

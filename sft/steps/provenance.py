@@ -45,7 +45,7 @@ class TrainingRecord:
             return None
 
     @staticmethod
-    def beside(folder: str | Path) -> TrainingRecord | None:
+    def in_folder(folder: str | Path) -> TrainingRecord | None:
         """Return the record in a folder; None if it has none."""
         return TrainingRecord.of(read_record(folder))
 
@@ -62,7 +62,7 @@ class TrainingRecord:
 
 def of_base(config: ModelConfig) -> tuple[TrainingRecord, ...]:
     """Return the records of the base, if it was fully fine-tuned by this tool; else nothing."""
-    record = TrainingRecord.beside(config.name)
+    record = TrainingRecord.in_folder(config.name)
     return () if record is None else record.all()
 
 

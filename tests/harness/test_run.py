@@ -16,7 +16,7 @@ from sft.errors import UserError
 from sft.harness.run import ask_tasks
 from sft.harness.tasks import open_tasks
 from sft.log import silent
-from sft.model.resident import Seal
+from sft.model.resident import Fingerprint
 
 from .conftest import ROWS
 
@@ -98,7 +98,7 @@ def test_accuracy_is_that_of_the_log_likelihoods(
     if trained:
         model = adapted(model, **trained)
         assert shares_right(model, tokenizer) != before, "the adapter shall make a difference"
-    seal, settings = Seal.of(model), str(tokenizer)
+    before, settings = Fingerprint.of(model), str(tokenizer)
     acc, acc_norm = shares_right(model, tokenizer)
     likely = log_likelihood(model, tokenizer, "It is", " so")
     task = write_task()
@@ -108,7 +108,7 @@ def test_accuracy_is_that_of_the_log_likelihoods(
     assert metrics[8]["acc_stderr"] == pytest.approx(math.sqrt(acc * (1 - acc) / (len(ROWS) - 1)))
     assert (metrics[8]["n"], metrics[8]["num_fewshot"], metrics[8]["version"]) == (7, 0, 2.0)
     assert metrics[8]["higher_is_better"] == {"acc": True, "acc_norm": True}
-    assert Seal.of(model).differs_from(seal) == ""
+    assert Fingerprint.of(model).differs_from(before) == ""
     assert log_likelihood(model, tokenizer, "It is", " so") == likely
     assert not model.training
     assert str(tokenizer) == settings

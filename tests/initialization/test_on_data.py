@@ -127,9 +127,7 @@ def test_refusals(
     assert "\n" not in str(caught.value)
 
 
-def test_eva_that_does_not_converge_is_an_error(
-    make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_eva_that_does_not_converge_fails(make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_data, "MOST_PASSES", 2)
     with pytest.raises(ModelError, match="did not converge after 2 batches"):
         start_on_data(with_lora(make_model()), "default", "eva", {"tau": 1.0}, ROWS)

@@ -321,7 +321,7 @@ def test_the_settings_of_an_initialiser_are_its_own(
 
 def test_one_section_and_a_known_type(make_model: Callable[..., Any]) -> None:
     for given in ((None, None), (lora(), AdapterSection(peft_type="IA3"))):
-        with pytest.raises(ModelError, match="give one of the sections"):
+        with pytest.raises(ModelError, match="set exactly one of the sections"):
             create_adapter(make_model(), *given, 5)
     with pytest.raises(ModelError, match=r'adapter.peft_type: PEFT has no "PROMT_TUNING"; did you mean "PROMPT'):
         create_adapter(make_model(), None, AdapterSection(peft_type="PROMT_TUNING"), 5)

@@ -88,7 +88,7 @@ def test_each_labelled_row_counts_once_through_a_chain_of_trainings(make_config:
     folder, _ = run(experiment_of(make_config(lora=None, training=WHOLE)), tmp_path / "first")
     more = make_config(dataset__shots=3, lora=None, training=WHOLE, model__name=str(folder.model))
     second, result = run(experiment_of(more), tmp_path / "second")
-    record = TrainingRecord.beside(second.model)
+    record = TrainingRecord.in_folder(second.model)
     assert record is not None and record.trained_on == 9
     assert [one.labelled_examples for one in record.all()] == [9, 6]
     assert result.labelled_examples == len({*record.rows, *record.earlier[0].rows}) == 9  # nested shots

@@ -75,7 +75,7 @@ def test_an_absent_folder_a_file_and_a_folder_of_something_else(tmp_path: Path) 
         load_model(ModelConfig(name=str(tmp_path / "none")))
     assert one_line(caught).startswith("model.name: ")
     (tmp_path / "data.csv").touch()
-    with pytest.raises(ModelError, match="is a file"):
+    with pytest.raises(ModelError, match="got the file"):
         load_model(ModelConfig(name=str(tmp_path / "data.csv")))
     with pytest.raises(ModelError, match=r"has no config.json \(it has: data.csv\)"):
         load_model(ModelConfig(name=str(tmp_path)))
@@ -105,7 +105,7 @@ def test_missing_weights_are_not_filled_at_random(save_model: Callable[..., str]
     weights = load_file(file)
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lack 1 weights \(model.layers.1.mlp.up_proj.weight\)"):
+    with pytest.raises(ModelError, match=r"1 weights are missing \(model.layers.1.mlp.up_proj.weight\)"):
         load_model(ModelConfig(name=folder))
 
 

@@ -15,7 +15,7 @@ import torch
 
 from sft import pipeline
 from sft.config.sections.model import ModelConfig
-from sft.model.resident import Memory, ResidentModel, Seal, is_own_code, without_adapter
+from sft.model.resident import Fingerprint, Memory, ResidentModel, is_own_code, without_adapter
 from sft.results.store import ResultStore
 from sft.sweep.single import load_experiment
 
@@ -67,10 +67,10 @@ def attribute(model: Any) -> None:
 )
 def test_a_changed_model_is_detected(make_model: Callable[..., Any], change: Callable[[Any], None], words: str) -> None:
     model = make_model("llama")
-    before = Seal.of(model)
-    assert before.differs_from(Seal.of(model)) == ""
+    before = Fingerprint.of(model)
+    assert before.differs_from(Fingerprint.of(model)) == ""
     change(model)
-    assert words in before.differs_from(Seal.of(model))
+    assert words in before.differs_from(Fingerprint.of(model))
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_an_adapter_comes_off_and_leaves_nothing(make_model: Callable[..., Any],
     import peft
 
     model = make_model("llama")
-    before, ids = Seal.of(model), torch.tensor([[5, 6, 7, 8]])
+    before, ids = Fingerprint.of(model), torch.tensor([[5, 6, 7, 8]])
     expected = model(input_ids=ids).logits
     adapted = peft.get_peft_model(model, peft.get_peft_config({**config, "task_type": "CAUSAL_LM"}))
     adapted(input_ids=ids)
     base = without_adapter(adapted)
     assert base is model
-    assert before.differs_from(Seal.of(base)) == ""
+    assert before.differs_from(Fingerprint.of(base)) == ""
     assert torch.equal(base(input_ids=ids).logits, expected)
 
 

@@ -218,7 +218,7 @@ def test_fewer_than_requested_are_used_and_none_is_an_error(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(draw_sample(setup_of(make_config(inference=inference("supervised")))).rows) == 6
-    assert "Expected 128 labelled rows to calibrate with, only 6 are left: using those" in caplog.text
+    assert "Expected 128 labelled rows to calibrate with, only 6 are left: using these" in caplog.text
     none_left = make_config(dataset__shots=4, inference=inference("adjustable_batch"))
     with pytest.raises(DataError, match='"adjustable_batch" needs labelled rows that were neither trained on'):
         draw_sample(setup_of(none_left))

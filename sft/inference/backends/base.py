@@ -43,7 +43,7 @@ class Opening:
 
 
 class Backend(Protocol):
-    """A loaded model that answers.
+    """A loaded model that scores labels and generates answers.
 
     Attributes:
         engine: the way of scoring labels, if `LabelScores.fallback` is None.

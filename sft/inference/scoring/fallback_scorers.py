@@ -119,7 +119,7 @@ class RowScorer:
 class WholeScorer:
     """Scores labels by whole re-runs of prompt and label, pairs of equal lengths together.
 
-    Args: as those of `RowScorer`; the decoder may have an `obstacle`.
+    It has the arguments of `RowScorer`, but the decoder may have an `obstacle`.
     """
 
     def __init__(

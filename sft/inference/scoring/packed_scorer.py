@@ -107,11 +107,11 @@ class PackedScorer:
     def _rows_from(self, row: int, left: int) -> int:
         """Return how many prompts fit into a forward whose first and longest prompt is `row`."""
         own, nodes = len(self.prompts[row]) - self._shared, min(self._nodes, TREE)
-        beside = max(1, self._pack_limit // (own + nodes))
+        per_sequence = max(1, self._pack_limit // (own + nodes))
         cost = self.costs.packed(own, nodes, self._before, self._pack_limit)
-        cost += self._before * self.costs.cached // beside
+        cost += self._before * self.costs.cached // per_sequence
         # one sequence at a time on a CPU: more are not faster, and the prefix is stored once
-        return self.capacity.rows(cost, own + nodes, min(left, beside) if self._on_cpu else left)
+        return self.capacity.rows(cost, own + nodes, min(left, per_sequence) if self._on_cpu else left)
 
     @property
     def _pack_limit(self) -> int:
