@@ -40,7 +40,7 @@ def log_likelihood(model: Any, tokenizer: Any, context: str, continuation: str) 
 
 
 def shares_right(model: Any, tokenizer: Any) -> tuple[float, float]:
-    """acc and acc_norm: the likeliest option, and the likeliest by its length in characters."""
+    """Compute acc and acc_norm: the likeliest option, and the likeliest by its length in characters."""
     right, right_by_length = 0, 0
     for row in ROWS:
         options = row["options"]
@@ -98,7 +98,7 @@ def test_accuracy_is_that_of_the_log_likelihoods(
     if trained:
         model = adapted(model, **trained)
         assert shares_right(model, tokenizer) != before, "the adapter shall make a difference"
-    before, settings = Fingerprint.of(model), str(tokenizer)
+    fingerprint, settings = Fingerprint.of(model), str(tokenizer)
     acc, acc_norm = shares_right(model, tokenizer)
     likely = log_likelihood(model, tokenizer, "It is", " so")
     task = write_task()
@@ -108,7 +108,7 @@ def test_accuracy_is_that_of_the_log_likelihoods(
     assert metrics[8]["acc_stderr"] == pytest.approx(math.sqrt(acc * (1 - acc) / (len(ROWS) - 1)))
     assert (metrics[8]["n"], metrics[8]["num_fewshot"], metrics[8]["version"]) == (7, 0, 2.0)
     assert metrics[8]["higher_is_better"] == {"acc": True, "acc_norm": True}
-    assert Fingerprint.of(model).differs_from(before) == ""
+    assert Fingerprint.of(model).differs_from(fingerprint) == ""
     assert log_likelihood(model, tokenizer, "It is", " so") == likely
     assert not model.training
     assert str(tokenizer) == settings
@@ -132,7 +132,7 @@ def test_examples_are_those_of_the_harness_whatever_was_drawn_before(
 
 
 def harness_alone(model: Any, tokenizer: Any, task: str) -> float:
-    """The Brier score with two examples, as the package's own command line comes to it."""
+    """Return the Brier score with two examples from the package's command line."""
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

@@ -40,7 +40,7 @@ def test_two_parts_equal_the_mask(rows: int, kinds: int, block: int, monkeypatch
         expected = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=feed.mask_GTK[:, None], scale=0.7, enable_gqa=True
         )
-        shut = torch.zeros_like(feed.mask_GTK[:, None])  # would give nothing but NaN, were it read
+        shut = torch.zeros_like(feed.mask_GTK[:, None])  # would give only NaN if it were read
         with torch.inference_mode(), blocks_of(feed.blocks):
             found, _ = packed_attention(torch.nn.Module(), query, key, value, shut, scaling=0.7, dropout=0.0)
         torch.testing.assert_close(found, expected.transpose(1, 2))

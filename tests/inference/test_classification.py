@@ -282,12 +282,12 @@ def test_the_comparison_fails_when_the_engine_is_broken(
     fitting = Capacity.fitting
     monkeypatch.setattr(Capacity, "fitting", lambda *given: min(3, given[-1]))
     assert reference.gap(batch_size=3) < EXACT
-    # of this model such rows are believed
+    # this model has passed its trial
     monkeypatch.setattr(classification, "PackedScorer", type("PackedScorer", (PackedScorer,), sabotage))
     assert reference.gap(batch_size=3) > 100 * EXACT
-    # of another they are tried first
+    # another model gets a trial
     reference.model = make_model(family, initializer_range=0.3)
-    if "make_tree" in sabotage:  # the label that is tried must not have a tree of its own
+    if "make_tree" in sabotage:  # the label under trial must share its tree
         monkeypatch.setattr(Capacity, "fitting", fitting)
     assert reference.gap(batch_size=3) < EXACT
 
@@ -333,7 +333,7 @@ def test_the_comparison_fails_when_labels_in_rows_of_their_own_are_broken(
     assert reference.gap(batch_size=3) < EXACT
     monkeypatch.setattr(*breakage)
     assert reference.gap(batch_size=3) > 100 * EXACT
-    # another model's rows are tried first
+    # another model gets a trial
     reference.model = make_model("mistral", sliding_window=16, initializer_range=0.3)
     assert reference.gap(batch_size=3) < EXACT
 

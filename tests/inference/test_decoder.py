@@ -1,4 +1,4 @@
-"""The parts of the decoder alone: padding, positions, caches that are shared and never changed, modes put back."""
+"""The parts of the decoder alone: padding, positions, caches that are shared and never changed."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_concurrent_runs_compute_them_once(folder: Path) -> None:
 
 
 def test_a_killed_run_leaves_no_lock_behind(folder: Path) -> None:
-    """Its lock's file stays, its lock does not."""
+    """The lock file stays, the lock does not."""
     code = (
         "import os, torch; from sft.initialization import cache; cache.SMALLEST = 12\n"
         "cache.cached(torch.arange(12.0).view(3, 4), 'pca', 2, torch.float32, lambda: os._exit(9))"

@@ -18,7 +18,7 @@ def with_spectrum(values: torch.Tensor, rows: int, columns: int) -> tuple[torch.
 
 
 def sine(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Of the largest angle between the spaces of two sets of orthonormal columns."""
+    """Return the sine of the largest angle between two subspaces with orthonormal bases."""
     found = torch.linalg.qr(found.double()).Q
     return float(torch.linalg.matrix_norm(found - wanted @ (wanted.T @ found), 2))
 

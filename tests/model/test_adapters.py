@@ -229,7 +229,7 @@ def test_a_damaged_adapter_of_ours_is_refused(
         ) as message:
             load_adapter(make_model(), tmp_path)
         assert "\n" not in str(message.value)
-    (tmp_path / "sft.json").unlink()  # the user's own change: not ours any more
+    (tmp_path / "sft.json").unlink()  # without hashes, changes by the user are accepted
     (tmp_path / name).write_bytes(whole)
     load_adapter(make_model(), tmp_path)
 
@@ -237,11 +237,11 @@ def test_a_damaged_adapter_of_ours_is_refused(
 def test_a_save_that_was_cut_short_is_no_adapter(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every move: an old adapter's files beside the new one's are refused, not mixed."""
+    """After every file move, a mix of old and new files is refused."""
     made = create_adapter(make_model(), lora(), None, 5), create_adapter(make_model(), lora(), None, 6)
     save_adapter(made[0], tokenizer, tmp_path / "old", "some/base", {"run": "old"})
     replace = Path.replace
-    moves = len(list((tmp_path / "old").iterdir())) + 1  # the marker goes twice
+    moves = len(list((tmp_path / "old").iterdir())) + 1  # the marker is written twice
     for last in range(moves):
         shutil.copytree(tmp_path / "old", tmp_path / str(last))
         left = [last]

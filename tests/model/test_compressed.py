@@ -22,7 +22,7 @@ GROUP = 32
 
 
 def float8(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """A scale for each output; the tensors by their endings, and the numbers that they stand for."""
+    """A scale for each output; the tensors by their endings, and their dequantised values."""
     scales = weight.abs().amax(1, keepdim=True) / 448
     held = (weight / scales).to(torch.float8_e4m3fn)
     return {"weight": held, "weight_scale": scales}, held.float() * scales
@@ -57,7 +57,7 @@ def plain(make_model: Callable[..., Any]) -> Any:
 
 @pytest.fixture(params=list(KINDS))
 def folder(request: pytest.FixtureRequest, plain: Any, tmp_path: Path) -> str:
-    """A checkpoint; `plain` then holds the numbers that it stands for."""
+    """A checkpoint; `plain` then has its dequantised weights."""
     from safetensors.torch import load_file, save_file
 
     compress, form, scheme = KINDS[request.param]

@@ -24,7 +24,7 @@ IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
 
 
 class Packed(NamedTuple):
-    """A weight [out, in] in four bits: its tensors in a checkpoint, and the numbers [out, in] that they stand for."""
+    """A weight [out, in] in four bits: its tensors in a checkpoint, and their dequantised values [out, in]."""
 
     tensors: dict[str, torch.Tensor]
     plain: torch.Tensor
@@ -73,7 +73,7 @@ def plain(make_model: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def folder(plain: Any, method: str, tmp_path: Path) -> str:
-    """A checkpoint of four-bit layers; `plain` then holds the numbers that it stands for."""
+    """A checkpoint of four-bit layers; `plain` then has their dequantised weights."""
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / method
@@ -144,5 +144,5 @@ def test_the_users_kernel_wins(folder: str, method: str) -> None:
 def test_every_initialiser_starts_as_the_base_learns_and_reloads(
     folder: str, method: str, init: bool | str, learns_and_reloads: Callable[..., None]
 ) -> None:
-    # AWQ's kernel computes in half precision, which amplifies the last bit of float32 wherever a start is taken off.
+    # AWQ's kernel computes in half precision, which amplifies the last bit of float32 in the sum of the two adapters.
     learns_and_reloads(on_cpu(folder), init, noise=1e-5 if method == "gptq" else 2e-3)

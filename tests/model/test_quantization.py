@@ -1,4 +1,4 @@
-"""Quantisation by the names of transformers, and one line for what cannot be."""
+"""Quantisation by the names of transformers, and one-line errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_missing_package_has_its_pip_line(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def stored(folder: Path, **settings: Any) -> ModelConfig:
-    """A checkpoint that is quantised already."""
+    """Write the config of a quantised checkpoint."""
     config = {"model_type": "llama", "quantization_config": settings}
     (folder / "config.json").write_text(json.dumps(config))
     return ModelConfig(name=str(folder))
@@ -110,7 +110,7 @@ def test_int8_whose_numbers_depend_on_the_batch_is_logged(caplog: pytest.LogCapt
     assert "llm_int8_threshold (6.0)" in caplog.text
 
 
-def test_a_threshold_may_be_a_whole_number_as_jsonnet_writes_it() -> None:
+def test_a_threshold_may_be_an_integer_as_jsonnet_writes_it() -> None:
     pytest.importorskip("bitsandbytes")
     made = quantization_config(section("BitsAndBytesConfig", load_in_8bit=True, llm_int8_threshold=0))
     assert made.llm_int8_threshold == 0.0

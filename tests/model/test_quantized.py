@@ -19,7 +19,7 @@ from sft.model.quantized import packed_linear_names, require_trainable
 
 
 class Kernel(nn.Linear):
-    """Stands for a layer of gptqmodel."""
+    """A substitute for a layer of gptqmodel."""
 
     SUPPORTS_TRAINING = True
 

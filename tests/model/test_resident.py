@@ -1,4 +1,4 @@
-"""The base that is kept: given back as it was, and doubted at the least change."""
+"""The kept base: unchanged after a run, and dropped after any change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is saved: vLLM's form where a method has one, and whole models that load anywhere."""
+"""Saved files: adapters in vLLM's format if possible, and whole models."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_obstacles_of_vllm_are_reported(
 
 def test_a_whole_model_loads_anywhere(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
     model = make_model("gpt2", seed=3)
-    model.generation_config.temperature = 0.5  # without sampling: loading takes it, saving would not
+    model.generation_config.temperature = 0.5  # without sampling: accepted when loading, refused when saving
     save_model(model, tokenizer, tmp_path / "saved", {"run": "first"})
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     assert torch.equal(logits(plain), logits(model))
@@ -112,7 +112,7 @@ def test_a_model_saved_over_another_leaves_nothing_of_it(
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 2 and torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), logits(first))
     (tmp_path / "notes.txt").write_text("mine")
-    shards[0].write_bytes(shards[0].read_bytes() + b" ")  # changed by somebody: no more ours to remove
+    shards[0].write_bytes(shards[0].read_bytes() + b" ")  # changed by the user: not removed
     save_model(second, tokenizer, tmp_path)
     assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), logits(second))
     assert sorted(tmp_path.glob("model-*")) == [shards[0]] and (tmp_path / "notes.txt").exists()

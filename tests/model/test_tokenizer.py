@@ -1,4 +1,4 @@
-"""Tokenizers: another by name, a lent chat template, and padding without a pad token."""
+"""Tokenizers: another by name, another chat template, and padding without a pad token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bases that torchao quantises: asked for in JSON, trained, saved and loaded again; and what a CPU cannot do."""
+"""Bases that torchao quantises: configured in JSON, trained, saved and loaded again; errors on a CPU."""
 
 from __future__ import annotations
 

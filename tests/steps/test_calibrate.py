@@ -98,13 +98,13 @@ def test_probes_are_scored_in_every_run(make_config: MakeConfig, tmp_path: Path)
     assert list(result.results["accuracy_by_scoring"]) == list(KINDS)
     assert not {"calibration", "uncalibrated"} & result.results.keys()
     np.testing.assert_array_equal(stored.labels, np.arange(9) % 3)
-    for name in ("contextual", "domain", "batch"):  # so that they can be applied later: as if the run had named them
+    for name in ("contextual", "domain", "batch"):  # applied to stored scores, they equal a run that configures them
         _, named = run_in(tmp_path / name, make_config(**ZERO, inference=inference(name)))
         later = calibrate(name, stored.evidence("sum", Settings()))
         right = later.probabilities_NL.argmax(axis=1) == stored.labels
         truth = later.probabilities_NL[np.arange(len(stored)), stored.labels]
         assert named.results["accuracy"] == pytest.approx(right.mean())
-        if name != "domain":  # whose words follow the seed, where the result follows them
+        if name != "domain":  # its words depend on the seed if the result depends on them
             assert named.results["log_loss"] == pytest.approx(-np.log(truth).mean(), rel=1e-5)
 
 

@@ -28,7 +28,7 @@ PLAIN_END += "{% if add_generation_prompt %}### assistant:\n{% endif %}"
 
 @pytest.fixture
 def generating(make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Experiment]:
-    """An experiment on rows with columns that have the names of ours; `generating("predict", constrain={…})`."""
+    """An experiment on rows with columns named like those of the tool; `generating("predict", constrain={…})`."""
     folder = tmp_path / "data"
     folder.mkdir()
     rows = [f"row {n},{word},{n},{-n}.5" for n, word in enumerate(["oak", "elm", "ash", "fir", "yew", "box"])]
@@ -82,7 +82,7 @@ def test_each_row_has_its_metrics_whose_means_are_those_of_the_result(
     assert [row["rouge1_of_data"] for row in rows] == ["a", "b", "c"]
     assert [[row[name] for name in BY_ROW] for row in rows] == [
         ["0.0", "0.5", "0.5", "0.0", "0.5"],
-        ["0.0", "1.0", "0.666667", "0.0", "0.666667"],  # ROUGE keeps the article, and what it counts has six digits
+        ["0.0", "1.0", "0.666667", "0.0", "0.666667"],  # ROUGE keeps the article, and the values have six digits
         ["0.0", "1.0", "1.0", "0.0", "1.0"],  # one word has no pairs
     ]
     for name in BY_ROW:

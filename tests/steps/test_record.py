@@ -61,7 +61,7 @@ def test_an_adapter_records_its_training_rows(make_config: MakeConfig, tmp_path:
     [
         ({"dataset__shots": 0}, 6),
         ({}, 6),
-        # shown are shots of the same seed, so rows that it was trained on: each counts once
+        # the examples are shots of the same seed, so training rows: each counts once
         ({"inference": {"icl_examples": 1, "max_seq_length": 400}}, 6),
         # all twelve rows, the six among them
         ({"dataset__shots": 0, "inference": {"icl_examples": 4, "max_seq_length": 900}}, 12),

@@ -125,7 +125,7 @@ def test_a_stop_string_cuts_a_constrained_answer(answer: Any, make_model: Any, m
 
 
 def test_an_end_that_is_also_ordinary_text(make_model: Any, make_tokenizer: Any) -> None:
-    """A line feed may end an answer, but not inside what the constraint asks for."""
+    """A line feed may end an answer, but not within the constrained text."""
     tokenizer = make_tokenizer()
     (feed,) = tokenizer.encode("\n", add_special_tokens=False)
     for seed in range(3):

@@ -1,4 +1,4 @@
-"""Batched answers equal one-by-one `generate`, and nothing but the user's own words changes them."""
+"""Batched answers equal `generate` on single prompts, and depend only on the user's config."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FAMILIES = {
     "no positions": ("bloom", {}),
     "a running state": ("mamba", {"num_hidden_layers": 1}),
 }
-STOPS = tuple(range(0, 300, 9))  # many: a random model must come upon one now and then
+STOPS = tuple(range(0, 300, 9))  # many, so that a random model generates them
 
 
-ATTENTIVE = {"initializer_range": 0.3}  # with weights as small as usual, what is read hardly changes what is written
+ATTENTIVE = {"initializer_range": 0.3}  # with smaller weights, answers would hardly depend on the prompts
 
 
 def generate(model: Any, prompts: Any, settings: GenerationSettings, **options: Any) -> list[list[int]]:
@@ -67,7 +67,7 @@ def with_long_prefix(draw: Any) -> list[list[int]]:
 
 
 def tokens_read(model: Any, act: Callable[[], Any]) -> list[int]:
-    """How many tokens, padding included, each forward of more than one token a row was given."""
+    """Return the number of tokens, padding included, of each forward with several tokens per row."""
     read: list[int] = []
 
     def note(module: Any, args: Any, kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def test_a_shared_prefix_is_read_once(with_prefix: Any, make_model: Any, caplog:
     model = make_model("llama")
     own = sorted((len(prompt) - 24 for prompt in with_prefix), reverse=True)
     batches = [3 * own[0], 3 * own[2], 3 * own[5]]  # the shortest is in the first one
-    generate(model, with_prefix, settings)  # after which rows of their lengths are believed
+    generate(model, with_prefix, settings)  # later rows of these lengths need no trial
     assert tokens_read(model, lambda: generate(model, with_prefix, settings, batch_size=3)) == [24, *batches]
     assert not caplog.records
     sliding = make_model("mistral", sliding_window=16)
@@ -159,7 +159,7 @@ def test_the_comparison_detects_faults(
 
 
 def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
-    """The comparison above means something: some answers end early, some run on, none is empty for all."""
+    """The comparison above is meaningful: some answers end early, some do not, and not all are empty."""
     answers = generate(make_model("llama"), prompts, GenerationSettings(12, STOPS))
     lengths = {len(answer) for answer in answers}
     assert len(lengths) > 2

@@ -12,7 +12,7 @@ from sft.inference.generating.engine import GenerationSettings
 from sft.inference.generating.engine import generate as written
 
 ATTENTIVE = {"initializer_range": 0.3}
-STOPS = tuple(range(0, 300, 9))  # many: a random model must come upon one now and then
+STOPS = tuple(range(0, 300, 9))  # many, so that a random model generates them
 
 
 def logprob_of(model: Any, prompt: list[int], answer: list[int]) -> float:

@@ -1,4 +1,4 @@
-"""Attention to a shared prefix equals sdpa's, is used where it can be, and leaves the model as it was."""
+"""Attention to a shared prefix equals sdpa, is used if possible, and does not change the model."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_implementation_is_put_back_after_an_error(make_model: Any, draw: An
 
 
 def test_keys_that_change_on_their_way_are_noticed(make_model: Any, draw: Any, monkeypatch: Any) -> None:
-    """A model that hands on a copy of its keys gets all of them, by the ordinary cache."""
+    """A model that copies its keys uses the ordinary cache."""
     monkeypatch.setattr(shared_prefix_attention._Reading, "layer_of", lambda self, keys: None)
     model = make_model("llama")
     with evaluating(model), sharing(model, Decoder(model, 200).prefix_cache(draw(80))) as answer:
