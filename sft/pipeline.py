@@ -26,9 +26,9 @@ from sft.results.store import RunFolder
 from sft.results.tsv import to_tsv
 from sft.steps.adapt import adapt
 from sft.steps.answering import answering
-from sft.steps.calibrate import learn, lesson
+from sft.steps.calibrate import draw_sample, score_sample
+from sft.steps.evaluate import evaluate
 from sft.steps.harness import ask_harness, check_harness, open_harness
-from sft.steps.judge import judge
 from sft.steps.questions import questions
 from sft.steps.record import (
     build_result,
@@ -56,21 +56,21 @@ def run(experiment: Experiment, folder: RunFolder, models: Models | None = None)
         progress = both(recorded, bars)
         folder.write_config(recorded_config(experiment))
         setup = prepare(experiment, models)
-        to_learn = lesson(setup)  # before the training, so that its errors are reported early
+        sample = draw_sample(setup)  # before the training, so that its errors are reported early
         tasks = open_harness(setup)
         target = folder.model if experiment.trains_whole else folder.adapter
         adapted = adapt(setup, folder.work, _adapter_folder(experiment, target), progress)
         with answering(setup, adapted) as backend:
-            learned = learn(setup, backend, to_learn, progress)
-            judged = {role: judge(setup, backend, role, progress, learned) for role in setup.task.evaluated}
-            for role, one in judged.items():
+            sample = score_sample(setup, backend, sample, progress)
+            evaluated = {role: evaluate(setup, backend, role, progress, sample) for role in setup.task.evaluated}
+            for role, one in evaluated.items():
                 folder.write_predictions(prediction_columns(setup, one), role)
                 if one.labels is not None:
                     folder.write_scores(one.labels.tensors, role)
-            folder.write_shots(shots_record(setup, adapted, judged))
-            folder.write_prompts(prompts_record(setup, adapted, judged))
+            folder.write_shots(shots_record(setup, adapted, evaluated))
+            folder.write_prompts(prompts_record(setup, adapted, evaluated))
             asked = ask_harness(setup, backend, tasks, progress)
-            result = build_result(setup, adapted, judged, asked)
+            result = build_result(setup, adapted, evaluated, asked)
             folder.write_result(result)
             _clear(experiment, folder.work)  # only now: after a failure, training would resume from them
     return result
@@ -94,7 +94,7 @@ def predict(experiment: Experiment, results_path: Path) -> Path:
         return target
     with ProgressBars() as progress:
         setup = prepare(experiment)
-        asked = questions(setup, "test", lesson(setup))
+        asked = questions(setup, "test", draw_sample(setup))
         partial = PartialAnswers(results_path / f".{experiment.folder_name}.{asked.kind}.jsonl")
         answers = partial.read()
         if answers:
@@ -173,7 +173,7 @@ def _opened(experiment: Experiment, notes: dict[str, None]) -> Task | str:
         notes |= dict.fromkeys(setup.task.notes())
         for role in setup.task.evaluated:
             setup.plan.first(role)
-        lesson(setup)
+        draw_sample(setup)
         check_harness(setup)
     except UserError as error:
         return str(error)

@@ -54,7 +54,7 @@ def test_it_classifies_zero_shot(t5_folder: Path, make_config: Callable[..., dic
 @pytest.mark.parametrize(
     ("command", "changes", "message"),
     [
-        ("run-experiment", {}, "only decoder-only ones are trained here"),
+        ("run-experiment", {}, "only decoder-only models can be trained"),
         (
             "evaluate",
             {"dataset__task_type": "generation", "dataset__shots": 0, "prompting__max_output_length": 8},

@@ -195,7 +195,7 @@ def test_a_failure_after_training_resumes_from_the_last_checkpoint(
         raise MemoryError
 
     with monkeypatch.context() as patched, pytest.raises(MemoryError):
-        patched.setattr(pipeline, "judge", failing)
+        patched.setattr(pipeline, "evaluate", failing)
         run_in(tmp_path, config)
     folder, result = run_in(tmp_path, config, halvings=1)
     assert (result.training["resumed_from"], result.training["steps"]) == (3, 3)

@@ -4,7 +4,7 @@
 
 The demo's model and a random Llama of 19 million parameters, fp32, one thread, CPU seconds. A trial is measured as the
 difference of two calls on the same few rows, the first with a trial and the second without, in turn (the median of
-several rounds), and for label scores what it adds to reading the shared beginning. The run is 500 rows of it alone:
+several rounds), and for label scores what it adds to reading the shared prefix. The run is 500 rows of it alone:
 loading, prompts and metrics are left out, so that the shares are upper bounds. Training: the trial alone, against steps
 of one epoch.
 """
@@ -66,8 +66,8 @@ def scoring(model: Any, labels: int, rows: int, rounds: int) -> dict[str, float]
     longest = max(case.prompts, key=len)
     with evaluating(model), torch.inference_mode():
         decoder = Decoder(model, len(longest) + 10)
-        with_row = partial(decoder.opening_of, [*longest, *case.labels[0][:-1]], case.prefix, len(case.labels[0]))
-        alone = partial(decoder.opening, longest[: case.prefix])
+        with_row = partial(decoder.prefix_cache_of, [*longest, *case.labels[0][:-1]], case.prefix, len(case.labels[0]))
+        alone = partial(decoder.prefix_cache, longest[: case.prefix])
         trial += statistics.median(cpu_seconds(with_row) - cpu_seconds(alone) for _ in range(rounds))
     return {"trial_s": trial, "run_s": cpu_seconds(lambda: score_labels(model, case.prompts, case.labels))}
 

@@ -12,7 +12,7 @@ from sft.export.hub import push, require_token
 from sft.export.source import Trained, find_trained
 from sft.io import check_writable
 from sft.log import get_logger
-from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, check_place
+from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, check_output_folder
 from sft.model.sealed import RECORD, listed_files
 from sft.model.tokenizer import load_tokenizer
 from sft.steps.provenance import TrainingRecord, of_base
@@ -98,7 +98,7 @@ def _check_folder(folder: Path, config_name: str) -> None:
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if others := [name for name in there if name not in ours and not name.startswith(".")]:
         raise UserError(f"--output-dir: {folder} holds other things ({others[0]}); choose an empty or a new folder")
-    check_place(folder, config_name)
+    check_output_folder(folder, config_name)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     check_writable(existing, "choose another --output-dir")
 
@@ -113,7 +113,7 @@ def _tokenizer(trained: Trained) -> PreTrainedTokenizerBase:
 def _write_adapter(
     request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> tuple[str, ...]:
-    record = TrainingRecord.beside(trained.folder)
+    record = TrainingRecord.in_folder(trained.folder)
     said = None if record is None else record.as_dict()
     if request.from_state_dict is None:
         obstacle = write_adapter(trained, tokenizer, folder, said)
@@ -148,7 +148,7 @@ def _write_whole(
 
 def _record_of_whole(trained: Trained) -> dict[str, Any] | None:
     """What the model was trained on, before its adapter too."""
-    record = TrainingRecord.beside(trained.folder)
+    record = TrainingRecord.in_folder(trained.folder)
     if record is None:
         return None
     return replace(record, earlier=of_base(trained.base)).as_dict() if trained.is_adapter else record.as_dict()

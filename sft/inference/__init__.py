@@ -1,1 +1,1 @@
-"""Answers of a model: exact label log-probabilities and generated tokens. Plain ids in, arrays out."""
+"""Inference: exact label log-probabilities and generated tokens, from token ids to arrays."""

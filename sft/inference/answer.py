@@ -1,7 +1,7 @@
-"""From prompts to predictions: labels by their exact probability, or generated text. Knows prompts and a loaded model.
+"""From prompts to predictions: labels by their exact probability, or generated text.
 
-Rows whose labels have the same token ids (nearly always all of them) are scored together; where the tokenizer merges
-across the border of prompt and answer, a row's labels may differ, and such rows form groups of their own.
+Rows whose labels have the same token ids (nearly always all of them) are scored together. Where the tokenizer merges
+tokens across the boundary of prompt and answer, a row's labels may differ; such rows form separate groups.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from sft.prompting.render import LabelledPrompt, Prompt
 
 @dataclass(frozen=True)
 class LabelAnswers:
-    """What a model says of the labels of N rows.
+    """A model's predictions and scores for the labels of N rows.
 
     Args:
         predictions: the likeliest label of each row, or its set of labels.
-        probabilities_NL: softmax of the label scores, or what a calibration made of them; of sets p(yes) to each label.
-        scored: everything that was scored, for other normalisations and calibrations.
-        fitted: what the calibration estimated on the way.
-        before: the same without the calibration; None where there is none.
+        probabilities_NL: softmax of the label scores, calibrated or not; for sets, p(yes) for each label.
+        scored: all scores, for other normalisations and calibrations.
+        fitted: the fitted parameters of the calibration.
+        before: the same answers without calibration; None if there is no calibration.
         log_probabilities_NL: the logarithms of the probabilities, exact where those round to 0 or 1; None for sets.
     """
 
@@ -50,20 +50,20 @@ class LabelAnswers:
 
     @property
     def logs_NL(self) -> NDArray[np.float64]:
-        """The logarithms of the probabilities, by the best that is known of them."""
+        """Logarithms of the probabilities, exact if known."""
         known = self.log_probabilities_NL
         return logarithms(self.probabilities_NL) if known is None else known
 
     @property
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """What is stored: all scores, and the calibrated log-probabilities where there is a calibration."""
+        """Arrays to store: all scores, and the calibrated log-probabilities if there is a calibration."""
         if self.before is None or self.log_probabilities_NL is None:
             return dict(self.scored.tensors)
         return {**self.scored.tensors, CALIBRATED: self.log_probabilities_NL}
 
 
 def decide(scored: SplitScores, labels: Sequence[str], config: InferenceConfig) -> LabelAnswers:
-    """Predictions and probabilities from scores, calibrated as the config says: arithmetic only.
+    """Compute predictions and probabilities from scores, calibrated as the config says. Needs no model.
 
     Args:
         scored: the scores of a whole split.
@@ -71,31 +71,31 @@ def decide(scored: SplitScores, labels: Sequence[str], config: InferenceConfig) 
         config: kind of score and calibration.
 
     Raises:
-        UserError: a calibration that is not possible with these scores.
+        UserError: the calibration is not possible with these scores.
     """
     scores_NL = scored.scores(config.label_scoring)
     logs_NL = log_probabilities(scores_NL)
     plain = LabelAnswers(best_labels(scores_NL, labels), probabilities(scores_NL), scored, log_probabilities_NL=logs_NL)
-    given = config.calibration_args
-    if given is None:
+    calibration = config.calibration_args
+    if calibration is None:
         return plain
-    settings = Settings(given.num_estimations, given.gamma_range, given.gamma_steps)
-    found = calibrate(given.calibration_fn, scored.evidence(config.label_scoring, settings))
-    predictions = best_labels(found.probabilities_NL, labels)
-    return LabelAnswers(predictions, found.probabilities_NL, scored, found.fitted, plain, found.logs_NL)
+    settings = Settings(calibration.num_estimations, calibration.gamma_range, calibration.gamma_steps)
+    calibrated = calibrate(calibration.calibration_fn, scored.evidence(config.label_scoring, settings))
+    predictions = best_labels(calibrated.probabilities_NL, labels)
+    return LabelAnswers(predictions, calibrated.probabilities_NL, scored, calibrated.fitted, plain, calibrated.logs_NL)
 
 
 def decide_sets(scored: SplitScores, labels: Sequence[str]) -> LabelAnswers:
-    """The labels that apply to each row: those whose yes is likely enough; arithmetic only.
+    """Compute the set of labels of each row: those whose p(yes) reaches a threshold. Needs no model.
 
-    The threshold is the best in macro-F1 on the labelled rows that were scored with them, else 0.5.
+    The threshold maximises macro-F1 on the labelled rows in `scored`; without such rows it is 0.5.
 
     Args:
         scored: the scores of yes and no to each label, C = 2 L columns.
         labels: the L labels.
 
     Returns:
-        Sets of labels as text, and p(yes) [N, L]: the rows do not sum to one.
+        Sets of labels as strings, and p(yes) [N, L], whose rows do not sum to one.
     """
     tensors = scored.tensors
     yes_NL, threshold = yes_probabilities(tensors["sum_logprob"]), DEFAULT_THRESHOLD
@@ -105,7 +105,7 @@ def decide_sets(scored: SplitScores, labels: Sequence[str]) -> LabelAnswers:
 
 
 def best_labels(scores_NL: NDArray[Any], labels: Sequence[str]) -> tuple[str, ...]:
-    """The label with the highest score of each row; of equal ones the first."""
+    """Return the label with the highest score for each row; the first one on ties."""
     return tuple(labels[column] for column in scores_NL.argmax(axis=1)) if len(scores_NL) else ()
 
 
@@ -116,17 +116,17 @@ def score_prompts(
     batch_size: BatchSize = "auto",
     progress: Progress = silent,
 ) -> LabelScores:
-    """The scores of every label after every prompt.
+    """Score every label after every prompt.
 
     Args:
         model: a causal language model, or a PEFT model around one.
         prompts: N prompts, each with the token ids of all labels.
-        labels: how many labels there are.
+        labels: number of labels.
         batch_size: prompts in a forward, or `"auto"`.
-        progress: told of prompts scored.
+        progress: called with the number of scored prompts.
 
     Raises:
-        ModelError: scores that are not numbers.
+        ModelError: a score is NaN or infinite.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for row, prompt in enumerate(prompts):
@@ -136,12 +136,12 @@ def score_prompts(
     counts_L = np.zeros(labels, dtype=np.int64)
     done, fallback = 0, None
     for rows in groups.values():
-        one = prompts[rows[0]]
+        first = prompts[rows[0]]
         part = score_labels(
             model,
             [prompts[row].prompt.ids for row in rows],
-            one.label_ids,
-            end_tokens=one.end_tokens,
+            first.label_ids,
+            end_tokens=first.end_tokens,
             batch_size=batch_size,
             progress=_part_of(progress, done, len(rows), len(prompts)),
         )
@@ -150,31 +150,31 @@ def score_prompts(
         done, fallback = done + len(rows), fallback or part.fallback
     if not np.isfinite(sum_NL).all():
         raise ModelError(
-            "the model's label scores are not numbers: its training went astray (lower "
+            "the model's label scores are NaN or infinite: its training diverged (lower "
             "training.trainer_args.learning_rate), or its dtype overflows (set model.model_args.dtype)"
         )
     return LabelScores(sum_NL, end_NL, first_NL, counts_L, fallback)
 
 
 def _part_of(progress: Progress, before: int, rows: int, all_rows: int) -> Progress:
-    """Progress of a group of `rows`, told as progress of all."""
+    """Return a progress for a group of rows that reports the progress over all rows."""
 
-    def tell(phase: str, done: int, total: int, note: str = "") -> None:
+    def report(phase: str, done: int, total: int, note: str = "") -> None:
         progress(phase, before + rows * done // max(total, 1), all_rows, note)
 
-    return tell
+    return report
 
 
 @dataclass(frozen=True)
 class TextAnswers:
-    """What a model wrote for N prompts.
+    """Generated answers to N prompts.
 
     Args:
         predictions: the texts.
-        logprob_N: log-probability of each answer with what ended it, under the model's own distribution, in nats.
-        tokens_N: how many ids that is.
-        cut_short: how many answers ended before they met `inference.constrain`; None where nothing constrains them.
-        fallback: how they were made where the model's cache is not what its config promises, and why, else None.
+        logprob_N: log-probability of each answer, its end included, under the unmodified model distribution, in nats.
+        tokens_N: number of tokens that `logprob_N` counts.
+        cut_short: number of answers that ended before they satisfied `inference.constrain`; None without constraint.
+        fallback: the slower way that was used and why, where the model's cache failed a check; else None.
     """
 
     predictions: tuple[str, ...]
@@ -192,7 +192,7 @@ def complete(
     batch_size: BatchSize,
     progress: Progress = silent,
 ) -> TextAnswers:
-    """The generated answer of each prompt, its text without control tokens, stop texts and surrounding white space.
+    """Generate the answer to each prompt, without control tokens, stop strings and surrounding white space.
 
     Args:
         model: a causal language model, or a PEFT model around one.
@@ -200,26 +200,26 @@ def complete(
         prompts: N prompts.
         settings: length, stop ids and further arguments of `generate`.
         batch_size: prompts in a batch, or `"auto"`.
-        progress: told of prompts answered.
+        progress: called with the number of answered prompts.
     """
     written = generate(model, [prompt.ids for prompt in prompts], settings, batch_size=batch_size, progress=progress)
     return TextAnswers(
-        tuple(_text(tokenizer, one.ids, settings) for one in written),
-        np.array([one.logprob for one in written], dtype=np.float64),
-        np.array([one.tokens for one in written], dtype=np.int64),
-        None if settings.constraint is None else sum(not _is_whole(one.ids, settings) for one in written),
-        next((one.fallback for one in written), None),
+        tuple(_text(tokenizer, answer.ids, settings) for answer in written),
+        np.array([answer.logprob for answer in written], dtype=np.float64),
+        np.array([answer.tokens for answer in written], dtype=np.int64),
+        None if settings.constraint is None else sum(not _is_whole(answer.ids, settings) for answer in written),
+        next((answer.fallback for answer in written), None),
     )
 
 
 def _is_whole(ids: Sequence[int], settings: GenerationSettings) -> bool:
-    """Whether an answer is all that the constraint asks for: neither the last token nor a stop text cut it."""
+    """Whether an answer satisfies the constraint, cut off neither by max_new_tokens nor by a stop string."""
     cut = settings.stop_texts is not None and settings.stop_texts.end(ids) is not None
     return not cut and settings.constraint is not None and settings.constraint.is_met(ids)
 
 
 def _text(tokenizer: Any, ids: Sequence[int], settings: GenerationSettings) -> str:
-    """What the ids say, up to the first stop text."""
+    """Decode the ids, up to the first stop string."""
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
     if settings.stop_texts is not None:
         text = settings.stop_texts.cut(text)

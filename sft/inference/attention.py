@@ -1,13 +1,13 @@
-"""Attention of packed prompts on a CPU: to the shared beginning without a mask, to their own tokens block by block.
+"""Attention of packed prompts on a CPU: to the shared prefix without a mask, to their own tokens block by block.
 
-A mask of who sees whom makes torch compute every pair of tokens of a sequence, those of different prompts too, and more
-slowly than without. Here the two parts are computed apart and put together by the sums of their exponentials, as in
-Juravsky et al. 2024 (Hydragen, arXiv 2402.05099): the same numbers, without the pairs that the mask would take away.
+With an attention mask, torch computes every pair of tokens of a sequence, also across prompts, and more slowly than
+without one. Here the two parts are computed separately and combined by the sums of their exponentials, as in Juravsky
+et al. 2024 (Hydragen, arXiv 2402.05099): the same numbers, without the masked pairs.
 
-It is registered with transformers under `NAME` and asked for by `attending`; outside of it, and wherever it meets
-something that it does not know, attention is torch's own with the mask. It knows keys and values, not models.
+It is registered with transformers under `NAME` and activated by `attending`. Outside of it, and for arguments that it
+does not support, torch's own attention with the mask is used.
 
-Shapes: T tokens of a sequence, H heads (of keys and values: J), D numbers of a head, P tokens of the beginning, R
+Shapes: T tokens of a sequence, H heads (of keys and values: J), D numbers of a head, P tokens of the prefix, R
 blocks, N tokens of the longest (as queries), M (as keys).
 """
 
@@ -26,16 +26,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from sft.inference.packing import Blocks
 
 NAME = "sft_packed"
-_UNKNOWN = ("softcap", "s_aux", "position_bias", "cache")  # arguments that change what attention is
+_UNKNOWN = ("softcap", "s_aux", "position_bias", "cache")  # arguments that change the attention
 
 _blocks: ContextVar[Blocks | None] = ContextVar("blocks", default=None)
-# torch's public function gives no sums of exponentials; the operator behind it on a CPU does, where there is one
+# torch's public function returns no sums of exponentials; its CPU operator does, where it exists
 _OPERATOR = "_scaled_dot_product_flash_attention_for_cpu"
 
 
 @contextlib.contextmanager
 def attending(base: Any) -> Iterator[None]:
-    """Inside, a model whose attention is torch's (`sdpa`) attends by `packed_attention`; as before afterwards."""
+    """Inside, a model with `sdpa` attention uses `packed_attention` instead."""
     if not hasattr(torch.ops.aten, _OPERATOR):
         yield
         return
@@ -48,7 +48,7 @@ def attending(base: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def blocks_of(blocks: Blocks | None) -> Iterator[None]:
-    """Inside, forwards are of one sequence with these blocks."""
+    """Inside, each forward is one sequence with these blocks."""
     token = _blocks.set(blocks)
     try:
         yield
@@ -59,36 +59,36 @@ def blocks_of(blocks: Blocks | None) -> Iterator[None]:
 def packed_attention(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Attention [1, T, H, D] of one packed sequence, in the form that transformers calls.
+    """Compute the attention [1, T, H, D] of one packed sequence; the signature is that of transformers.
 
     Args:
         module: the attention layer.
         query: [1, H, T, D].
-        key: [1, J, P + …, D], the beginning first.
-        value: the same.
-        attention_mask: what the whole would be computed with.
-        options: `scaling`, and what is handed on where the two parts cannot be computed apart.
+        key: [1, J, P + …, D], the prefix first.
+        value: same shape.
+        attention_mask: the mask for the fallback.
+        options: `scaling`, and options of the fallback.
     """
     blocks = _blocks.get()
     same_size = query.shape[-1] == key.shape[-1] == value.shape[-1]
-    known = not options.get("dropout") and all(options.get(name) is None for name in _UNKNOWN)
-    if blocks is None or not same_size or not known:
+    supported = not options.get("dropout") and all(options.get(name) is None for name in _UNKNOWN)
+    if blocks is None or not same_size or not supported:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     scale = options.get("scaling")
-    first_THD, first_TH = _to_beginning(query, key[:, :, : blocks.before], value[:, :, : blocks.before], scale)
+    prefix_THD, prefix_TH = _to_prefix(query, key[:, :, : blocks.before], value[:, :, : blocks.before], scale)
     own_THD, own_TH = _to_own(query, key[:, :, blocks.before :], value[:, :, blocks.before :], blocks, scale)
-    share_TH1 = torch.sigmoid(first_TH - own_TH)[..., None]
-    # the sums are fp32 whatever the dtype of the states
-    return torch.lerp(own_THD.float(), first_THD.float(), share_TH1).to(query.dtype)[None], None
+    share_TH1 = torch.sigmoid(prefix_TH - own_TH)[..., None]
+    # the sums are always fp32
+    return torch.lerp(own_THD.float(), prefix_THD.float(), share_TH1).to(query.dtype)[None], None
 
 
 AttentionInterface.register(NAME, packed_attention)
 
 
-def _to_beginning(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
-    """All tokens to all of the beginning: attention [T, H, D] and logarithms of the sums [T, H]."""
+def _to_prefix(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
+    """Attention of all tokens to the whole prefix [T, H, D], and logarithms of the sums [T, H]."""
     (_, heads, tokens, size), kinds = query.shape, key.shape[1]
-    together = heads // kinds  # heads that share keys and values: their queries stand behind one another
+    together = heads // kinds  # query heads per key head; their queries are concatenated
     folded = query.reshape(1, kinds, together * tokens, size)
     out, sums = _attention(folded, key, value, None, scale)
     if together == 1:
@@ -98,7 +98,7 @@ def _to_beginning(query: Tensor, key: Tensor, value: Tensor, scale: float | None
 
 
 def _to_own(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: float | None) -> tuple[Tensor, Tensor]:
-    """Each block's tokens to what they see of their own prompt."""
+    """Attention of each block's tokens to the visible tokens of their own prompt, as in `_to_prefix`."""
     heads, kinds, size = query.shape[1], key.shape[1], query.shape[-1]
     rows, longest = blocks.query_RN.shape
     whole = rows == 1 and blocks.key_RM.shape[1] == key.shape[2]
@@ -113,7 +113,7 @@ def _to_own(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: fl
     out_THD, sums_TH = out.transpose(1, 2).reshape(rows * longest, heads, size), sums.transpose(1, 2).reshape(-1, heads)
     if whole:
         return out_THD, sums_TH
-    return out_THD[blocks.place_T], sums_TH[blocks.place_T]
+    return out_THD[blocks.index_T], sums_TH[blocks.index_T]
 
 
 def _attention(

@@ -1,6 +1,6 @@
-"""Batches that fit: rows sorted by length, sized by an estimate of memory, halved when memory runs out all the same.
+"""Batches that fit in memory: rows sorted by length, sized by an estimate, halved when memory runs out.
 
-It knows lengths and bytes; not what the work is.
+This module depends on lengths and bytes only, not on the kind of work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = get_logger(__name__)
 BatchSize = int | Literal["auto"]
 
 
-_CPU_TOKENS = 8192  # a larger forward only leaves the processor's caches
+_CPU_TOKENS = 8192  # a larger forward exceeds the processor's caches
 _DEVICE_TOKENS = 131_072
 _CPU_BYTES = 2**30
 _SHARE = 0.4  # of free memory: the estimate leaves out the allocator's slack and the attention's own buffers
@@ -32,10 +32,10 @@ class Costs:
     """Bytes that a forward needs, estimated from the model's config.
 
     Attributes:
-        token: for one token's activations.
-        cached: for one token's keys and values in all layers.
-        cached_layer: the same in one layer.
-        logits: for the logits of one position, with their fp32 log-softmax.
+        token: activations of one token.
+        cached: keys and values of one token in all layers.
+        cached_layer: keys and values of one token in one layer.
+        logits: logits of one position, with their fp32 log-softmax.
     """
 
     token: int
@@ -45,7 +45,7 @@ class Costs:
 
     @classmethod
     def of(cls, model: Any) -> Costs:
-        """Estimate them for a transformers model (an adapted one too)."""
+        """Estimate the costs of a transformers or PEFT model."""
         config = model.config.get_text_config(decoder=True)
         size = torch.empty((), dtype=model.dtype).element_size()
         each = [size * _cached_numbers(layer, config.hidden_size) for layer in _layers(config)]
@@ -57,47 +57,47 @@ class Costs:
         )
 
     def prompt(self, length: int) -> int:
-        """A prompt of `length` tokens, read on its last position."""
+        """Cost of a prompt of `length` tokens with the logits of its last position."""
         return length * (self.token + self.cached) + self.logits
 
     def label(self, context: int, tokens: int) -> int:
-        """A label of `tokens` ids after `context` shared ones, whose keys and values one layer at a time copies."""
+        """Cost of a label of `tokens` tokens after `context` shared ones, copied in one layer at a time."""
         return (context + tokens) * 2 * self.cached_layer + tokens * (self.token + self.logits)
 
     def packed(self, prompt: int, nodes: int, before: int, others: int) -> int:
-        """A prompt of `prompt` tokens with a tree of `nodes`, packed behind `before` tokens beside some `others`."""
+        """Cost of a prompt with a tree of `nodes`, packed with `others` tokens after `before` tokens."""
         return (
             prompt * (self.token + self.cached)
             + self.logits
-            + (prompt + nodes) * self._seeing(before, others)
+            + (prompt + nodes) * self._mask_row(before, others)
             + (nodes * (self.token + self.cached + self.logits))
         )
 
     def node(self, before: int, others: int) -> int:
-        """A node of such a tree."""
-        return self.token + self.cached + self.logits + self._seeing(before, others)
+        """Cost of one node of such a tree."""
+        return self.token + self.cached + self.logits + self._mask_row(before, others)
 
     @staticmethod
-    def _seeing(before: int, others: int) -> int:
-        """A token's row of the mask, and of its like in floating point."""
+    def _mask_row(before: int, others: int) -> int:
+        """Cost of a token's row of the attention mask, boolean and floating point."""
         return 8 * (before + others)
 
 
 def _layers(config: Any) -> list[Any]:
-    """The config of each layer: the model's own, unless its layers differ in shape."""
+    """Return the config of each layer: the model's config, unless its layers differ in shape."""
     differ = getattr(config, "is_heterogeneous", False)
     return list(config.per_layer_config) if differ else [config] * config.num_hidden_layers
 
 
 def _cached_numbers(layer: Any, hidden: int) -> int:
-    """How many numbers a layer keeps of one token."""
+    """Return how many numbers a layer caches for one token."""
     heads = getattr(layer, "num_attention_heads", None) or 1
     head_size = getattr(layer, "head_dim", None) or hidden // heads
     return 2 * (getattr(layer, "num_key_value_heads", None) or heads) * head_size
 
 
 class Grant(NamedTuple):
-    """What a forward was allowed last: items, bytes, tokens."""
+    """The size of the last forward that was allowed: items, bytes, tokens."""
 
     items: int
     memory: int
@@ -105,7 +105,7 @@ class Grant(NamedTuple):
 
 
 class Capacity:
-    """How much one forward may hold. Shrinks when memory runs out; never grows again.
+    """The most that one forward may hold. It shrinks when memory runs out and never grows again.
 
     Args:
         size: rows in a batch, or `"auto"` for as many as fit.
@@ -121,20 +121,20 @@ class Capacity:
 
     @classmethod
     def of(cls, device: torch.device, size: BatchSize) -> Capacity:
-        """What the device has free now; half of it, and of the batch size, for every earlier halving."""
+        """Return the capacity from the device's free memory, halved, like the batch size, for every earlier halving."""
         times = halvings()
         rows: BatchSize = "auto" if size == "auto" else max(1, size >> times)
         memory, tokens = _free(device)
         return cls(rows, memory >> times, max(1, tokens >> times))
 
     def rows(self, cost: int, tokens: int, left: int) -> int:
-        """How many of the `left` rows, of `cost` bytes and `tokens` tokens each, make a batch; at least 1."""
+        """Return how many of the `left` rows, of `cost` bytes and `tokens` tokens each, form a batch; at least 1."""
         if self._rows is None:
             return self.fitting(cost, tokens, left)
         return self._granted(min(self._rows, left), cost, tokens)
 
     def fitting(self, cost: int, tokens: int, left: int) -> int:
-        """How many of `left` such items fit by memory and tokens alone, whatever batch size was asked for."""
+        """Return how many of `left` items fit by memory and tokens alone, whatever the requested batch size."""
         items = min(self._memory // max(cost, 1), self._tokens // max(tokens, 1), left)
         return self._granted(max(1, items), cost, tokens)
 
@@ -143,7 +143,7 @@ class Capacity:
         return items
 
     def halve(self, rows: int) -> bool:
-        """Allow half of what was granted last, which was too much; False when that was one item of a single row."""
+        """Allow half of the last grant, which was too large; return False if it was one item of a single row."""
         if rows == 1 and self._last.items == 1:
             return False
         self._memory = min(self._memory, self._last.memory) // 2
@@ -154,7 +154,7 @@ class Capacity:
 
 
 def _free(device: torch.device) -> tuple[int, int]:
-    """Bytes and tokens that one forward may take of the device now."""
+    """Return the bytes and tokens that one forward may use on the device now."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(_SHARE * (torch.cuda.mem_get_info(device)[0] + unused)), _DEVICE_TOKENS
@@ -171,14 +171,14 @@ def run_batches(
     capacity: Capacity,
     done: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Call `work` with consecutive batches of `order`; after an out-of-memory error the batch is tried again, halved.
+    """Call `work` with consecutive batches of `order`; after an out-of-memory error, retry with half the batch.
 
     Args:
-        order: items in the order in which they are taken; those that need most memory first.
-        rows_from: how many items a batch may hold that starts with this item, of so many left; asked for each batch.
-        work: computes and stores a batch; must bear to be called again with part of the same items.
+        order: items in processing order, those that need most memory first.
+        rows_from: returns the size of a batch, from its first item and the number of items left.
+        work: computes and stores a batch; it may be called again with some of the same items.
         capacity: shrinks when memory runs out.
-        done: told after each batch how many items are done in all.
+        done: called after each batch with the total number of finished items.
     """
     start = 0
     while start < len(order):
@@ -195,11 +195,11 @@ def run_batches(
             done(start)
         else:  # outside the handler, where the traceback no longer holds the batch's tensors
             _release()
-            logger.info("Out of memory with %d rows in a batch; going on with half as much (%s)", len(batch), error)
+            logger.info("Out of memory with %d rows in a batch; retrying with half the batch (%s)", len(batch), error)
 
 
 def padded_first(lengths: Sequence[int]) -> list[int]:
-    """Rows by length, the longest first, but the shortest second: a trial then meets as much padding as can be."""
+    """Order rows by length, the longest first, but the shortest second, so that a trial meets the most padding."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     return [*order[:1], *order[:0:-1][:1], *order[1:-1]]
 

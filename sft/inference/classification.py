@@ -1,11 +1,10 @@
-"""Exact log-probabilities of labels after prompts: ids in, `LabelScores` out. No configs, tokenizers or data sets.
+"""Exact log-probabilities of labels after prompts, from ids to `LabelScores`.
 
-Every score is log-softmax, in fp32, at the position BEFORE the scored token. What all prompts begin with is read once
-for all; prompts and the labels after them lie side by side in one sequence, the labels packed into a tree
-(`scoring/packed_scorer.py`). Where a model's attention cannot be told who sees whom, each label stands in a row of its
-own, and where its cache cannot be continued at all, prompt and label are run whole (`scoring/fallback_scorers.py`):
-slower, and just as exact. Whether a model really computes what its config and signature promise is tried on rows of the
-run (`label_trial.py`).
+Every score is an fp32 log-softmax at the position BEFORE the scored token. The shared prefix of all prompts is read
+once. Prompts and labels are packed into one sequence, the labels as a tree (`scoring/packed_scorer.py`). If a model's
+attention takes no custom mask, each label is scored in a row of its own. If its cache cannot be continued, prompt and
+label are run whole (`scoring/fallback_scorers.py`): slower, but equally exact. A trial on rows of the run checks that
+the model computes what its config and signature promise (`label_trial.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ logger = get_logger(__name__)
 
 Ids = Sequence[int]
 PACKED, ROWS, WHOLE = "prompts and label tree in one sequence", "each label in a row of its own", "whole re-runs"
-_told: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # a model's fallback is told once
+_logged: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # each fallback of a model is logged once
 
 
 def score_labels(
@@ -47,7 +46,7 @@ def score_labels(
 ) -> LabelScores:
     """Score every label after every prompt. The model's mode and config stay as they are.
 
-    The probability of each of two labels, 2 being the end of turn:
+    The probability of each of two labels, where id 2 is the end of turn:
 
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> from sft.inference.classification import score_labels
@@ -55,7 +54,7 @@ def score_labels(
         >>> size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
         >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **size))
         >>> scores = score_labels(model, prompts=[[5, 6, 7], [5, 6, 8, 9]], labels=[[11, 2], [11, 12, 2]])
-        >>> scores.sum_logprob_NL.shape  # a row for each prompt, in nats
+        >>> scores.sum_logprob_NL.shape  # one row per prompt, in nats
         (2, 2)
         >>> probabilities(scores.scores("sum")).sum(axis=1).round(6).tolist()
         [1.0, 1.0]
@@ -64,17 +63,17 @@ def score_labels(
         model: a transformers causal or encoder-decoder model, or a PEFT model around one; no pad token is needed.
         prompts: N lists of ids, none empty.
         labels: L lists of ids, each with its end of turn.
-        end_tokens: how many ids at the end of each label are the end of turn.
-        batch_size: prompts in a forward at most, or `"auto"`. Halved when memory runs out.
-        progress: told how many prompts (where they are run whole: prompts x labels) are done.
+        end_tokens: number of ids at the end of each label that are the end of turn.
+        batch_size: maximum number of prompts in a forward, or `"auto"`. Halved when memory runs out.
+        progress: called with the number of finished prompts (pairs of prompt and label, if they are run whole).
 
     Returns:
-        N x L log-probabilities, whole, of the end of turn and of the first token; `fallback` says why, if they were not
-        made the fast way.
+        N x L log-probabilities of the whole label, its end of turn and its first token; `fallback` gives the reason if
+        the fast way was not used.
 
     Raises:
-        ValueError: an empty prompt, or a label that is empty or shorter than its end of turn.
-        ModelError: an encoder-decoder model that names no start token, or whose adapter adds virtual tokens.
+        ValueError: a prompt is empty, or a label is empty or shorter than its end of turn.
+        ModelError: an encoder-decoder model has no start token, or its adapter adds virtual tokens.
     """
     _check(prompts, labels, end_tokens)
     table = ScoreTable(len(prompts), labels, end_tokens)
@@ -89,10 +88,10 @@ class Form(NamedTuple):
     """A way to score.
 
     Attributes:
-        scorer: the class that does it.
-        decoder: the model as that class sees it.
-        name: for the log and the result; None: the usual way.
-        why: why a faster way is not possible; None: only a trial can show it.
+        scorer: the class of the scorer.
+        decoder: the model, wrapped for that class.
+        name: name for the log and the result; None for the usual way.
+        why: why a faster way is not possible; None if only a trial can show it.
     """
 
     scorer: Any
@@ -101,12 +100,12 @@ class Form(NamedTuple):
     why: str | None = None
 
     def text(self, fault: str | None) -> str | None:
-        """What the log and the result say of it, where the trial of a faster way found a fault."""
+        """Return the text for the log and the result, given the fault that the trial of a faster way found."""
         return self.name and f"{self.name}: {self.why or fault}"
 
 
 def scoring_forms(model: Any, longest: int) -> list[Form]:
-    """The ways that a model seems to allow for texts of `longest` tokens, the fastest first; the last one is exact."""
+    """Return the ways to score texts of `longest` tokens, the fastest first; the last one is always exact."""
     decoder = open_decoder(model, longest)
     forms = []
     if decoder.obstacle is None and decoder.apart is None:
@@ -123,7 +122,7 @@ def scoring_forms(model: Any, longest: int) -> list[Form]:
 
 
 def open_decoder(model: Any, longest: int) -> Decoder | EncoderDecoder:
-    """The model as the engine sees it, for texts of up to `longest` tokens."""
+    """Wrap the model for the scorers, for texts of up to `longest` tokens."""
     encodes = getattr(base_of(model).config, "is_encoder_decoder", False)
     return EncoderDecoder(model) if encodes else Decoder(model, longest)
 
@@ -141,27 +140,27 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._longest = max(map(len, self.prompts)) + max(map(len, self.labels))
-        # what a form does with many rows, labels or a shared beginning says nothing of what it does without
+        # a trial with many rows, labels or a shared prefix does not cover the case without them
         self._shape = len(self.prompts) > 1, len(self.labels) > 1, common_prefix(self.prompts) >= SHORTEST_PREFIX
         self._trials = Trials(self.model)
 
     def fill(self) -> str | None:
-        """Fill the table in the first way that gives what plain forwards give; return what the result says of it."""
+        """Fill the table in the first way that agrees with plain forwards; return its text for the result."""
         fault: str | None = None
         for form in scoring_forms(self.model, self._longest):
             text = form.text(fault)
-            found = self._fault_of(form, text)
-            if found is None:
+            fault_of_form = self._score(form, text)
+            if fault_of_form is None:
                 return text
-            fault = fault or found
+            fault = fault or fault_of_form
         raise AssertionError("the last way needs no trial")
 
-    def _fault_of(self, form: Form, text: str | None) -> str | None:
-        """Score in one way; what is wrong with it, or None."""
+    def _score(self, form: Form, text: str | None) -> str | None:
+        """Score in one way; return its fault, or None."""
         capacity = Capacity.of(form.decoder.device, self.batch_size)
         scorer = form.scorer(form.decoder, self.prompts, self.labels, self.table, capacity)
         if isinstance(scorer, WholeScorer):
-            _tell(self.model, text)
+            _log_once(self.model, text)
             scorer.run(self.progress)
             return None
         key = form.scorer.__name__, form.decoder.windowed, *self._shape
@@ -177,20 +176,22 @@ class _Run:
             return self._trials.note(key, self._longest, fault).fault
         if tried is None:
             self._trials.note(key, self._longest)
-        _tell(self.model, text)
+        _log_once(self.model, text)
         return None
 
 
-def _tell(model: torch.nn.Module, text: str | None) -> None:
-    if text is not None and _told.get(model) != text:
-        _told[model] = text
+def _log_once(model: torch.nn.Module, text: str | None) -> None:
+    if text is not None and _logged.get(model) != text:
+        _logged[model] = text
         logger.info("Labels are scored by %s. %s", text, "Exact" if text.startswith(PACKED) else "Slower, but exact")
 
 
 def _check(prompts: Sequence[Ids], labels: Sequence[Ids], end_tokens: int) -> None:
     for row, prompt in enumerate(prompts):
         if not len(prompt):
-            raise ValueError(f"prompt {row} has no ids: there is nothing that a label could follow")
+            raise ValueError(f"prompt {row} is empty; expected at least one id")
     for index, label in enumerate(labels):
         if len(label) < max(1, end_tokens):
-            raise ValueError(f"label {index} has {len(label)} ids, fewer than its end of turn ({end_tokens})")
+            raise ValueError(
+                f"label {index} has {len(label)} ids; expected at least {max(1, end_tokens)}, its end of turn included"
+            )

@@ -1,9 +1,9 @@
-"""A causal model as the engines see it: read prompts into a cache, continue them without changing that cache.
+"""Wrap a causal model for scoring and generation: read prompts into a cache, and continue them without changing it.
 
-It knows which models allow this (`obstacle` says why one does not), where adapters with virtual tokens keep them, and
-how masks and positions are made. It does not know labels.
+The module decides which models allow this (`obstacle` gives the reason if not), handles virtual tokens of adapters, and
+builds masks and positions.
 
-Shapes: B rows, S new tokens of a row, K tokens the cache and the new ones make together, C continuations of a row, T
+Shapes: B rows, S new tokens of a row, K tokens of the cache and the new ones together, C continuations of a row, T
 tokens of a continuation or of a packed sequence, G packed sequences, V vocabulary.
 """
 
@@ -21,7 +21,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sft.errors import ModelError
 from sft.inference.attention import attending, blocks_of
-from sft.inference.caches import BufferCache, branched_cache, opened_cache
+from sft.inference.caches import BufferCache, branched_cache, expanded_cache
 from sft.inference.packing import Feed
 from sft.model.structure import base_of, cache_layers, refuses_masks, rope_grows, text_config, windows
 from sft.model.trial import plain_logits
@@ -30,7 +30,7 @@ SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 class Read(NamedTuple):
-    """Prompts that were read: their cache, its mask, and the logits at each one's last token."""
+    """Prompts read into a cache: the cache, its mask, and the logits at the last token of each prompt."""
 
     cache: DynamicCache
     mask_BK: Tensor
@@ -38,35 +38,35 @@ class Read(NamedTuple):
 
 
 class Decoder:
-    """A causal model behind `packed`, `read` and `extend`, and `whole`.
+    """A causal model with the forwards `packed`, `read`, `extend` and `whole`.
 
     Args:
         model: a transformers causal model or a PEFT model around one.
-        longest: tokens of the longest sequence that will be fed.
-        windowed: whether the sliding windows of the model's config are believed; some models ignore theirs.
+        longest: number of tokens of the longest input.
+        windowed: whether to trust the sliding windows of the model's config; some models ignore theirs.
 
     Attributes:
-        obstacle: why this model's cache cannot be shared among continuations, or None.
+        obstacle: the reason why this model's cache cannot be shared among continuations, or None.
         slides: whether a sliding window is shorter than the longest sequence.
         grows: whether the position encoding of a text changes with its length.
-        shares_prefix: whether tokens that all prompts begin with may be read once for all.
-        apart: why prompts and labels cannot lie side by side in one sequence (`packed`), or None.
+        shares_prefix: whether a shared prefix of the prompts may be read once for all.
+        apart: the reason why prompts and labels cannot be packed into one sequence, or None.
 
     Raises:
-        ModelError: an encoder-decoder model.
+        ModelError: the model is an encoder-decoder model.
     """
 
     def __init__(self, model: Any, longest: int, windowed: bool = True) -> None:
         self.base, self.windowed = base_of(model), windowed
         if getattr(self.base.config, "is_encoder_decoder", False):
             raise ModelError(
-                f"{type(self.base).__name__} is an encoder-decoder model; a causal language model is needed"
+                f"{type(self.base).__name__} is an encoder-decoder model; expected a causal language model"
             )
         self.device = self.base.get_input_embeddings().weight.device
         self._model = model
         self._adapter = getattr(model, "active_peft_config", None)
         self._virtual: int = self._adapter.num_virtual_tokens if self._adapter and has_virtual_tokens(model) else 0
-        # continuing through the PEFT model would put the virtual tokens in a second time
+        # the PEFT model would insert the virtual tokens a second time
         self._network = self.base if self._virtual else model
         self._layers = cache_layers(self.base)
         self._accepts = inspect.signature(self.base.forward).parameters
@@ -74,10 +74,10 @@ class Decoder:
         self.slides = windowed and any(window < longest for window in windows(self.base))
         self.grows = rope_grows(self.base, longest)
         self.obstacle = self._obstacle(longest)
-        self.shares_prefix = not self.slides  # padding between prefix and prompt would take up places in the window
+        self.shares_prefix = not self.slides  # padding between prefix and prompt would use up the window
         self._attention = getattr(self.base.config, "_attn_implementation", None)
         self.apart = self._apart()
-        # eager attention adds the mask to its scores; so does torch on a CPU, and makes such a mask in every layer anew
+        # eager attention adds the mask to its scores; so does torch on a CPU, which rebuilds that mask in every layer
         plain_cpu = self.device.type == "cpu" and self.base.dtype == torch.float32
         self._adds_masks = self._attention == "eager" or plain_cpu
         self._splits = self._attention == "sdpa" and self.device.type == "cpu"
@@ -103,13 +103,13 @@ class Decoder:
         return None
 
     def _other_layers(self) -> list[str]:
-        """Kinds of layers of its cache that hold something else than keys and values."""
+        """Return the cache layer types that hold something else than keys and values."""
         kinds = {type(layer) for layer in self._layers or ()}
         return sorted(kind.__name__ for kind in kinds.difference(SHAREABLE_LAYERS))
 
     @property
     def takes_full_cache(self) -> bool:
-        """Whether the model can be given a cache that keeps all keys and values."""
+        """Whether the model accepts a cache that keeps all keys and values."""
         stateful = getattr(self.base, "_is_stateful", False)
         keeps_keys = self._layers is not None and not self._other_layers()
         return "past_key_values" in self._accepts and not stateful and keeps_keys
@@ -121,18 +121,18 @@ class Decoder:
 
     @property
     def has_virtual_tokens(self) -> bool:
-        """Whether its adapter puts virtual tokens before every text."""
+        """Whether the adapter inserts virtual tokens before every text."""
         return self._virtual > 0
 
     def empty_cache(self) -> DynamicCache:
-        """A cache of the kinds of layers that the model's config asks for, or, not `windowed`, of full ones only."""
+        """Return an empty cache with the layer types of the model's config; full layers only, if not `windowed`."""
         cache = DynamicCache(config=self.base.config)
         if not self.windowed:
             cache.layers = [DynamicLayer() for _ in cache.layers]
         return cache
 
-    def opening(self, prefix: Sequence[int]) -> DynamicCache:
-        """The cache of one row that holds the adapter's virtual tokens and then `prefix` (either may be empty)."""
+    def prefix_cache(self, prefix: Sequence[int]) -> DynamicCache:
+        """Return a one-row cache of the adapter's virtual tokens and then `prefix` (either may be empty)."""
         cache = self.empty_cache()
         if self._virtual:
             virtual = self._model.get_prompt(batch_size=1)
@@ -146,10 +146,10 @@ class Decoder:
             self._continue(torch.tensor([prefix], device=self.device), mask_1K, cache, keep=1)
         return cache
 
-    def opening_of(self, ids: Sequence[int], prefix: int, keep: int) -> tuple[DynamicCache, Tensor]:
-        """What `opening` gives for the first `prefix` ids, from one forward of all ids, and its last logits [keep, V].
+    def prefix_cache_of(self, ids: Sequence[int], prefix: int, keep: int) -> tuple[DynamicCache, Tensor]:
+        """Run all ids in one forward; return the cache of the first `prefix` ids and the last logits [keep, V].
 
-        The cache must not slide, nor the adapter have virtual tokens.
+        The model must have no sliding window, and the adapter no virtual tokens.
         """
         cache, ids_1S = self.empty_cache(), torch.tensor([ids], device=self.device)
         mask_1S = torch.ones_like(ids_1S)
@@ -159,17 +159,17 @@ class Decoder:
         cache.crop(prefix - len(ids))
         return cache, outputs.logits[0, -keep:]
 
-    def read(self, rows: Sequence[Sequence[int]], opening: DynamicCache) -> Read:
-        """Read rows of at least one token after `opening`, padded on the left."""
+    def read(self, rows: Sequence[Sequence[int]], prefix_cache: DynamicCache) -> Read:
+        """Read rows of at least one token after the prefix, padded on the left."""
         ids_BS, padding_BS = left_padded(rows, self.device)
-        opened = padding_BS.new_ones(len(rows), opening.get_seq_length())
-        mask_BK = torch.cat([opened, padding_BS], dim=1)
-        cache = opened_cache(opening, len(rows))
+        prefix_mask = padding_BS.new_ones(len(rows), prefix_cache.get_seq_length())
+        mask_BK = torch.cat([prefix_mask, padding_BS], dim=1)
+        cache = expanded_cache(prefix_cache, len(rows))
         logits_B1V = self._continue(ids_BS, mask_BK, cache, keep=1)
         return Read(cache, mask_BK, logits_B1V[:, -1])
 
     def extend(self, read: Read, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
-        """Logits at every token of every continuation of every prompt; `read` stays as it is.
+        """Compute the logits at every token of every continuation of every prompt; `read` is not changed.
 
         Args:
             read: B prompts.
@@ -184,12 +184,12 @@ class Decoder:
         return self._continue(ids_CT.repeat(rows, 1), mask, branched_cache(read.cache, count), keep=ids_CT.shape[1])
 
     def packing(self) -> contextlib.AbstractContextManager[None]:
-        """Call `packed` inside this, and nothing else."""
+        """Return the context in which to call `packed`, and nothing else."""
         return attending(self.base) if self._splits else contextlib.nullcontext()
 
     def packed(self, feed: Feed, cache: BufferCache) -> Tensor:
-        """Logits [G, reads, V] at the last tokens of packed sequences that continue `cache`."""
-        mask_G1TK = feed.sees_GTK[:, None]
+        """Compute the logits [G, reads, V] at the last tokens of packed sequences that continue `cache`."""
+        mask_G1TK = feed.mask_GTK[:, None]
         if self._splits and feed.blocks is not None:  # the mask is not read
             with blocks_of(feed.blocks):
                 return self._forward(feed.ids_GT, mask_G1TK, feed.positions_GT, cache, keep=feed.reads)
@@ -199,21 +199,21 @@ class Decoder:
         return self._forward(feed.ids_GT, mask_G1TK, feed.positions_GT, cache, keep=feed.reads)
 
     def whole(self, ids_BS: Tensor, keep: int) -> Tensor:
-        """Logits [B, keep, V] at the last `keep` tokens of rows of one length, without any cache or padding."""
+        """Compute the logits [B, keep, V] at the last tokens of rows of equal length, without cache or padding."""
         self.forget_lengths()
         return plain_logits(self._model, ids_BS, keep)
 
     def forget_lengths(self) -> None:
-        """Let a position encoding that grows begin again: transformers' keeps that of the longest text so far."""
+        """Reset a position encoding that grows: transformers keeps that of the longest text so far."""
         if self.grows:
             plain_logits(self._model, torch.zeros(1, 1, dtype=torch.long, device=self.device), 1)
 
     def whole_labels(self, prompts: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> Tensor:
-        """Logits [M, T, V] that predict each label's tokens after its prompt, each pair run whole.
+        """Compute the logits [M, T, V] that predict each label's tokens after its prompt, each pair run whole.
 
         Args:
-            prompts: M of one length.
-            labels: M of T tokens each.
+            prompts: M prompts of equal length.
+            labels: M labels of T tokens each.
         """
         pairs = zip(prompts, labels, strict=True)
         fed_MS = torch.tensor([[*prompt, *label] for prompt, label in pairs], device=self.device)
@@ -234,12 +234,12 @@ class Decoder:
         return outputs.logits[:, -keep:]
 
     def _keep(self, count: int) -> dict[str, int]:
-        """Ask for the head on the last positions only, where the model can."""
+        """Return the arguments that compute logits at the last positions only, if the model supports it."""
         return {"logits_to_keep": count} if "logits_to_keep" in self._accepts else {}
 
 
 def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids [B, S] and mask [B, S], 1 for tokens. Under the mask stands id 0: any would do."""
+    """Return ids [B, S] and mask [B, S], 1 for tokens. Padding has id 0; any id would do."""
     longest = max(len(row) for row in rows)
     ids_BS = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], dtype=torch.long)
     mask_BS = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], dtype=torch.long)
@@ -247,10 +247,10 @@ def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Te
 
 
 def positions(mask_BK: Tensor, count: int) -> Tensor:
-    """Positions [B, count] of the last `count` tokens: each one's number among the tokens of its row."""
+    """Return the positions [B, count] of the last `count` tokens of each row, padding not counted."""
     return (mask_BK.cumsum(dim=1) - 1).clamp(min=0)[:, -count:]
 
 
 def has_virtual_tokens(model: Any) -> bool:
-    """Whether the adapter in use puts virtual tokens before every text (prompt tuning and its kin)."""
+    """Whether the active adapter inserts virtual tokens before every text (prompt tuning and similar methods)."""
     return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))

@@ -1,7 +1,7 @@
-"""An encoder-decoder model as the engine sees it: each prompt through the encoder once, labels in the decoder.
+"""Wrap an encoder-decoder model for scoring: each prompt runs through the encoder once, labels in the decoder.
 
-It stands in for a `Decoder` where each label has a row of its own: decoders of this kind count positions by place (T5's
-distances, BART's embeddings), so labels cannot lie side by side in one sequence.
+It has the interface of a `Decoder` for scoring each label in a row of its own. These decoders derive positions from the
+index in the sequence (T5's distances, BART's embeddings), so labels cannot be packed into one sequence.
 
 Shapes: B prompts, S tokens of the longest, H hidden size, C labels, T tokens of the longest, V vocabulary.
 """
@@ -21,10 +21,10 @@ from sft.inference.caches import ReadOnlyLayer, branched_cache
 
 
 class Encoded(NamedTuple):
-    """Prompts that were encoded: the decoder's cache after its start token, their mask, the logits of the first token.
+    """Encoded prompts: the decoder's cache after its start token, the mask, and the logits of the first token.
 
     Attributes:
-        states_BSH: what the encoder made of them.
+        states_BSH: the encoder's hidden states.
     """
 
     cache: EncoderDecoderCache
@@ -34,19 +34,19 @@ class Encoded(NamedTuple):
 
 
 class EncoderDecoder:
-    """An encoder-decoder model behind `read` and `extend`, and `whole_labels`.
+    """An encoder-decoder model with the forwards `read`, `extend` and `whole_labels`.
 
     Args:
-        model: a transformers model of this kind, or a PEFT model around one.
+        model: a transformers encoder-decoder model, or a PEFT model around one.
 
     Raises:
-        ModelError: it tells no decoder start token, or its adapter adds virtual tokens.
+        ModelError: it has no decoder start token, or its adapter adds virtual tokens.
     """
 
     obstacle: str | None = None
-    apart: str | None = "its decoder counts positions by place"
+    apart: str | None = "its decoder counts positions by index"
     windowed, slides, has_virtual_tokens = True, False, False
-    shares_prefix = False  # an encoder reads in both directions: what a text begins with depends on its end
+    shares_prefix = False  # an encoder reads in both directions: the states of a prefix depend on the rest
 
     def __init__(self, model: Any) -> None:
         self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -54,17 +54,17 @@ class EncoderDecoder:
             raise ModelError(f"labels cannot be scored with virtual tokens on {type(self.base).__name__}")
         self._start = self.base.config.decoder_start_token_id
         if self._start is None:
-            raise ModelError(f"{type(self.base).__name__} names no decoder_start_token_id: its answers begin nowhere")
+            raise ModelError(f"{type(self.base).__name__} has no decoder_start_token_id in its config")
         self.device: torch.device = self.base.get_input_embeddings().weight.device
 
-    def opening(self, prefix: Sequence[int]) -> DynamicCache:
-        """Nothing is shared among prompts."""
+    def prefix_cache(self, prefix: Sequence[int]) -> DynamicCache:
+        """Return an empty cache: prompts share no prefix."""
         del prefix
         return DynamicCache()
 
-    def read(self, rows: Sequence[Sequence[int]], opening: DynamicCache) -> Encoded:
+    def read(self, rows: Sequence[Sequence[int]], prefix_cache: DynamicCache) -> Encoded:
         """Encode prompts, padded on the right, and read the decoder's start token after each."""
-        del opening
+        del prefix_cache
         longest = max(map(len, rows))
         ids_BS = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
         lengths_B = torch.tensor([len(row) for row in rows], device=self.device)
@@ -76,9 +76,9 @@ class EncoderDecoder:
         return Encoded(cache, mask_BS, logits_B1V[:, 0], states_BSH)
 
     def extend(self, read: Encoded, ids_CT: Tensor, mask_CT: Tensor) -> Tensor:
-        """Logits [B * C, T, V] at every token of every label after every prompt; row b * C + c continues b with c.
+        """Compute the logits [B * C, T, V] of every label after every prompt; row b * C + c continues b with c.
 
-        What stands behind a label's end is seen by none of its tokens; `mask_CT` is not needed.
+        No token of a label attends to the padding after its end, so `mask_CT` is not needed.
         """
         del mask_CT
         rows, count = read.mask_BK.shape[0], ids_CT.shape[0]
@@ -93,11 +93,11 @@ class EncoderDecoder:
         return self._decode(ids_CT.repeat(rows, 1), states, mask, cache)
 
     def whole_labels(self, prompts: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> Tensor:
-        """Logits [M, T, V] that predict each label's tokens after its prompt, each pair run whole, without any cache.
+        """Compute the logits [M, T, V] that predict each label's tokens after its prompt, each pair run whole.
 
         Args:
-            prompts: M of one length.
-            labels: M of T tokens each.
+            prompts: M prompts of equal length.
+            labels: M labels of T tokens each.
         """
         ids_MS = torch.tensor([list(prompt) for prompt in prompts], device=self.device)
         fed_MT = torch.tensor([[self._start, *label[:-1]] for label in labels], device=self.device)

@@ -1,8 +1,8 @@
-"""The trial of label scores: a row or two of the run, computed again by plain forwards.
+"""Trial of label scores: one or two rows of the run, computed again by plain forwards.
 
-Compared are the scores themselves: the first token of every label, and all tokens of the label that is scored last.
-What all prompts begin with is read once for the run and once more for a plain forward of a row; where an empty cache
-changes nothing, one forward serves both.
+The trial compares the scores of the first token of every label, and of all tokens of the label that is scored last. The
+shared prefix is read once for the run and once more for the plain forward of a row. If an empty cache does not change
+the logits, one forward serves both.
 
 Shapes: L labels, T tokens of the label, C = L + 1 numbers compared, V vocabulary.
 """
@@ -29,11 +29,11 @@ from sft.model.trial import (
 )
 
 Ids = Sequence[int]
-_FEW = 32  # tokens on which a forward with an empty cache is tried
+_FEW = 32  # tokens for the trial of an empty cache
 
 
 class OnTrial(Protocol):
-    """A scorer: see `PackedScorer` and `RowScorer`.
+    """A scorer under trial: see `PackedScorer` and `RowScorer`.
 
     Attributes:
         last_label: the label that is scored last.
@@ -47,12 +47,12 @@ class OnTrial(Protocol):
 
 
 class LabelTrial:
-    """Holds scores of the run against plain forwards.
+    """Compares scores of the run with plain forwards.
 
     Args:
-        model: of transformers or PEFT.
-        scorer: what the run scores with.
-        wanted: whether rows are to be tried; False: such rows were tried before.
+        model: a transformers or PEFT model.
+        scorer: the scorer of the run.
+        wanted: whether a trial is needed; False if such rows were tried before.
     """
 
     def __init__(self, model: Any, scorer: OnTrial, wanted: bool) -> None:
@@ -63,31 +63,31 @@ class LabelTrial:
         self._tried: list[int] = []
 
     def fault(self, error: Exception) -> str | None:
-        """What an error says against the way that is tried; None where it is none of its faults."""
+        """Return the fault that an error reveals in the scorer under trial; None if the scorer is not at fault."""
         if not self._wanted or (self._tried and not isinstance(error, DisagreementError)):
             return None
         return failed(error)
 
-    def opening(self, row: int, prefix: int) -> DynamicCache:
-        """The cache of the `prefix` ids (0 or more) that all prompts begin with; `row` is run plainly for `check`."""
+    def prefix_cache(self, row: int, prefix: int) -> DynamicCache:
+        """Return the cache of the shared prefix of `prefix` ids; `row` also gets its plain forward for `check`."""
         prompt = self._scorer.prompts[row]
-        # whether a trial is wanted or not, the same forwards make the cache: another way would round otherwise
+        # the same forwards make the cache with or without a trial: others would round differently
         if prefix < _FEW or self._decoder.has_virtual_tokens or not self._empty_cache_changes_nothing(prompt):
             if self._wanted:
                 self._plain[row] = self._decoder.whole_labels([prompt], [self._label])[0]
-            return self._decoder.opening(prompt[:prefix])
+            return self._decoder.prefix_cache(prompt[:prefix])
         fed = [*prompt, *self._label[:-1]]
-        cache, self._plain[row] = self._decoder.opening_of(fed, prefix, keep=len(self._label))
+        cache, self._plain[row] = self._decoder.prefix_cache_of(fed, prefix, keep=len(self._label))
         return cache
 
     def check(self, rows: Sequence[int]) -> None:
-        """Try rows of the first batch; the second one only where the first does not answer for its length.
+        """Try rows of the first batch; later rows only if their length is not comparable to a tried one.
 
         Args:
-            rows: of the run, whose scores are in the table.
+            rows: rows of the run whose scores are in the table.
 
         Raises:
-            DisagreementError: the table's numbers are others.
+            DisagreementError: the scores differ from plain forwards.
         """
         if not self._wanted or self._tried:
             return
@@ -102,7 +102,7 @@ class LabelTrial:
         logits_TV = self._plain.pop(row, None)
         if logits_TV is None:
             logits_TV = self._decoder.whole_labels([scorer.prompts[row]], [label])[0]
-        first_L = logits_TV[0].float().log_softmax(dim=-1)[[one[0] for one in scorer.labels]].double()
+        first_L = logits_TV[0].float().log_softmax(dim=-1)[[other[0] for other in scorer.labels]].double()
         whole = chosen_logprobs(logits_TV, label).double().sum()
         allowed_C = torch.full((len(first_L) + 1,), self._tolerance * largest(logits_TV), dtype=torch.double)
         allowed_C[-1] *= len(label)
@@ -110,13 +110,13 @@ class LabelTrial:
         require_agreement(fast_C, torch.cat([first_L, whole[None]]), allowed_C, "label scores")
 
     def _empty_cache_changes_nothing(self, prompt: Ids) -> bool:
-        """Whether a forward with an empty cache gives what one without a cache gives, on a few tokens."""
+        """Whether an empty cache leaves the logits of a few tokens unchanged."""
         form = ("an empty cache", self._decoder.windowed)
         tried = self._trials.of(form, _FEW)
         if tried is None:
             few = prompt[:_FEW]
             plain_V = self._decoder.whole(torch.tensor([few], device=self._decoder.device), keep=1)[0, -1]
-            _, cached_1V = self._decoder.opening_of(few, len(few), keep=1)
+            _, cached_1V = self._decoder.prefix_cache_of(few, len(few), keep=1)
             same = (difference(cached_1V[0], plain_V) <= self._tolerance * largest(plain_V)).all()
             tried = self._trials.note(form, _FEW, None if same else "its logits change")
         return tried.fault is None

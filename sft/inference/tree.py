@@ -1,6 +1,4 @@
-"""Labels as one packed tree: what several labels begin with stands once, and every label is read in one forward.
-
-Knows ids only; which of them may see which, and where each label's tokens are predicted.
+"""Pack labels into one tree: a prefix shared by several labels is stored once, and one forward reads every label.
 
 Shapes: Q tokens of the tree, C labels, T tokens of the longest label.
 """
@@ -23,22 +21,22 @@ class LabelTree(NamedTuple):
 
     Attributes:
         ids_Q: the tokens, each parent before its children.
-        depth_Q: how many tokens of the label stand before each.
-        sees_QQ: True where the token of the row may attend to that of the column: itself and its ancestors.
-        node_CT: place in the tree of what predicts token t + 1 of label c; 0 beyond the label's end.
+        depth_Q: number of tokens of the label before each token.
+        mask_QQ: True where the token of the row may attend to that of the column: itself and its ancestors.
+        node_CT: index in the tree of the node that predicts token t + 1 of label c; 0 beyond the label's end.
         target_CT: that token; 0 beyond the label's end.
     """
 
     ids_Q: Tensor
     depth_Q: Tensor
-    sees_QQ: Tensor
+    mask_QQ: Tensor
     node_CT: Tensor
     target_CT: Tensor
 
 
 def label_tree(labels: Sequence[Sequence[int]], device: torch.device) -> LabelTree:
-    """Pack labels, at least one of them longer than a token."""
-    nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> place
+    """Pack labels, at least one of them longer than one token."""
+    nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> index
     longest = max(map(len, labels))
     node_CT, target_CT = (np.zeros((len(labels), longest - 1), dtype=np.int64) for _ in range(2))
     for column, label in enumerate(labels):
@@ -46,37 +44,37 @@ def label_tree(labels: Sequence[Sequence[int]], device: torch.device) -> LabelTr
         for depth, token in enumerate(label[:-1]):
             parent = nodes.setdefault((parent, token), len(nodes))
             node_CT[column, depth], target_CT[column, depth] = parent, label[depth + 1]
-    sees_QQ = np.eye(len(nodes), dtype=bool)
-    for (parent, _), place in nodes.items():
+    mask_QQ = np.eye(len(nodes), dtype=bool)
+    for (parent, _), node in nodes.items():
         if parent >= 0:
-            sees_QQ[place] |= sees_QQ[parent]
+            mask_QQ[node] |= mask_QQ[parent]
     ids_Q = [token for _, token in nodes]
     return LabelTree(
         torch.tensor(ids_Q, device=device),
-        torch.from_numpy(sees_QQ.sum(axis=1) - 1).to(device),
-        torch.from_numpy(sees_QQ).to(device),
+        torch.from_numpy(mask_QQ.sum(axis=1) - 1).to(device),
+        torch.from_numpy(mask_QQ).to(device),
         torch.from_numpy(node_CT).to(device),
         torch.from_numpy(target_CT).to(device),
     )
 
 
 def tree_size(labels: Sequence[Sequence[int]]) -> int:
-    """Q of the tree of all labels, which come in the order of their ids."""
+    """Return the number of nodes of the tree of all labels, which are sorted by their ids."""
     return sum(_new_nodes(labels))
 
 
 def tree_chunk(labels: Sequence[Sequence[int]], nodes: int) -> int:
-    """How many labels from the first on make a tree of at most so many nodes; at least 1.
+    """Return how many of the first labels form a tree of at most `nodes` nodes; at least 1.
 
     Args:
-        labels: in the order of their ids, so that what two neighbours begin with is all that the later one shares.
-        nodes: Q at most.
+        labels: sorted by their ids, so that a label shares its longest prefix with the one before it.
+        nodes: maximum number of nodes.
     """
     totals = accumulate(_new_nodes(labels))
     return max(1, sum(1 for _ in takewhile(lambda total: total <= nodes, totals)))
 
 
 def _new_nodes(labels: Sequence[Sequence[int]]) -> Iterator[int]:
-    """How many nodes each label adds to those of the labels before it."""
+    """Yield how many nodes each label adds to the tree of the labels before it."""
     for before, label in pairwise((labels[0][:0], *labels)):
         yield len(label) - 1 - common_prefix((before[:-1], label[:-1]))

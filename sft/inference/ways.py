@@ -1,6 +1,6 @@
-"""The ways of generating with a model, by what its config and the arguments say. Knows no prompts.
+"""Ways of generating with a model, by its config and the arguments.
 
-The first way is the fastest; whether it is exact is for a trial to find out. The last one needs none.
+The first way is the fastest, and a trial decides whether it is exact. The last one needs no trial.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Way(NamedTuple):
     """A way to generate.
 
     Attributes:
-        decoder: the model; its `windowed` says what the cache is like.
-        config: what `generate` is told.
-        plain: whether each token comes of a forward without cache and padding; it needs no trial then.
-        name: for the log and the result; None: the usual way.
+        decoder: the model; its `windowed` selects the kind of cache.
+        config: the generation config.
+        plain: whether each token comes from a forward without cache and padding, which needs no trial.
+        name: name for the log and the result; None for the usual way.
     """
 
     decoder: Decoder
@@ -31,23 +31,23 @@ class Way(NamedTuple):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells its cache from others."""
+        """Key that distinguishes its cache from others."""
         return "generate", self.decoder.windowed, self.config.use_cache, self.config.cache_implementation
 
     @property
     def is_approximate(self) -> bool:
-        """Whether the caller asked for a cache that changes the numbers."""
+        """Whether the requested cache changes the numbers."""
         return bool(self.config.cache_implementation == "quantized")
 
 
 def ways(model: Any, longest: int, config: Any) -> list[Way]:
-    """The ways to generate texts of up to `longest` tokens, as the arguments say; the last one is always exact."""
+    """Return the ways to generate texts of up to `longest` tokens, the fastest first; the last one is always exact."""
     decoder = Decoder(model, longest)
-    found = [Way(decoder, config)]
+    possible = [Way(decoder, config)]
     if decoder.slides and decoder.takes_full_cache and config.use_cache and config.cache_implementation is None:
         # for a model that ignores the window of its config
         full = Decoder(model, longest, windowed=False)
-        found.append(Way(full, config, name="without the sliding window of its config"))
+        possible.append(Way(full, config, name="without the sliding window of its config"))
     bare = copy.deepcopy(config)
     bare.update(use_cache=False, **dict.fromkeys(_NEED_CACHE))
-    return [*found, Way(decoder, bare, plain=True, name=BARE)]
+    return [*possible, Way(decoder, bare, plain=True, name=BARE)]

@@ -1,1 +1,1 @@
-"""Where an adapter starts: initialisers, and the care that the model's function stays the base's at step 0."""
+"""Initialisation of adapters, without changing the model's function at step 0."""

@@ -1,8 +1,8 @@
-"""Initial matrices on disk, so that the runs of a sweep compute them once. Knows nothing of how they are made.
+"""Cache initial matrices on disk, so that the runs of a sweep compute them once.
 
-Keyed by the weight's content, the initialiser, the rank and the dtype; in `$XDG_CACHE_HOME/sft/initializers`
-(`~/.cache/...`). Files are written whole or not at all and hold their own checksum; of runs side by side one computes
-while the others wait for it. The folder can be deleted at any time.
+The key is the weight's content, the initialiser, the rank and the dtype. The files are in
+`$XDG_CACHE_HOME/sft/initializers` (`~/.cache/...`), which can be deleted at any time. Files are
+written atomically and contain a checksum. Of concurrent runs, one computes and the others wait.
 """
 
 from __future__ import annotations
@@ -21,47 +21,48 @@ from sft.io import write_atomic
 from sft.log import get_logger
 
 VERSION = 2  # raised when an initialiser of ours changes its result
-SMALLEST = 2**18  # entries of a weight; for smaller ones computing is as fast as reading
-SLOW = "umap"  # but by these, which also take seconds to be ready
-LONGEST_WAIT = 600.0  # seconds for another run that computes the same; then it is computed here too
-CHECKSUM = "xxh3"  # in a file's metadata: of its matrices, names, shapes and dtypes included
+SMALLEST = 2**18  # entries of a weight; computing is as fast as reading for smaller ones
+SLOW = "umap"  # prefix of initialisers that are always cached, since they are slow
+LONGEST_WAIT = 600.0  # seconds to wait for another run before computing here too
+CHECKSUM = "xxh3"  # key of the checksum in the metadata; it covers names, shapes, dtypes and values
 
 logger = get_logger(__name__)
 Matrices = dict[str, torch.Tensor]
 
 
 def cached(weight: torch.Tensor, name: str, rank: int, dtype: torch.dtype, make: Callable[[], Matrices]) -> Matrices:
-    """What `make` returns, from disk if it was made before for the same weight, initialiser, rank and dtype.
+    """Return the result of `make`, from disk if it exists for the same weight, initialiser, rank and dtype.
 
-    Small weights are not stored, where making is quick. A folder that cannot be written is no error: the matrices are
-    just made again.
+    Results for small weights are not stored. If the folder cannot be written, the matrices are computed each time.
     """
     if weight.numel() < SMALLEST and not name.startswith(SLOW):
         return make()
     file = cache_folder() / f"{_key(weight, name, rank, dtype)}.safetensors"
-    if (found := _read(file)) is not None:
-        return found
+    if (matrices := _read(file)) is not None:
+        return matrices
     with _alone(file):
-        if (found := _read(file)) is not None:  # another run has made them meanwhile
-            return found
+        if (matrices := _read(file)) is not None:  # another run has stored them meanwhile
+            return matrices
         made = {key: value.detach().cpu().contiguous() for key, value in make().items()}
         try:
             write_atomic(file, save(made, metadata={CHECKSUM: _checksum(made)}))
         except OSError as error:
-            logger.warning("initial matrices are not cached: %s", error)
+            logger.warning("Initial matrices are not cached: %s", error)
     return made
 
 
 def cache_folder() -> Path:
-    """Where the files lie."""
+    """Return the folder of the files."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "sft" / "initializers"
 
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """One run at a time makes what goes into `file`; the lock ends with its process. Where there are no locks, or it
-    takes too long, every run makes it."""
+    """Hold a lock, so that only one run at a time creates `file`; the lock ends with the process.
+
+    Without support for locks, or after `LONGEST_WAIT`, every run computes the matrices.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(file.with_suffix(".lock"), fallback_to_soft=False)
@@ -74,22 +75,22 @@ def _alone(file: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # first: whoever waits on it sees that, and makes a new one
+        with suppress(OSError):  # before the release: waiting runs notice it and create a new lock
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
 def _read(file: Path) -> Matrices | None:
-    """What the file holds; None where it is absent or damaged."""
+    """Read the matrices from a file; None if it is missing or corrupt."""
     try:
-        with safe_open(file, framework="pt") as held:
-            found = {key: held.get_tensor(key) for key in held.keys()}  # noqa: SIM118 - it is no mapping
-            checksum = (held.metadata() or {}).get(CHECKSUM)
+        with safe_open(file, framework="pt") as opened:
+            matrices = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - it is no mapping
+            checksum = (opened.metadata() or {}).get(CHECKSUM)
     except (OSError, SafetensorError, ValueError):
         return None
-    if checksum == _checksum(found):
-        return found
-    logger.warning("%s is damaged; the initial matrices are made anew", file)
+    if checksum == _checksum(matrices):
+        return matrices
+    logger.warning("%s is corrupt; computing the initial matrices again", file)
     return None
 
 
@@ -103,7 +104,7 @@ def _checksum(matrices: Matrices) -> str:
 
 
 def _key(weight: torch.Tensor, name: str, rank: int, dtype: torch.dtype) -> str:
-    """No secret is kept by it: a quick hash will do, since it reads every weight of a model in every run."""
+    """Return the key of the matrices; the hash is fast, not cryptographic, since it reads every weight in every run."""
     key = xxhash.xxh3_128(repr((VERSION, name, rank, str(dtype), str(weight.dtype), tuple(weight.shape))).encode())
     key.update(_bytes(weight))
     return key.hexdigest()

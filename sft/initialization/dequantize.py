@@ -1,4 +1,4 @@
-"""The weight of a linear layer as plain numbers, however it is stored. Changes nothing; knows nothing of adapters."""
+"""Read the weight of a linear layer as plain numbers, however it is stored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sft.errors import ModelError
 
 @torch.no_grad()
 def dequantize(layer: nn.Module) -> torch.Tensor:
-    """The weight W [out, in] of a layer that computes W x + b, before or after it has run.
+    """Return the weight W [out, in] of a layer that computes W x + b, before or after its first forward.
 
-    Linear layers as they are, GPT-2's Conv1D (which stores its transpose), bitsandbytes int8 and 4-bit (double
+    Supported are plain linear layers, GPT-2's Conv1D (which stores its transpose), bitsandbytes int8 and 4-bit (double
     quantisation too), torchao, FP8 of transformers, and GPTQ or AWQ layers of gptqmodel.
 
     Raises:
-        ModelError: not a linear layer, or weights that are still compressed.
-        RuntimeError: 4-bit weights that bitsandbytes has repacked, as it does at an eval forward pass on some CPUs:
-            reading them would give other numbers (bases that `load_model` loads are never repacked).
+        ModelError: the layer is not linear, or its weights are still compressed.
+        RuntimeError: bitsandbytes has repacked the 4-bit weights, as it does at an eval forward on some CPUs. Reading
+            them would give other numbers. (Bases of `load_model` are never repacked.)
     """
     if hasattr(layer, "qweight"):
         return _by_unit_vectors(layer)
@@ -45,12 +45,12 @@ def _four_bit(weight: Any) -> torch.Tensor:
     from bitsandbytes.functional import dequantize_4bit
 
     if getattr(weight.quant_state, "packing_format_for_cpu", False):
-        raise RuntimeError("4-bit weights were read after an eval forward had repacked them")
+        raise RuntimeError("4-bit weights cannot be read after an eval forward has repacked them")
     return dequantize_4bit(weight.data, weight.quant_state)
 
 
 def _eight_bit(weight: Any, layer: Any) -> torch.Tensor:
-    """The first forward pass moves the scales from the weight to the layer's state."""
+    """Dequantise int8 weights; the first forward moves their scales from the weight to the layer's state."""
     from bitsandbytes.functional import int8_vectorwise_dequant
 
     scales = weight.SCB if weight.SCB is not None else layer.state.SCB
@@ -58,10 +58,10 @@ def _eight_bit(weight: Any, layer: Any) -> torch.Tensor:
 
 
 def _float8(weight: torch.Tensor, layer: Any) -> torch.Tensor:
-    """transformers' FP8 layers hold one scale for each block of the weight, or a single one."""
+    """Dequantise FP8 weights of transformers, which have a scale for each block, or a single one."""
     scales = getattr(layer, "weight_scale_inv", None)
     if scales is None:
-        raise ModelError("its weights are still compressed: load the base dequantised")
+        raise ModelError("its weights are still compressed; load the base dequantised")
     weight, scales = weight.float(), scales.float()
     if scales.numel() == 1:
         return weight * scales
@@ -71,9 +71,9 @@ def _float8(weight: torch.Tensor, layer: Any) -> torch.Tensor:
 
 
 def _by_unit_vectors(layer: Any) -> torch.Tensor:
-    """GPTQ and AWQ: feeding a layer the unit vectors reads off its columns, whichever kernel it has.
+    """Read GPTQ and AWQ weights by feeding unit vectors, which works with any kernel.
 
-    Without its bias, which may be so much larger than the weights that half precision would round them away.
+    The bias is left out: it may be so large that half precision would round the weights away.
     """
     device = next(layer.buffers()).device
     dtype = next((held.dtype for held in layer.buffers() if held.is_floating_point()), torch.float32)

@@ -1,12 +1,12 @@
-"""Keeps the model's function that of the base at step 0, whatever A and B an adapter starts with.
+"""Keep the model's function equal to the base's at step 0, whatever A and B an adapter starts with.
 
-With a start s B0 A0 that is not zero, a second, frozen LoRA adapter beside the trained one holds its opposite, so the
-base's weights stay as they are, quantised ones too:
+If the start s B0 A0 is not zero, a second, frozen LoRA adapter holds its negative. The base's weights do not change, so
+quantised ones work too:
 
     W x + s B A x - s B0 A0 x
 
-To be saved, the two become one plain LoRA of twice the rank, [A; A0] and [B, -B0], with alpha raised so that s stays
-the same. It knows nothing of how a start is chosen.
+For saving, the two adapters become one plain LoRA of twice the rank, [A; A0] and [B, -B0], with a larger alpha so that
+s stays the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sft.errors import ModelError
-from sft.initialization.apply import lora_places
+from sft.initialization.apply import target_layers
 from sft.modes import at_rest
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ COARSE_TOLERANCE = 2e-2
 
 
 def starts_elsewhere(model: PeftModel, adapter: str) -> bool:
-    """Whether any B of the adapter is not zero."""
-    return any(bool(place.layer.lora_B[adapter].weight.count_nonzero()) for place in lora_places(model, adapter))
+    """Whether any B of the adapter is not zero, so that it starts away from the base."""
+    return any(bool(target.layer.lora_B[adapter].weight.count_nonzero()) for target in target_layers(model, adapter))
 
 
 def hold_start(model: PeftModel, adapter: str) -> None:
-    """Add the frozen adapter that takes the start off again. The trained one must be initialised already.
+    """Add the frozen adapter that subtracts the start. The trained one must be initialised already.
 
     Raises:
-        ModelError: DoRA, whose magnitudes belong to the whole weight and cannot be split so.
+        ModelError: the adapter uses DoRA, whose magnitudes belong to the whole weight and cannot be split.
     """
     config = copy.deepcopy(model.peft_config[adapter])
     if config.use_dora:
@@ -48,17 +48,17 @@ def hold_start(model: PeftModel, adapter: str) -> None:
     config.init_lora_weights, config.lora_dropout, config.lora_bias = True, 0.0, False
     config.bias, config.modules_to_save = "none", None
     model.add_adapter(HELD, config)
-    for place in lora_places(model, adapter):
-        place.layer.lora_A[HELD].weight.data.copy_(place.layer.lora_A[adapter].weight.data)
-        place.layer.lora_B[HELD].weight.data.copy_(-place.layer.lora_B[adapter].weight.data)
+    for target in target_layers(model, adapter):
+        target.layer.lora_A[HELD].weight.data.copy_(target.layer.lora_A[adapter].weight.data)
+        target.layer.lora_B[HELD].weight.data.copy_(-target.layer.lora_B[adapter].weight.data)
     model.base_model.set_adapter([adapter, HELD])
-    for place in lora_places(model, HELD):
-        place.layer.lora_A[HELD].requires_grad_(False)
-        place.layer.lora_B[HELD].requires_grad_(False)
+    for target in target_layers(model, HELD):
+        target.layer.lora_A[HELD].requires_grad_(False)
+        target.layer.lora_B[HELD].requires_grad_(False)
 
 
 def fold_config(config: LoraConfig) -> LoraConfig:
-    """The config of one LoRA of twice the rank and the same scaling."""
+    """Return the config of a LoRA with twice the rank and the same scaling."""
     folded = copy.deepcopy(config)
     factor = 2**0.5 if config.use_rslora else 2  # s = alpha / r, or alpha / sqrt(r)
     folded.r, folded.lora_alpha = 2 * config.r, factor * config.lora_alpha
@@ -68,7 +68,7 @@ def fold_config(config: LoraConfig) -> LoraConfig:
 
 
 def fold_tensors(trained: dict[str, torch.Tensor], held: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """[A; A0] and [B, -B0] of every layer; what else was trained stays as it is."""
+    """Return [A; A0] and [B, -B0] of every layer, and all other trained tensors unchanged."""
     folded = dict(trained)
     for name, tensor in held.items():
         dimension = 0 if name.endswith("lora_A.weight") else 1
@@ -78,7 +78,7 @@ def fold_tensors(trained: dict[str, torch.Tensor], held: dict[str, torch.Tensor]
 
 @torch.no_grad()
 def check_step_zero(model: PeftModel, what: str) -> None:
-    """Compare the logits with the adapter to the base's on a few tokens.
+    """Check on a few tokens that the logits with the adapter equal those of the base.
 
     Raises:
         ModelError: they differ by more than rounding.
@@ -92,7 +92,7 @@ def check_step_zero(model: PeftModel, what: str) -> None:
             with model.disable_adapter():
                 expected = model(input_ids=ids).logits.float()
     finally:
-        for value, wanted in trained.items():  # leaving `disable_adapter` makes all active adapters trainable
+        for value, wanted in trained.items():  # `disable_adapter` makes all active adapters trainable when it ends
             value.requires_grad_(wanted)
     exact = embeddings.dtype == torch.float32 and getattr(model, "quantization_method", None) is None
     difference = (logits - expected).abs().max() / expected.abs().max().clamp_min(1.0)

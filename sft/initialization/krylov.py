@@ -1,11 +1,10 @@
-"""The top of a large matrix's singular value decomposition, on the device where the matrix lies. Knows nothing of
-layers.
+"""Truncated singular value decomposition of a large matrix, on the matrix's device.
 
-Block Golub-Kahan-Lanczos bidiagonalisation (Golub, Luk and Overton 1981, ACM TOMS 7(2)), made orthogonal again on one
-side (Simon and Zha 2000, SIAM J. Sci. Comput. 21(6)). Every matrix product is with a block of columns, which is what
-processors do well; the small projected problem is solved in float64.
+Block Golub-Kahan-Lanczos bidiagonalisation (Golub, Luk and Overton 1981, ACM TOMS 7(2)) with one-sided
+reorthogonalisation (Simon and Zha 2000, SIAM J. Sci. Comput. 21(6)). Every matrix product is with a block of columns,
+which is fast on all processors. The small projected problem is solved in float64.
 
-Shapes: M, N the matrix; R triplets asked for; B columns of a block; K columns of the whole space, B for each step.
+Shapes: M, N the matrix; R requested triplets; B columns of a block; K columns of the whole space, B for each step.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import NamedTuple
 import torch
 
 BLOCK = 16
-FIRST_LOOK = 4  # steps before the first look at how far it is
-ANGLE = 1e-3  # stop when the sine of the angle that is left is estimated to be no more than this
+FIRST_LOOK = 4  # steps before the first convergence check
+ANGLE = 1e-3  # stop when the estimated sine of the remaining angle is at most this
 ROUNDING = 2e-6  # of the largest value: a residual of float32's own
-RESIDUAL = 1e-3  # of the largest value: what a result may leave of A^T u - s v
+RESIDUAL = 1e-3  # of the largest value: largest allowed norm of A^T u - s v
 
 
 class Triplets(NamedTuple):
-    """The top-r triplets of W [m, n], largest first, in float32 where W lies."""
+    """The top-r triplets of W [m, n], largest first, in float32 on W's device."""
 
     left: torch.Tensor  # [m, r]
     values: torch.Tensor  # [r]
@@ -31,12 +30,11 @@ class Triplets(NamedTuple):
 
 @torch.no_grad()
 def block_krylov(matrix_MN: torch.Tensor, rank: int) -> Triplets | None:
-    """The `rank` largest singular triplets of a float32 matrix; None where they did not converge within a space of
-    half the matrix's smaller side.
+    """Return the `rank` largest singular triplets of a float32 matrix, or None without convergence.
 
-    The start is random but fixed, so that runs agree. Converged means: the subspace is not expected to turn by more
-    than `ANGLE` any more, judged by how fast it has turned less from look to look; and the residual is checked at the
-    end on the matrix itself.
+    The space is limited to half the matrix's smaller side. The start is random with a fixed seed. The iteration has
+    converged if the subspace is not expected to turn by more than `ANGLE`, extrapolated from earlier checks. At the
+    end, the residual is checked on the matrix itself.
     """
     space, seen = _Space(matrix_MN), _Turning()
     look = FIRST_LOOK
@@ -52,7 +50,7 @@ def block_krylov(matrix_MN: torch.Tensor, rank: int) -> Triplets | None:
 
 
 class _Space:
-    """The growing space: A V = U P exactly, A^T U = V P^T but for the last block; P has blocks beside its diagonal."""
+    """The growing space: A V = U P exactly, A^T U = V P^T but for the last block; P is block bidiagonal."""
 
     def __init__(self, matrix_MN: torch.Tensor) -> None:
         columns, steps = matrix_MN.shape[1], min(matrix_MN.shape) // (2 * BLOCK)
@@ -65,18 +63,18 @@ class _Space:
         self._beside: list[torch.Tensor] = []
 
     def grow(self) -> None:
-        """One block more."""
+        """Add one block."""
         end = (len(self._diagonal) + 1) * BLOCK
         block_NB, basis_KN = self.basis_KN[end - BLOCK : end].T, self.basis_KN[:end]
         image_MB = self.matrix_MN @ block_NB
         if self._beside:
             image_MB -= self._left_MB @ self._beside_BB
         self._left_MB, diagonal_BB = torch.linalg.qr(image_MB)
-        back_NB = (self._left_MB.T @ self.matrix_MN).T  # quicker so than by the transposed matrix
+        back_NB = (self._left_MB.T @ self.matrix_MN).T  # faster than with the transposed matrix
         back_NB = back_NB - block_NB @ diagonal_BB.T
         back_NB -= basis_KN.T @ (basis_KN @ back_NB)
         next_NB, rest_BB = torch.linalg.qr(back_NB)
-        next_NB -= basis_KN.T @ (basis_KN @ next_NB)  # again: once leaves rounding, which grows
+        next_NB -= basis_KN.T @ (basis_KN @ next_NB)  # again: a single pass leaves rounding errors that grow
         next_NB, again_BB = torch.linalg.qr(next_NB)
         self.basis_KN[end : end + BLOCK] = next_NB.T
         self._beside_BB = (again_BB @ rest_BB).T
@@ -84,12 +82,12 @@ class _Space:
         self._beside.append(self._beside_BB.cpu().double())
 
     def solve(self, rank: int) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Right vectors of the projected matrix [K, R], its values [R], and the norm of A^T U - V S."""
+        """Return right vectors of the projected matrix [K, R], its values [R], and the norm of A^T U - V S."""
         projected_KK = torch.block_diag(*self._diagonal)
         for step, beside_BB in enumerate(self._beside[:-1]):
             begin = step * BLOCK
             projected_KK[begin : begin + BLOCK, begin + BLOCK : begin + 2 * BLOCK] = beside_BB
-        projected_KK = projected_KK.nan_to_num()  # of numbers too large to be squared; the residual tells
+        projected_KK = projected_KK.nan_to_num()  # from overflow in squares; the residual reveals it
         squares_K, vectors_KK = torch.linalg.eigh(projected_KK.T @ projected_KK)
         top_KR, values_R = vectors_KK[:, -rank:].flip(1), squares_K[-rank:].flip(0).clamp_min(0).sqrt()
         left_BR = projected_KK[-BLOCK:] @ top_KR / values_R.clamp_min(torch.finfo(torch.float64).tiny)
@@ -97,14 +95,14 @@ class _Space:
 
 
 class _Turning:
-    """How much the subspace still turns from look to look."""
+    """How much the subspace still turns between checks."""
 
     def __init__(self) -> None:
         self._top_KR: torch.Tensor | None = None
         self._turned: float | None = None
 
     def settled(self, top_KR: torch.Tensor) -> bool:
-        """Whether what is left is at most `ANGLE`: angles shrink by a like factor from look to look."""
+        """Whether the remaining angle is at most `ANGLE`, if angles shrink by the same factor at each check."""
         before_KR, self._top_KR = self._top_KR, top_KR
         if before_KR is None:
             return False
@@ -118,7 +116,7 @@ class _Turning:
 
 
 def _checked(matrix_MN: torch.Tensor, right_NR: torch.Tensor) -> Triplets | None:
-    """The triplets of a right subspace, with half a power step more; None if the residual is too large."""
+    """Return the triplets of a right subspace, after half a power step; None if the residual is too large."""
     image_MR = matrix_MN @ right_NR
     if not bool(torch.isfinite(image_MR.sum())):
         return None

@@ -1,7 +1,6 @@
-"""PEFT's own initialisations that look at data first: `eva`, `corda` and `lora_ga`, on the rows that are trained on.
+"""Run PEFT's data-driven initialisations `eva`, `corda` and `lora_ga` on the training rows.
 
-PEFT's functions do the work, on the base as it is; whatever they would rewrite is a copy of a weight (see
-`peft_own.py`). Nothing is kept from run to run. Knows nothing of how rows become tokens.
+PEFT runs on the base; weights that it would rewrite are copies (see `peft_own.py`). Nothing is cached between runs.
 
 Shapes: T tokens of a row's answer; V tokens of the vocabulary.
 """
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sft.errors import ModelError
-from sft.initialization.apply import Place, lora_places, set_matrices
+from sft.initialization.apply import TargetLayer, set_matrices, target_layers
 from sft.initialization.cache import Matrices
 from sft.initialization.dequantize import dequantize
 from sft.initialization.peft_own import layer_config, on_copies, peft_says, tree
@@ -28,31 +27,31 @@ if TYPE_CHECKING:
     from sft.prompting.prompt import Prompt
 
 MOST_EXAMPLES = 256
-TOKENS_OF_A_BATCH = 256  # at least, where there are as many; eva's decomposition needs more than the rank
-MOST_PASSES = 200  # forwards that eva may take until its directions stay
-_OURS = {"eva": ("rho",), "corda": ("cache_file", "covariance_file")}  # settings that cannot be given
+TOKENS_OF_A_BATCH = 256  # minimum, if there are as many; eva's decomposition needs more than the rank
+MOST_PASSES = 200  # maximum number of forwards until eva converges
+_FIXED_SETTINGS = {"eva": ("rho",), "corda": ("cache_file", "covariance_file")}  # settings that cannot be set
 
 
 def start_on_data(
     model: PeftModel, adapter: str, init: str, settings: Mapping[str, Any], examples: Sequence[Prompt]
 ) -> None:
-    """Overwrite A and B of every LoRA layer with what PEFT makes of its inputs or gradients on the examples.
+    """Overwrite A and B of every LoRA layer with PEFT's result on the layer's inputs or gradients.
 
     Args:
-        model: with the adapter on it, made in PEFT's default way; not yet run.
+        model: the model with the adapter, created with PEFT's defaults, before its first forward.
         adapter: its name.
         init: PEFT's name.
-        settings: what stands in LoraConfig's `eva_config`, `corda_config` or `lora_ga_config`.
-        examples: rows that are trained on; the first `MOST_EXAMPLES` are used.
+        settings: LoraConfig's `eva_config`, `corda_config` or `lora_ga_config`.
+        examples: training rows; the first `MOST_EXAMPLES` are used.
 
     Raises:
-        ModelError: no examples, what PEFT refuses, or a base that it cannot do this on.
+        ModelError: there are no examples, PEFT refuses an argument, or the base does not support it.
     """
     if not examples:
-        raise ModelError(f'initialiser "{init}" looks at the rows that are trained on, and there are none')
-    if idle := [key for key in _OURS.get(init, ()) if key in settings]:
-        where = f"{PEFT_INITIALIZERS[init].settings}.{idle[0]}"
-        raise ModelError(f"{where} cannot be set: ranks stay as they are, and no pickles are read")
+        raise ModelError(f'initialiser "{init}" needs training rows, but there are none')
+    if forbidden := [key for key in _FIXED_SETTINGS.get(init, ()) if key in settings]:
+        where = f"{PEFT_INITIALIZERS[init].settings}.{forbidden[0]}"
+        raise ModelError(f"{where} cannot be set: ranks are fixed, and pickles are not read")
     make = {"eva": _eva, "corda": _corda, "lora_ga": _lora_ga}[init]
     try:
         with warnings.catch_warnings():
@@ -65,34 +64,34 @@ def start_on_data(
 def _eva(model: PeftModel, adapter: str, settings: Mapping[str, Any], examples: Sequence[Prompt]) -> None:
     """Explained variance adaptation (Paischer et al. 2024, arXiv 2410.07170): A spans a layer's inputs; B is zero.
 
-    Every layer gets its components up to the largest rank and keeps the first of them: none changes its rank.
+    PEFT computes components up to the largest rank for every layer. Each layer uses the first ones: ranks are fixed.
     """
     from peft import EvaConfig, get_eva_state_dict
 
-    places = lora_places(model, adapter)
-    config = layer_config(places[0], adapter, "eva")
-    config.r = max(place.layer.r[adapter] for place in places)
+    targets = target_layers(model, adapter)
+    config = layer_config(targets[0], adapter, "eva")
+    config.r = max(target.layer.r[adapter] for target in targets)
     config.eva_config = EvaConfig(**{"rho": 1.0, **settings})
     passes = 0
 
-    def forward(seen: PeftModel, inputs: Mapping[str, torch.Tensor]) -> None:
+    def forward(peft_model: PeftModel, inputs: Mapping[str, torch.Tensor]) -> None:
         nonlocal passes
         passes += 1
         if passes > MOST_PASSES:
             raise ModelError(
-                f'"eva" has not settled after {MOST_PASSES} batches; more rows, a lower rank or a lower eva_config.tau '
-                "would help"
+                f'"eva" did not converge after {MOST_PASSES} batches; use more rows, a lower rank or a lower '
+                "eva_config.tau"
             )
-        with at_rest(seen):
-            seen(**inputs)
+        with at_rest(peft_model):
+            peft_model(**inputs)
 
-    found = get_eva_state_dict(
+    components = get_eva_state_dict(
         model, _batches(examples, config.r), config, forward_fn=forward, adapter_name=adapter, show_progress_bar=False
     )
-    for place in places:
-        layer, rows = place.layer, found[f"base_model.model.{place.name}"]
+    for target in targets:
+        layer, rows = target.layer, components[f"base_model.model.{target.name}"]
         b_shape = layer.lora_B[adapter].weight.shape
-        set_matrices(place, adapter, "eva", {"lora_A": rows[: layer.r[adapter]].cpu(), "lora_B": torch.zeros(b_shape)})
+        set_matrices(target, adapter, "eva", {"lora_A": rows[: layer.r[adapter]].cpu(), "lora_B": torch.zeros(b_shape)})
 
 
 def _corda(model: PeftModel, adapter: str, settings: Mapping[str, Any], examples: Sequence[Prompt]) -> None:
@@ -100,24 +99,24 @@ def _corda(model: PeftModel, adapter: str, settings: Mapping[str, Any], examples
     from peft.tuners.lora.config import CordaConfig
     from peft.tuners.lora.corda import preprocess_corda
 
-    places = lora_places(model, adapter)
-    weights = _weights(places)  # before the forward passes, after which int8 layers cannot be read
-    config = _config_of_all(places, adapter, "corda")
+    targets = target_layers(model, adapter)
+    weights = _weights(targets)  # before the forwards, after which int8 layers cannot be read
+    config = _config_of_all(targets, adapter, "corda")
     config.corda_config = CordaConfig(**settings)
-    copies, layers = tree(weights), [place.layer.get_base_layer() for place in places]
+    copies, layers = tree(weights), [target.layer.get_base_layer() for target in targets]
 
     def run() -> None:
         with torch.no_grad(), model.disable_adapter(), at_rest(model):
-            for one in examples:  # one by one: PEFT takes each for a sample
-                model(input_ids=_tensor([*one.ids, *one.completion_ids], model))
-        for place, layer in zip(places, layers, strict=True):
-            if not getattr(layer, "sample_count", 0):  # PEFT hooks plain linear layers and their subclasses
-                raise ModelError(f'"corda" has seen no input of the layer "{place.name}"')
+            for example in examples:  # one at a time: PEFT counts each forward as a sample
+                model(input_ids=_tensor([*example.ids, *example.completion_ids], model))
+        for target, layer in zip(targets, layers, strict=True):
+            if not getattr(layer, "sample_count", 0):  # PEFT hooks only plain linear layers and their subclasses
+                raise ModelError(f'"corda" received no input of the layer "{target.name}"')
 
     preprocess_corda(copies, config, run_model=run, hooked_model=model.get_base_model())
     for layer in layers:
-        del layer.sample_count, layer.covariance_matrix  # which PEFT leaves behind, each as large as a weight
-    _set_all(places, adapter, "corda", on_copies(copies, config))
+        del layer.sample_count, layer.covariance_matrix  # PEFT does not remove them, each as large as a weight
+    _set_all(targets, adapter, "corda", on_copies(copies, config))
 
 
 def _lora_ga(model: PeftModel, adapter: str, settings: Mapping[str, Any], examples: Sequence[Prompt]) -> None:
@@ -126,52 +125,52 @@ def _lora_ga(model: PeftModel, adapter: str, settings: Mapping[str, Any], exampl
     from peft.tuners.lora.loraga import preprocess_loraga
 
     base = model.get_base_model()
-    places = lora_places(model, adapter)
-    config = _config_of_all(places, adapter, "lora_ga")
+    targets = target_layers(model, adapter)
+    config = _config_of_all(targets, adapter, "lora_ga")
     config.lora_ga_config = LoraGAConfig(**settings)
 
     def step() -> None:
         with model.disable_adapter(), at_rest(model):
-            for one in examples:
-                ids = _tensor([*one.ids, *one.completion_ids], model)
-                answer_TV = model(input_ids=ids).logits[0, len(one.ids) - 1 : -1].float()
-                torch.nn.functional.cross_entropy(answer_TV, ids[0, len(one.ids) :]).backward()
+            for example in examples:
+                ids = _tensor([*example.ids, *example.completion_ids], model)
+                answer_TV = model(input_ids=ids).logits[0, len(example.ids) - 1 : -1].float()
+                torch.nn.functional.cross_entropy(answer_TV, ids[0, len(example.ids) :]).backward()
 
     preprocess_loraga(base, config, step)
-    copies = tree(_weights(places))
-    for place in places:
-        layer = place.layer.get_base_layer()
-        if not hasattr(layer, "_peft_loraga_grad"):  # PEFT would fall back to its default in silence
-            raise ModelError(f'"lora_ga" has got no gradient of the layer "{place.name}"')
+    copies = tree(_weights(targets))
+    for target in targets:
+        layer = target.layer.get_base_layer()
+        if not hasattr(layer, "_peft_loraga_grad"):  # PEFT would silently use its default
+            raise ModelError(f'"lora_ga" received no gradient of the layer "{target.name}"')
         gradient = layer._peft_loraga_grad
-        copies.get_submodule(_name(place))._peft_loraga_grad = (
+        copies.get_submodule(_name(target))._peft_loraga_grad = (
             gradient.T if type(layer).__name__ == "Conv1D" else gradient
         )
         del layer._peft_loraga_grad
-    _set_all(places, adapter, "lora_ga", on_copies(copies, config))
+    _set_all(targets, adapter, "lora_ga", on_copies(copies, config))
 
 
-def _name(place: Place) -> str:
-    """Of the base's own layer, inside PEFT's."""
-    return f"{place.name}.base_layer"
+def _name(target: TargetLayer) -> str:
+    """Return the name of the base's layer inside PEFT's layer."""
+    return f"{target.name}.base_layer"
 
 
-def _weights(places: Sequence[Place]) -> dict[str, torch.Tensor]:
-    return {_name(place): dequantize(place.layer.get_base_layer()) for place in places}
+def _weights(targets: Sequence[TargetLayer]) -> dict[str, torch.Tensor]:
+    return {_name(target): dequantize(target.layer.get_base_layer()) for target in targets}
 
 
-def _config_of_all(places: Sequence[Place], adapter: str, init: str) -> LoraConfig:
-    """One config in which each layer stands with its own rank and alpha."""
-    config = layer_config(places[0], adapter, init)
-    config.target_modules = {_name(place) for place in places}
-    config.rank_pattern = {_name(place): place.layer.r[adapter] for place in places}
-    config.alpha_pattern = {_name(place): place.layer.lora_alpha[adapter] for place in places}
+def _config_of_all(targets: Sequence[TargetLayer], adapter: str, init: str) -> LoraConfig:
+    """Return one config with the rank and alpha of each layer."""
+    config = layer_config(targets[0], adapter, init)
+    config.target_modules = {_name(target) for target in targets}
+    config.rank_pattern = {_name(target): target.layer.r[adapter] for target in targets}
+    config.alpha_pattern = {_name(target): target.layer.lora_alpha[adapter] for target in targets}
     return config
 
 
-def _set_all(places: Sequence[Place], adapter: str, init: str, made: Mapping[str, Matrices]) -> None:
-    for place in places:
-        set_matrices(place, adapter, init, made[_name(place)])
+def _set_all(targets: Sequence[TargetLayer], adapter: str, init: str, made: Mapping[str, Matrices]) -> None:
+    for target in targets:
+        set_matrices(target, adapter, init, made[_name(target)])
 
 
 def _tensor(ids: Sequence[int], model: PeftModel) -> torch.Tensor:
@@ -179,14 +178,14 @@ def _tensor(ids: Sequence[int], model: PeftModel) -> torch.Tensor:
 
 
 def _batches(examples: Sequence[Prompt], rank: int) -> list[dict[str, torch.Tensor]]:
-    """Rows padded to batches of some hundred tokens, each of more than `rank`.
+    """Return padded batches of some hundred tokens each, and at least `rank`.
 
     Raises:
-        ModelError: fewer tokens than that in all.
+        ModelError: the examples have fewer tokens than `rank`.
     """
     least, batches, rows = max(TOKENS_OF_A_BATCH, 2 * rank), [], []
-    for one in examples:
-        rows.append([*one.ids, *one.completion_ids])
+    for example in examples:
+        rows.append([*example.ids, *example.completion_ids])
         if sum(map(len, rows)) >= least:
             batches.append(rows)
             rows = []
@@ -195,7 +194,7 @@ def _batches(examples: Sequence[Prompt], rank: int) -> list[dict[str, torch.Tens
     else:
         batches[-1].extend(rows)
     if (tokens := sum(map(len, batches[0]))) < rank:
-        raise ModelError(f'"eva" needs as many tokens as its rank, {rank}, but the rows have {tokens} in all')
+        raise ModelError(f'"eva" needs at least as many tokens as its rank {rank}, but the rows have only {tokens}')
     return [_padded(rows) for rows in batches]
 
 

@@ -1,7 +1,7 @@
-"""PEFT's own initialisations that rewrite a layer's weight, run on a copy of it: the base's weights stay as they are.
+"""Run PEFT's initialisations that rewrite a layer's weight on a copy, so that the base's weights do not change.
 
-The copy is a plain linear layer that holds the weight as numbers, so quantised layers will do where PEFT asks for
-full precision. A and B are read off it; the start is taken off beside the base (see `hold.py`), not off the weight.
+The copy is a plain linear layer with the dequantised weight, so quantised layers work where PEFT needs full precision.
+`hold.py` compensates the initial B A; PEFT would subtract it from the weight.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from sft.errors import ModelError
-from sft.initialization.apply import Place, lora_places, set_matrices
+from sft.initialization.apply import TargetLayer, set_matrices, target_layers
 from sft.initialization.cache import Matrices, cached
 from sft.initialization.dequantize import dequantize
 from sft.log import get_logger
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-LOFTQ = {"loftq_bits": 4, "loftq_iter": 1}  # PEFT's defaults; it asks for them to be given
-LAYER = "layer"  # name of a copy by itself
+LOFTQ = {"loftq_bits": 4, "loftq_iter": 1}  # PEFT's defaults, which it requires explicitly
+LAYER = "layer"  # name of a single copy
 
 
 def start_on_copies(model: PeftModel, adapter: str, init: str, settings: Mapping[str, Any]) -> None:
-    """Overwrite A and B of every LoRA layer with what PEFT makes of a copy of its weight.
+    """Overwrite A and B of every LoRA layer with PEFT's result on a copy of its weight.
 
     Args:
-        model: with the adapter on it, made in PEFT's default way.
+        model: the model with the adapter, created with PEFT's defaults.
         adapter: its name.
         init: PEFT's name: olora, loftq, orthogonal, pissa_niter_N.
-        settings: what stands in LoraConfig's `loftq_config`.
+        settings: LoraConfig's `loftq_config`.
 
     Raises:
-        ModelError: what PEFT refuses, with the layer; `loftq` without a GPU.
+        ModelError: PEFT refuses a layer, or `loftq` has no GPU.
     """
     if init.startswith("pissa_niter_"):
-        logger.warning('init_lora_weights "%s" approximates; "pissa" is exact and about as quick', init)
+        logger.warning('init_lora_weights "%s" is approximate; "pissa" is exact and about as fast', init)
     if init == "loftq" and not (torch.cuda.is_available() or torch.xpu.is_available()):
-        raise ModelError('PEFT computes "loftq" on a GPU only, and there is none here')
-    for place in lora_places(model, adapter):
-        weight = dequantize(place.layer.get_base_layer())
-        config = layer_config(place, adapter, init)
+        raise ModelError('PEFT computes "loftq" on a GPU only, but none was found')
+    for target in target_layers(model, adapter):
+        weight = dequantize(target.layer.get_base_layer())
+        config = layer_config(target, adapter, init)
         if init == "loftq":
             config.loftq_config = {**LOFTQ, **settings}
-        set_matrices(place, adapter, init, _matrices(place, weight, config))
+        set_matrices(target, adapter, init, _matrices(target, weight, config))
 
 
-def _matrices(place: Place, weight: torch.Tensor, config: LoraConfig) -> Matrices:
+def _matrices(target: TargetLayer, weight: torch.Tensor, config: LoraConfig) -> Matrices:
     init = str(config.init_lora_weights)
     try:
         if init not in ("olora", "loftq"):  # random
@@ -61,34 +61,34 @@ def _matrices(place: Place, weight: torch.Tensor, config: LoraConfig) -> Matrice
         name = f"peft {version('peft')} {init} {config.loftq_config}"
         return cached(weight, name, config.r, torch.float32, lambda: on_copies(tree({LAYER: weight}), config)[LAYER])
     except (TypeError, ValueError, ImportError) as error:
-        raise peft_says(init, error, place.name) from error
+        raise peft_says(init, error, target.name) from error
 
 
 def peft_says(init: str, error: Exception, layer: str | None = None) -> ModelError:
-    """PEFT's refusal as one line."""
+    """Return a one-line error for an error of PEFT."""
     where = f', layer "{layer}"' if layer else ""
     text = " ".join(str(error).split()) or type(error).__name__
     return ModelError(f'initialiser "{init}"{where}: PEFT says: {text}')
 
 
-def layer_config(place: Place, adapter: str, init: str) -> LoraConfig:
-    """The config of one layer by itself, with the rank and the scaling that it has in the model."""
+def layer_config(target: TargetLayer, adapter: str, init: str) -> LoraConfig:
+    """Return a config for a single layer, with the rank and scaling that it has in the model."""
     from peft import LoraConfig
 
-    layer = place.layer
+    layer = target.layer
     config = LoraConfig(
         r=layer.r[adapter], lora_alpha=layer.lora_alpha[adapter], use_rslora=layer.use_rslora[adapter],
         target_modules=[LAYER],
     )  # fmt: skip
-    config.init_lora_weights = init  # set afterwards: given at once, PEFT asks for its settings too
+    config.init_lora_weights = init  # set afterwards, since PEFT's constructor would require its settings
     return config
 
 
 def on_copies(copies: nn.Module, config: LoraConfig) -> dict[str, Matrices]:
-    """A and B that PEFT makes for the layers of a tree of copies, by name; it may rewrite their weights.
+    """Return PEFT's A and B for the layers of a tree of copies, by name; PEFT may rewrite the copies.
 
     Args:
-        copies: of `tree`, with what PEFT expects to find on the layers.
+        copies: result of `tree`, with the attributes that PEFT expects on the layers.
         config: its `target_modules` are the layers' names.
     """
     from peft import inject_adapter_in_model
@@ -105,7 +105,7 @@ def on_copies(copies: nn.Module, config: LoraConfig) -> dict[str, Matrices]:
 
 
 def tree(weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Linear layers that hold copies of the weights [out, in], in float32, under their dotted names."""
+    """Build a module of linear layers with copies of the weights [out, in], in float32, by dotted names."""
     root = nn.Module()
     for name, weight in weights.items():
         parent, (*path, last) = root, name.split(".")

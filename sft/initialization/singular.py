@@ -1,7 +1,7 @@
-"""The largest singular triplets of a matrix, exactly. Knows nothing of layers or adapters.
+"""Compute the largest singular triplets of a matrix exactly.
 
-PEFT's randomised iteration finds another subspace when singular values lie close together, as they do in trained
-weights; here a full decomposition serves small matrices, a block Krylov iteration that is checked large ones.
+PEFT's randomised iteration returns another subspace when singular values are close, as in trained weights. Here, small
+matrices use a full decomposition, and large ones a block Krylov iteration with a residual check.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ logger = get_logger(__name__)
 
 @torch.no_grad()
 def principal_triplets(weight: torch.Tensor, rank: int) -> Triplets:
-    """The `rank` largest singular triplets of `weight` [m, n], in float32. Large ones are decomposed where they lie.
+    """Return the `rank` largest singular triplets of `weight` [m, n], in float32.
 
-    Signs, which a decomposition leaves open, are set so that the largest entry of each right vector is positive.
+    A decomposition leaves the orientation open: here, the largest entry of each right vector is positive.
+    Large weights are decomposed on their device.
 
     Raises:
-        ModelError: a rank beyond the smaller side, or a weight that holds NaN or infinities.
+        ModelError: `rank` exceeds the smaller side, or the weight contains NaN or infinities.
     """
     matrix, smaller = weight.detach(), min(weight.shape)
     if not 1 <= rank <= smaller:
-        raise ModelError(f"rank {rank} is more than a {matrix.shape[0]} x {matrix.shape[1]} weight has ({smaller})")
-    if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):  # the sum is quicker
-        raise ModelError("the weight holds NaN or infinite numbers")
+        raise ModelError(
+            f"expected a rank of 1 to {smaller} for a {matrix.shape[0]} x {matrix.shape[1]} weight, got {rank}"
+        )
+    if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):  # the sum is faster
+        raise ModelError("the weight contains NaN or infinite values")
     if smaller <= SMALL:
         left, values, right = _full(matrix.cpu().double(), rank)
     elif 4 * rank > smaller:
@@ -38,8 +41,8 @@ def principal_triplets(weight: torch.Tensor, rank: int) -> Triplets:
     else:
         left, values, right = _large(matrix.float(), rank)
     largest = right.abs().argmax(dim=1, keepdim=True)
-    signs = torch.where(right.gather(1, largest) < 0, -1.0, 1.0).to(right)
-    return Triplets((left * signs.T).float(), values.float(), (right * signs).float())
+    flips = torch.where(right.gather(1, largest) < 0, -1.0, 1.0).to(right)
+    return Triplets((left * flips.T).float(), values.float(), (right * flips).float())
 
 
 def _full(matrix: torch.Tensor, rank: int) -> Triplets:
@@ -48,7 +51,7 @@ def _full(matrix: torch.Tensor, rank: int) -> Triplets:
 
 
 def _large(matrix: torch.Tensor, rank: int) -> Triplets:
-    if (found := block_krylov(matrix, rank)) is not None:
-        return found
-    logger.info("the iteration for a %d x %d weight did not converge; it is decomposed in full", *matrix.shape)
+    if (triplets := block_krylov(matrix, rank)) is not None:
+        return triplets
+    logger.info("The iteration for a %d x %d weight did not converge; using a full decomposition", *matrix.shape)
     return _full(matrix, rank)

@@ -1,1 +1,1 @@
-"""The model: base, tokenizer, quantisation and adapters, loaded and saved. Knows no data, prompts or training."""
+"""Models: load and save bases, tokenizers, quantised models and adapters."""

@@ -1,6 +1,4 @@
-"""Adapters on a base model by PEFT: made and loaded. Knows nothing of how they are trained, nor of how they are saved
-(`saving.py`).
-"""
+"""Create and load PEFT adapters on a base model. `saving.py` saves them."""
 
 from __future__ import annotations
 
@@ -42,17 +40,17 @@ def create_adapter(
     seed: int,
     examples: Sequence[Prompt] = (),
 ) -> PeftModel:
-    """Put a trainable adapter on a freshly loaded base; its function is that of the base.
+    """Create a trainable adapter on a freshly loaded base. It does not change the function of the base.
 
     Args:
-        model: the base, not yet run: initialisers read its weights.
+        model: the base, before its first forward: initialisers read its weights.
         lora: the `lora` section, or None.
-        adapter: the `adapter` section, or None. One of the two is given.
-        seed: of the random initialisation, set before the adapter is made.
-        examples: what is trained on, for the initialisers that look at it.
+        adapter: the `adapter` section, or None. Exactly one of the two must be set.
+        seed: seed of the random initialisation.
+        examples: training prompts, for initialisers that use data.
 
     Raises:
-        ModelError: an encoder-decoder model, arguments that PEFT refuses, an initialiser that does not fit the model.
+        ModelError: the model is an encoder-decoder model, PEFT refuses an argument, or the initialiser does not fit.
     """
     peft = import_peft()
     from transformers import set_seed
@@ -62,10 +60,10 @@ def create_adapter(
     config = _peft_config(section, arguments)
     _refuse_quantized_dora(model, config, section)
     set_seed(seed)
-    with explained(f"{section}: PEFT says", ModelError), quiet(), warnings.catch_warnings(record=True) as said:
+    with explained(f"{section}: PEFT says", ModelError), quiet(), warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         made = peft.get_peft_model(model, config)
-    for warning in said:
+    for warning in raised:
         if "were ignored" in str(warning.message):  # keys of rank_pattern or alpha_pattern that name no layer
             logger.warning("%s: %s", section, str(warning.message))
     if start.init is not True:
@@ -74,15 +72,15 @@ def create_adapter(
 
 
 def check_adapter(config: ModelConfig, lora: LoraSection | None, adapter: AdapterSection | None) -> None:
-    """Make an adapter on the base without its weights, so that what cannot work is found before anything is loaded.
+    """Create an adapter on the base without weights, to find errors in the config before the model is loaded.
 
     Raises:
-        ModelError: what `create_adapter` would raise because of the sections and the shape of the model.
+        ModelError: `create_adapter` would raise an error for these sections and this architecture.
     """
     model = empty_model(config)
     section, arguments, _ = _wanted(model, lora, adapter)
     made = _peft_config(section, arguments)
-    if getattr(made, "target_modules", None) is not None:  # other kinds read weights while they are made
+    if getattr(made, "target_modules", None) is not None:  # other adapter types read weights when they are created
         with explained(f"{section}: PEFT says", ModelError), quiet():
             import_peft().get_peft_model(model, made)
 
@@ -90,22 +88,22 @@ def check_adapter(config: ModelConfig, lora: LoraSection | None, adapter: Adapte
 def _wanted(
     model: PreTrainedModel, lora: LoraSection | None, adapter: AdapterSection | None
 ) -> tuple[str, dict[str, Any], _Start]:
-    """The section, the PEFT arguments that it stands for, and the start.
+    """Return the section, its PEFT arguments, and the initialisation.
 
     Raises:
-        ModelError: an encoder-decoder model, layers that the model lacks, an unknown start.
+        ModelError: an encoder-decoder model, a layer that the model does not have, or an unknown initialiser.
     """
     require_decoder_only(model)
     section, arguments = _chosen(lora, adapter)
     check_targets(model, section, arguments)
     if arguments.get("target_modules") == ALL_LINEAR and (names := packed_linear_names(model)):
         arguments["target_modules"] = names
-        logger.info("%s.target_modules: all-linear means %d layers here", section, len(names))
+        logger.info("%s.target_modules: all-linear selects %d layers", section, len(names))
     return section, arguments, _start_of(model, section, arguments)
 
 
 class _Start(NamedTuple):
-    """How A and B begin: the config's name, who makes them, and what LoraConfig holds for that."""
+    """The initialisation of A and B: its name in the config, its kind, and its settings in LoraConfig."""
 
     init: bool | str
     maker: Maker
@@ -113,20 +111,20 @@ class _Start(NamedTuple):
 
 
 def _start_of(model: PreTrainedModel, section: str, arguments: dict[str, Any]) -> _Start:
-    """The start that is asked for; what concerns it alone leaves the arguments, as LoraConfig does not run it.
+    """Return the requested initialisation, and remove its settings from the arguments of LoraConfig.
 
     Raises:
-        ModelError: an unknown one, or one that a quantised base does not allow.
+        ModelError: the initialiser is unknown, or does not work on a quantised base.
     """
     init = arguments.get("init_lora_weights", True)
-    trouble, quantised = initializer_problem(init), bool(quantization_method(model))
-    if quantised and (why := initializer_spec(init).needs_full_precision):
-        trouble = f'"{init}" is not possible on a quantised base: {why}'
-    if trouble:
-        raise ModelError(f"{section}.init_lora_weights: {trouble}")
+    problem, quantised = initializer_problem(init), bool(quantization_method(model))
+    if quantised and (reason := initializer_spec(init).needs_full_precision):
+        problem = f'"{init}" does not work on a quantised base: {reason}'
+    if problem:
+        raise ModelError(f"{section}.init_lora_weights: {problem}")
     start = _Start(init, maker_of(init, quantised), {})
     if start.maker != "peft":
-        arguments["init_lora_weights"] = True  # PEFT's default, to be overwritten
+        arguments["init_lora_weights"] = True  # PEFT's default, overwritten later
     for spec in (spec for spec in PEFT_INITIALIZERS.values() if spec.settings):
         value = arguments.pop(spec.settings, None)
         if value and initializer_spec(init) is spec:
@@ -137,8 +135,11 @@ def _start_of(model: PreTrainedModel, section: str, arguments: dict[str, Any]) -
 
 
 def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str) -> None:
-    """DoRA reads the base's weights in every forward pass. On the CPU, bitsandbytes has repacked 4-bit ones by then
-    (the outputs would be wrong, silently) and dropped int8 ones."""
+    """Refuse DoRA on a bitsandbytes base on the CPU.
+
+    DoRA reads the base's weights in every forward. On the CPU, bitsandbytes has repacked 4-bit weights by then (outputs
+    would be silently wrong) and dropped int8 ones.
+    """
     if (
         getattr(config, "use_dora", False)
         and quantization_method(model) == "bitsandbytes"
@@ -148,7 +149,7 @@ def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str)
 
 
 def _initialize(made: PeftModel, start: _Start, examples: Sequence[Prompt]) -> None:
-    """Overwrite what PEFT has made, unless its own initialisation does; then hold a start that is not zero."""
+    """Run the initialiser, unless PEFT has already done so, and keep the model's function that of the base."""
     from sft.initialization.apply import apply_initializer
     from sft.initialization.hold import check_step_zero, hold_start, starts_elsewhere
     from sft.initialization.on_data import start_on_data
@@ -168,17 +169,17 @@ def _initialize(made: PeftModel, start: _Start, examples: Sequence[Prompt]) -> N
 
 
 def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
-    """A trained adapter on its base, in eval mode.
+    """Load a trained adapter on its base, in eval mode.
 
     Raises:
-        ModelError: no adapter there, one that was trained on another architecture, or one of ours whose files are not
-            as they were written.
+        ModelError: the folder has no adapter, the adapter belongs to another architecture, or its files differ from
+            their recorded hashes.
     """
     peft = import_peft()
     check_folder("model.adapter", str(path), ADAPTER_CONFIG)
     check_whole("model.adapter", path, (ADAPTER_WEIGHTS, ADAPTER_CONFIG))
     try:
-        with quiet(), warnings.catch_warnings(record=True) as said:
+        with quiet(), warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
             loaded = peft.PeftModel.from_pretrained(model, str(path))
     except UnpicklingError as error:
@@ -187,45 +188,45 @@ def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
         if not is_foreign(error):
             raise
         if isinstance(error, KeyError):
-            what = f"{ADAPTER_CONFIG} names something that PEFT does not know: {error}"
-            raise ModelError(f'model.adapter: "{path}": {what}') from error
+            problem = f"{ADAPTER_CONFIG} has a value that PEFT does not know: {error}"
+            raise ModelError(f'model.adapter: "{path}": {problem}') from error
         raise ModelError(f'model.adapter: "{path}" does not fit the model: {one_line(error)}') from error
-    if any("missing adapter keys" in str(warning.message) for warning in said):
-        raise ModelError(f'model.adapter: "{path}" does not fit the model: it lacks weights that its config speaks of')
+    if any("missing adapter keys" in str(warning.message) for warning in raised):
+        raise ModelError(f'model.adapter: "{path}" does not fit the model: weights that its config names are missing')
     if foreign := _foreign_weights(loaded, Path(path)):
-        raise ModelError(f'model.adapter: "{path}" does not fit the model, which has no place for {foreign[0]}')
+        raise ModelError(f'model.adapter: "{path}" does not fit the model, which has no layer for {foreign[0]}')
     _refuse_quantized_dora(model, loaded.peft_config[ADAPTER], "model.adapter")
     return loaded.eval()
 
 
 def _foreign_weights(loaded: PeftModel, path: Path) -> list[str]:
-    """Weights in the adapter's file that the model has no place for; PEFT leaves them out in silence."""
+    """Return the weights in the adapter's file for which the model has no layer; PEFT ignores them silently."""
     from safetensors import safe_open
 
     file = path / ADAPTER_WEIGHTS
     if not file.exists():  # an older adapter's pickle
         return []
-    placed = import_peft().get_peft_model_state_dict(loaded, save_embedding_layers=False)
+    loaded_names = import_peft().get_peft_model_state_dict(loaded, save_embedding_layers=False)
     with safe_open(file, framework="pt") as held:
         names = list(held.keys())
-    # PEFT may have stored copies of the base's embeddings and head beside the adapter.
-    return [name for name in names if name not in placed and "embed" not in name and "lm_head" not in name]
+    # PEFT may have stored copies of the base's embeddings and head with the adapter.
+    return [name for name in names if name not in loaded_names and "embed" not in name and "lm_head" not in name]
 
 
 def _chosen(lora: LoraSection | None, adapter: AdapterSection | None) -> tuple[str, dict[str, Any]]:
-    """The section that is given, and the PEFT arguments it stands for."""
+    """Return the section that is set, and its PEFT arguments."""
     if lora is not None and adapter is None:
         return "lora", {"peft_type": "LORA", **lora.arguments, "init_lora_weights": lora.init_lora_weights}
     if adapter is not None and lora is None:
         return "adapter", {"peft_type": adapter.peft_type, **adapter.arguments}
-    raise ModelError("give one of the sections lora and adapter, to say what is trained")
+    raise ModelError("set exactly one of the sections lora and adapter")
 
 
 def _peft_config(section: str, arguments: dict[str, Any]) -> PeftConfig:
-    """The PEFT config of a section.
+    """Build the PEFT config of a section.
 
     Raises:
-        ModelError: an unknown `peft_type` or argument.
+        ModelError: `peft_type` or an argument is unknown.
     """
     peft = import_peft()
     arguments = {"task_type": "CAUSAL_LM", **arguments}

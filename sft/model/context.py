@@ -1,4 +1,4 @@
-"""How many tokens a model reads, from its config alone. Knows nothing of prompts."""
+"""Context length of a model, from its config alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sft.model.source import check_folder, reading, trusts_remote_code
 
 
 def context_length(config: ModelConfig) -> int | None:
-    """The most positions that the model was made for; None where its config does not say.
+    """Return the maximum number of positions of the model; None if its config does not say.
 
     Raises:
-        ModelError: no such model.
+        ModelError: the model does not exist.
     """
     from transformers import AutoConfig
 

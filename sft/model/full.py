@@ -1,4 +1,4 @@
-"""A model whose own weights are all trained, without an adapter. Knows nothing of how, nor of how it is saved."""
+"""Prepare a model for full fine-tuning, without an adapter."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ WHERE = "training.full_finetuning"
 
 
 def require_decoder_only(model: PreTrainedModel) -> None:
-    """Refuse to train any other kind of model.
+    """Refuse to train a model that is not decoder-only.
 
     Raises:
-        ModelError: an encoder-decoder model.
+        ModelError: the model is an encoder-decoder model.
     """
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(
-            f"model.name: {type(model).__name__} is an encoder-decoder model, and only decoder-only ones are trained "
-            "here; with dataset.shots 0 it classifies as it is"
+            f"model.name: {type(model).__name__} is an encoder-decoder model; only decoder-only models can be trained. "
+            "With dataset.shots 0 it classifies without training"
         )
 
 
 def open_to_training(model: PreTrainedModel) -> PreTrainedModel:
-    """Have every weight of a freshly loaded model trained.
+    """Make every weight of a freshly loaded model trainable.
 
     Raises:
-        ModelError: an encoder-decoder model, or a quantised one, whose weights are integers.
+        ModelError: the model is an encoder-decoder model, or quantised, so that its weights are integers.
     """
     import torch
 
     require_decoder_only(model)
     if method := quantization_method(model):
-        raise ModelError(f"{WHERE}: a quantised base ({method}) cannot be trained whole; train a lora on it")
+        raise ModelError(f"{WHERE}: a quantised base ({method}) cannot be fully fine-tuned; train a lora on it")
     weights = list(model.parameters())
     for weight in weights:
         weight.requires_grad_(True)
     if any(weight.dtype != torch.float32 for weight in weights):
         log.warning(
-            "%s: the weights are held in %s, which rounds small steps away; model.model_args.dtype float32 keeps them",
+            "%s: the weights are in %s, which rounds small updates to zero; set model.model_args.dtype to float32",
             WHERE,
             str(model.dtype).removeprefix("torch."),
         )

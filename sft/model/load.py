@@ -1,7 +1,7 @@
-"""Loads a language model as a config says: where it lies, on which device, in which dtype, quantised or not.
+"""Load a language model by its config: source, device, dtype, quantisation.
 
-Knows nothing of adapters (adapters.py) or tokenizers (tokenizer.py). Quantised bases come back set to compute with
-their weights as they are stored (`settle`): initialising, training and merging may come after a forward pass.
+Quantised bases compute with their stored weights (`settle`), so that they can be initialised, trained and merged after
+a forward.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ OWN_ARGUMENTS = ("parallelize", "no_split_module_classes", "trust_remote_code", 
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
-    """The base model of a config, causal or encoder-decoder as its own config says, in eval mode, on the best device.
+    """Load the base model of a config, causal or encoder-decoder, in eval mode, on the best device.
 
     Device: the first CUDA device, else MPS, else the CPU; `parallelize` spreads the layers over all devices. Dtype
-    "auto" (the default): bfloat16 where the device does it well, else float32.
+    "auto" (the default): bfloat16 if the device supports it natively, else float32.
 
     Raises:
-        ModelError: no such model, not a language model, weights missing or, of a model saved here, not as they were
-            written; or an argument nobody knows.
+        ModelError: the model does not exist, is no language model, lacks weights, differs from its recorded hashes (if
+            saved by this tool), or an argument is unknown.
         MissingPackageError: the quantisation needs a package that is not installed.
     """
     check_folder("model.name", config.name, "config.json")
@@ -56,7 +56,7 @@ def empty_model(config: ModelConfig) -> PreTrainedModel:
     """Return the base model of a config without weights, on the meta device: its layers, their names and shapes.
 
     Raises:
-        ModelError: no such model, or not a language model.
+        ModelError: the model does not exist or is no language model.
     """
     import torch
 
@@ -69,7 +69,7 @@ def empty_model(config: ModelConfig) -> PreTrainedModel:
 
 
 def best_device() -> torch.device:
-    """The first CUDA device, else MPS, else the CPU."""
+    """Return the first CUDA device, else MPS, else the CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -78,7 +78,7 @@ def best_device() -> torch.device:
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it natively, else float32."""
+    """Return bfloat16 if the device supports it natively, else float32."""
     import torch
 
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
@@ -87,65 +87,65 @@ def best_dtype(device: torch.device) -> torch.dtype:
 
 
 def dtype_of(config: ModelConfig) -> torch.dtype:
-    """The dtype that the base of a config computes in."""
+    """Return the dtype of the base of a config."""
     return _dtype(config.model_args, best_device())
 
 
 def _arguments(config: ModelConfig) -> dict[str, Any]:
-    """The arguments of `from_pretrained`."""
+    """Return the arguments of `from_pretrained`."""
     import torch
 
-    given = config.model_args
-    arguments = {key: value for key, value in given.items() if key not in OWN_ARGUMENTS}
+    model_args = config.model_args
+    arguments = {key: value for key, value in model_args.items() if key not in OWN_ARGUMENTS}
     device = best_device()
-    arguments["dtype"] = _dtype(given, device)
-    arguments["trust_remote_code"] = trusts_remote_code(given)
-    if given.get("parallelize") is True:
+    arguments["dtype"] = _dtype(model_args, device)
+    arguments["trust_remote_code"] = trusts_remote_code(model_args)
+    if model_args.get("parallelize") is True:
         arguments.setdefault("device_map", "auto")
     elif device.type != "cpu":
         arguments.setdefault("device_map", {"": str(device)})
-    placed = torch.device("cpu") if arguments.get("device_map") in ("cpu", {"": "cpu"}) else device
-    if (quantization := loading_config(config, placed)) is not None:
+    target = torch.device("cpu") if arguments.get("device_map") in ("cpu", {"": "cpu"}) else device
+    if (quantization := loading_config(config, target)) is not None:
         arguments["quantization_config"] = quantization
     return arguments
 
 
 @contextmanager
 def _converting(config: ModelConfig) -> Iterator[None]:
-    """One clear line where a quantiser of transformers finds no GPU, or cannot convert the weights."""
+    """Raise a one-line error if a quantiser of transformers finds no GPU, or cannot convert the weights."""
     try:
         yield
     except RuntimeError as error:
-        said = one_line(error)
-        if "automatic conversion" in said and config.quantization is not None:
-            said = f"{config.quantization.config_class} cannot convert the weights on this device"
-        elif "GPU" not in said or "out of memory" in said:
+        message = one_line(error)
+        if "automatic conversion" in message and config.quantization is not None:
+            message = f"{config.quantization.config_class} cannot convert the weights on this device"
+        elif "GPU" not in message or "out of memory" in message:
             raise
-        raise ModelError(f'model.quantization: "{config.name}" cannot be loaded: {said}') from error
+        raise ModelError(f'model.quantization: "{config.name}" cannot be loaded: {message}') from error
 
 
-def _dtype(given: dict[str, Any], device: torch.device) -> torch.dtype:
-    """The dtype of the config ("float32", "torch.bfloat16"), or the best for the device."""
+def _dtype(model_args: dict[str, Any], device: torch.device) -> torch.dtype:
+    """Return the dtype of the config ("float32", "torch.bfloat16"), or the best one for the device."""
     import torch
 
-    name = given.get("dtype", given.get("torch_dtype", "auto"))
+    name = model_args.get("dtype", model_args.get("torch_dtype", "auto"))
     if name in ("auto", None):
         return best_dtype(device)
-    found = getattr(torch, str(name).removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ModelError(f'model.model_args.dtype: "{name}" is not a dtype ("auto", "float32", "bfloat16", "float16")')
-    return found
+    dtype = getattr(torch, str(name).removeprefix("torch."), None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ModelError(f'model.model_args.dtype: expected "auto", "float32", "bfloat16" or "float16", got "{name}"')
+    return dtype
 
 
 def _kind(config: ModelConfig, arguments: dict[str, Any]) -> tuple[Any, Any]:
-    """The class that loads the model, and the model's own config."""
+    """Return the class that loads the model, and the model's own config."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     hub = {key: arguments[key] for key in ("revision", "token", "cache_dir") if key in arguments}
     shape = AutoConfig.from_pretrained(config.name, trust_remote_code=arguments["trust_remote_code"], **hub)
     if not arguments["trust_remote_code"] and "/" in (kernel := str(getattr(shape, "_attn_implementation", ""))):
         raise ModelError(
-            f'model.name: the config of "{config.name}" names the kernel "{kernel}", which is code from the hub; '
+            f'model.name: the config of "{config.name}" names the kernel "{kernel}", which is code from the Hub; '
             "if you trust it, set model.model_args.trust_remote_code to true"
         )
     _check_quantizer(config.name, getattr(shape, "quantization_config", None))
@@ -153,7 +153,7 @@ def _kind(config: ModelConfig, arguments: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _check_quantizer(name: str, stored: Any) -> None:
-    """Refuse a method that transformers does not know: it would read the packed weights as they are."""
+    """Refuse a method that transformers does not know: it would load the packed weights without dequantising them."""
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
     method = stored.get("quant_method") if isinstance(stored, dict) else None
@@ -166,7 +166,7 @@ def _check_quantizer(name: str, stored: Any) -> None:
 
 
 def _check_generation_config(name: str) -> None:
-    """Refuse a damaged file, which transformers would replace by its defaults in silence."""
+    """Refuse a corrupt file, which transformers would silently replace by its defaults."""
     file = Path(name) / "generation_config.json"
     if file.is_file():
         try:
@@ -178,7 +178,7 @@ def _check_generation_config(name: str) -> None:
 
 
 def _device_map(config: ModelConfig, arguments: dict[str, Any], kind: Any, shape: Any) -> dict[str, Any]:
-    """Which layer goes where, with the user's classes (and the model's own) kept whole."""
+    """Return the device of each layer; modules of the user's and the model's classes are not split."""
     from accelerate import infer_auto_device_map, init_empty_weights
     from accelerate.utils import get_balanced_memory
 
@@ -195,10 +195,10 @@ def _device_map(config: ModelConfig, arguments: dict[str, Any], kind: Any, shape
 
 
 def _refuse_missing_weights(name: str, missing: Iterable[str]) -> None:
-    """A weight that the checkpoint lacks would be random: the figures of such a model mean nothing."""
+    """Refuse a checkpoint with missing weights, which would be random."""
     names = sorted(missing)
     if names:
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise ModelError(
-            f'model.name: "{name}" is not a whole language model; its files lack {len(names)} weights ({shown})'
+            f'model.name: "{name}" is not a complete language model; {len(names)} weights are missing ({shown})'
         )

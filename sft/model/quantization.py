@@ -1,7 +1,7 @@
-"""Quantisation of the base: config classes of transformers by name, the packages that they need, and how a checkpoint
-that is quantised already is read so that it can be trained.
+"""Quantisation of the base: config classes of transformers, required packages, and trainable loading of quantised
+checkpoints.
 
-Knows nothing of loaded bases (`quantized.py`) nor of weights; `sft.initialization.dequantize` reads those.
+`quantized.py` handles loaded bases, `sft.initialization.dequantize` reads their weights.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ PACKAGES = {
     "compressed-tensors": {"compressed_tensors": "compressed-tensors"},
     "quanto": {"optimum.quanto": "optimum-quanto"},
 }
-_FRACTIONS = ("llm_int8_threshold", "damp_percent")  # arguments whose classes take no whole numbers
-REFUSED = {"hqq": "HQQ does not work with the versions of the libraries used here; choose bitsandbytes or torchao"}
+_FRACTIONS = ("llm_int8_threshold", "damp_percent")  # arguments whose classes accept no integers
+REFUSED = {"hqq": "HQQ does not work with the installed library versions; choose bitsandbytes or torchao"}
 
-# The kernels of gptqmodel that compute in plain torch: right on any device, trainable, nothing to compile.
+# The kernels of gptqmodel in plain torch: they work on any device, are trainable, and need no compilation.
 TORCH_BACKENDS = {"gptq": "gptq_torch", "awq": "torch_awq"}
 
 logger = get_logger(__name__)
 
 
 def quantization_config(section: QuantizationConfig) -> Any:
-    """The quantisation config object that a config's section describes.
+    """Build the quantisation config object of a config's section.
 
     Raises:
-        ModelError: transformers has no such class, HQQ, or the class does not take the arguments.
-        MissingPackageError: the package behind it is not installed.
+        ModelError: transformers has no such class, the method is HQQ, or the class does not accept the arguments.
+        MissingPackageError: its package is not installed.
     """
     known = _config_classes()
     if section.config_class not in known:
@@ -59,22 +59,22 @@ def quantization_config(section: QuantizationConfig) -> Any:
     require_method(_name(made.quant_method))
     if getattr(made, "load_in_8bit", False) and "llm_int8_threshold" not in section.args:
         logger.warning(
-            "model.quantization.args: with the default llm_int8_threshold (%s) a text's numbers depend on what else is "
-            "in its batch; with 0.0 they do not",
+            "model.quantization.args: with the default llm_int8_threshold (%s), results depend on the other rows of a "
+            "batch; set it to 0.0 to avoid this",
             made.llm_int8_threshold,
         )
     return made
 
 
 def loading_config(config: ModelConfig, device: torch.device) -> Any | None:
-    """The quantisation config object to load a base with; None where its checkpoint needs none.
+    """Return the quantisation config object for loading a base; None if it needs none.
 
-    GPTQ and AWQ: kernels that can be trained on the device, unless the config names others (`backend`).
-    compressed-tensors: dequantised, as it would be at the first forward pass anyway, unless the config says otherwise.
+    GPTQ and AWQ: kernels that are trainable on the device, unless the config sets others (`backend`).
+    compressed-tensors: dequantised, as it would be at the first forward anyway, unless the config says otherwise.
 
     Raises:
         MissingPackageError: a package that the method needs is not installed.
-        ModelError: a method or arguments that do not work here.
+        ModelError: the method or an argument does not work.
     """
     stored = _stored(config)
     method = _name(stored.get("quant_method"))
@@ -97,15 +97,15 @@ def loading_config(config: ModelConfig, device: torch.device) -> Any | None:
 
 
 def quantization_method(model: PreTrainedModel) -> str:
-    """How the base is quantised (`bitsandbytes`, `gptq`, …); empty when it is not."""
+    """Return the quantisation method of the base (`bitsandbytes`, `gptq`, …); empty if it is not quantised."""
     return _name(getattr(model, "quantization_method", None))
 
 
 def require_method(method: str) -> None:
-    """Refuse a quantisation method that cannot work here.
+    """Refuse a quantisation method that does not work.
 
     Raises:
-        ModelError: a method that does not work with the libraries used.
+        ModelError: the method does not work with the installed libraries.
         MissingPackageError: its package is not installed.
     """
     if method in REFUSED:
@@ -115,12 +115,12 @@ def require_method(method: str) -> None:
 
 
 def _backend(method: str, device: torch.device) -> str:
-    """On a GPU gptqmodel chooses the fastest of those with a backward pass."""
+    """Return the kernel: on a GPU, gptqmodel chooses the fastest one with a backward pass."""
     return "auto_trainable" if device.type == "cuda" else TORCH_BACKENDS[method]
 
 
 def _stored(config: ModelConfig) -> Mapping[str, Any]:
-    """What the checkpoint's own config says of its quantisation; empty where it is not quantised."""
+    """Return the quantisation config of the checkpoint; empty if it is not quantised."""
     from transformers import PreTrainedConfig
 
     hub = {key: config.model_args[key] for key in ("revision", "token", "cache_dir") if key in config.model_args}
@@ -128,13 +128,13 @@ def _stored(config: ModelConfig) -> Mapping[str, Any]:
         with quiet():  # the raw file is read: no code of the repository runs
             raw, _ = PreTrainedConfig.get_config_dict(config.name, **hub)
     except (OSError, ValueError):
-        return {}  # load_model says what is wrong with it
-    found = raw.get("quantization_config") or (raw.get("text_config") or {}).get("quantization_config")
-    return found if isinstance(found, Mapping) else {}
+        return {}  # load_model reports the error
+    stored = raw.get("quantization_config") or (raw.get("text_config") or {}).get("quantization_config")
+    return stored if isinstance(stored, Mapping) else {}
 
 
 def _name(method: Any) -> str:
-    """A method of transformers' enumeration as text."""
+    """Return a method of transformers' enumeration as a string."""
     return "" if method is None else str(getattr(method, "value", method))
 
 

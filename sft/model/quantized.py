@@ -1,7 +1,4 @@
-"""What is particular about a base that was loaded quantised: how it computes, whether and where it can be trained.
-
-Knows nothing of how it was asked for (`quantization.py`) nor of the numbers that it holds.
-"""
+"""Handling of a loaded quantised base: its kernels, whether it is trainable, and its linear layers."""
 
 from __future__ import annotations
 
@@ -16,28 +13,28 @@ if TYPE_CHECKING:
 
 
 def settle(model: PreTrainedModel) -> None:
-    """Have a freshly loaded base compute with its weights as they are stored, whatever runs first.
+    """Make a freshly loaded base compute with its stored weights.
 
-    On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights at the first eval forward pass. Read, merged or
-    trained on afterwards, they give wrong numbers (gradients too), and the repacked kernel rounds to bfloat16.
-    gptqmodel compiles its torch kernel anew for each layer.
+    On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights at the first eval forward. Afterwards, reading, merging
+    and training give wrong numbers (gradients too), and the repacked kernel rounds to bfloat16. gptqmodel compiles its
+    torch kernel again for each layer.
     """
     method = quantization_method(model)
     if method == "bitsandbytes":
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each int8 layer of each forward pass
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it logs a line for each int8 layer of each forward
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
     if method == "gptq":
         for module in model.modules():
-            vars(module).pop("dequantize_weight", None)  # the compiled form hides the class's own
+            vars(module).pop("dequantize_weight", None)  # the compiled method hides the method of the class
 
 
 def require_trainable(model: PreTrainedModel) -> None:
     """Refuse a quantised base through which no gradient flows.
 
     Raises:
-        ModelError: its method, or its kernel, is for inference only.
+        ModelError: its method or its kernel supports inference only.
     """
     quantizer = getattr(model, "hf_quantizer", None)
     kernel = next((module for module in model.modules() if hasattr(module, "qweight")), None)
@@ -45,14 +42,14 @@ def require_trainable(model: PreTrainedModel) -> None:
         kernel is not None and not getattr(kernel, "SUPPORTS_TRAINING", True)
     )
     if inference_only:
-        what = quantization_method(model) if kernel is None else f"kernel {type(kernel).__name__}"
-        raise ModelError(f"model.quantization: a base of this kind ({what}) computes, but cannot be trained on")
+        kind = quantization_method(model) if kernel is None else f"kernel {type(kernel).__name__}"
+        raise ModelError(f"model.quantization: a base of this kind ({kind}) supports inference only, no training")
 
 
 def packed_linear_names(model: PreTrainedModel) -> list[str]:
-    """Names of all linear layers but the output head, where some are of gptqmodel; else none.
+    """Return the names of all linear layers but the output head, if some are of gptqmodel; else none.
 
-    PEFT's `all-linear` overlooks the layers of gptqmodel.
+    PEFT's `all-linear` misses the layers of gptqmodel.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D

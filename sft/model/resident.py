@@ -1,7 +1,7 @@
-"""A base model kept from one experiment to the next, in one process: looked at after each, given up at the least doubt.
+"""Keep a base model from one experiment to the next in one process; drop it if a check finds any change.
 
-Worth it where loading the base takes longer than the experiment. The model that comes back must be the one that was
-lent, bit for bit: its weights, its modules, what hangs on them, its config. Knows nothing of experiments.
+This pays off if loading the base takes longer than the experiment. The returned model must equal the lent one bit for
+bit: weights, modules, hooks, config.
 """
 
 from __future__ import annotations
@@ -28,64 +28,64 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# What may stay allocated beyond the base, as the libraries' own buffers do.
+# Memory that may stay allocated beyond the base, as buffers of the libraries do.
 SLACK_ON_DEVICE = 64 * 2**20
 SLACK_IN_MAIN_MEMORY = 2**30
 _KEPT_BY_CONTENT = ("transformers_modules", "datasets_modules")
-_LEFT_BEHIND = ("peft_config", "_hf_peft_config_loaded", "model_tags")  # by PEFT and TRL; they compute nothing
+_LEFT_BEHIND = ("peft_config", "_hf_peft_config_loaded", "model_tags")  # by PEFT and TRL; without effect on the results
 
 
 class Models(Protocol):
-    """Where a run has its base model from.
+    """Lends base models to runs.
 
     Attributes:
-        cpu_before: CPU seconds that this process had used before the run, for others.
+        cpu_before: CPU seconds that this process had used before the run.
     """
 
     cpu_before: float
 
     def load(self, config: ModelConfig) -> PreTrainedModel:
-        """The base of a config, as freshly loaded."""
+        """Return the base of a config, equal to a freshly loaded one."""
 
     def give_back(self, model: Any) -> None:
-        """The run is done with it, and with the adapter that may be on it."""
+        """Take back a base after the run, with or without an adapter on it."""
 
 
 class FreshModels:
-    """Loads the base anew each time."""
+    """Loads the base for each run."""
 
     cpu_before = 0.0
 
     def load(self, config: ModelConfig) -> PreTrainedModel:
-        """The base of a config."""
+        """Load the base of a config."""
         return load_model(config)
 
     def give_back(self, model: Any) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class ResidentModel:
-    """Keeps the last base, and lends it again to the next run that names the same."""
+    """Keeps the last base, and lends it to the next run with the same base."""
 
     def __init__(self) -> None:
         self.cpu_before = 0.0
         self._changed = ""
         self._key = ("", "")
         self._model: PreTrainedModel | None = None
-        self._seal: Seal | None = None
+        self._fingerprint: Fingerprint | None = None
         self._trainable: frozenset[str] = frozenset()
         self._memory: Memory | None = None  # with a base, before the first run on it
         self._modules_before = frozenset(sys.modules)
 
     def load(self, config: ModelConfig) -> PreTrainedModel:
-        """The base of a config: the one that is kept, where it is the same."""
+        """Return the base of a config: the kept one, if it is the same."""
         key = base_key(config), content_hash(config)
         if self._model is None or self._changed or key != self._key:
-            self._model = self._seal = None
+            self._model = self._fingerprint = None
             self._changed = ""
             gc.collect()
             self._model, self._key = load_model(config), key
-            self._seal = Seal.of(self._model)
+            self._fingerprint = Fingerprint.of(self._model)
             self._trainable = frozenset(n for n, p in self._model.named_parameters() if p.requires_grad)
             self._memory = Memory.now()
         else:
@@ -93,50 +93,50 @@ class ResidentModel:
         return self._model
 
     def give_back(self, model: Any) -> None:
-        """Take the adapter off, and see whether the base is what it was."""
+        """Remove the adapter, and check that the base is unchanged."""
         base = without_adapter(model)
-        if self._model is None or self._seal is None or base is not self._model:
-            self._changed = "what came back is another model"
+        if self._model is None or self._fingerprint is None or base is not self._model:
+            self._changed = "the returned model is another one"
             return
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(name in self._trainable)
             parameter.grad = None
         self._model.eval()
-        self._changed = self._seal.differs_from(Seal.of(self._model))
+        self._changed = self._fingerprint.differs_from(Fingerprint.of(self._model))
 
     def is_fit(self) -> bool:
-        """Whether another run may be done here: the base came back as it was, and so did the memory.
+        """Whether another run may use this process: base and memory are as before.
 
-        To be asked when the run is over, and nothing holds its adapter any more.
+        Call it after the run, when nothing refers to its adapter any more.
         """
         self.cpu_before = cpu_seconds()
         gc.collect()
         grown = "" if self._memory is None else self._memory.grown(Memory.now())
-        doubt = self._changed or grown or self._own_code()
-        if doubt:
-            log.warning("The next experiment gets a process of its own: %s", doubt)
-        return not doubt
+        reason = self._changed or grown or self._own_code()
+        if reason:
+            log.warning("The next experiment gets a process of its own: %s", reason)
+        return not reason
 
     def _own_code(self) -> str:
-        """What was imported and may be edited before the next run, in words; empty where nothing was."""
+        """Describe an imported file that may be edited before the next run; empty if there is none."""
         for name in sorted(sys.modules.keys() - self._modules_before):
             file = getattr(sys.modules[name], "__file__", None)
             if file is not None and is_own_code(name, Path(file)):
-                return f"{file} may be edited until then"
+                return f"{file} may be edited before it starts"
         return ""
 
 
 def content_hash(config: ModelConfig) -> str:
-    """Of the files that a base is loaded from, where they are local: one that was edited is another."""
+    """Hash the files of a base if they are local, to notice edits."""
     path = Path(config.name)
     return hash_path(path) if path.exists() else ""
 
 
 def is_own_code(name: str, file: Path) -> bool:
-    """Whether a module is the user's, a plug say: neither a library, nor part of Python, nor of this package.
+    """Whether a module is the user's, such as a plugin: not of a library, Python or this package.
 
-    Code that came with a model or data set lies in the hub's cache, under names that tell its content. A relative path
-    is no file: some libraries' made-up modules (`torch.classes`) name such a one.
+    Code of a model or data set is in the Hub's cache, under names that depend on its content. A relative path is no
+    file: some synthetic modules of libraries (`torch.classes`) have one.
     """
     return (
         file.is_absolute()
@@ -147,13 +147,13 @@ def is_own_code(name: str, file: Path) -> bool:
 
 @cache
 def _installed() -> tuple[Path, ...]:
-    places = {Path(sysconfig.get_path(which)) for which in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places.update(map(Path, site.getsitepackages()), [Path(site.getusersitepackages()), Path(__file__).parents[1]])
-    return tuple(places | {place.resolve() for place in places})
+    folders = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders.update(map(Path, site.getsitepackages()), [Path(site.getusersitepackages()), Path(__file__).parents[1]])
+    return tuple(folders | {folder.resolve() for folder in folders})
 
 
 def without_adapter(model: Any) -> Any:
-    """The base under an adapter; a model without one as it is."""
+    """Return the base under an adapter; a model without adapter unchanged."""
     peft = import_peft()
     if not isinstance(model, peft.PeftModel):
         return model
@@ -163,19 +163,19 @@ def without_adapter(model: Any) -> Any:
 
 
 def forget_adapter(base: Any) -> None:
-    """Take off what PEFT and TRL leave on a base without an adapter."""
+    """Remove attributes that PEFT and TRL leave on a base."""
     for name in _LEFT_BEHIND:
         vars(base).pop(name, None)
 
 
 @dataclass(frozen=True)
-class Seal:
-    """A model as far as it determines what it computes.
+class Fingerprint:
+    """Fingerprint of everything that determines what a model computes.
 
     Attributes:
-        tensors: for each parameter and buffer its type, shape, device and checksum.
-        modules: for each module its class, and what hangs on it: a forward of its own, hooks.
-        settings: its config and generation config, and the names of its attributes.
+        tensors: type, shape, device and checksum of each parameter and buffer.
+        modules: class of each module, whether it has its own forward, and its number of hooks.
+        settings: config, generation config, and names of the attributes.
     """
 
     tensors: dict[str, tuple[str, tuple[int, ...], str, int]]
@@ -183,8 +183,8 @@ class Seal:
     settings: tuple[str, str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Seal:
-        """Look at a model."""
+    def of(cls, model: PreTrainedModel) -> Fingerprint:
+        """Compute the fingerprint of a model."""
         named = [*model.named_parameters(), *model.named_buffers()]
         tensors = {n: (str(t.dtype), tuple(t.shape), str(t.device), checksum(t)) for n, t in named}
         modules = {
@@ -195,15 +195,15 @@ class Seal:
         settings = str(model.config.to_dict()), str(generation and generation.to_dict()), tuple(sorted(vars(model)))
         return cls(tensors, modules, settings)
 
-    def differs_from(self, other: Seal) -> str:
-        """The first difference in words; empty where there is none."""
-        for ours, theirs, what in (
+    def differs_from(self, other: Fingerprint) -> str:
+        """Describe the first difference; empty if there is none."""
+        for ours, theirs, kind in (
             (self.modules, other.modules, "module"),
             (self.tensors, other.tensors, "weight"),
         ):
             for name in [*ours, *(theirs.keys() - ours.keys())]:
                 if ours.get(name) != theirs.get(name):
-                    return f'its {what} "{name}" was changed'
+                    return f'its {kind} "{name}" was changed'
         config, generation, attributes = (
             ours == theirs for ours, theirs in zip(self.settings, other.settings, strict=True)
         )
@@ -214,7 +214,7 @@ class Seal:
 
 
 def checksum(tensor: torch.Tensor) -> int:
-    """A checksum of a tensor's bits, of 64 bits itself."""
+    """Return a 64-bit checksum of a tensor's bits."""
     import torch
 
     if tensor.numel() == 0:
@@ -231,7 +231,7 @@ class Memory:
 
     @classmethod
     def now(cls) -> Memory:
-        """What is in use now."""
+        """Return the memory in use now."""
         import psutil
         import torch
 
@@ -239,11 +239,11 @@ class Memory:
         return cls(on_device, psutil.Process().memory_info().rss)
 
     def grown(self, later: Memory) -> str:
-        """What was not given back since, in words; empty where it was."""
+        """Describe the memory that was not released since; empty if there is none."""
         if later.device > self.device + SLACK_ON_DEVICE:
-            return f"{(later.device - self.device) >> 20} MiB of the device's memory were not given back"
+            return f"{(later.device - self.device) >> 20} MiB of the device's memory were not released"
         if later.main > self.main + max(self.main // 2, SLACK_IN_MAIN_MEMORY):
-            return f"{(later.main - self.main) >> 20} MiB of memory were not given back"
+            return f"{(later.main - self.main) >> 20} MiB of memory were not released"
         return ""
 
 

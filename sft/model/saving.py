@@ -1,7 +1,4 @@
-"""Saves what was trained: an adapter as plain PEFT reads it on an untouched base, or a whole model.
-
-The tokenizer with its chat template lies beside. Knows nothing of how they were trained.
-"""
+"""Save a trained adapter, which plain PEFT can load on the original base, or a whole model, each with the tokenizer."""
 
 from __future__ import annotations
 
@@ -31,24 +28,24 @@ def save_adapter(
     base_name: str,
     record: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write the adapter, its config and the tokenizer to `folder`; files of others there stay.
+    """Write the adapter, its config and the tokenizer to `folder`; other files there are kept.
 
-    Each file is replaced in one move, the adapter's config last but for `sft.json`, which has everything's hash. Copies
-    of the base's embeddings are not saved.
+    Each file is replaced atomically. The adapter's config comes last, followed only by `sft.json` with the hashes.
+    Copies of the base's embeddings are not saved.
 
     Args:
-        base_name: hub id or folder of the base, as the adapter's config shall name it.
-        record: what `read_record` shall find; None: nothing, not even what an earlier adapter left there.
+        base_name: Hub id or folder of the base for the adapter's config.
+        record: the record for `read_record`; None removes an earlier one.
 
     Returns:
-        Why vLLM cannot load it as a LoRA, in words; empty where it can.
+        The reason why vLLM cannot load it as a LoRA; empty if it can.
 
     Raises:
-        ModelError: `folder` holds a whole model that was written here.
+        ModelError: `folder` contains a whole model written by this tool.
     """
     from safetensors.torch import save_file
 
-    check_place(folder, ADAPTER_CONFIG)
+    check_output_folder(folder, ADAPTER_CONFIG)
     config, tensors = portable(peft_model)
     config.base_model_name_or_path = base_name
     with filled(folder, ADAPTER_CONFIG, record) as temporary:
@@ -65,28 +62,28 @@ def save_model(
     folder: Path,
     record: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole model and its tokenizer to `folder`, as `from_pretrained` reads them; files of others there stay.
+    """Write a whole model and its tokenizer to `folder` for `from_pretrained`; other files there are kept.
 
-    Each file is replaced in one move, `config.json` last but for `sft.json`, which has everything's hash.
+    Each file is replaced atomically. `config.json` comes last, followed only by `sft.json` with the hashes.
 
     Args:
         record: as for `save_adapter`.
 
     Raises:
-        ModelError: `folder` holds an adapter, or a model that was not written here.
+        ModelError: `folder` contains an adapter, or a model that was not written by this tool.
     """
-    check_place(folder, MODEL_CONFIG)
+    check_output_folder(folder, MODEL_CONFIG)
     with filled(folder, MODEL_CONFIG, record) as temporary:
         write_model(model, tokenizer, temporary)
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """The files of a whole model, into an empty folder."""
+    """Write the files of a whole model to an empty folder."""
     from transformers import GenerationConfig
 
     own = model.generation_config
     with quiet():
-        if own is not None:  # loading takes settings that saving refuses (a temperature without sampling)
+        if own is not None:  # saving refuses settings that loading accepts (a temperature without sampling)
             model.generation_config = GenerationConfig()
         try:
             model.save_pretrained(folder)
@@ -97,30 +94,32 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         tokenizer.save_pretrained(folder)
 
 
-def check_place(folder: Path, config_name: str) -> None:
-    """Refuse a folder where saving would remove, overwrite or mix up another thing.
+def check_output_folder(folder: Path, config_name: str) -> None:
+    """Refuse an output folder in which saving would overwrite or mix up other files.
 
-    An earlier adapter of ours is replaced by a new one, and an earlier model by a new one; neither by the other.
+    A new adapter replaces an earlier adapter of this tool, and a new model an earlier model.
 
     Args:
-        folder: where something is to be saved.
+        folder: the output folder.
         config_name: `ADAPTER_CONFIG` or `MODEL_CONFIG`.
 
     Raises:
-        ModelError: it holds a model where an adapter shall go, an adapter where a model shall go, or a model that was
-            not written here.
+        ModelError: it contains a model instead of an adapter, an adapter instead of a model, or a model that was not
+            written by this tool.
     """
     ours, whole = listed_files(folder), config_name == MODEL_CONFIG
     if whole and (folder / ADAPTER_CONFIG).exists():
-        raise ModelError(f"{folder} holds an adapter ({ADAPTER_CONFIG}); choose another folder for the model")
+        raise ModelError(f"{folder} contains an adapter ({ADAPTER_CONFIG}); choose another folder for the model")
     if not whole and MODEL_CONFIG in ours:
-        raise ModelError(f"{folder} holds a whole model ({MODEL_CONFIG}); choose another folder for the adapter")
+        raise ModelError(f"{folder} contains a whole model ({MODEL_CONFIG}); choose another folder for the adapter")
     if whole and MODEL_CONFIG not in ours and (folder / MODEL_CONFIG).exists():
-        raise ModelError(f"{folder} holds a model that was not written here ({MODEL_CONFIG}); choose another folder")
+        raise ModelError(
+            f"{folder} contains a model that was not written by this tool ({MODEL_CONFIG}); choose another folder"
+        )
 
 
 def portable(peft_model: PeftModel) -> tuple[PeftConfig, dict[str, Any]]:
-    """Config and tensors that mean the same in plain PEFT on an untouched base."""
+    """Return config and tensors that have the same effect in plain PEFT on the original base."""
     peft = import_peft()
     from sft.initialization.hold import HELD, fold_config, fold_tensors
 
@@ -131,22 +130,21 @@ def portable(peft_model: PeftModel) -> tuple[PeftConfig, dict[str, Any]]:
         config, tensors = fold_config(config), fold_tensors(tensors, held)
     config.inference_mode = True
     if hasattr(config, "init_lora_weights"):
-        config.init_lora_weights = True  # the saved weights replace whatever it made
+        config.init_lora_weights = True  # the saved weights replace the initial ones
     if isinstance(getattr(config, "target_modules", None), set):
-        config.target_modules = sorted(config.target_modules)  # the same adapter, the same file
+        config.target_modules = sorted(config.target_modules)  # deterministic file content
     return config, {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
 def can_merge(peft_model: PeftModel) -> bool:
-    """Whether the adapter can become part of the base's weights: virtual tokens cannot."""
+    """Whether the adapter can be merged into the base's weights; virtual tokens cannot."""
     return hasattr(peft_model.base_model, "merge_and_unload")
 
 
 def vllm_obstacle(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
-    """Why vLLM's LoRA loader would refuse an adapter, or load it wrongly; empty where it would not.
+    """Return the reason why vLLM's LoRA loader would refuse an adapter or load it wrongly; empty if there is none.
 
-    It reads r, lora_alpha, use_rslora and the matrices A and B, by their names, and nothing else: one scaling for all
-    layers.
+    It reads only r, lora_alpha, use_rslora and the matrices A and B by their names, with one scaling for all layers.
 
     Args:
         config: the adapter's config as a dict.
@@ -154,14 +152,14 @@ def vllm_obstacle(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
     """
     kind = getattr(config.get("peft_type"), "value", config.get("peft_type"))
     if kind != "LORA":
-        return f"{kind} is no LoRA"
+        return f"{kind} is not LoRA"
     for key, plain in (("use_dora", False), ("modules_to_save", None), ("bias", "none"), ("lora_bias", False)):
         if config.get(key, plain) not in (plain, None, [], {}):
-            return f"it takes no {key}"
+            return f"it does not support {key}"
     for key in ("rank_pattern", "alpha_pattern"):
         if config.get(key):
-            return f"it gives all layers one scaling, and {key} would be ignored"
-    odd = [name for name in tensors if not name.endswith(("lora_A.weight", "lora_B.weight"))]
-    if odd:
-        return f"it has no place for {odd[0]}"
+            return f"it uses one scaling for all layers and would ignore {key}"
+    unsupported = [name for name in tensors if not name.endswith(("lora_A.weight", "lora_B.weight"))]
+    if unsupported:
+        return f"it does not support {unsupported[0]}"
     return ""

@@ -1,7 +1,7 @@
-"""Folders of model files that say of themselves whether they are whole: beside the files lies `sft.json`, written last.
+"""Folders of model files with hashes in `sft.json`, which is written last, so that incomplete folders are detected.
 
-It holds each file's hash, and what those who made the files say of how. The libraries do not look at it. A folder that
-came from elsewhere has none, and is taken as it is. Knows nothing of what the files are.
+`sft.json` also holds a record of how the files were made. The libraries ignore it. A folder from another source has no
+`sft.json`, and is not checked.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from sft.errors import ModelError
 from sft.io import hash_path, parse_json, write_atomic
 
 RECORD = "sft.json"
-FILES = "files"  # in it: SHA-256 by name; empty while that file is being replaced
+FILES = "files"  # key in it: SHA-256 by name; empty while that file is being replaced
 
 
 def read_record(path: str | Path) -> Mapping[str, Any] | None:
-    """What was said of how the folder's files were made; None where nothing readable is said."""
+    """Return the record of how the folder's files were made; None if there is no readable one."""
     record = {key: value for key, value in _read_marker(path).items() if key != FILES}
     return record or None
 
 
 def listed_files(path: str | Path) -> Mapping[str, str]:
-    """Names and hashes of the files that were written there by us; empty for a folder from elsewhere."""
+    """Return names and hashes of the files written by this tool; empty for a folder from another source."""
     hashes = _read_marker(path).get(FILES)
     inside = hashes.items() if isinstance(hashes, dict) else ()
-    return {name: known for name, known in inside if not Path(name).is_absolute() and ".." not in Path(name).parts}
+    return {name: value for name, value in inside if not Path(name).is_absolute() and ".." not in Path(name).parts}
 
 
 def check_whole(key: str, path: str | Path, names: Collection[str] | None = None) -> None:
-    """Compare files with their hashes; a folder that came from elsewhere has none.
+    """Compare files with their hashes; a folder from another source has none.
 
     Args:
-        key: the config's key, for the message.
+        key: the config key, for the message.
         path: the folder.
-        names: of the files that are going to be read; None: all that are listed.
+        names: names of the files to check; None for all listed files.
 
     Raises:
         ModelError: a file is missing or differs.
@@ -51,46 +51,46 @@ def check_whole(key: str, path: str | Path, names: Collection[str] | None = None
             continue
         file = Path(path) / name
         if not (file.is_file() and hash_path(file) == expected):
-            trouble = "differs from what was written" if file.is_file() else "is missing"
+            problem = "differs from its recorded hash" if file.is_file() else "is missing"
             raise ModelError(
-                f'{key}: "{path}" is incomplete or damaged: {name} {trouble}; train it again '
-                f"(or remove {RECORD} there, if you changed it yourself)"
+                f'{key}: "{path}" is incomplete or corrupt: {name} {problem}; train it again '
+                f"(or delete its {RECORD}, if you changed it yourself)"
             )
 
 
 @contextmanager
 def filled(folder: Path, last: str, record: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A temporary folder to write files into, which then take the place of those that were written here before.
+    """Yield a temporary folder for new files, which then replace those that this tool wrote before.
 
-    Each file is replaced in one move, once it is on the disk: `last` (without which nothing there can be loaded) after
-    all others, and then `sft.json`, with everything's hash. Files that nobody here wrote stay.
+    Each file is synced to disk and replaced atomically. `last` (without which nothing can be loaded) comes after all
+    others, then `sft.json` with the hashes. Files from other sources are kept.
 
     Args:
-        folder: where the files go.
-        last: name of the file that makes the others what they are.
-        record: what `read_record` shall find; None: nothing, not even what was said of earlier files.
+        folder: the target folder.
+        last: name of the file to replace last.
+        record: the record for `read_record`; None removes an earlier one.
     """
-    made_here = [place for place in (folder, *folder.parents) if not place.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".filling-") as temporary:
             yield Path(temporary)
             _move_in(Path(temporary), folder, last, record)
     except BaseException:
-        with suppress(OSError):  # not where files have been moved into it already
-            for place in made_here:
-                place.rmdir()
+        with suppress(OSError):  # a folder with files stays
+            for path in created:
+                path.rmdir()
         raise
 
 
 def _move_in(source: Path, folder: Path, last: str, record: Mapping[str, Any] | None) -> None:
-    """Move all files of `source`; what was written here before and has no successor is removed, if it is as it was."""
+    """Move all files of `source`; remove earlier files that have no replacement, if they are unchanged."""
     hashes = {path.relative_to(source).as_posix(): _hash(path) for path in _files(source) if path.name != RECORD}
-    stale = {name: known for name, known in listed_files(folder).items() if name not in hashes}
-    # The earlier record would lie beside these files; this one tells of a save that was cut short.
+    stale = {name: value for name, value in listed_files(folder).items() if name not in hashes}
+    # The earlier record does not describe these files; this one marks an interrupted save.
     _write_marker(folder, {FILES: {**stale, **dict.fromkeys(hashes, "")}})
-    for name, known in stale.items():
-        if (folder / name).is_file() and known in ("", _hash(folder / name)):  # "": an earlier save was cut short
+    for name, value in stale.items():
+        if (folder / name).is_file() and value in ("", _hash(folder / name)):  # "": an earlier save was interrupted
             (folder / name).unlink()
     for name in sorted(hashes, key=lambda name: (name == last, name)):
         _sync(source / name)
@@ -121,6 +121,6 @@ def _write_marker(folder: Path, marker: Mapping[str, Any]) -> None:
 
 
 def _sync(file: Path) -> None:
-    """A power cut leaves no name without its content."""
+    """Sync a file to disk, so that a power failure cannot lose its content."""
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())

@@ -1,7 +1,6 @@
-"""Where models, tokenizers and adapters come from: a local folder or the hub, and one clear line when it fails.
+"""Sources of models, tokenizers and adapters: a local folder or the Hub, with one-line errors.
 
-Knows nothing of what is loaded: the loaders do that inside `reading`, which keeps the libraries quiet and turns what
-a user can mend into a `ModelError`.
+The loaders run inside `reading`, which silences the libraries and turns errors that a user can fix into a `ModelError`.
 """
 
 from __future__ import annotations
@@ -25,52 +24,52 @@ from sft.foreign import is_foreign, one_line
 from sft.log import HEARD_ON_IMPORT
 
 CHATTY = ("bitsandbytes", "accelerate", "trl", "peft", "torch.distributed", *HEARD_ON_IMPORT)  # and transformers
-_OTHER_SHAPES = "its weights have other shapes than its config.json (with model.model_args) says"
+_OTHER_SHAPES = "the shapes of its weights do not match its config.json (with model.model_args)"
 UNEXPECTED_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 def trusts_remote_code(arguments: Mapping[str, Any]) -> bool:
-    """Whether code from a repository may run: only if the config says exactly `true` ("true" and 1 do not count)."""
+    """Whether code from a repository may run: only if the config says exactly `true`, not "true" or 1."""
     return arguments.get("trust_remote_code") is True
 
 
 def check_folder(key: str, name: str, needed: str) -> None:
-    """Refuse a local path that cannot hold what is asked for; hub ids pass.
+    """Refuse a local path that is not a suitable folder; Hub ids pass.
 
     Args:
-        key: the config's key, for the message (`model.name`).
-        name: hub id or path.
-        needed: the file that a folder must have (`config.json`).
+        key: the config key, for the message (`model.name`).
+        name: Hub id or path.
+        needed: the file that the folder must contain (`config.json`).
 
     Raises:
-        ModelError: no such folder, a file, or a folder without `needed`.
+        ModelError: the folder does not exist, is a file, or does not contain `needed`.
     """
     path = Path(name).expanduser()
     if not path.exists():
         if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-            raise ModelError(f'{key}: there is no folder "{name}"')
+            raise ModelError(f'{key}: folder "{name}" not found')
         return
     if not path.is_dir():
-        raise ModelError(f'{key}: "{name}" is a file; the folder that holds {needed} is needed')
+        raise ModelError(f'{key}: expected the folder that contains {needed}, got the file "{name}"')
     if (path / needed).exists():
         return
     if needed == "config.json" and (path / "adapter_config.json").exists():
-        raise ModelError(f'{key}: "{name}" holds an adapter; name it in model.adapter, and its base in model.name')
-    held = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
-    raise ModelError(f'{key}: the folder "{name}" has no {needed} (it has: {held})')
+        raise ModelError(f'{key}: "{name}" contains an adapter; set model.adapter to it, and model.name to its base')
+    files = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
+    raise ModelError(f'{key}: the folder "{name}" has no {needed} (it has: {files})')
 
 
 @contextmanager
 def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]:
-    """Load something inside this: quiet libraries, and one clear line for what the user can mend.
+    """Inside, the libraries are quiet, and errors that the user can fix become one-line errors.
 
     Args:
-        key: the config's key, for the message.
-        name: hub id or path that is read.
-        arguments: the user's arguments, so that an unknown one is told from a bug.
+        key: the config key, for the message.
+        name: Hub id or path that is loaded.
+        arguments: the user's arguments, to distinguish an unknown argument from a bug.
 
     Raises:
-        ModelError: the thing is absent, broken or of another kind, or an argument is unknown.
+        ModelError: the source is missing, corrupt or of another kind, or an argument is unknown.
     """
     try:
         with quiet():
@@ -87,7 +86,7 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
             raise ModelError(f'model.model_args.{unknown.group(1)}: "{name}" does not accept this argument') from error
         if "trust_remote_code" in str(error):
             raise ModelError(
-                f'{key}: "{name}" wants to run code of its own; if you trust it, '
+                f'{key}: "{name}" needs to run its own code; if you trust it, '
                 "set model.model_args.trust_remote_code to true"
             ) from error
         reason = _OTHER_SHAPES if "ignore_mismatched_sizes" in str(error) else one_line(error)
@@ -95,15 +94,15 @@ def reading(key: str, name: str, arguments: Mapping[str, Any]) -> Iterator[None]
 
 
 def pickled(key: str, name: str) -> ModelError:
-    """What is said of weights that are no plain tensors; the libraries read nothing else."""
+    """Return the error for pickled weights, which the libraries refuse to read."""
     return ModelError(
-        f'{key}: "{name}" holds pickled weights that are damaged or not plain tensors, and reading them could run '
-        "code: where you trust them, load them elsewhere and write safetensors (save_pretrained does)"
+        f'{key}: "{name}" contains pickled weights that are corrupt or not plain tensors, and reading them could run '
+        "code; if you trust them, convert them to safetensors (save_pretrained)"
     )
 
 
 def import_peft() -> ModuleType:
-    """The module `peft`. Its first import brings bitsandbytes, which logs at once about kernels nobody asked for."""
+    """Import `peft` quietly: its first import loads bitsandbytes, which logs messages about kernels."""
     if "peft" in sys.modules:
         return sys.modules["peft"]
     with quiet():
@@ -112,14 +111,14 @@ def import_peft() -> ModuleType:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars, log chatter or warnings from the libraries inside; as before afterwards."""
+    """Inside, the libraries show no progress bars, log messages or warnings."""
     import datasets
     from transformers.utils import logging
 
     _quiet_gptqmodel()
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     data_bars = datasets.are_progress_bars_disabled()
-    # each setting of a level has the library look at all loggers there are: not where it is set already
+    # setting a level makes the library visit all loggers, so levels that are already set are skipped
     loggers = [logger for name in CHATTY if (logger := stdlib.getLogger(name)).level != stdlib.ERROR]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -143,6 +142,6 @@ def quiet() -> Iterator[None]:
 
 @cache
 def _quiet_gptqmodel() -> None:
-    """It reports on stdout, by a logger of a kind of its own; PEFT imports it wherever it is installed."""
+    """Silence gptqmodel, which logs to stdout by its own logger; PEFT imports it if it is installed."""
     if find_spec("logbar") is not None:
         import_module("logbar").LogBar.shared().setLevel("ERROR")

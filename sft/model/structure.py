@@ -1,6 +1,6 @@
-"""How a causal model attends: what a mask of who sees whom, and text of some length, would meet in it.
+"""Attention of a causal model: custom masks, sliding windows, and position encodings, as its config states them.
 
-Asked by all that puts several texts into one sequence. Knows no adapters and no data.
+Used wherever several texts are packed into one sequence.
 """
 
 from __future__ import annotations
@@ -9,41 +9,41 @@ from typing import Any
 
 from transformers import DynamicCache
 
-TREE_ATTENTION = ("sdpa", "eager")  # implementations that take a mask of who sees whom
-GROWING_ROPES = ("dynamic", "longrope")  # their frequencies change once a sequence is long
+TREE_ATTENTION = ("sdpa", "eager")  # implementations that take a custom attention mask
+GROWING_ROPES = ("dynamic", "longrope")  # their frequencies change for long sequences
 
 
 def base_of(model: Any) -> Any:
-    """The transformers model inside a PEFT model; a transformers model itself."""
+    """Return the transformers model inside a PEFT model; a transformers model unchanged."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def text_config(base: Any) -> Any:
-    """The config of the part that reads text."""
+    """Return the config of the text decoder."""
     return base.config.get_text_config(decoder=True)
 
 
 def cache_layers(base: Any) -> list[Any] | None:
-    """The layers of the cache that transformers makes by the model's config; None where it cannot make one."""
+    """Return the layers of transformers' cache for the model's config; None if it cannot create one."""
     try:
         layers: list[Any] = DynamicCache(config=base.config).layers
-    except (AttributeError, LookupError, TypeError, ValueError):  # types of layers without what they need
+    except (AttributeError, LookupError, TypeError, ValueError):  # layer types with incomplete configs
         return None
     return layers
 
 
 def windows(base: Any) -> list[int]:
-    """Sliding windows, in tokens, of the layers that have one."""
+    """Return the sliding windows, in tokens, of the layers that have one."""
     return [layer.sliding_window for layer in cache_layers(base) or () if hasattr(layer, "sliding_window")]
 
 
 def refuses_masks(base: Any) -> str | None:
-    """Why the model cannot be told token by token who sees whom, or None."""
+    """Return the reason why the model does not take a custom attention mask, or None."""
     attention = getattr(base.config, "_attn_implementation", None)
     if attention not in TREE_ATTENTION:
-        return f"its attention ({attention}) cannot be told who sees whom"
-    # other models make their own of a mask with four axes
-    return None if getattr(base, "_supports_attention_backend", False) else "it takes no mask of who sees whom"
+        return f"its attention ({attention}) takes no custom attention mask"
+    # other models transform a mask with four axes
+    return None if getattr(base, "_supports_attention_backend", False) else "it takes no custom attention mask"
 
 
 def rope_grows(base: Any, longest: int) -> bool:

@@ -1,6 +1,6 @@
-"""Whether the layers and parameters that an adapter's config names are in the model. Knows nothing of training.
+"""Check that the model has the layers and parameters that an adapter's config names.
 
-PEFT leaves out names that match nothing as long as one name matches, so a misspelt one would train less in silence.
+PEFT ignores names that match nothing if another name matches, so a misspelt name would silently train fewer layers.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ MOST_LISTED = 20
 
 
 def check_targets(model: PreTrainedModel, section: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse names of layers or parameters that the model lacks, with those that it has.
+    """Refuse names of layers or parameters that the model does not have.
 
     Args:
-        model: the base; it may be without weights (on the meta device).
+        model: the base, possibly on the meta device.
         section: `lora` or `adapter`, for the message.
-        arguments: of the PEFT config.
+        arguments: arguments of the PEFT config.
 
     Raises:
-        ModelError: in one line, with the key.
+        ModelError: a name does not exist; the message lists the existing ones.
     """
     modules = [name for name, _ in model.named_modules()]
     parameters = [name for name, _ in model.named_parameters()]
@@ -40,22 +40,22 @@ def check_targets(model: PreTrainedModel, section: str, arguments: Mapping[str, 
         raise ModelError(f"{section}.target_parameters: {_described(absent, _last_parts(parameters, 2))}")
 
 
-def _absent(named: Iterable[Any], there: Iterable[str]) -> list[str]:
-    """The names that are neither one of those there nor the end of one, as PEFT compares them."""
+def _absent(named: Iterable[Any], existing: Iterable[str]) -> list[str]:
+    """Return the names that equal no existing name nor its last part, which is PEFT's comparison."""
     return [
         name
         for name in named
-        if isinstance(name, str) and not any(one == name or one.endswith(f".{name}") for one in there)
+        if isinstance(name, str) and not any(other == name or other.endswith(f".{name}") for other in existing)
     ]
 
 
-def _described(absent: list[str], there: list[str]) -> str:
-    listed = ", ".join(there[:MOST_LISTED]) + (", …" if len(there) > MOST_LISTED else "")
-    return f'the model has no layer named "{absent[0]}"{did_you_mean(absent[0], there)} (it has: {listed})'
+def _described(absent: list[str], existing: list[str]) -> str:
+    listed = ", ".join(existing[:MOST_LISTED]) + (", …" if len(existing) > MOST_LISTED else "")
+    return f'the model has no layer named "{absent[0]}"{did_you_mean(absent[0], existing)} (it has: {listed})'
 
 
 def _linear(model: PreTrainedModel) -> list[str]:
-    """The last parts of the names of all layers that an adapter may sit on, each once."""
+    """Return the last parts of the names of all layers that can have an adapter, each once."""
     layers = [name for name, module in model.named_modules() if getattr(getattr(module, "weight", None), "ndim", 0) > 1]
     return [name for name in dict.fromkeys(name.rpartition(".")[2] for name in layers) if name != HEAD]
 

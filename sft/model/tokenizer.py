@@ -1,7 +1,7 @@
-"""Loads a tokenizer as a config says, and finds a padding id. Knows nothing of prompts.
+"""Load a tokenizer by its config, and choose a padding id.
 
-A tokenizer without a pad token stays so: padded positions are masked, so any id will do, and setting a pad token
-would change what `skip_special_tokens` leaves out, or grow the vocabulary.
+A tokenizer without a pad token is not changed: padding is masked, so any id works, and setting a pad token would change
+the effect of `skip_special_tokens` or grow the vocabulary.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ OF_THE_MODEL = ("revision", "subfolder")
 
 
 def load_tokenizer(config: ModelConfig, name: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model, or another by hub id or folder, with the chat template the config asks for.
+    """Load the tokenizer of the model, or another one by Hub id or folder, with the chat template of the config.
 
     Args:
         config: the `model` section.
-        name: `inference.tokenizer_name`; the model's own when None.
+        name: `inference.tokenizer_name`; None for the model's own.
 
     Raises:
-        ModelError: no such tokenizer, or `chat_template_from` names one without a chat template.
+        ModelError: the tokenizer does not exist, or `chat_template_from` has no chat template.
     """
     key = "model.name" if name is None else "inference.tokenizer_name"
     tokenizer = _read(config, key, name or config.name)
     if config.chat_template_from is not None:
-        lender = _read(config, "model.chat_template_from", config.chat_template_from)
-        if lender.chat_template is None:
+        source = _read(config, "model.chat_template_from", config.chat_template_from)
+        if source.chat_template is None:
             raise ModelError(f'model.chat_template_from: "{config.chat_template_from}" has no chat template')
-        tokenizer.chat_template = lender.chat_template
+        tokenizer.chat_template = source.chat_template
     return tokenizer
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """An id to pad with: the pad token's, else the end-of-sequence token's, else 0. Changes nothing.
+    """Return an id for padding: the pad token's, else the end-of-sequence token's, else 0.
 
-    What it is does not matter: padded positions are masked in attention and in the loss.
+    Its value does not matter: padding is masked in attention and in the loss.
     """
     for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if candidate is not None:

@@ -1,9 +1,8 @@
-"""A trial: what a fast form computes for one row of the run, against the model's plain forward of that row.
+"""Trials: compare the result of a fast form on one row of the run with the model's plain forward of that row.
 
-Caches, packed rows and masks are chosen by what a model's config and signature say. Some architectures then compute
-something else: they ignore a window that their config names, or number the tokens themselves. The numbers would be
-wrong and nothing would say so. So one row is computed again, alone and whole, before the others are believed. Scoring,
-generation and training all ask here. It knows ids and numbers; no labels, prompts or trainers.
+Caches, packed rows and masks are chosen by a model's config and signature. Some architectures deviate from these: they
+ignore a window of their config, or count positions themselves. The numbers would be silently wrong. So one row is
+computed again, alone and whole, before the others are trusted. Scoring, generation and training use trials.
 
 Shapes: B rows, S tokens, T tokens whose logits are wanted, V vocabulary.
 """
@@ -34,15 +33,15 @@ QUANTISED_TOLERANCE = 5e-2
 
 
 class DisagreementError(SftError):
-    """A fast form does not compute what the plain forward computes. Caught by whoever has another form."""
+    """A fast form disagrees with the plain forward. Callers catch it and use another form."""
 
 
-# what a trial may end with; beside a disagreement, what a model raises that is fed in an unusual way
+# errors of a trial: a disagreement, or an error of a model with unusual inputs
 FAILURES = (DisagreementError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
 def plain_logits(model: Any, ids_BS: Tensor, keep: int) -> Tensor:
-    """Logits [B, keep, V] at the last tokens of rows of one length: no cache, no padding, no positions of ours."""
+    """Compute the logits [B, keep, V] at the last tokens of rows of equal length: no cache, padding or positions."""
     accepts = inspect.signature(base_of(model).forward).parameters
     hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepts.values())
     options: dict[str, Any] = {"use_cache": False} if "use_cache" in accepts or hands_on else {}
@@ -53,21 +52,21 @@ def plain_logits(model: Any, ids_BS: Tensor, keep: int) -> Tensor:
 
 
 def chosen_logprobs(logits_TV: Tensor, ids: Sequence[int]) -> Tensor:
-    """The log-probability [T] of each id at its position, from an fp32 log-softmax."""
+    """Return the log-probability [T] of each id at its position, from an fp32 log-softmax."""
     return logits_TV.float().log_softmax(dim=-1)[range(len(ids)), list(ids)]
 
 
 def tolerance(model: Any, dtype: torch.dtype | None = None) -> float:
-    """Largest difference from a plain forward, relative to the largest logit, that rounding explains.
+    """Return the largest difference from a plain forward, relative to the largest logit, that rounding explains.
 
     Args:
         model: a transformers or PEFT model.
-        dtype: of its activations; None: the model's own.
+        dtype: dtype of its activations; None for the model's own.
     """
     base = base_of(model)
     dtype = dtype or base.dtype
     if dtype == torch.float32 and base.device.type == "cuda" and "tf32" in _cuda_precisions():
-        dtype = torch.float16  # of as many bits as products in TF32
+        dtype = torch.float16  # as precise as products in TF32
     if not quantization_method(base):
         return TOLERANCE.get(dtype, QUANTISED_TOLERANCE)
     return QUANTISED_TOLERANCE if _quantises_activations(base) else TOLERANCE[torch.bfloat16]
@@ -78,7 +77,7 @@ def _cuda_precisions() -> tuple[str, str]:
 
 
 def _quantises_activations(base: Any) -> bool:
-    """Whether more than the weights is quantised, as far as is known: no weights-only method of the usual ones."""
+    """Whether activations are quantised too: True unless the method is known to quantise weights only."""
     method = quantization_method(base)
     if method == "bitsandbytes":
         return bool(getattr(base, "is_loaded_in_8bit", False))
@@ -86,26 +85,26 @@ def _quantises_activations(base: Any) -> bool:
 
 
 def largest(logits: Tensor) -> float:
-    """The largest finite logit, by size; at least 1."""
+    """Return the largest absolute value of the finite logits; at least 1."""
     sizes = logits.float().abs()
     return float(sizes[sizes.isfinite()].max().clamp_min(1.0)) if sizes.isfinite().any() else 1.0
 
 
 def difference(fast: Tensor, plain: Tensor) -> Tensor:
-    """How far numbers are apart. Equal infinities are not, nor is anything from a plain number that is NaN."""
+    """Return absolute differences; 0 for equal infinities, and wherever the plain value is NaN."""
     fast, plain = fast.double().cpu(), plain.double().cpu()
     gaps = torch.where((fast == plain) | plain.isnan(), 0.0, (fast - plain).abs())
     return gaps.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def require_agreement(fast: Tensor, plain: Tensor, allowed: float | Tensor, what: str) -> None:
-    """Compare numbers of one row.
+    """Compare values of one row.
 
     Args:
-        fast: of the form on trial.
-        plain: the same of a plain forward.
-        allowed: the largest difference, of all or of each.
-        what: the numbers, for the message: "its … differ by …".
+        fast: values of the form under trial.
+        plain: values of a plain forward.
+        allowed: the largest allowed difference, of all or of each.
+        what: the name of the values, for the message: "its … differ by …".
 
     Raises:
         DisagreementError: they differ by more.
@@ -116,7 +115,7 @@ def require_agreement(fast: Tensor, plain: Tensor, allowed: float | Tensor, what
 
 
 def failed(error: Exception) -> str | None:
-    """What went wrong, for a form that raised `error`; None where another form would not help (memory ran out)."""
+    """Return the fault of a form that raised `error`; None if another form would not help (out of memory)."""
     if isinstance(error, DisagreementError):
         return str(error)
     if isinstance(error, FAILURES) and not is_out_of_memory(error):
@@ -125,11 +124,11 @@ def failed(error: Exception) -> str | None:
 
 
 class Tried(NamedTuple):
-    """What trials of one form of one model found.
+    """Result of the trials of one form of one model.
 
     Attributes:
-        longest: tokens of the longest row tried.
-        fault: what was wrong; None: nothing.
+        longest: number of tokens of the longest tried row.
+        fault: the fault, or None.
     """
 
     longest: int
@@ -137,10 +136,10 @@ class Tried(NamedTuple):
 
 
 class Trials:
-    """What was found for a model, so that rows like those tried are not tried again.
+    """Results of a model's trials, so that rows like the tried ones are not tried again.
 
-    Rows are alike in length when no number of the model's config lies between them: a window or a limit of positions,
-    under whatever name, acts from some length on. Beyond twice a length they are not taken to be alike either.
+    Two lengths are alike if no number of the model's config lies between them, since a window or a position limit,
+    whatever its name, has an effect beyond some length. Lengths that differ by a factor of two are never alike.
 
     Args:
         model: a transformers or PEFT model.
@@ -154,27 +153,27 @@ class Trials:
         self._numbers = sorted(set(_numbers(text_config(base_of(model)).to_dict())))
 
     def of(self, form: tuple[Any, ...], tokens: int) -> Tried | None:
-        """What was found for rows of up to so many tokens; None: they have to be tried."""
+        """Return the result for rows of up to `tokens` tokens; None if they need a trial."""
         tried = self._found.get((self._model, *form))
         if tried is None:
             return None
-        shorter = tried.fault is None and tokens <= tried.longest  # what was right for longer rows is right for them
+        shorter = tried.fault is None and tokens <= tried.longest  # longer rows were correct
         return tried if shorter or self.alike(tokens, tried.longest) else None
 
     def note(self, form: tuple[Any, ...], tokens: int, fault: str | None = None) -> Tried:
-        """Keep what was found."""
+        """Store the result of a trial."""
         tried = self._found[self._model, *form] = Tried(tokens, fault)
         return tried
 
-    def alike(self, one: int, other: int) -> bool:
-        """Whether what is found for rows of one length holds for those of another."""
-        low, high = sorted((one, other))
+    def alike(self, length: int, other: int) -> bool:
+        """Whether the result for rows of one length holds for those of another."""
+        low, high = sorted((length, other))
         near = high < 2 * low and not any(low <= number <= high for number in self._numbers)
         return near or low == high
 
 
 def _fingerprint(model: Any) -> str:
-    """Everything about a model, but its weights, that decides which form is exact."""
+    """Fingerprint of everything but the weights that determines which form of a model is exact."""
     base = base_of(model)
     adapter = getattr(model, "active_peft_config", None)
     return json.dumps(
@@ -188,7 +187,7 @@ def _fingerprint(model: Any) -> str:
 
 
 def _numbers(value: Any) -> Iterator[int]:
-    """The integers of a config, at any depth."""
+    """Yield the integers of a config, at any depth."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):

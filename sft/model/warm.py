@@ -1,10 +1,9 @@
-"""What a run computes alike whatever its config, computed at import: for a process that others are forked from.
+"""Warm-up at import, independent of the config, for a process from which others are forked.
 
-Done once for all the children of a server, it is no longer part of an experiment's own time: what is measured of a
-sweep that forks includes it once, and of one that starts afresh with each experiment.
+A server does this once for all its children, so it is not part of the time of an experiment.
 
-Pure Python only: it leaves patterns and names behind, which no thread, lock or device is tied to. A parallel region
-here would hang every process that is forked afterwards.
+Pure Python only: the results must not depend on threads, locks or devices. A parallel region here would hang every
+process that is forked afterwards.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from sft.results.environment import environment
 
 
 def warm_up() -> None:
-    """Compile the patterns by which checkpoints' weights are renamed, and look up the packages' versions."""
+    """Compile the patterns for renaming the weights of checkpoints, and look up the package versions."""
     environment()
-    with suppress(ImportError, AttributeError):  # where this version of transformers has no such thing
+    with suppress(ImportError, AttributeError):  # other versions of transformers do not have it
         from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-        get_checkpoint_conversion_mapping("llama")  # makes those of all architectures
+        get_checkpoint_conversion_mapping("llama")  # builds those of all architectures
 
 
 warm_up()

@@ -1,1 +1,1 @@
-"""The steps of `sft.pipeline`, each putting together the rooms below it: set up, adapt, judge, record."""
+"""The steps of `sft.pipeline`, each built from the packages below it: set up, adapt, evaluate, record."""

@@ -1,4 +1,4 @@
-"""The backend that answers, on the model that is evaluated."""
+"""Open the inference backend on the model that is evaluated."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def answering(setup: Setup, adapted: Adapted) -> Iterator[Backend]:
 
     Raises:
         ModelError: it cannot load the model.
-        UserError: a backend that is not there.
+        UserError: the backend does not exist.
     """
-    name = setup.inference.backend if setup.task.evaluated else DEFAULT  # a command that only trains asks nothing
+    name = setup.inference.backend if setup.task.evaluated else DEFAULT  # a command that only trains sends no prompts
     make: MakeBackend = BACKENDS.resolve(name)
     with setup.clock("load"):
         opening = _opening(setup, adapted)
@@ -45,7 +45,7 @@ def answering(setup: Setup, adapted: Adapted) -> Iterator[Backend]:
 
 
 class _UsersBackend:
-    """A user's own backend: what it raises is one line, and what it returns is checked."""
+    """A custom backend: its errors become one line, and its results are checked."""
 
     def __init__(self, make: MakeBackend, opening: Opening, what: str) -> None:
         self._what = what
@@ -79,9 +79,9 @@ class _UsersBackend:
 
 
 def _opening(setup: Setup, adapted: Adapted) -> Opening:
-    model, adapter = setup.config.model, adapted.place
-    if adapted.place is None:
+    model, adapter = setup.config.model, adapted.folder
+    if adapted.folder is None:
         adapter = None if model.adapter is None else Path(model.adapter)
     elif setup.experiment.trains_whole:
-        model, adapter = model.model_copy(update={"name": str(adapted.place)}), None
+        model, adapter = model.model_copy(update={"name": str(adapted.folder)}), None
     return Opening(model, adapter, setup.tokenizer, setup.inference.batch_size, setup.models, adapted.trained)

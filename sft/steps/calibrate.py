@@ -1,7 +1,7 @@
-"""What is scored for a split beside its rows: calibration probes, and labelled rows that a calibration learns from.
+"""Plan what is scored for a split: its rows, calibration probes, and labelled rows to fit a calibration on.
 
-Rows, content-free probes and random words of the domain are scored in one call, since they share a prefix, whether the
-config names a calibration or not: so that any can be applied to the stored scores later, without a model.
+Rows, content-free probes and random words of the domain share a prefix and are scored in one call. Probes are scored
+even without a calibration in the config, so that any can be applied to the stored scores later, without a model.
 
 Shapes: N rows, L labels, M labelled rows.
 """
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 
 class Group(NamedTuple):
-    """Prompts that are stored under one name ("": the rows), in arrays that begin with the axes `shape`."""
+    """Prompts stored under one name ("": the rows), in arrays whose first axes are `shape`."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,12 +46,12 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Everything that is scored for a split, the rows first.
+class ScoringPlan:
+    """All prompts to score for a split, the rows first.
 
     Args:
-        groups: in the order in which they are scored.
-        known: arrays that are stored with the scores and need no model.
+        groups: prompts in scoring order.
+        known: arrays stored with the scores that need no model.
     """
 
     groups: tuple[Group, ...]
@@ -63,7 +63,7 @@ class Asked:
         return tuple(prompt for group in self.groups for prompt in group.prompts)
 
     def scored(self, scores: LabelScores) -> SplitScores:
-        """The scores of all prompts, as they are stored."""
+        """Return the scores of all prompts in the form in which they are stored."""
         tensors = dict(self.known)
         start = 0
         for group in self.groups:
@@ -76,13 +76,13 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Labelled rows that a calibration learns from.
+class LabelledSample:
+    """Labelled rows that a calibration is fitted on.
 
     Args:
-        rows: their numbers in the train split.
-        prompts: how they were asked.
-        tensors: their scores and labels, by the names under which they are stored; empty before they are scored.
+        rows: row numbers in the train split.
+        prompts: the prompts of the rows.
+        tensors: scores and labels by the names under which they are stored; empty before scoring.
     """
 
     rows: tuple[int, ...] = ()
@@ -91,169 +91,175 @@ class Lesson:
 
     @property
     def labelled_rows(self) -> frozenset[int]:
-        """Rows of the train split whose labels are used: those learned from, and those shown with them."""
+        """Rows of the train split whose labels are used: the rows themselves and the examples shown with them."""
         return frozenset(self.rows).union(*self.prompts.shown)
 
 
-NO_LESSON = Lesson()
+NO_SAMPLE = LabelledSample()
 
 
-def lesson(setup: Setup) -> Lesson:
-    """The labelled rows of the experiment's calibration, none where it learns from none; not scored yet.
+def draw_sample(setup: Setup) -> LabelledSample:
+    """Draw the labelled rows for the experiment's calibration, not scored yet; none if it needs none.
 
-    For multilabel they are the shots, on which the threshold is chosen, trained on or not. For classification
-    they are drawn balanced and seeded from the rows of the train split that were neither trained on nor shown to all
-    judged rows. (Where each judged row is shown examples of its own, others may be shown one of these.)
+    For multilabel tasks, they are the shots, and the threshold is chosen on them. For classification, they are drawn
+    balanced and seeded from the rows of the train split that were neither trained on nor shown to all evaluated rows.
+    (With in-context examples per row, some evaluated rows may be shown one of them.)
 
     Raises:
-        DataError: there is no such row.
+        DataError: no such row is left.
     """
     if chooses_threshold(setup.config, setup.experiment.endpoint):
-        return Lesson(setup.task.shots.indices)
+        return LabelledSample(setup.task.shots.indices)
     wanted = calibration_rows(setup.experiment)
     if not wanted:
-        return NO_LESSON
+        return NO_SAMPLE
     train, labels = setup.task.train, setup.task.labels or ()
     if train is None:
-        raise DataError(f"{_learns(setup)}, and the data has no train split; set dataset.train_split")
-    left = setup.plan.unseen(_taken(setup))
-    rows = tuple(left[place] for place in _balanced([train.answers[row] for row in left], labels, setup)[:wanted])
+        raise DataError(f"{_needs_rows(setup)}, but the data has no train split; set dataset.train_split")
+    left = setup.plan.unseen(_used_rows(setup))
+    rows = tuple(left[index] for index in _balanced([train.answers[row] for row in left], labels, setup)[:wanted])
     if not rows:
         raise DataError(
-            f"{_learns(setup)} that were neither trained on nor shown, and the train split has none left; lower "
-            "dataset.shots or inference.icl_examples, or choose a calibration that learns from none (batch, contextual)"
+            f"{_needs_rows(setup)} that were neither trained on nor shown, but the train split has none left; lower "
+            "dataset.shots or inference.icl_examples, or choose a calibration without labelled rows (batch, contextual)"
         )
     if len(rows) < wanted:
-        log.warning("Asked for %d labelled rows to calibrate with, %d are left: taking those", wanted, len(rows))
+        log.warning("Expected %d labelled rows to calibrate with, only %d are left: using these", wanted, len(rows))
     if lacking := len(labels) - len({train.answers[row] for row in rows}):
         log.warning(
-            "%d of %d labels have no row among the %d labelled ones to calibrate with "
+            "%d of %d labels have no row among the %d labelled rows to calibrate with "
             "(inference.calibration_args.num_train_samples)",
             *(lacking, len(labels), len(rows)),
         )
-    return Lesson(rows)
+    return LabelledSample(rows)
 
 
 def _balanced(answers: Sequence[str], labels: Sequence[str], setup: Setup) -> tuple[int, ...]:
-    """All rows in rounds of one of each label, the labels in a seeded order: an unfinished round favours none."""
+    """Order all rows in rounds of one row per label, in a seeded order, so that an incomplete round is unbiased."""
     seed = setup.experiment.seed_of("icl")
     order = random.Random(f"{seed} labels").sample(list(labels), len(labels))  # noqa: S311 (nothing secret)
     return draw_shots(answers, order, "all", seed).indices
 
 
-def learn(setup: Setup, backend: Backend, given: Lesson, progress: Progress) -> Lesson:
-    """The lesson with its scores: made once, whichever splits are judged."""
-    if not given.rows:
-        return given
+def score_sample(setup: Setup, backend: Backend, sample: LabelledSample, progress: Progress) -> LabelledSample:
+    """Return the labelled sample with its scores. They are computed once for all splits."""
+    if not sample.rows:
+        return sample
     with setup.clock("prompts"):
-        prompts = setup.plan.asked(given.rows)
+        prompts = setup.plan.asked(sample.rows)
     with setup.clock("answer"):
-        asked = Asked((_lesson_group(prompts),), _lesson_labels(setup, given))
-        return Lesson(given.rows, prompts, score_all(setup, backend, asked, progress).scored.tensors)
+        scoring_plan = ScoringPlan((_sample_group(prompts),), _sample_labels(setup, sample))
+        return LabelledSample(sample.rows, prompts, score_all(setup, backend, scoring_plan, progress).scored.tensors)
 
 
 class Scored(NamedTuple):
-    """Scores, and how they were made where the model did not allow the fast way."""
+    """Scores; `fallback` names the slower way where the model did not allow the fast one."""
 
     scored: SplitScores
     fallback: str | None
 
 
-def score_all(setup: Setup, backend: Backend, asked: Asked, progress: Progress) -> Scored:
-    """Score all that is asked, in one call."""
-    scores = score_part(setup, backend, asked.prompts, progress)
-    return Scored(asked.scored(scores), scores.fallback)
+def score_all(setup: Setup, backend: Backend, scoring_plan: ScoringPlan, progress: Progress) -> Scored:
+    """Score all prompts of a plan in one call."""
+    scores = score_part(setup, backend, scoring_plan.prompts, progress)
+    return Scored(scoring_plan.scored(scores), scores.fallback)
 
 
 def score_part(setup: Setup, backend: Backend, prompts: Sequence[LabelledPrompt], progress: Progress) -> LabelScores:
-    """Score some of what is asked."""
+    """Score some prompts of a plan."""
     return backend.score_labels(prompts, len(setup.task.columns), progress)
 
 
-def ask(setup: Setup, role: str, prompts: EvaluationPrompts, given: Lesson = NO_LESSON) -> Asked:
-    """The rows of a judged split with their probes; and with the labelled rows, unless those are scored already.
+def plan_scoring(
+    setup: Setup, role: str, prompts: EvaluationPrompts, sample: LabelledSample = NO_SAMPLE
+) -> ScoringPlan:
+    """Plan the scoring of an evaluated split: its rows, their probes, and the labelled rows if not scored yet.
 
     Args:
         setup: the experiment.
         role: `test` or `validation`.
-        prompts: of the rows.
-        given: what the calibration learns from.
+        prompts: the prompts of the rows.
+        sample: labelled rows to fit the calibration on.
     """
     rows = setup.task.evaluated[role]
-    own = len(set(prompts.shown)) > 1
-    known: dict[str, Array] = {LABEL: _columns(setup, rows), OWN_EXAMPLES: np.array([int(own)]), **given.tensors}
-    groups = [Group("", (len(prompts.labelled),), prompts.labelled), *_probes(setup, role, prompts, own)]
-    if given.rows and not given.tensors:
-        groups.append(_lesson_group(setup.plan.asked(given.rows)))
-        known |= _lesson_labels(setup, given)
-    return Asked(tuple(groups), known)
+    own_examples = len(set(prompts.shown)) > 1
+    known: dict[str, Array] = {
+        LABEL: _columns(setup, rows),
+        OWN_EXAMPLES: np.array([int(own_examples)]),
+        **sample.tensors,
+    }
+    groups = [Group("", (len(prompts.labelled),), prompts.labelled), *_probes(setup, role, prompts, own_examples)]
+    if sample.rows and not sample.tensors:
+        groups.append(_sample_group(setup.plan.asked(sample.rows)))
+        known |= _sample_labels(setup, sample)
+    return ScoringPlan(tuple(groups), known)
 
 
-def _probes(setup: Setup, role: str, prompts: EvaluationPrompts, own: bool) -> Iterator[Group]:
+def _probes(setup: Setup, role: str, prompts: EvaluationPrompts, own_examples: bool) -> Iterator[Group]:
     if setup.task.type.takes_several:
         return
-    given, plan = setup.inference.calibration_args, setup.plan
+    config, plan = setup.inference.calibration_args, setup.plan
     texts: Sequence[Row] = plan.inputs(role)
-    count, language = (DOMAIN_PROBES, "en") if given is None else (given.domain_probes, given.language)
+    count, language = (DOMAIN_PROBES, "en") if config is None else (config.domain_probes, config.language)
     contents = {
         CONTENT_FREE: content_free_rows(setup.config.prompting.input_columns),
         DOMAIN: domain_rows(texts, count, _seed(setup), language),
     }
-    for name, those in contents.items():
-        yield Group(name, (len(those),), plan.probes(those, list(islice(cycle(prompts.shown), len(those)))))
-        if own and given is not None and _wants_own(given, name):
-            shown = [examples for examples in prompts.shown for _ in those]
-            log.info("Each of the %d rows has %d probes of its own (%s)", len(prompts.shown), len(those), name)
-            shape = (len(prompts.shown), len(those))
-            yield Group(f"{name}{PER_ROW}", shape, plan.probes(those * len(prompts.shown), shown))
+    for name, probes in contents.items():
+        yield Group(name, (len(probes),), plan.probes(probes, list(islice(cycle(prompts.shown), len(probes)))))
+        if own_examples and config is not None and _needs_own_probes(config, name):
+            shown = [examples for examples in prompts.shown for _ in probes]
+            log.info("Each of the %d rows has %d probes of its own (%s)", len(prompts.shown), len(probes), name)
+            shape = (len(prompts.shown), len(probes))
+            yield Group(f"{name}{PER_ROW}", shape, plan.probes(probes * len(prompts.shown), shown))
 
 
-def _wants_own(given: CalibrationConfig, group: str) -> bool:
-    return given.spec.per_row and group == given.spec.probes
+def _needs_own_probes(config: CalibrationConfig, group: str) -> bool:
+    return config.spec.per_row and group == config.spec.probes
 
 
 def _seed(setup: Setup) -> int:
-    """Of the random words: a constant where nothing of the result follows them, since such a run knows no seed."""
+    """Return the seed of the random words; a constant for a run without seed, whose result does not depend on them."""
     experiment = setup.experiment
     drawn = "icl" in random_sources(experiment.config, experiment.endpoint)
     return experiment.seed_of("icl") if drawn else DEFAULT_SEED
 
 
-def _lesson_group(prompts: EvaluationPrompts) -> Group:
+def _sample_group(prompts: EvaluationPrompts) -> Group:
     return Group(TRAIN, (len(prompts.labelled),), prompts.labelled)
 
 
-def _lesson_labels(setup: Setup, given: Lesson) -> dict[str, Array]:
+def _sample_labels(setup: Setup, sample: LabelledSample) -> dict[str, Array]:
     train = setup.task.train
-    return {} if train is None else {f"{TRAIN}.{LABEL}": _columns(setup, train.select(list(given.rows)))}
+    return {} if train is None else {f"{TRAIN}.{LABEL}": _columns(setup, train.select(list(sample.rows)))}
 
 
 def _columns(setup: Setup, rows: LabelledRows) -> Array:
-    """Each row's label as a column of the scores; or which of its labels apply."""
+    """Return each row's label as a column of the scores; for multilabel, which of the labels apply."""
     return setup.task.truth(rows).astype(np.int64)
 
 
-def _taken(setup: Setup) -> frozenset[int]:
-    """Rows of the train split that this run, or a model that it loads, was trained on or drew as shots."""
+def _used_rows(setup: Setup) -> frozenset[int]:
+    """Return the rows of the train split that are shots of this run, or that the loaded model was trained on."""
     adapter, records = setup.config.model.adapter, list(of_base(setup.config.model))
     if adapter is not None and not setup.experiment.trains:
-        record = TrainingRecord.beside(adapter)
+        record = TrainingRecord.in_folder(adapter)
         if record is None:
-            log.warning("Whether the calibration learns from rows that model.adapter was trained on is unknown")
+            log.warning("model.adapter has no sft.json: the calibration may use rows that it was trained on")
         else:
             records += record.all()
     earlier = rows_by_key(records)
     rows = earlier.pop(train_key(setup.config), frozenset())
     if earlier:
         log.warning(
-            "%s was trained on rows of another data set or slice: whether the calibration learns from some of them too "
-            "is not checked",
+            "%s was trained on rows of another data set or slice: the calibration may use some of them too; this is "
+            "not checked",
             "model.name" if adapter is None or setup.experiment.trains else "model.adapter",
         )
     return rows.union(setup.task.shots.indices)
 
 
-def _learns(setup: Setup) -> str:
-    given = setup.inference.calibration_args
-    name = given.calibration_fn if given is not None else ""
-    return f'inference.calibration_args: "{name}" learns from labelled rows'
+def _needs_rows(setup: Setup) -> str:
+    config = setup.inference.calibration_args
+    name = config.calibration_fn if config is not None else ""
+    return f'inference.calibration_args: "{name}" needs labelled rows'

@@ -1,4 +1,4 @@
-"""The tasks of `evaluation.lm_eval`: opened before the training, asked after the run's own evaluation."""
+"""Run the tasks of `evaluation.lm_eval`: loaded before the training, evaluated after the run's own evaluation."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 def check_harness(setup: Setup) -> None:
-    """See whether the tasks are there, without opening them.
+    """Check that the tasks exist, without loading them.
 
     Raises:
         MissingPackageError: the harness is not installed.
-        UserError: a task that there is not, or that cannot be read.
+        UserError: a task does not exist or cannot be read.
     """
-    if (config := _asked(setup)) is not None:
+    if (config := _lm_eval_config(setup)) is not None:
         from sft.harness.catalogue import find_tasks
 
         find_tasks(config)
 
 
 def open_harness(setup: Setup) -> OpenTasks | None:
-    """The tasks with their rows; None where none are asked for, or nothing is judged.
+    """Load the tasks with their rows; None if the config names none, or nothing is evaluated.
 
     Raises:
         MissingPackageError: the harness is not installed.
-        UserError: tasks that cannot be asked.
+        UserError: a task cannot be evaluated.
     """
-    config = _asked(setup)
+    config = _lm_eval_config(setup)
     if config is None:
         return None
     from sft.harness.tasks import open_tasks
@@ -44,22 +44,24 @@ def open_harness(setup: Setup) -> OpenTasks | None:
 
 
 def ask_harness(setup: Setup, backend: Backend, tasks: OpenTasks | None, progress: Progress) -> dict[str, Any] | None:
-    """What the model says to them, in figures by task; None without any.
+    """Evaluate the model on the tasks and return the metrics by task; None without tasks.
 
     Raises:
-        UserError: the harness cannot ask the model that.
+        UserError: the harness cannot evaluate the model on a task.
     """
     if tasks is None:
         return None
     if backend.model is None:
         name = setup.inference.backend
-        raise UserError(f'evaluation.lm_eval needs the model in this process; inference.backend "{name}" has none')
+        raise UserError(
+            f'evaluation.lm_eval needs the model in this process; inference.backend "{name}" does not have it'
+        )
     from sft.harness.run import ask_tasks
 
     with setup.clock("lm_eval"):
         return ask_tasks(backend.model, setup.tokenizer, tasks, progress)
 
 
-def _asked(setup: Setup) -> LmEvalConfig | None:
-    judges = setup.experiment.endpoint in ("evaluate", "run-experiment")
-    return setup.config.evaluation.lm_eval if judges else None
+def _lm_eval_config(setup: Setup) -> LmEvalConfig | None:
+    evaluates = setup.experiment.endpoint in ("evaluate", "run-experiment")
+    return setup.config.evaluation.lm_eval if evaluates else None

@@ -1,4 +1,4 @@
-"""Which labelled rows a model that was trained before has seen: read from what lies beside it, written beside ours."""
+"""Labelled rows that a model was trained on: read from, and written to, the record in the model's folder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sft.model.sealed import read_record
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What `sft.json` beside an adapter or a model says.
+    """The content of `sft.json` in the folder of an adapter or a model.
 
     Args:
         run: id of the run that trained it.
-        labelled_examples: labelled rows that its training used, trained on or shown.
-        trained_on: how many of them were trained on.
-        train_key: of the rows that they were taken from (see `sft.dataset.task.train_key`).
-        rows: their numbers there.
-        earlier: of a whole model: what it had been trained on before that.
+        labelled_examples: number of labelled rows that the training used, as targets or as examples.
+        trained_on: number of rows that were targets.
+        train_key: key of the train split (see `sft.dataset.task.train_key`).
+        rows: row numbers in that split.
+        earlier: records of earlier training, for a fully fine-tuned model.
     """
 
     run: str
@@ -33,7 +33,7 @@ class TrainingRecord:
 
     @staticmethod
     def of(record: Mapping[str, Any] | None) -> TrainingRecord | None:
-        """The record as read from its file; None where it is not one of ours."""
+        """Parse a record as read from its file; None if it has another format."""
         if record is None:
             return None
         try:
@@ -45,35 +45,35 @@ class TrainingRecord:
             return None
 
     @staticmethod
-    def beside(folder: str | Path) -> TrainingRecord | None:
-        """The record in a folder; None where none of ours lies there."""
+    def in_folder(folder: str | Path) -> TrainingRecord | None:
+        """Return the record in a folder; None if it has none."""
         return TrainingRecord.of(read_record(folder))
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is written."""
-        said = {**vars(self), "rows": list(self.rows)}
-        earlier = [one.as_dict() for one in said.pop("earlier")]
-        return {**said, "earlier": earlier} if earlier else said
+        """Return the record in the form in which it is written."""
+        values = {**vars(self), "rows": list(self.rows)}
+        earlier = [record.as_dict() for record in values.pop("earlier")]
+        return {**values, "earlier": earlier} if earlier else values
 
     def all(self) -> tuple[TrainingRecord, ...]:
-        """This one and those before it."""
-        return (self, *(one for before in self.earlier for one in before.all()))
+        """Return this record and all earlier ones."""
+        return (self, *(record for before in self.earlier for record in before.all()))
 
 
 def of_base(config: ModelConfig) -> tuple[TrainingRecord, ...]:
-    """What the base was trained on, where it is a model that was trained whole here; else nothing."""
-    record = TrainingRecord.beside(config.name)
+    """Return the records of the base, if it was fully fine-tuned by this tool; else nothing."""
+    record = TrainingRecord.in_folder(config.name)
     return () if record is None else record.all()
 
 
 def rows_by_key(records: Iterable[TrainingRecord]) -> dict[str, frozenset[int]]:
-    """The rows of each train split: those of different ones have nothing in common."""
-    found: dict[str, frozenset[int]] = {}
+    """Return the rows of each train split by its key. Row numbers of different splits are unrelated."""
+    rows: dict[str, frozenset[int]] = {}
     for record in records:
-        found[record.train_key] = found.get(record.train_key, frozenset()).union(record.rows)
-    return found
+        rows[record.train_key] = rows.get(record.train_key, frozenset()).union(record.rows)
+    return rows
 
 
 def count_rows(records: Iterable[TrainingRecord]) -> int:
-    """How many labelled rows that is, each counted once."""
+    """Return the number of labelled rows in the records, each counted once."""
     return sum(map(len, rows_by_key(records).values()))

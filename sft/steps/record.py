@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: predictions, shots, and the result with where it came from."""
+"""Build the records of a run folder: predictions, shots, prompts, and the result with its provenance."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sft.prompting.view import ShownRow, kept_row
 from sft.results.environment import environment, resources
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted
-from sft.steps.calibrate import NO_LESSON, Lesson
-from sft.steps.judge import Judged
+from sft.steps.calibrate import NO_SAMPLE, LabelledSample
+from sft.steps.evaluate import Evaluated
 from sft.steps.provenance import count_rows, rows_by_key
 from sft.steps.setup import Setup
 
@@ -27,9 +27,9 @@ log = get_logger(__name__)
 
 
 def recorded_config(experiment: Experiment) -> dict[str, Any]:
-    """The config as validated, without what equals the defaults, with name and seed: enough to run it again.
+    """Return the validated config without default values, with name and seed: enough to run it again.
 
-    The date of the prompts is in it wherever a chat template could show it, a default or not.
+    The date of the prompts is included wherever a chat template could show it, even if it is the default.
     """
     config: dict[str, Any] = experiment.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     if may_read_clock(experiment.config):
@@ -37,17 +37,17 @@ def recorded_config(experiment: Experiment) -> dict[str, Any]:
     return {**config, "name": experiment.name, "seed": experiment.seed}
 
 
-def prediction_columns(setup: Setup, judged: Judged) -> dict[str, Sequence[Any]]:
-    """All columns of the split, `predictions`, what is behind them (see `answer_columns`), and each row's metrics."""
-    ours = answer_columns(setup, judged.predictions, judged.labels, judged.texts)
-    ours |= {name: list(map(_six_digits, values)) for name, values in judged.by_row.items()}
-    return {**data_columns(judged.rows, ours), **ours}
+def prediction_columns(setup: Setup, evaluated: Evaluated) -> dict[str, Sequence[Any]]:
+    """Return the columns of the split, those of `answer_columns`, and the metrics of each row."""
+    ours = answer_columns(setup, evaluated.predictions, evaluated.labels, evaluated.texts)
+    ours |= {name: list(map(_six_digits, values)) for name, values in evaluated.by_row.items()}
+    return {**data_columns(evaluated.rows, ours), **ours}
 
 
 def answer_columns(
     setup: Setup, predictions: Sequence[str], labels: LabelAnswers | None, texts: TextAnswers | None
 ) -> dict[str, Sequence[Any]]:
-    """`predictions`; for labels `probabilities` as `{label: p}`; for texts their `logprob` and `tokens`."""
+    """Return `predictions`; for labels `probabilities` as `{label: p}`; for texts their `logprob` and `tokens`."""
     columns: dict[str, Sequence[Any]] = {"predictions": predictions}
     if labels is not None:
         columns["probabilities"] = label_probabilities(setup, labels)
@@ -58,20 +58,20 @@ def answer_columns(
 
 
 def data_columns(rows: LabelledRows, ours: Collection[str] = ()) -> dict[str, Sequence[Any]]:
-    """The split's own columns; one that has the name of ours gets `_of_data` behind it."""
+    """Return the split's own columns; a name that collides with a column of ours gets the suffix `_of_data`."""
     taken = {"predictions", "probabilities", *ours}
     names = rows.rows.column_names
     return {f"{name}_of_data" if name in taken else name: rows.rows.texts(name) for name in names}
 
 
 def label_probabilities(setup: Setup, answers: LabelAnswers) -> list[dict[str, float]]:
-    """For each row the probability of each label, to six digits."""
+    """Return the probability of each label for each row, to six digits."""
     labels = setup.task.labels or ()
     return [dict(zip(labels, map(_six_digits, row), strict=True)) for row in answers.probabilities_NL.tolist()]
 
 
-def shots_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
-    """Row numbers of the train split: drawn, trained on, shown to the rows of each judged split, calibrated with."""
+def shots_record(setup: Setup, adapted: Adapted, evaluated: Mapping[str, Evaluated]) -> dict[str, Any]:
+    """Return row numbers of the train split: drawn, trained on, shown in each evaluated split, calibrated with."""
     shots = setup.task.shots
     return {
         "requested": shots.requested,
@@ -79,23 +79,23 @@ def shots_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -
         "per_label": shots.per_label,
         "trained_on": list(dict.fromkeys(adapted.prompts.rows)),
         "validated_on": list(dict.fromkeys(_validation(adapted))),
-        "shown": {role: _shown(one) for role, one in judged.items()},
-        "calibration": list(_lesson(judged).rows),
+        "shown": {role: _shown(split) for role, split in evaluated.items()},
+        "calibration": list(_sample(evaluated).rows),
     }
 
 
-def prompts_record(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> list[dict[str, Any]]:
-    """The first prompt that was trained on, and the first of the test split, each in pieces: to be looked at.
+def prompts_record(setup: Setup, adapted: Adapted, evaluated: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
+    """Return the first training prompt and the first test prompt, split into parts, for display.
 
-    A bug in this costs no run what it has computed: it is told, and nothing is shown.
+    An error here must not cost the run its results: it is logged, and no prompts are stored.
     """
     try:
         shown = [("train", row) for row in _first_trained(adapted)]
-        if "test" in judged:
-            shown += [("test", row) for row in setup.plan.look_at("test", judged["test"].prompts, 1)]
+        if "test" in evaluated:
+            shown += [("test", row) for row in setup.plan.look_at("test", evaluated["test"].prompts, 1)]
         return [kept_row(role, row, setup.tokenizer) for role, row in shown]
     except Exception as error:
-        log.warning("No prompts are kept to be looked at: %s: %s", type(error).__name__, error)
+        log.warning("No example prompts are stored: %s: %s", type(error).__name__, error)
         return []
 
 
@@ -105,14 +105,14 @@ def _first_trained(adapted: Adapted) -> list[ShownRow]:
 
 
 def build_result(
-    setup: Setup, adapted: Adapted, judged: Mapping[str, Judged], asked: Mapping[str, Any] | None = None
+    setup: Setup, adapted: Adapted, evaluated: Mapping[str, Evaluated], lm_eval: Mapping[str, Any] | None = None
 ) -> RunResult:
-    """The whole result of a run; `asked`: what the tasks of lm-eval gave, where there are some."""
+    """Build the result of a run; `lm_eval` holds the metrics of the lm-eval tasks, if any."""
     experiment = setup.experiment
-    results: dict[str, Any] = dict(judged["test"].metrics) if "test" in judged else {}
-    results |= {role: dict(one.metrics) for role, one in judged.items() if role != "test"}
-    if asked is not None:
-        results["lm_eval"] = dict(asked)
+    results: dict[str, Any] = dict(evaluated["test"].metrics) if "test" in evaluated else {}
+    results |= {role: dict(split.metrics) for role, split in evaluated.items() if role != "test"}
+    if lm_eval is not None:
+        results["lm_eval"] = dict(lm_eval)
     return RunResult(
         name=experiment.name,
         id=experiment.id,
@@ -121,8 +121,8 @@ def build_result(
         endpoint=experiment.endpoint,
         config=recorded_config(experiment),
         results=results,
-        shots=_shots_summary(setup, adapted, judged),
-        labelled_examples=labelled_examples(setup, adapted, judged),
+        shots=_shots_summary(setup, adapted, evaluated),
+        labelled_examples=labelled_examples(setup, adapted, evaluated),
         training=_training(adapted),
         timings=setup.clock.seconds(),
         resources={**resources(setup.models.cpu_before), **_halvings()},
@@ -135,34 +135,34 @@ def _halvings() -> dict[str, int]:
     return {"batch_halvings": times} if (times := halvings()) else {}
 
 
-def labelled_examples(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> int:
-    """How many labelled rows the recipe used: trained on, shown in any prompt, or calibrated with, each counted once.
+def labelled_examples(setup: Setup, adapted: Adapted, evaluated: Mapping[str, Evaluated]) -> int:
+    """Return the number of distinct labelled rows that the recipe used: trained on, shown, or calibrated with.
 
-    Those that an adapter of `model.adapter` or a base trained here was trained on count too, as their records say.
+    The training rows of `model.adapter`, or of a base trained by this tool, count too, by their records.
     """
-    rows = adapted.labelled_rows.union(*(shown for one in judged.values() for shown in one.prompts.shown))
-    rows |= _lesson(judged).labelled_rows
+    rows = adapted.labelled_rows.union(*(shown for split in evaluated.values() for shown in split.prompts.shown))
+    rows |= _sample(evaluated).labelled_rows
     earlier = rows_by_key(adapted.earlier)
     rows |= earlier.pop(train_key(setup.config), frozenset())
-    return len(rows) + sum(map(len, earlier.values()))  # of other data: none is among those shown here
+    return len(rows) + sum(map(len, earlier.values()))  # other data: no overlap with these rows
 
 
-def _lesson(judged: Mapping[str, Judged]) -> Lesson:
-    """The labelled rows that the calibration learned from: the same for all splits."""
-    return next((one.lesson for one in judged.values()), NO_LESSON)
+def _sample(evaluated: Mapping[str, Evaluated]) -> LabelledSample:
+    """Return the labelled rows that the calibration was fitted on: the same for all splits."""
+    return next((split.sample for split in evaluated.values()), NO_SAMPLE)
 
 
 def _validation(adapted: Adapted) -> Sequence[int]:
-    """Rows that judged the training."""
+    """Return the rows that the training was validated on."""
     return () if adapted.prompts.validation is None else adapted.prompts.validation.rows
 
 
 def _of_adapter(adapted: Adapted) -> int | None:
-    """Labelled rows that what was loaded had been trained on before; None where that is unknown."""
+    """Return how many labelled rows the loaded model was trained on before; None if unknown."""
     return count_rows(adapted.earlier) if adapted.is_earlier_known else None
 
 
-def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, Any]:
+def _shots_summary(setup: Setup, adapted: Adapted, evaluated: Mapping[str, Evaluated]) -> dict[str, Any]:
     shots = setup.task.shots
     return {
         "requested": shots.requested,
@@ -172,18 +172,22 @@ def _shots_summary(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged])
         "validated_on": len(set(_validation(adapted))),
         "held_out_as_examples": adapted.prompts.held_out,
         "adapter_labelled_examples": _of_adapter(adapted),
-        "calibrated_with": len(_lesson(judged).rows),
+        "calibrated_with": len(_sample(evaluated).rows),
         "training_prompts": _prompt_counts(adapted.prompts.prompts),
-        "prompts": {role: _prompt_counts(one.prompts.prompts) for role, one in judged.items()},
-        "examples_per_prompt": _examples_per_prompt(setup, adapted, judged),
-        "examples_shown": {role: len({row for s in one.prompts.shown for row in s}) for role, one in judged.items()},
+        "prompts": {role: _prompt_counts(split.prompts.prompts) for role, split in evaluated.items()},
+        "examples_per_prompt": _examples_per_prompt(setup, adapted, evaluated),
+        "examples_shown": {
+            role: len({row for s in split.prompts.shown for row in s}) for role, split in evaluated.items()
+        },
     }
 
 
-def _examples_per_prompt(setup: Setup, adapted: Adapted, judged: Mapping[str, Judged]) -> dict[str, dict[str, int]]:
-    """How many in-context examples the prompts show, for all labels together; of roles whose prompts show some."""
+def _examples_per_prompt(
+    setup: Setup, adapted: Adapted, evaluated: Mapping[str, Evaluated]
+) -> dict[str, dict[str, int]]:
+    """Return how many in-context examples the prompts show, for each role whose prompts have any."""
     inference, training = setup.config.inference, setup.config.training
-    shown = {role: one.prompts.shown for role, one in judged.items() if inference and inference.icl_examples}
+    shown = {role: split.prompts.shown for role, split in evaluated.items() if inference and inference.icl_examples}
     if training is not None and training.icl_examples:
         shown["train"] = adapted.prompts.shown
     labels = 1 if setup.task.labels is None else len(setup.task.labels)
@@ -195,7 +199,7 @@ def _examples_per_prompt(setup: Setup, adapted: Adapted, judged: Mapping[str, Ju
 
 
 def _prompt_counts(prompts: Sequence[Prompt]) -> dict[str, int]:
-    """How many prompts, how long, and what was left out so that they fit."""
+    """Return the number of prompts, their greatest length, and how much was cut so that they fit."""
     return {
         "prompts": len(prompts),
         "longest": max((len(one.ids) + len(one.completion_ids) for one in prompts), default=0),
@@ -208,15 +212,15 @@ def _prompt_counts(prompts: Sequence[Prompt]) -> dict[str, int]:
 def _training(adapted: Adapted) -> dict[str, Any]:
     if adapted.outcome is None:
         return {}
-    return {**asdict(adapted.outcome), "adapter": str(adapted.place)}
+    return {**asdict(adapted.outcome), "adapter": str(adapted.folder)}
 
 
-def _shown(judged: Judged) -> dict[str, Any]:
-    """The examples' rows: one list when all rows are shown the same, else one per row."""
-    distinct = set(judged.prompts.shown)
+def _shown(evaluated: Evaluated) -> dict[str, Any]:
+    """Return the rows of the examples: one list if all rows have the same examples, else one per row."""
+    distinct = set(evaluated.prompts.shown)
     if len(distinct) <= 1:
         return {"fixed": list(next(iter(distinct), ()))}
-    return {"per_row": [list(shown) for shown in judged.prompts.shown]}
+    return {"per_row": [list(shown) for shown in evaluated.prompts.shown]}
 
 
 def _six_digits(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Open the data and plan the prompts of an experiment; no model yet."""
+"""Load the data and plan the prompts of an experiment; the model is not loaded yet."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """An experiment with its data opened and its prompts planned.
+    """An experiment with its data loaded and its prompts planned.
 
     Args:
-        models: where the base model comes from.
+        models: provides the base model.
     """
 
     experiment: Experiment
@@ -48,10 +48,10 @@ class Setup:
 
     @cached_property
     def constraint(self) -> Constraint | None:
-        """What generated answers are held to, compiled once for the run.
+        """The constraint on generated answers, compiled once for the run.
 
         Raises:
-            ModelError: a tokenizer that cannot be used for it.
+            ModelError: the tokenizer does not support constraints.
         """
         if self.inference.constrain is None:
             return None
@@ -61,13 +61,13 @@ class Setup:
 
 
 def prepare(experiment: Experiment, models: Models | None = None) -> Setup:
-    """Open data and tokenizer, draw the shots.
+    """Load data and tokenizer, and draw the shots.
 
     Args:
-        models: where the base model comes from; None: loaded anew.
+        models: provides the base model; None: loaded for this run.
 
     Raises:
-        DataError, ModelError, MissingPackageError: what the user has to mend.
+        DataError, ModelError, MissingPackageError: an error that the user has to fix.
     """
     inference = experiment.config.inference
     generates = experiment.endpoint != "train" and not experiment.config.dataset.task.has_labels
@@ -84,6 +84,6 @@ def prepare(experiment: Experiment, models: Models | None = None) -> Setup:
 
 
 def tokenizer_of(config: ExperimentConfig) -> Any:
-    """The model's tokenizer, or the one that `inference.tokenizer_name` names."""
+    """Return the model's tokenizer, or the one that `inference.tokenizer_name` names."""
     name = config.inference.tokenizer_name if config.inference is not None else None
     return load_tokenizer(config.model, name)

@@ -76,7 +76,7 @@ def test_an_adapter_goes_where_it_can_be_loaded_by_the_line_that_is_printed(trai
     expected = f'AutoModelForCausalLM.from_pretrained("org/base"), "exports/{trained.name}")'
     assert lines[2] == f"To load it: PeftModel.from_pretrained({expected}"
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/base"
-    assert (folder / "chat_template.jinja").exists() and TrainingRecord.beside(folder) is not None
+    assert (folder / "chat_template.jinja").exists() and TrainingRecord.in_folder(folder) is not None
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
     name = json.loads((trained / "config.json").read_text())["model"]["name"]
     ours, theirs = (
@@ -92,7 +92,7 @@ def test_merged_it_needs_no_base_and_scores_as_the_run_did(trained: Path, here: 
     assert lines[0].startswith("Merging changes the label scores of 8 test rows by at most ")
     assert lines[-1] == f'To load it: AutoModelForCausalLM.from_pretrained("exports/{trained.name}-merged")'
     folder = here / "exports" / f"{trained.name}-merged"
-    record, of_adapter = TrainingRecord.beside(folder), TrainingRecord.beside(trained / "adapter")
+    record, of_adapter = TrainingRecord.in_folder(folder), TrainingRecord.in_folder(trained / "adapter")
     assert record is not None and record == of_adapter
     config = json.loads((trained / "config.json").read_text())
     for section in ("lora", "training", "seed"):
@@ -125,7 +125,7 @@ def test_a_whole_model_in_another_dtype(trained: Path, here: Path) -> None:
     lines = exported(here / "merged", "--dtype", "bfloat16", "--output-dir", here / "half")
     assert lines[0].startswith("In bfloat16 instead of float32, the ends of 3 sentences change by at most ")
     assert json.loads((here / "half" / "config.json").read_text())["dtype"] == "bfloat16"
-    assert TrainingRecord.beside(here / "half") == TrainingRecord.beside(here / "merged")
+    assert TrainingRecord.in_folder(here / "half") == TrainingRecord.in_folder(here / "merged")
     assert "RUN holds a whole model already" in run("export", here / "merged", "--merge")[1]
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_is_one_line(trained: Path, here: Path) -> None:
         ([here / "zero"], "trained nothing (dataset.shots is 0)"),
         ([trained, "--output-dir", here / "mine"], "holds other things (thesis.txt)"),
         ([trained, "--output-dir", here / "mine" / "thesis.txt"], "is a file"),
-        ([trained, "--merge", "--output-dir", trained / "adapter"], "holds an adapter (adapter_config.json)"),
+        ([trained, "--merge", "--output-dir", trained / "adapter"], "contains an adapter (adapter_config.json)"),
         ([trained, "--dtype", "float16"], "--dtype is for whole models"),
         ([trained, "--merge", "--from-state-dict", here / "x.pt"], "--from-state-dict gives an adapter"),
         ([trained, "--merge", "--base-model", here / "mine"], "has no config.json"),
@@ -201,7 +201,7 @@ def test_an_adapter_from_elsewhere(trained: Path, here: Path, make_tokenizer: Ca
     exported(here / "plain", "--output-dir", here / "out")
     ours = load_file(here / "out" / "adapter_model.safetensors")
     assert ours.keys() == state.keys() and all(torch.equal(ours[name], state[name]) for name in state)
-    assert (here / "out" / "tokenizer.json").exists() and TrainingRecord.beside(here / "out") is None
+    assert (here / "out" / "tokenizer.json").exists() and TrainingRecord.in_folder(here / "out") is None
     assert (
         "holds other things (adapter_config.json)" in run("export", here / "plain", "--output-dir", here / "plain")[1]
     )

@@ -1,4 +1,4 @@
-"""Tasks of lm-eval as a user would write them: YAML with rows beside it."""
+"""Tasks of lm-eval as a user writes them: YAML and rows in one folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CHOICE: dict[str, Any] = {
 
 @pytest.fixture
 def write_task(tmp_path: Path) -> Callable[..., str]:
-    """Write a task beside its rows: `write_task("mine.yaml", task="mine", doc_to_text=…)`; None removes a key."""
+    """Write a task and its rows: `write_task("mine.yaml", task="mine", doc_to_text=…)`; None removes a key."""
 
     def write(name: str = "choice.yaml", **changes: Any) -> str:
         folder = tmp_path / "tasks"

@@ -1,4 +1,4 @@
-"""Which tasks are there, told before anything is opened."""
+"""Finding tasks before anything is loaded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_installed_harness_is_found() -> None:
     assert not found("hellaswag", "arc_easy").whole
 
 
-def test_a_folder_stands_for_its_tasks(write_task: WriteTask) -> None:
+def test_a_folder_names_all_its_tasks(write_task: WriteTask) -> None:
     write_task("b.yaml", task="second")
     folder = Path(write_task("a.yaml", task="first")).parent
     (folder / "group.yaml").write_text("group: both\ntask:\n  - first\n  - second\n")
@@ -88,7 +88,7 @@ def test_no_file_that_would_be_loaded_runs_code_unasked(write_task: WriteTask, p
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("task: [", "mine.yaml cannot be read as a task of lm-eval: while parsing"),
         ("- task", "mine.yaml cannot be read as a task of lm-eval: it holds no keys"),
@@ -102,11 +102,11 @@ def test_no_file_that_would_be_loaded_runs_code_unasked(write_task: WriteTask, p
         ("task: mine\n\x00", "mine.yaml cannot be read as a task of lm-eval"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_used_is_a_one_line_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError) as refusal:
         found(str(tmp_path / "mine.yaml"))
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 

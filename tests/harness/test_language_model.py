@@ -1,4 +1,4 @@
-"""What the harness is lent writes on a cache only where that changes nothing."""
+"""The wrapped model generates with a cache only if the cache does not change the answers."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def test_answers_are_those_of_plain_forwards(
                 logits = model(input_ids=prompt[None], use_cache=False).logits
             prompt = torch.cat([prompt, logits[0, -1:].argmax(-1)])
         assert written[row, -12:].tolist() == prompt[-12:].tolist()
-    told = [record.message for record in caplog.records if "without a cache" in record.message]
-    assert len(told) == (window is not None), "once for a model"
+    messages = [record.message for record in caplog.records if "without a cache" in record.message]
+    assert len(messages) == (window is not None), "once for a model"

@@ -1,4 +1,4 @@
-"""What the harness says of a model equals what the model says itself; and it leaves the model as it is."""
+"""The harness computes the same values as plain forwards, and does not change the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sft.errors import UserError
 from sft.harness.run import ask_tasks
 from sft.harness.tasks import open_tasks
 from sft.log import silent
-from sft.model.resident import Seal
+from sft.model.resident import Fingerprint
 
 from .conftest import ROWS
 
@@ -36,11 +36,11 @@ def log_likelihood(model: Any, tokenizer: Any, context: str, continuation: str) 
     ids = tokenizer.encode(context + continuation, add_special_tokens=False)
     with torch.no_grad():
         logprobs_SV = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    return sum(float(logprobs_SV[place - 1, ids[place]]) for place in range(len(before), len(ids)))
+    return sum(float(logprobs_SV[index - 1, ids[index]]) for index in range(len(before), len(ids)))
 
 
 def shares_right(model: Any, tokenizer: Any) -> tuple[float, float]:
-    """acc and acc_norm: the likeliest option, and the likeliest by its length in characters."""
+    """Compute acc and acc_norm: the likeliest option, and the likeliest by its length in characters."""
     right, right_by_length = 0, 0
     for row in ROWS:
         options = row["options"]
@@ -52,7 +52,7 @@ def shares_right(model: Any, tokenizer: Any) -> tuple[float, float]:
 
 
 def adapted(model: Any, **settings: Any) -> Any:
-    """With a LoRA that changes what it says."""
+    """Add a LoRA that changes the output."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -98,17 +98,17 @@ def test_accuracy_is_that_of_the_log_likelihoods(
     if trained:
         model = adapted(model, **trained)
         assert shares_right(model, tokenizer) != before, "the adapter shall make a difference"
-    seal, settings = Seal.of(model), str(tokenizer)
+    fingerprint, settings = Fingerprint.of(model), str(tokenizer)
     acc, acc_norm = shares_right(model, tokenizer)
     likely = log_likelihood(model, tokenizer, "It is", " so")
     task = write_task()
-    found = {size: asked(model, tokenizer, task, batch_size=size)["mine_choice"] for size in (1, 8)}
-    assert (found[8]["acc"], found[8]["acc_norm"]) == (pytest.approx(acc), pytest.approx(acc_norm))
-    assert found[8] == found[1]
-    assert found[8]["acc_stderr"] == pytest.approx(math.sqrt(acc * (1 - acc) / (len(ROWS) - 1)))
-    assert (found[8]["n"], found[8]["num_fewshot"], found[8]["version"]) == (7, 0, 2.0)
-    assert found[8]["higher_is_better"] == {"acc": True, "acc_norm": True}
-    assert Seal.of(model).differs_from(seal) == ""
+    metrics = {size: asked(model, tokenizer, task, batch_size=size)["mine_choice"] for size in (1, 8)}
+    assert (metrics[8]["acc"], metrics[8]["acc_norm"]) == (pytest.approx(acc), pytest.approx(acc_norm))
+    assert metrics[8] == metrics[1]
+    assert metrics[8]["acc_stderr"] == pytest.approx(math.sqrt(acc * (1 - acc) / (len(ROWS) - 1)))
+    assert (metrics[8]["n"], metrics[8]["num_fewshot"], metrics[8]["version"]) == (7, 0, 2.0)
+    assert metrics[8]["higher_is_better"] == {"acc": True, "acc_norm": True}
+    assert Fingerprint.of(model).differs_from(fingerprint) == ""
     assert log_likelihood(model, tokenizer, "It is", " so") == likely
     assert not model.training
     assert str(tokenizer) == settings
@@ -120,19 +120,19 @@ def test_examples_are_those_of_the_harness_whatever_was_drawn_before(
 ) -> None:
     task = write_task(fewshot_split="train", metric_list=[{"metric": "brier_score"}])
     model = make_model()
-    found = []
+    metrics = []
     for seed in (1, 2):
         random.seed(seed)
-        found.append(asked(model, tokenizer, task, num_fewshot=2)["mine_choice"])
-    assert found[0] == found[1]
-    assert found[0]["num_fewshot"] == 2
-    assert found[0]["brier_score"] != asked(model, tokenizer, task)["mine_choice"]["brier_score"]
+        metrics.append(asked(model, tokenizer, task, num_fewshot=2)["mine_choice"])
+    assert metrics[0] == metrics[1]
+    assert metrics[0]["num_fewshot"] == 2
+    assert metrics[0]["brier_score"] != asked(model, tokenizer, task)["mine_choice"]["brier_score"]
     monkeypatch.chdir(Path(task).parent)
-    assert found[0]["brier_score"] == pytest.approx(harness_alone(model, tokenizer, task), rel=1e-6)
+    assert metrics[0]["brier_score"] == pytest.approx(harness_alone(model, tokenizer, task), rel=1e-6)
 
 
 def harness_alone(model: Any, tokenizer: Any, task: str) -> float:
-    """The Brier score with two examples, as the package's own command line comes to it."""
+    """Return the Brier score with two examples from the package's command line."""
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -145,7 +145,7 @@ def harness_alone(model: Any, tokenizer: Any, task: str) -> float:
     return float(results["results"]["mine_choice"]["brier_score,none"])
 
 
-def test_a_task_that_says_zero_examples_gets_none(write_task: WriteTask, make_model: Any, tokenizer: Any) -> None:
+def test_a_task_with_zero_examples_gets_none(write_task: WriteTask, make_model: Any, tokenizer: Any) -> None:
     task = write_task(num_fewshot=0, fewshot_split="train")
     assert asked(make_model(), tokenizer, task, num_fewshot=2)["mine_choice"]["num_fewshot"] == 0
 
@@ -155,7 +155,7 @@ def test_the_first_rows_alone(write_task: WriteTask, make_model: Any, tokenizer:
     assert asked(make_model(), tokenizer, write_task(), limit=limit)["mine_choice"]["n"] == rows
 
 
-def test_texts_that_are_written_and_texts_that_are_read(
+def test_generated_texts_and_texts_with_likelihoods(
     write_task: WriteTask, make_model: Any, tokenizer: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import torch
@@ -164,33 +164,33 @@ def test_texts_that_are_written_and_texts_that_are_read(
     ids = tokenizer(ROWS[0]["q"], return_tensors="pt", add_special_tokens=False).input_ids
     with torch.no_grad():
         written = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False, pad_token_id=256)[0, ids.shape[1] :]
-    said = tokenizer.decode(written, skip_special_tokens=True)
+    text = tokenizer.decode(written, skip_special_tokens=True)
     metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
     generation = write_task(
         "written.yaml", task="mine_written", output_type="generate_until", doc_to_choice=None, metric_list=[metric],
-        doc_to_target=said, generation_kwargs={"until": ["<|im_end|>"], "max_gen_toks": 6, "do_sample": False},
+        doc_to_target=text, generation_kwargs={"until": ["<|im_end|>"], "max_gen_toks": 6, "do_sample": False},
     )  # fmt: skip
     reading = write_task(
         "read.yaml", task="mine_read", output_type="loglikelihood_rolling", doc_to_choice=None, doc_to_text="",
         doc_to_target="{{q}}", metric_list=[{"metric": "bits_per_byte"}],
     )  # fmt: skip
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     tasks = open_tasks(LmEvalConfig(tasks=(generation, reading)))
-    found = ask_tasks(model, tokenizer, tasks, lambda *step: told.append(step[:3]))
-    assert found["mine_written"]["exact_match"] >= 1 / 7
-    assert "exact_match_stderr" not in found["mine_written"], "the harness would start processes for the other task"
+    metrics = ask_tasks(model, tokenizer, tasks, lambda *step: reports.append(step[:3]))
+    assert metrics["mine_written"]["exact_match"] >= 1 / 7
+    assert "exact_match_stderr" not in metrics["mine_written"], "the harness would start processes for the other task"
     end = tokenizer.eos_token
     nats = -sum(log_likelihood(model, tokenizer, end, row["q"]) for row in ROWS)
-    assert found["mine_read"]["bits_per_byte"] == pytest.approx(
+    assert metrics["mine_read"]["bits_per_byte"] == pytest.approx(
         nats / math.log(2) / sum(len(row["q"].encode()) for row in ROWS), rel=1e-5
     )
-    assert found["mine_read"]["higher_is_better"] == {"bits_per_byte": False}
-    assert {phase for phase, _, _ in told} == {"lm-eval"}
-    assert told[-1][1:] == (14, 14)
+    assert metrics["mine_read"]["higher_is_better"] == {"bits_per_byte": False}
+    assert {phase for phase, _, _ in reports} == {"lm-eval"}
+    assert reports[-1][1:] == (14, 14)
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_cannot_be_asked_is_one_line(write_task: WriteTask, make_model: Any, tokenizer: Any) -> None:
+def test_an_unsupported_task_is_a_one_line_error(write_task: WriteTask, make_model: Any, tokenizer: Any) -> None:
     metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
     task = write_task(
         output_type="generate_until", doc_to_choice=None, metric_list=[metric],
@@ -200,7 +200,7 @@ def test_what_cannot_be_asked_is_one_line(write_task: WriteTask, make_model: Any
         asked(make_model(), tokenizer, task)
 
 
-def test_a_group_with_figures_of_its_own_stands_for_its_tasks(
+def test_a_group_with_its_own_metrics_replaces_its_tasks(
     write_task: WriteTask, make_model: Any, tokenizer: Any
 ) -> None:
     write_task("one.yaml", task="mine_one")
@@ -213,13 +213,13 @@ def test_a_group_with_figures_of_its_own_stands_for_its_tasks(
         "both.yaml", **nothing, group="mine_both", task=["mine_one", "mine_two"], metric_list=None,
         aggregate_metric_list=sums,
     )  # fmt: skip
-    found = asked(make_model(), tokenizer, both)
-    assert list(found) == ["mine_both"]
-    assert found["mine_both"]["n"] == 14
+    metrics = asked(make_model(), tokenizer, both)
+    assert list(metrics) == ["mine_both"]
+    assert metrics["mine_both"]["n"] == 14
     each = write_task("each.yaml", **nothing, group="mine_each", task=["mine_one", "mine_two"], metric_list=None)
     parts = asked(make_model(), tokenizer, each)
     assert list(parts) == ["mine_one", "mine_two"]
-    assert parts["mine_one"]["acc"] == pytest.approx(found["mine_both"]["acc"])
+    assert parts["mine_one"]["acc"] == pytest.approx(metrics["mine_both"]["acc"])
 
 
 def test_an_encoder_decoder_model_is_asked_too(write_task: WriteTask, make_tokenizer: Any) -> None:

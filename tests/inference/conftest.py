@@ -1,4 +1,4 @@
-"""The naive scorer that the engine is held against, and prompts and labels to score."""
+"""The naive scorer as a reference, and prompts and labels to score."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Naive:
         return logprobs[torch.arange(len(label)), torch.tensor(list(label))]
 
     def gap(self, **options: Any) -> float:
-        """The largest difference, in nats, of what the engine says of the same; `options` are `score_labels`'s."""
+        """The largest difference, in nats, from the engine's scores; `options` are those of `score_labels`."""
         from sft.inference.classification import score_labels
 
         scores = score_labels(self.model, self.prompts, self.labels, end_tokens=self.end_tokens, **options)
@@ -67,15 +67,15 @@ def draw() -> Callable[[int], Ids]:
 
 @pytest.fixture
 def ragged(draw: Callable[[int], Ids]) -> list[Ids]:
-    """Prompts of very different lengths with nothing in common."""
+    """Prompts of very different lengths without a shared prefix."""
     return [draw(length) for length in (1, 300, 7, 40, 2, 41, 120)]
 
 
 @pytest.fixture
 def alike(draw: Callable[[int], Ids]) -> list[Ids]:
-    """Prompts that begin with the same ids, one of them with nothing but them and one token more."""
-    beginning = draw(20)
-    return [beginning + draw(length) for length in (1, 60, 7, 33, 2, 34)]
+    """Prompts with a shared prefix; one of them has only one more token."""
+    prefix = draw(20)
+    return [prefix + draw(length) for length in (1, 60, 7, 33, 2, 34)]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def labels() -> list[Ids]:
 
 
 @pytest.fixture
-def opened(draw: Callable[[int], Ids]) -> list[Ids]:
-    """Prompts that begin with the same 24 ids, one of them with nothing of its own but one id."""
-    beginning = draw(24)
-    return [beginning + draw(length) for length in (1, 30, 7, 40, 2, 41, 90, 90, 7)]
+def with_prefix(draw: Callable[[int], Ids]) -> list[Ids]:
+    """Prompts with a shared prefix of 24 ids; one of them has only one more id."""
+    prefix = draw(24)
+    return [prefix + draw(length) for length in (1, 30, 7, 40, 2, 41, 90, 90, 7)]

@@ -1,4 +1,4 @@
-"""Scores and answers equal those of plain forwards, whatever an architecture makes of what its config says."""
+"""Scores and answers equal those of plain forwards, even if an architecture deviates from its config."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def plain_scores(model: Any, prompts: Sequence[list[int]], labels: Sequence[list
 
 
 def plain_answer(model: Any, prompt: Sequence[int], tokens: int) -> list[int]:
-    """So many ids, each the likeliest after all before it."""
+    """Generate ids greedily by plain forwards."""
     ids = list(prompt)
     for _ in range(tokens):
         ids.append(int(plain_logits(model, ids)[-1].argmax()))
@@ -107,14 +107,14 @@ def plain_answer(model: Any, prompt: Sequence[int], tokens: int) -> list[int]:
 
 
 def prompts(shared: int = 60) -> list[list[int]]:
-    """Prompts of up to 168 tokens that begin alike."""
+    """Prompts of up to 168 tokens with a shared prefix."""
     draw = random.Random(0)  # noqa: S311 not for secrets
-    beginning = [draw.randrange(1, 256) for _ in range(shared)]
-    return [beginning + [draw.randrange(1, 256) for _ in range(length)] for length in (5, 168 - shared, 40, 1)]
+    prefix = [draw.randrange(1, 256) for _ in range(shared)]
+    return [prefix + [draw.randrange(1, 256) for _ in range(length)] for length in (5, 168 - shared, 40, 1)]
 
 
 def require_exact(model: Any, given: list[list[int]]) -> tuple[str | None, str | None]:
-    """Compare scores and answers with plain forwards; how they were made."""
+    """Compare scores and answers with plain forwards; return the ways that were used."""
     scores = score_labels(model, given, LABELS)
     np.testing.assert_allclose(scores.sum_logprob_NL, plain_scores(model, given, LABELS), atol=EXACT)
     answers = generate(model, given, GenerationSettings(TOKENS))
@@ -157,7 +157,7 @@ def architectures() -> list[str]:
 
 @pytest.mark.long
 def test_all_architectures_that_can_be_built() -> None:
-    """One line for each that is wrong."""
+    """Return one line for each wrong architecture."""
     wrong, compared = [], 0
     for architecture in architectures():
         for name, variant in VARIANTS.items():

@@ -1,4 +1,4 @@
-"""Attention in two parts is attention with the mask; and it is asked for, and given back."""
+"""Attention in two parts equals attention with the mask, and the model's own attention is restored."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def test_two_parts_equal_the_mask(rows: int, kinds: int, block: int, monkeypatch
     torch.manual_seed(0)
     monkeypatch.setattr(packing, "_BLOCK", block)
     for feed in feeds(rows):
-        tokens, seen = feed.sees_GTK.shape[1:]
+        tokens, seen = feed.mask_GTK.shape[1:]
         query = torch.randn(1, tokens, 4, 8).transpose(1, 2)
         key, value = (3 * torch.randn(1, kinds, seen + 5, 8)[:, :, :seen] for _ in range(2))
         expected = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=feed.sees_GTK[:, None], scale=0.7, enable_gqa=True
+            query, key, value, attn_mask=feed.mask_GTK[:, None], scale=0.7, enable_gqa=True
         )
-        shut = torch.zeros_like(feed.sees_GTK[:, None])  # would give nothing but NaN, were it read
+        shut = torch.zeros_like(feed.mask_GTK[:, None])  # would give only NaN if it were read
         with torch.inference_mode(), blocks_of(feed.blocks):
             found, _ = packed_attention(torch.nn.Module(), query, key, value, shut, scaling=0.7, dropout=0.0)
         torch.testing.assert_close(found, expected.transpose(1, 2))
 
 
-def test_what_it_does_not_know_is_left_to_the_mask() -> None:
+def test_unsupported_arguments_use_the_mask() -> None:
     feed = feeds(3)[0]
-    states = torch.randn(1, 2, feed.sees_GTK.shape[1], 8)
-    keys = torch.randn(1, 2, feed.sees_GTK.shape[2], 8)
-    nothing_but_the_first = torch.zeros_like(feed.sees_GTK[:, None])
+    states = torch.randn(1, 2, feed.mask_GTK.shape[1], 8)
+    keys = torch.randn(1, 2, feed.mask_GTK.shape[2], 8)
+    nothing_but_the_first = torch.zeros_like(feed.mask_GTK[:, None])
     nothing_but_the_first[..., 0] = True
-    for blocks, bias in ((None, None), (feed.blocks, torch.zeros(1, 2, *feed.sees_GTK.shape[1:]))):
+    for blocks, bias in ((None, None), (feed.blocks, torch.zeros(1, 2, *feed.mask_GTK.shape[1:]))):
         with blocks_of(blocks):
             found, _ = packed_attention(
                 torch.nn.Module(), states, keys, keys, nothing_but_the_first, position_bias=bias
@@ -60,13 +60,13 @@ def test_what_it_does_not_know_is_left_to_the_mask() -> None:
         torch.testing.assert_close(found, keys[:, None, :, 0].expand_as(found))
 
 
-def test_blocks_need_a_beginning_that_all_see() -> None:
+def test_blocks_need_a_prefix_visible_to_all() -> None:
     feed = feeds(2)[0]
-    owners = torch.zeros(feed.sees_GTK.shape[1], dtype=torch.long)
-    assert find_blocks(feed.sees_GTK[0], owners, BEFORE) is not None
-    assert find_blocks(feed.sees_GTK[0, :, BEFORE:], owners, 0) is None
-    feed.sees_GTK[0, 1, 2] = False
-    assert find_blocks(feed.sees_GTK[0], owners, BEFORE) is None
+    owners = torch.zeros(feed.mask_GTK.shape[1], dtype=torch.long)
+    assert find_blocks(feed.mask_GTK[0], owners, BEFORE) is not None
+    assert find_blocks(feed.mask_GTK[0, :, BEFORE:], owners, 0) is None
+    feed.mask_GTK[0, 1, 2] = False
+    assert find_blocks(feed.mask_GTK[0], owners, BEFORE) is None
 
 
 def test_a_model_has_its_attention_back_after_an_error_too(make_model: Any) -> None:

@@ -12,7 +12,7 @@ from sft.inference.batching import Capacity, Costs, run_batches
 from sft.memory import halved
 
 
-def test_auto_takes_what_fits_and_a_number_what_it_says() -> None:
+def test_auto_takes_what_fits_and_a_number_that_many() -> None:
     assert Capacity("auto", memory=1000, tokens=10_000).rows(cost=100, tokens=5, left=99) == 10
     assert Capacity("auto", memory=1000, tokens=40).rows(cost=100, tokens=5, left=99) == 8
     assert Capacity("auto", memory=1000, tokens=40).rows(cost=5000, tokens=5, left=99) == 1
@@ -22,10 +22,10 @@ def test_auto_takes_what_fits_and_a_number_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("size", ["auto", 9])
-def test_all_is_done_once_in_order_with_half_as_much_after_each_shortage(size: Any) -> None:
+def test_all_is_done_once_in_order_with_half_the_batch_after_each_shortage(size: Any) -> None:
     done: list[int] = []
     tried: list[int] = []
-    told: list[int] = []
+    reports: list[int] = []
 
     def work(rows: Sequence[int]) -> None:
         tried.append(len(rows))
@@ -35,10 +35,10 @@ def test_all_is_done_once_in_order_with_half_as_much_after_each_shortage(size: A
 
     order = [3, 1, 4, 15, 9, 2, 6, 5, 35]
     capacity = Capacity(size, memory=10**9, tokens=10**6)
-    run_batches(order, lambda _, left: capacity.rows(1, 1, left), work, capacity, told.append)
+    run_batches(order, lambda _, left: capacity.rows(1, 1, left), work, capacity, reports.append)
     assert done == order
     assert tried == [9, 4, 2, 2, 2, 2, 1]
-    assert told == [2, 4, 6, 8, 9]
+    assert reports == [2, 4, 6, 8, 9]
 
 
 def test_a_single_row_that_does_not_fit_is_an_error_and_so_is_any_other() -> None:

@@ -81,12 +81,12 @@ def test_models_whose_cache_cannot_be_shared_are_run_whole(
     with caplog.at_level(logging.INFO, logger="sft"):
         assert naive(model, ragged, labels).gap(batch_size=3) < EXACT
         scores = score_labels(model, ragged[1:2], labels[4:5])
-    told = [record.message for record in caplog.records if "re-run" in record.message]
-    assert len(told) == 1, "once for a model, not at every call"
-    assert reason in told[0]
+    reports = [record.message for record in caplog.records if "re-run" in record.message]
+    assert len(reports) == 1, "once for a model, not at every call"
+    assert reason in reports[0]
     assert scores.fallback is not None
     assert scores.fallback.startswith("whole re-runs: ")
-    assert scores.fallback in told[0]
+    assert scores.fallback in reports[0]
 
 
 def adapters() -> dict[str, Callable[[], Any]]:
@@ -198,7 +198,7 @@ def test_single_token_labels_without_end_need_no_second_forward(make_model: Any,
 
 def siblings_in_sight(labels: Any, device: torch.device) -> Any:
     tree = label_tree(labels, device)
-    return tree._replace(sees_QQ=torch.ones_like(tree.sees_QQ).tril())
+    return tree._replace(mask_QQ=torch.ones_like(tree.mask_QQ).tril())
 
 
 def depths_in_a_row(labels: Any, device: torch.device) -> Any:
@@ -207,17 +207,17 @@ def depths_in_a_row(labels: Any, device: torch.device) -> Any:
 
 
 class NeighboursInSight(PackedPrompts):
-    """A token sees those of other prompts too."""
+    """Tokens attend to other prompts too."""
 
     def _of_own(self, owner_GT: torch.Tensor, position_GT: torch.Tensor) -> torch.Tensor:
         return super()._of_own(torch.zeros_like(owner_GT), position_GT)
 
 
-class BeginningUnseen(PackedPrompts):
-    """No token sees what all prompts begin with."""
+class PrefixUnseen(PackedPrompts):
+    """No token attends to the prefix."""
 
-    def _with_beginning(self, sees_GTT: torch.Tensor) -> torch.Tensor:
-        seen = super()._with_beginning(sees_GTT)
+    def _with_prefix(self, mask_GTT: torch.Tensor) -> torch.Tensor:
+        seen = super()._with_prefix(mask_GTT)
         seen[:, :, : self._before] = False
         return seen
 
@@ -227,30 +227,30 @@ class PositionsInARow(PackedPrompts):
 
     def with_tree(self, tree: Any) -> Any:
         feed = super().with_tree(tree)
-        places = self._before + torch.arange(feed.ids_GT.shape[1])
-        return feed._replace(positions_GT=places.expand_as(feed.positions_GT))
+        positions = self._before + torch.arange(feed.ids_GT.shape[1])
+        return feed._replace(positions_GT=positions.expand_as(feed.positions_GT))
 
 
 class RowsReversed(PackedPrompts):
-    """A prompt's scores are read where another's stand."""
+    """A prompt's scores are read at another's index."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.places_B = self.places_B.flip(0)
+        self.index_B = self.index_B.flip(0)
 
 
 class ForgetfulCache(BufferCache):
-    """The prompts are gone when further trees continue them."""
+    """The prompts are missing when further trees continue them."""
 
-    def begin_at(self, tokens: int) -> None:
+    def keep_first(self, tokens: int) -> None:
         for layer in self.layers:
             if tokens > layer.start:
                 layer.keys[:, :, layer.start : tokens] = 0
-        super().begin_at(tokens)
+        super().keep_first(tokens)
 
 
 class ContaminatedCache(BufferCache):
-    """What a forward adds takes the place of the beginning's last token."""
+    """A forward overwrites the last token of the prefix."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *rest: Any) -> Any:
         keys, values = super().update(key_states, value_states, layer_idx, *rest)
@@ -263,7 +263,7 @@ SABOTAGE = {
     "mask of the tree": {"make_tree": staticmethod(siblings_in_sight)},
     "positions of the tree": {"make_tree": staticmethod(depths_in_a_row)},
     "mask of the prompts": {"make_prompts": NeighboursInSight},
-    "mask of the beginning": {"make_prompts": BeginningUnseen},
+    "mask of the prefix": {"make_prompts": PrefixUnseen},
     "positions of the prompts": {"make_prompts": PositionsInARow},
     "order of the prompts": {"make_prompts": RowsReversed},
     "forgetful cache": {"make_cache": ForgetfulCache},
@@ -282,12 +282,12 @@ def test_the_comparison_fails_when_the_engine_is_broken(
     fitting = Capacity.fitting
     monkeypatch.setattr(Capacity, "fitting", lambda *given: min(3, given[-1]))
     assert reference.gap(batch_size=3) < EXACT
-    # of this model such rows are believed
+    # this model has passed its trial
     monkeypatch.setattr(classification, "PackedScorer", type("PackedScorer", (PackedScorer,), sabotage))
     assert reference.gap(batch_size=3) > 100 * EXACT
-    # of another they are tried first
+    # another model gets a trial
     reference.model = make_model(family, initializer_range=0.3)
-    if "make_tree" in sabotage:  # the label that is tried must not have a tree of its own
+    if "make_tree" in sabotage:  # the label under trial must share its tree
         monkeypatch.setattr(Capacity, "fitting", fitting)
     assert reference.gap(batch_size=3) < EXACT
 
@@ -305,7 +305,7 @@ class MisorderedLayer(caches.SharedLayer):
 
 
 class ContaminatedLayer(caches.SharedLayer):
-    """A label's keys and values take the place of the prompt's last ones, for the labels that follow."""
+    """A label's keys and values overwrite the prompt's last ones, for the labels that follow."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         states = super().update(key_states, value_states, *args, **kwargs)
@@ -333,7 +333,7 @@ def test_the_comparison_fails_when_labels_in_rows_of_their_own_are_broken(
     assert reference.gap(batch_size=3) < EXACT
     monkeypatch.setattr(*breakage)
     assert reference.gap(batch_size=3) > 100 * EXACT
-    # another model's rows are tried first
+    # another model gets a trial
     reference.model = make_model("mistral", sliding_window=16, initializer_range=0.3)
     assert reference.gap(batch_size=3) < EXACT
 
@@ -351,7 +351,7 @@ class SideBySide(PackedScorer):
 
 
 @pytest.mark.parametrize("prompts", ["ragged", "alike"])
-def test_several_sequences_side_by_side(
+def test_several_packed_sequences(
     prompts: str, labels: Any, make_model: Any, naive: Any, request: pytest.FixtureRequest
 ) -> None:
     reference = naive(make_model("qwen2", initializer_range=0.3), request.getfixturevalue(prompts), labels)
@@ -361,8 +361,8 @@ def test_several_sequences_side_by_side(
 
 
 def test_prompts_beyond_the_length_of_a_sequence(draw: Any, labels: Any, make_model: Any, naive: Any) -> None:
-    beginning = draw(30)
-    prompts = [beginning + draw(length) for length in (700, 3, 460, 440)]
+    prefix = draw(30)
+    prompts = [prefix + draw(length) for length in (700, 3, 460, 440)]
     assert naive(make_model("llama", initializer_range=0.3), prompts, labels).gap() < EXACT
 
 
@@ -370,16 +370,16 @@ def test_each_token_goes_through_the_model_once(make_model: Any, draw: Any) -> N
     model, fed, read = make_model("llama"), [], []
     model.model.register_forward_hook(lambda _, __, output: fed.append(output.last_hidden_state.shape[:2].numel()))
     model.lm_head.register_forward_hook(lambda _, __, output: read.append(output.shape[:2].numel()))
-    beginning = draw(50)
+    prefix = draw(50)
     labels = [[1, 2, 258], [1, 3, 258], [4, 258]]
-    prompts = [[*beginning, 1], [*beginning, 2, 3], [*beginning, 4, 5, 6]]
+    prompts = [[*prefix, 1], [*prefix, 2, 3], [*prefix, 4, 5, 6]]
     score_labels(model, prompts, labels)
     together = 1 + 2 + 3 + 3 * 4
     assert fed == [32, 32, 50 + 3 + 1, together], "a trial: few tokens without a cache and with one, then a whole row"
     assert read == [1, 1, 2, 3 + 3 * 4]
     fed.clear(), read.clear()
     score_labels(model, prompts, labels)
-    assert fed == [50 + 3 + 1, together], "the beginning (with one row, whether tried or not), then all that is left"
+    assert fed == [50 + 3 + 1, together], "the prefix (with one row, whether tried or not), then all that is left"
     assert read == [2, 3 + 3 * 4], "the head on what predicts"
 
 
@@ -408,7 +408,7 @@ def test_out_of_memory_halves_and_goes_on(
 
 
 @pytest.mark.parametrize("message", ["CUDA out of memory", "a real mistake"])
-def test_errors_that_halving_does_not_mend_come_through(message: str, make_model: Any, draw: Any) -> None:
+def test_errors_that_halving_does_not_fix_are_raised(message: str, make_model: Any, draw: Any) -> None:
     model = make_model("llama")
 
     def refuse(*_: Any) -> None:
@@ -442,13 +442,13 @@ def test_dropout_is_off(ragged: Any, labels: Any, make_model: Any) -> None:
 
 def test_progress_reaches_its_total(ragged: Any, labels: Any, make_model: Any) -> None:
     for family, total in (("llama", len(ragged)), ("bloom", len(ragged) * len(labels))):
-        told: list[tuple[str, int, int]] = []
+        reports: list[tuple[str, int, int]] = []
         score_labels(
             make_model(family), ragged, labels, batch_size=2,
-            progress=lambda phase, done, of, note="", told=told: told.append((phase, done, of)),
+            progress=lambda phase, done, of, note="", reports=reports: reports.append((phase, done, of)),
         )  # fmt: skip
-        assert told == sorted(told)
-        assert told[-1] == ("score", total, total)
+        assert reports == sorted(reports)
+        assert reports[-1] == ("score", total, total)
 
 
 def test_nothing_to_score(make_model: Any, labels: Any) -> None:
@@ -456,8 +456,8 @@ def test_nothing_to_score(make_model: Any, labels: Any) -> None:
     assert score_labels(make_model(), [[1]], []).sum_logprob_NL.shape == (1, 0)
 
 
-def test_what_cannot_be_scored_is_refused(make_model: Any) -> None:
-    with pytest.raises(ValueError, match="prompt 1 has no ids"):
+def test_invalid_prompts_and_labels_are_refused(make_model: Any) -> None:
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
         score_labels(make_model(), [[1], []], [[1, 258]])
     with pytest.raises(ValueError, match="label 0 has 1 ids"):
         score_labels(make_model(), [[1]], [[258]], end_tokens=2)
@@ -495,7 +495,7 @@ def test_encoder_decoder_models(family: str, ragged: Any, alike: Any, labels: An
             found = np.stack([scores.sum_logprob_NL, scores.end_logprob_NL, scores.first_logprob_NL], axis=-1)
             np.testing.assert_allclose(found, expected, atol=EXACT)
         assert np.abs(expected[0] - expected[1]).max() > 100 * EXACT, "the prompt means nothing"
-        assert scores.fallback == "each label in a row of its own: its decoder counts positions by place"
+        assert scores.fallback == "each label in a row of its own: its decoder counts positions by index"
 
 
 def test_encoder_decoder_models_that_cannot_be_scored_are_refused() -> None:

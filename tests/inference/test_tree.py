@@ -1,4 +1,4 @@
-"""Labels packed into a tree: shared beginnings once, and who sees whom."""
+"""Labels packed into a tree: shared prefixes once, and the attention mask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_a_small_tree_on_paper() -> None:
     tree = label_tree([[1, 2, END], [1, END], [1, 3, 2, END], [2, END], [END]], torch.device("cpu"))
     assert tree.ids_Q.tolist() == [1, 2, 3, 2, 2]
     assert tree.depth_Q.tolist() == [0, 1, 1, 2, 0]
-    assert tree.sees_QQ.int().tolist() == [
+    assert tree.mask_QQ.int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 0, 1, 0, 0],
@@ -30,7 +30,7 @@ def test_equal_labels_share_everything() -> None:
     assert tree.node_CT.tolist() == [[0, 1]] * 3
 
 
-def test_what_labels_begin_with_is_fed_once() -> None:
+def test_a_shared_prefix_of_labels_is_fed_once() -> None:
     labels = [[1, 1, 1, 1, token, END] for token in range(50)]
     assert len(label_tree(labels, torch.device("cpu")).ids_Q) == 4 + 50
 

@@ -1,4 +1,4 @@
-"""Faults of caches of every kind are found on a row of the run, and what is used instead is exact."""
+"""Trials find faults of every kind of cache on a row of the run, and the way used instead is exact."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is 
 
 
 def numbers_tokens_itself(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does that takes positions and makes nothing of them."""
+    """As in a model that accepts positions and ignores them."""
     return lambda *args, **given: forward(*args, **{**given, "position_ids": None})
 
 
 def forgets_positions_with_a_cache(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does that begins to count again when it continues a cache."""
+    """As in a model that counts positions from 0 again when it continues a cache."""
 
     def run(*args: Any, **given: Any) -> Any:
         if given.get("past_key_values") is not None and given.get("position_ids") is not None:
@@ -37,7 +37,7 @@ def forgets_positions_with_a_cache(forward: Callable[..., Any]) -> Callable[...,
 
 
 def refuses_caches(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does whose own code expects a cache of another kind."""
+    """As in a model whose own code expects another kind of cache."""
 
     def run(*args: Any, **given: Any) -> Any:
         if given.get("past_key_values") is not None:
@@ -48,7 +48,7 @@ def refuses_caches(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def computes_otherwise_with_a_cache(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """As a model does that quantises what it caches: what it reads first is already another number."""
+    """As in a model that quantises its cache: even the first value it reads differs."""
 
     def run(*args: Any, **given: Any) -> Any:
         output = forward(*args, **given)
@@ -68,7 +68,7 @@ def faulty(model: Any, fault: Callable[..., Any]) -> Any:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("prompts", ["ragged", "opened"])
+@pytest.mark.parametrize("prompts", ["ragged", "with_prefix"])
 def test_scores_of_a_model_with_a_fault(
     fault: Any, prompts: str, make_model: Any, naive: Any, request: pytest.FixtureRequest, caplog: Any
 ) -> None:
@@ -106,29 +106,31 @@ def ids_of(written: list[Written]) -> list[list[int]]:
 @pytest.mark.parametrize("fault", FAULTS[1:])
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_answers_of_a_model_with_a_fault(
-    fault: Any, batch_size: int, make_model: Any, opened: Any, caplog: Any
+    fault: Any, batch_size: int, make_model: Any, with_prefix: Any, caplog: Any
 ) -> None:
     model = faulty(make_model(**ATTENTIVE), fault)
     with caplog.at_level(logging.INFO, logger="sft"):
-        written = generate(model, opened, GenerationSettings(6), batch_size=batch_size)
-    assert ids_of(written) == plain_answers(model, opened, 6)
+        written = generate(model, with_prefix, GenerationSettings(6), batch_size=batch_size)
+    assert ids_of(written) == plain_answers(model, with_prefix, 6)
     assert {answer.fallback for answer in written} == {written[0].fallback}
     assert str(written[0].fallback).startswith("without a cache: it")
-    told = [record.message for record in caplog.records if "Answers are generated" in record.message]
-    assert told == [f"Answers are generated {written[0].fallback}. Slower, but exact"]
+    messages = [record.message for record in caplog.records if "Answers are generated" in record.message]
+    assert messages == [f"Answers are generated {written[0].fallback}. Slower, but exact"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_does_not_hide_a_window(dtype: torch.dtype, make_model: Any, opened: Any) -> None:
-    plain = score_labels(make_model(**ATTENTIVE).to(dtype), opened, LABELS)
-    left_over = score_labels(make_model(**LEFT_OVER).to(dtype), opened, LABELS)
+def test_half_precision_does_not_hide_a_window(dtype: torch.dtype, make_model: Any, with_prefix: Any) -> None:
+    plain = score_labels(make_model(**ATTENTIVE).to(dtype), with_prefix, LABELS)
+    left_over = score_labels(make_model(**LEFT_OVER).to(dtype), with_prefix, LABELS)
     assert plain.fallback is None
     assert "without the sliding window of its config" in str(left_over.fallback)
     np.testing.assert_allclose(left_over.sum_logprob_NL, plain.sum_logprob_NL, atol=1e-5)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "prompt tuning", "prefix tuning"])
-def test_adapters_on_a_model_that_ignores_its_window(adapter: str, make_model: Any, opened: Any, naive: Any) -> None:
+def test_adapters_on_a_model_that_ignores_its_window(
+    adapter: str, make_model: Any, with_prefix: Any, naive: Any
+) -> None:
     from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
     causal = {"task_type": "CAUSAL_LM"}
@@ -138,8 +140,8 @@ def test_adapters_on_a_model_that_ignores_its_window(adapter: str, make_model: A
         "prefix tuning": lambda: PrefixTuningConfig(**causal, num_virtual_tokens=5),
     }[adapter]()
     model = get_peft_model(make_model(**LEFT_OVER), config).eval()
-    assert naive(model, opened, LABELS).gap() < EXACT
-    assert ids_of(generate(model, opened, GenerationSettings(5))) == plain_answers(model, opened, 5)
+    assert naive(model, with_prefix, LABELS).gap() < EXACT
+    assert ids_of(generate(model, with_prefix, GenerationSettings(5))) == plain_answers(model, with_prefix, 5)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +153,14 @@ def test_adapters_on_a_model_that_ignores_its_window(adapter: str, make_model: A
     ids=lambda arguments: next(iter(arguments)),
 )  # fmt: skip
 def test_every_kind_of_answer_is_that_of_the_model_without_the_field(
-    arguments: Any, make_model: Any, opened: Any
+    arguments: Any, make_model: Any, with_prefix: Any
 ) -> None:
     settings, answers = GenerationSettings(6, arguments=arguments), []
     for shape in (ATTENTIVE, LEFT_OVER):
         torch.manual_seed(5)
-        answers.append(generate(make_model(**shape), opened, settings, batch_size=4))
+        answers.append(generate(make_model(**shape), with_prefix, settings, batch_size=4))
     assert ids_of(answers[0]) == ids_of(answers[1])
-    assert [answer.fallback for answer in answers[0]] == [None] * len(opened)
+    assert [answer.fallback for answer in answers[0]] == [None] * len(with_prefix)
     assert answers[1][0].fallback is not None
 
 
@@ -171,7 +173,7 @@ def test_an_answer_that_grows_beyond_the_window(make_model: Any, draw: Any) -> N
     expected = plain_answers(model, prompts, 30)
     stops = sorted({answer[1] for answer in expected[:1]})
     settings = GenerationSettings(30, stops)
-    ends = [next((place for place, token in enumerate(answer) if token in stops), 30) for answer in expected]
+    ends = [next((index for index, token in enumerate(answer) if token in stops), 30) for answer in expected]
     assert min(ends) < 10 and max(ends) == 30
     written = generate(model, prompts, settings, batch_size=1)
     assert ids_of(written) == [answer[:end] for answer, end in zip(expected, ends, strict=True)]

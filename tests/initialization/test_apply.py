@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from sft.errors import ModelError, UserError
-from sft.initialization.apply import apply_initializer, lora_places
+from sft.initialization.apply import apply_initializer, target_layers
 
 OWN = """
 import torch
@@ -53,12 +53,12 @@ def with_lora(model: Any, **arguments: Any) -> Any:
 def test_every_lora_layer_gets_the_matrices_of_its_own_weight(make_model: Callable[..., Any]) -> None:
     model = with_lora(make_model(), rank_pattern={"down_proj": 6})
     apply_initializer(model, "pca", "default")
-    places = lora_places(model, "default")
-    assert len(places) == 4
-    for place in places:
-        rank = 6 if "down_proj" in place.name else 4
-        _, _, right = torch.linalg.svd(place.layer.get_base_layer().weight.detach())
-        matrix = place.layer.lora_A["default"].weight
+    targets = target_layers(model, "default")
+    assert len(targets) == 4
+    for target in targets:
+        rank = 6 if "down_proj" in target.name else 4
+        _, _, right = torch.linalg.svd(target.layer.get_base_layer().weight.detach())
+        matrix = target.layer.lora_A["default"].weight
         assert torch.allclose(matrix.abs(), right[:rank].abs(), atol=1e-3)
         assert matrix.requires_grad
 
@@ -69,7 +69,7 @@ def test_the_start_is_in_the_weights_units_whatever_the_scaling(
 ) -> None:
     model = with_lora(make_model(), lora_alpha=16, use_rslora=rslora)
     apply_initializer(model, "pissa", "default")
-    layer = lora_places(model, "default")[0].layer
+    layer = target_layers(model, "default")[0].layer
     assert layer.scaling["default"] == pytest.approx(scaling)
     start = scaling * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     left, values, right = torch.linalg.svd(layer.get_base_layer().weight.detach(), full_matrices=False)
@@ -79,30 +79,30 @@ def test_the_start_is_in_the_weights_units_whatever_the_scaling(
 def test_a_users_initialiser(make_model: Callable[..., Any], own: None) -> None:
     model = with_lora(make_model(), lora_alpha=4)
     apply_initializer(model, "own_init:shifted", "default")
-    layer = lora_places(model, "default")[0].layer
+    layer = target_layers(model, "default")[0].layer
     assert bool((layer.lora_A["default"].weight == 1).all()) and bool((layer.lora_B["default"].weight == 2).all())
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        ("own_init:turned", r"lora_A must have the shape \[4, 32\], but has \[32, 4\]"),
-        ("own_init:infinite", "lora_A holds NaN or infinite"),
-        ("own_init:lists", "lora_A must be a tensor, but is list"),
-        ("own_init:bare", "must return a dict"),
+        ("own_init:turned", r"lora_A: expected shape \[4, 32\], got \[32, 4\]"),
+        ("own_init:infinite", "lora_A contains NaN or infinite"),
+        ("own_init:lists", "lora_A: expected a tensor, got list"),
+        ("own_init:bare", "expected a dict"),
     ],
 )
 def test_wrong_results_name_the_initialiser_and_the_layer(
-    make_model: Callable[..., Any], own: None, name: str, said: str
+    make_model: Callable[..., Any], own: None, name: str, message: str
 ) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         apply_initializer(with_lora(make_model()), name, "default")
     assert f'initialiser "{name}", layer "model.layers.0.self_attn.q_proj": ' in str(caught.value)
 
 
 def test_a_rank_too_large_names_the_layer(make_model: Callable[..., Any]) -> None:
     model = with_lora(make_model(), r=20, target_modules=["k_proj"])
-    with pytest.raises(ModelError, match=r'layer "model.layers.0.self_attn.k_proj": rank 20 .* 16 x 32'):
+    with pytest.raises(ModelError, match=r'layer "model.layers.0.self_attn.k_proj": expected a rank .*, got 20'):
         apply_initializer(model, "pca", "default")
 
 
@@ -119,14 +119,14 @@ def test_an_unknown_name_is_refused(make_model: Callable[..., Any]) -> None:
 def test_transposed_layers(make_model: Callable[..., Any]) -> None:
     model = with_lora(make_model("gpt2"), target_modules=["c_attn"], fan_in_fan_out=True)
     apply_initializer(model, "pca", "default")
-    layer = lora_places(model, "default")[0].layer
+    layer = target_layers(model, "default")[0].layer
     assert not isinstance(layer.get_base_layer(), nn.Linear)
     _, _, right = torch.linalg.svd(layer.get_base_layer().weight.detach().T)
     assert torch.allclose(layer.lora_A["default"].weight.abs(), right[:4].abs(), atol=1e-3)
 
 
 def test_the_threads_stay_as_many_as_they_were(make_model: Callable[..., Any], own: None) -> None:
-    """Those of numba, behind UMAP, are torch's."""
+    """numba, which UMAP uses, shares them with torch."""
     before = torch.get_num_threads()
     apply_initializer(with_lora(make_model()), "own_init:busy", "default")
     assert torch.get_num_threads() == before

@@ -1,4 +1,4 @@
-"""Initial matrices on disk: found again for the same weight only, and never in the way."""
+"""Cached initial matrices: used for the same weight only, and errors of the cache are harmless."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_found_again_for_the_same_weight_only(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "a bit of the data", "a shape", "no checksum"])
-def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+def test_a_corrupt_file_is_computed_again(folder: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     calls, make = counted()
     cached(WEIGHT, "pca", 2, torch.float32, make)
     file = next(folder.iterdir())
@@ -73,10 +73,10 @@ def test_a_damaged_file_is_made_anew(folder: Path, caplog: pytest.LogCaptureFixt
     assert cached(WEIGHT, "pca", 2, torch.float32, make)["lora_A"][0, 0] == 2
     cached(WEIGHT, "pca", 2, torch.float32, make)
     assert len(calls) == 2
-    assert ("is damaged; the initial matrices are made anew" in caplog.text) is (damage != "cut")
+    assert ("is corrupt; computing the initial matrices again" in caplog.text) is (damage != "cut")
 
 
-def test_runs_side_by_side_make_them_once(folder: Path) -> None:
+def test_concurrent_runs_compute_them_once(folder: Path) -> None:
     calls, make = counted()
 
     def slowly() -> Matrices:
@@ -91,7 +91,7 @@ def test_runs_side_by_side_make_them_once(folder: Path) -> None:
 
 
 def test_a_killed_run_leaves_no_lock_behind(folder: Path) -> None:
-    """Its lock's file stays, its lock does not."""
+    """The lock file stays, the lock does not."""
     code = (
         "import os, torch; from sft.initialization import cache; cache.SMALLEST = 12\n"
         "cache.cached(torch.arange(12.0).view(3, 4), 'pca', 2, torch.float32, lambda: os._exit(9))"

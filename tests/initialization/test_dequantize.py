@@ -31,7 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def quantised(plain: nn.Linear, kind: str) -> nn.Module:
-    """The layer as bitsandbytes holds it, not yet run."""
+    """Quantise a layer by bitsandbytes, before its first forward."""
     bnb = pytest.importorskip("bitsandbytes")
     weight = plain.weight.data.clone()
     if kind == "int8":
@@ -116,7 +116,7 @@ def test_compressed_weights_without_their_scales_are_refused() -> None:
 
 
 class Packed(nn.Module):
-    """Stands for a GPTQ or AWQ layer: a packed weight that only the forward pass understands."""
+    """A substitute for a GPTQ or AWQ layer: only its forward reads the packed weight."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The start held beside the base: step 0, the fold into one LoRA, and the check that it holds."""
+"""The frozen adapter: step 0, folding into one LoRA, and the check at step 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from sft.errors import ModelError
-from sft.initialization.apply import apply_initializer, lora_places
+from sft.initialization.apply import apply_initializer, target_layers
 from sft.initialization.hold import HELD, check_step_zero, fold_config, fold_tensors, hold_start, starts_elsewhere
 
 
@@ -30,7 +30,7 @@ def test_a_start_is_seen_refused_and_held(make_model: Callable[..., Any]) -> Non
     check_step_zero(model, "mine")
     trainable = {name for name, value in model.named_parameters() if value.requires_grad}
     assert trainable and all(".default." in name for name in trainable)
-    held = lora_places(model, HELD)[0].layer
+    held = target_layers(model, HELD)[0].layer
     assert torch.equal(held.lora_B[HELD].weight, -held.lora_B["default"].weight)
 
 
@@ -38,7 +38,7 @@ def test_the_check_sees_nan_and_restores_the_modes(make_model: Callable[..., Any
     model = with_lora(make_model()).train()
     check_step_zero(model, "mine")
     assert all(module.training for module in model.modules())
-    lora_places(model, "default")[0].layer.lora_A["default"].weight.data.fill_(float("nan"))
+    target_layers(model, "default")[0].layer.lora_A["default"].weight.data.fill_(float("nan"))
     with pytest.raises(ModelError, match="changes the model's function"):
         check_step_zero(model, "mine")
 
@@ -57,7 +57,7 @@ def test_the_folded_config_keeps_each_scaling(make_model: Callable[..., Any], rs
         target_modules=["q_proj", "down_proj", "o_proj"],
     )  # fmt: skip
     one, two = get_peft_model(make_model(), config), get_peft_model(make_model(), fold_config(config))
-    for small, large in zip(lora_places(one, "default"), lora_places(two, "default"), strict=True):
+    for small, large in zip(target_layers(one, "default"), target_layers(two, "default"), strict=True):
         assert large.layer.r["default"] == 2 * small.layer.r["default"]
         assert large.layer.scaling["default"] == pytest.approx(small.layer.scaling["default"], rel=1e-12)
     assert config.r == 4  # the original stays

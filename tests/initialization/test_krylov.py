@@ -18,7 +18,7 @@ def with_spectrum(values: torch.Tensor, rows: int, columns: int) -> tuple[torch.
 
 
 def sine(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Of the largest angle between the spaces of two sets of orthonormal columns."""
+    """Return the sine of the largest angle between two subspaces with orthonormal bases."""
     found = torch.linalg.qr(found.double()).Q
     return float(torch.linalg.matrix_norm(found - wanted @ (wanted.T @ found), 2))
 
@@ -60,10 +60,10 @@ def test_the_same_every_time() -> None:
     assert first is not None and again is not None and torch.equal(first.right, again.right)
 
 
-def test_what_has_not_converged_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_result_without_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
     flat = with_spectrum(SPECTRA["flat"].double(), 600, 600)[0].float()
     assert block_krylov(flat[:, :100], 8) is None  # a space of three blocks is too small
-    monkeypatch.setattr(krylov, "ANGLE", 10.0)  # stopped far too early: the residual tells
+    monkeypatch.setattr(krylov, "ANGLE", 10.0)  # stopped far too early: the residual reveals it
     assert block_krylov(flat, 8) is None
     assert block_krylov(torch.full((600, 600), float("nan")), 8) is None
 

@@ -1,4 +1,4 @@
-"""PEFT's initialisations that look at data: what they stand for, the base as it was, and clear refusals."""
+"""PEFT's data-driven initialisations: correct, without changing the base, with clear errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from peft import LoraConfig, get_peft_model
 
 from sft.errors import ModelError
 from sft.initialization import on_data
-from sft.initialization.apply import lora_places
+from sft.initialization.apply import target_layers
 from sft.initialization.on_data import start_on_data
 from sft.prompting.prompt import Prompt
 
-ROWS = [Prompt([7 * row % 250 + place for place in range(40 + row)], [row + 1, 258], (), "") for row in range(12)]
+ROWS = [Prompt([7 * row % 250 + target for target in range(40 + row)], [row + 1, 258], (), "") for row in range(12)]
 
 
 def with_lora(model: Any, **arguments: Any) -> Any:
@@ -28,7 +28,7 @@ def with_lora(model: Any, **arguments: Any) -> Any:
 
 
 def inputs_of(model: Any, name: str) -> torch.Tensor:
-    """What a layer reads on all rows: [tokens, in]."""
+    """Return the inputs of a layer on all rows: [tokens, in]."""
     seen: list[torch.Tensor] = []
     layer = model.get_base_model().get_submodule(name)
     handle = layer.register_forward_hook(lambda module, given, made: seen.append(given[0][0]))
@@ -51,24 +51,24 @@ def test_the_base_stays_as_it_is(make_model: Callable[..., Any], init: str, fami
     )
     model = with_lora(base, **targets)
     start_on_data(model, "default", init, {}, ROWS)
-    for place in lora_places(model, "default"):
-        layer = place.layer.get_base_layer()
-        assert torch.equal(layer.weight, before[f"{place.name}.weight"])
+    for target in target_layers(model, "default"):
+        layer = target.layer.get_base_layer()
+        assert torch.equal(layer.weight, before[f"{target.name}.weight"])
         assert not [key for key in vars(layer) if key in ("covariance_matrix", "sample_count", "_peft_loraga_grad")]
         assert not layer._forward_hooks and layer.weight.grad is None
-        assert not layer.weight.requires_grad and place.layer.lora_A["default"].weight.requires_grad
-        assert place.layer.lora_A["default"].weight.count_nonzero()
+        assert not layer.weight.requires_grad and target.layer.lora_A["default"].weight.requires_grad
+        assert target.layer.lora_A["default"].weight.count_nonzero()
 
 
 def test_eva_spans_the_inputs_and_keeps_the_ranks(make_model: Callable[..., Any]) -> None:
     model = with_lora(make_model())
     start_on_data(model, "default", "eva", {}, ROWS)
-    for place in lora_places(model, "default"):
-        a = place.layer.lora_A["default"].weight
-        rank = 2 if "k_proj" in place.name else 4
-        assert place.layer.r["default"] == len(a) == rank
-        assert not place.layer.lora_B["default"].weight.count_nonzero()
-        inputs = inputs_of(model, place.name)
+    for target in target_layers(model, "default"):
+        a = target.layer.lora_A["default"].weight
+        rank = 2 if "k_proj" in target.name else 4
+        assert target.layer.r["default"] == len(a) == rank
+        assert not target.layer.lora_B["default"].weight.count_nonzero()
+        inputs = inputs_of(model, target.name)
         values = torch.linalg.svdvals(inputs - inputs.mean(dim=0))
         explained = ((inputs - inputs.mean(dim=0)) @ a.T).norm()
         assert explained > 0.9 * values[:rank].norm()  # PEFT goes through the rows in batches
@@ -78,10 +78,10 @@ def test_corda_is_exact_where_the_inputs_are(make_model: Callable[..., Any]) -> 
     """B A is the part of the weight that matters most to these inputs: better there than the weight's own best."""
     model = with_lora(make_model())
     start_on_data(model, "default", "corda", {}, ROWS)
-    for place in lora_places(model, "default"):
-        layer, rank = place.layer, place.layer.r["default"]
+    for target in target_layers(model, "default"):
+        layer, rank = target.layer, target.layer.r["default"]
         start = layer.scaling["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-        weight, inputs = layer.get_base_layer().weight, inputs_of(model, place.name)
+        weight, inputs = layer.get_base_layer().weight, inputs_of(model, target.name)
         left, values, right = torch.linalg.svd(weight, full_matrices=False)
         own = (left[:, :rank] * values[:rank]) @ right[:rank]
         assert (inputs @ (weight - start).T).norm() < (inputs @ (weight - own).T).norm()
@@ -90,8 +90,8 @@ def test_corda_is_exact_where_the_inputs_are(make_model: Callable[..., Any]) -> 
 def test_lora_ga_follows_the_gradient(make_model: Callable[..., Any]) -> None:
     model = with_lora(make_model())
     start_on_data(model, "default", "lora_ga", {}, ROWS)
-    place = lora_places(model, "default")[0]
-    weight = place.layer.get_base_layer().weight
+    target = target_layers(model, "default")[0]
+    weight = target.layer.get_base_layer().weight
     weight.requires_grad_(True)
     with model.disable_adapter():
         for row in ROWS:
@@ -99,30 +99,35 @@ def test_lora_ga_follows_the_gradient(make_model: Callable[..., Any]) -> None:
             labels = torch.tensor([[-100] * len(row.ids) + row.completion_ids])
             model(input_ids=ids, labels=labels).loss.backward()
     _, _, right = torch.linalg.svd(weight.grad)
-    a = place.layer.lora_A["default"].weight
+    a = target.layer.lora_A["default"].weight
     assert torch.allclose((a @ right[:4].T).norm(dim=1), a.norm(dim=1), atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("init", "settings", "rows", "said"),
+    ("init", "settings", "rows", "message"),
     [
-        ("eva", {}, [], "looks at the rows that are trained on, and there are none"),
+        ("eva", {}, [], "needs training rows, but there are none"),
         ("eva", {"rho": 2.0}, ROWS, "eva_config.rho cannot be set"),
         ("corda", {"cache_file": "x"}, ROWS, "corda_config.cache_file cannot be set"),
         ("eva", {"tau": 2}, ROWS, 'initialiser "eva": PEFT says: `tau` must be'),
         ("eva", {"tao": 1}, ROWS, 'initialiser "eva": PEFT says: .*tao'),
-        ("eva", {}, [Prompt([1], [258], (), "")], "needs as many tokens as its rank, 4, but the rows have 2 in all"),
+        (
+            "eva",
+            {},
+            [Prompt([1], [258], (), "")],
+            "needs at least as many tokens as its rank 4, but the rows have only 2",
+        ),
     ],
 )
 def test_refusals(
-    make_model: Callable[..., Any], init: str, settings: dict[str, Any], rows: list[Prompt], said: str
+    make_model: Callable[..., Any], init: str, settings: dict[str, Any], rows: list[Prompt], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         start_on_data(with_lora(make_model()), "default", init, settings, rows)
     assert "\n" not in str(caught.value)
 
 
-def test_eva_that_does_not_settle_is_told(make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eva_that_does_not_converge_fails(make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_data, "MOST_PASSES", 2)
-    with pytest.raises(ModelError, match="has not settled after 2 batches"):
+    with pytest.raises(ModelError, match="did not converge after 2 batches"):
         start_on_data(with_lora(make_model()), "default", "eva", {"tau": 1.0}, ROWS)

@@ -1,4 +1,4 @@
-"""PEFT's own initialisations on copies: what PEFT itself would make, with the base's weights as they were."""
+"""PEFT's initialisations on copies: the same matrices as PEFT's, without changing the base's weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 
 from sft.errors import ModelError
 from sft.initialization import cache
-from sft.initialization.apply import lora_places
+from sft.initialization.apply import target_layers
 from sft.initialization.peft_own import start_on_copies
 
 GIVEN = {
@@ -36,14 +36,14 @@ def test_the_matrices_are_those_of_peft(make_model: Callable[..., Any], init: st
     other = make_model()
     torch.manual_seed(1)
     wanted = with_lora(other, init_lora_weights=init)
-    for place, own in zip(lora_places(model, "default"), lora_places(wanted, "default"), strict=True):
+    for target, own in zip(target_layers(model, "default"), target_layers(wanted, "default"), strict=True):
         start, peft = (
             layer.scaling["default"] * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-            for layer in (place.layer, own.layer)
+            for layer in (target.layer, own.layer)
         )
         assert torch.allclose(start, peft, atol=1e-5)
-        assert torch.equal(place.layer.get_base_layer().weight, before[f"{place.name}.weight"])
-        rewritten = not torch.equal(own.layer.get_base_layer().weight, before[f"{place.name}.weight"])
+        assert torch.equal(target.layer.get_base_layer().weight, before[f"{target.name}.weight"])
+        rewritten = not torch.equal(own.layer.get_base_layer().weight, before[f"{target.name}.weight"])
         assert rewritten is (init != "orthogonal")  # by PEFT
 
 
@@ -57,12 +57,12 @@ def test_olora_is_kept_and_random_ones_are_not(
         assert len(list(cache.cache_folder().iterdir())) == files
 
 
-def test_the_approximation_is_told(make_model: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_approximation_is_logged(make_model: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     start_on_copies(with_lora(make_model()), "default", "pissa_niter_2", {})
-    assert 'init_lora_weights "pissa_niter_2" approximates; "pissa" is exact' in caplog.text
+    assert 'init_lora_weights "pissa_niter_2" is approximate; "pissa" is exact' in caplog.text
 
 
-def test_what_peft_refuses_names_the_layer(make_model: Callable[..., Any]) -> None:
+def test_an_error_of_peft_names_the_layer(make_model: Callable[..., Any]) -> None:
     with pytest.raises(ModelError, match=r'"orthogonal", layer "model.layers.0.self_attn.q_proj": PEFT says: .*even'):
         start_on_copies(with_lora(make_model(), r=3), "default", "orthogonal", {})
 
@@ -78,7 +78,7 @@ def test_loftq_starts_along_what_quantisation_loses(make_model: Callable[..., An
     pytest.importorskip("bitsandbytes")
     model = with_lora(make_model(hidden_size=128, intermediate_size=256, head_dim=32))
     start_on_copies(model, "default", "loftq", {"loftq_iter": 2})
-    for place in lora_places(model, "default"):
-        weight, layer = place.layer.get_base_layer().weight, place.layer
+    for target in target_layers(model, "default"):
+        weight, layer = target.layer.get_base_layer().weight, target.layer
         start = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
         assert 0 < start.norm() < 0.2 * weight.norm()

@@ -1,4 +1,4 @@
-"""The truncated decomposition: every road agrees with the full one, and signs are fixed."""
+"""The truncated decomposition: every way agrees with the full one, and the orientation is fixed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_best_approximation(shape: tuple[int, int], rank: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_iteration_serves_large_ones_and_agrees_on_signs(
+def test_the_iteration_serves_large_ones_and_agrees_on_orientation(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     weight = matrix(560, 530, seed=1).to(dtype)
@@ -59,7 +59,7 @@ def test_where_the_iteration_fails_the_full_one_serves(
 
 
 def test_a_rank_beyond_the_weights_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"rank 9 is more than a 8 x 20 weight has \(8\)"):
+    with pytest.raises(ModelError, match=r"expected a rank of 1 to 8 for a 8 x 20 weight, got 9"):
         principal_triplets(matrix(8, 20), 9)
 
 

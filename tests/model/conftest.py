@@ -1,4 +1,4 @@
-"""Models and tokenizers on disk, as a user's folder holds them; and what every kind of base must be able to do."""
+"""Models and tokenizers on disk, and a check that every kind of base must pass."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def save_model(
 
 @torch.no_grad()
 def logits_of(model: Any) -> torch.Tensor:
-    """Of a few tokens, in evaluation mode."""
+    """Return the logits of a few tokens, in evaluation mode."""
     return model.eval()(input_ids=IDS).logits.float()
 
 
 def gradients(model: Any) -> torch.Tensor:
-    """Of all trainable weights, in one row."""
+    """Return the gradients of all trainable weights, in one row."""
     model.train()
     model.zero_grad()
     model(input_ids=IDS, labels=IDS).loss.backward()
@@ -48,7 +48,7 @@ def gradients(model: Any) -> torch.Tensor:
 
 
 def few_steps(model: Any) -> list[float]:
-    """The losses of a few steps on one row, with an evaluation in between, as a trainer would do it."""
+    """Return the losses of a few training steps on one row, with an evaluation in between."""
     trainable = [value for value in model.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=5e-3)
     losses = []
@@ -64,7 +64,7 @@ def few_steps(model: Any) -> list[float]:
 
 
 def changes(model: Any) -> list[torch.Tensor]:
-    """What the active adapters add to the weight of each layer that has one."""
+    """Return the change of each layer's weight by the active adapters."""
     from peft.tuners.lora import LoraLayer
 
     return [
@@ -82,7 +82,7 @@ SLOWER = ("umap", "umap_fast", "gaussian", "orthogonal", "olora", "pissa_niter_4
 
 @pytest.fixture(params=[True, "pca", "pissa", *(pytest.param(name, marks=pytest.mark.long) for name in SLOWER)])
 def init(request: pytest.FixtureRequest) -> bool | str:
-    """Each initialiser that looks at weights alone."""
+    """Each initialiser that uses weights only."""
     made: bool | str = request.param
     return made
 

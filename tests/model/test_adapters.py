@@ -23,7 +23,7 @@ from sft.model.sealed import read_record
 from sft.prompting.prompt import Prompt
 
 IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
-EXAMPLES = [Prompt([7 * row % 250 + place for place in range(40)], [row + 1, 258], (), "") for row in range(8)]
+EXAMPLES = [Prompt([7 * row % 250 + index for index in range(40)], [row + 1, 258], (), "") for row in range(8)]
 QUANTISED = {
     "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
@@ -224,10 +224,12 @@ def test_a_damaged_adapter_of_ours_is_refused(
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     for damaged in (flipped, whole[:-1], whole + b" "):
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(ModelError, match=f"is incomplete or damaged: {name} differs from what was written") as said:
+        with pytest.raises(
+            ModelError, match=f"is incomplete or corrupt: {name} differs from its recorded hash"
+        ) as message:
             load_adapter(make_model(), tmp_path)
-        assert "\n" not in str(said.value)
-    (tmp_path / "sft.json").unlink()  # the user's own change: not ours any more
+        assert "\n" not in str(message.value)
+    (tmp_path / "sft.json").unlink()  # without hashes, changes by the user are accepted
     (tmp_path / name).write_bytes(whole)
     load_adapter(make_model(), tmp_path)
 
@@ -235,11 +237,11 @@ def test_a_damaged_adapter_of_ours_is_refused(
 def test_a_save_that_was_cut_short_is_no_adapter(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At every move: an old adapter's files beside the new one's are refused, not mixed."""
+    """After every file move, a mix of old and new files is refused."""
     made = create_adapter(make_model(), lora(), None, 5), create_adapter(make_model(), lora(), None, 6)
     save_adapter(made[0], tokenizer, tmp_path / "old", "some/base", {"run": "old"})
     replace = Path.replace
-    moves = len(list((tmp_path / "old").iterdir())) + 1  # the marker goes twice
+    moves = len(list((tmp_path / "old").iterdir())) + 1  # the marker is written twice
     for last in range(moves):
         shutil.copytree(tmp_path / "old", tmp_path / str(last))
         left = [last]
@@ -258,7 +260,7 @@ def test_a_save_that_was_cut_short_is_no_adapter(
             load_adapter(make_model(), tmp_path / "0")
             continue
         assert read_record(tmp_path / str(last)) is None
-        with pytest.raises(ModelError, match="is incomplete or damaged"):
+        with pytest.raises(ModelError, match="is incomplete or corrupt"):
             load_adapter(make_model(), tmp_path / str(last))
 
 
@@ -285,10 +287,10 @@ def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], token
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         (lora("pisa"), 'lora.init_lora_weights: unknown initialiser "pisa"; did you mean "pissa"'),
-        (lora("eva"), 'initialiser "eva" looks at the rows that are trained on, and there are none'),
+        (lora("eva"), 'initialiser "eva" needs training rows, but there are none'),
         (lora("pissa_niter_x"), 'lora.init_lora_weights: expected an integer after "pissa_niter_"'),
         (lora(rank=4), "lora: PEFT says: .*rank"),
         (
@@ -298,8 +300,8 @@ def test_saved_files_hold_the_adapter_only(make_model: Callable[..., Any], token
         (lora("pissa", use_dora=True), "use_dora cannot start from a B that is not zero"),
     ],
 )
-def test_sections_that_cannot_be_are_one_line(make_model: Callable[..., Any], section: LoraSection, said: str) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+def test_impossible_sections_are_one_line(make_model: Callable[..., Any], section: LoraSection, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         create_adapter(make_model(), section, None, 5)
     assert "\n" not in str(caught.value)
 
@@ -319,13 +321,13 @@ def test_the_settings_of_an_initialiser_are_its_own(
 
 def test_one_section_and_a_known_type(make_model: Callable[..., Any]) -> None:
     for given in ((None, None), (lora(), AdapterSection(peft_type="IA3"))):
-        with pytest.raises(ModelError, match="give one of the sections"):
+        with pytest.raises(ModelError, match="set exactly one of the sections"):
             create_adapter(make_model(), *given, 5)
     with pytest.raises(ModelError, match=r'adapter.peft_type: PEFT has no "PROMT_TUNING"; did you mean "PROMPT'):
         create_adapter(make_model(), None, AdapterSection(peft_type="PROMT_TUNING"), 5)
 
 
-def test_a_pattern_that_names_no_layer_is_told(
+def test_a_pattern_that_names_no_layer_is_logged(
     make_model: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     create_adapter(make_model(), lora(rank_pattern={"dwon_proj": 2}), None, 5)
@@ -333,7 +335,7 @@ def test_a_pattern_that_names_no_layer_is_told(
 
 
 def test_adapters_that_do_not_fit(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"model.adapter: there is no folder"):
+    with pytest.raises(ModelError, match=r"model.adapter: folder .* not found"):
         load_adapter(make_model(), tmp_path / "none")
     save_adapter(create_adapter(make_model(), lora(), None, 5), tokenizer, tmp_path / "saved", "some/base")
     for other in (make_model("gpt2"), make_model(hidden_size=16, head_dim=4), make_model(num_hidden_layers=1)):
@@ -342,7 +344,7 @@ def test_adapters_that_do_not_fit(make_model: Callable[..., Any], tokenizer: Any
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("what", ["noise in the place of weights", "unknown kind"])
+@pytest.mark.parametrize("what", ["noise in the index of weights", "unknown kind"])
 def test_adapters_that_cannot_be_read(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, what: str
 ) -> None:

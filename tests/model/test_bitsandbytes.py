@@ -1,4 +1,4 @@
-"""Bases in eight and four bits by bitsandbytes: right whatever ran before, trained, saved and loaded again."""
+"""Bases in eight and four bits by bitsandbytes: correct before and after forwards, trained, saved and loaded again."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_weights_read_the_same_before_and_after_an_evaluation(
 
 @torch.no_grad()
 def test_four_bit_layers_compute_with_the_weights_that_are_read(quantised: Callable[[str], ModelConfig]) -> None:
-    """Not with ones that some CPUs' kernels have rounded further."""
+    """The kernels of some CPUs would round them further."""
     layer = load_model(quantised("nf4, double quantised")).model.layers[0].mlp.up_proj
     x = torch.randn(5, 128)
     assert torch.allclose(layer(x), x @ dequantize(layer).T, atol=1e-5)

@@ -22,7 +22,7 @@ GROUP = 32
 
 
 def float8(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """A scale for each output; the tensors by their endings, and the numbers that they stand for."""
+    """A scale for each output; the tensors by their endings, and their dequantised values."""
     scales = weight.abs().amax(1, keepdim=True) / 448
     held = (weight / scales).to(torch.float8_e4m3fn)
     return {"weight": held, "weight_scale": scales}, held.float() * scales
@@ -57,32 +57,32 @@ def plain(make_model: Callable[..., Any]) -> Any:
 
 @pytest.fixture(params=list(KINDS))
 def folder(request: pytest.FixtureRequest, plain: Any, tmp_path: Path) -> str:
-    """A checkpoint; `plain` then holds the numbers that it stands for."""
+    """A checkpoint; `plain` then has its dequantised weights."""
     from safetensors.torch import load_file, save_file
 
     compress, form, scheme = KINDS[request.param]
-    place = tmp_path / "compressed"
-    plain.save_pretrained(place)
+    folder = tmp_path / "compressed"
+    plain.save_pretrained(folder)
     held = {}
-    for name, value in load_file(place / "model.safetensors").items():
+    for name, value in load_file(folder / "model.safetensors").items():
         if name.endswith("_proj.weight"):
             tensors, numbers = compress(value)
             plain.get_parameter(name).data.copy_(numbers)
             held.update({f"{name.removesuffix('weight')}{key}": tensor.contiguous() for key, tensor in tensors.items()})
         else:
             held[name] = value
-    save_file(held, place / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((place / "config.json").read_text())
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {
         "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
         "ignore": ["lm_head"], "config_groups": {"group_0": {"targets": ["Linear"], "weights": scheme}},
     }  # fmt: skip
-    (place / "config.json").write_text(json.dumps(config))
-    return str(place)
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
 
 
 @torch.no_grad()
-def test_it_is_the_model_that_it_stands_for(folder: str, plain: Any) -> None:
+def test_it_equals_the_plain_model(folder: str, plain: Any) -> None:
     model = load_model(ModelConfig(name=folder, model_args={"device_map": "cpu", "dtype": "float32"}))
     assert torch.allclose(model(IDS).logits, plain(IDS).logits, atol=1e-6)
     layer = "model.layers.0.mlp.up_proj"

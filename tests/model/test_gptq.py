@@ -24,7 +24,7 @@ IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
 
 
 class Packed(NamedTuple):
-    """A weight [out, in] in four bits: its tensors in a checkpoint, and the numbers [out, in] that they stand for."""
+    """A weight [out, in] in four bits: its tensors in a checkpoint, and their dequantised values [out, in]."""
 
     tensors: dict[str, torch.Tensor]
     plain: torch.Tensor
@@ -73,25 +73,25 @@ def plain(make_model: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def folder(plain: Any, method: str, tmp_path: Path) -> str:
-    """A checkpoint of four-bit layers; `plain` then holds the numbers that it stands for."""
+    """A checkpoint of four-bit layers; `plain` then has their dequantised weights."""
     from safetensors.torch import load_file, save_file
 
-    place = tmp_path / method
-    plain.save_pretrained(place)
+    folder = tmp_path / method
+    plain.save_pretrained(folder)
     held = {}
-    for name, value in load_file(place / "model.safetensors").items():
+    for name, value in load_file(folder / "model.safetensors").items():
         if name.endswith("_proj.weight"):
             packed = pack(value, method)
             plain.get_parameter(name).data.copy_(packed.plain)
             held.update({name.removesuffix("weight") + key: tensor for key, tensor in packed.tensors.items()})
         else:
             held[name] = value
-    save_file(held, place / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((place / "config.json").read_text())
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
     own = {"version": "gemm", "zero_point": True} if method == "awq" else {"desc_act": False, "sym": False}
     config["quantization_config"] = {"quant_method": method, "bits": 4, "group_size": GROUP, **own}
-    (place / "config.json").write_text(json.dumps(config))
-    return str(place)
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
 
 
 def on_cpu(folder: str, **arguments: Any) -> ModelConfig:
@@ -103,7 +103,7 @@ def logits(model: Any) -> torch.Tensor:
     return model.eval()(input_ids=IDS).logits.float()
 
 
-def test_it_computes_with_the_numbers_it_stands_for(
+def test_it_computes_with_the_dequantised_weights(
     folder: str, plain: Any, method: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from torch._dynamo.utils import counters
@@ -144,5 +144,5 @@ def test_the_users_kernel_wins(folder: str, method: str) -> None:
 def test_every_initialiser_starts_as_the_base_learns_and_reloads(
     folder: str, method: str, init: bool | str, learns_and_reloads: Callable[..., None]
 ) -> None:
-    # AWQ's kernel computes in half precision, which amplifies the last bit of float32 wherever a start is taken off.
+    # AWQ's kernel computes in half precision, which amplifies the last bit of float32 in the sum of the two adapters.
     learns_and_reloads(on_cpu(folder), init, noise=1e-5 if method == "gptq" else 2e-3)

@@ -1,4 +1,4 @@
-"""PEFT's methods: trained by the pipeline's trainer, saved, reloaded in plain PEFT, scored; and what cannot be."""
+"""PEFT's methods: trained by the pipeline's trainer, saved, reloaded in plain PEFT, scored; and unsupported ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantisation by the names of transformers, and one line for what cannot be."""
+"""Quantisation by the names of transformers, and one-line errors."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_a_missing_package_has_its_pip_line(monkeypatch: pytest.MonkeyPatch, tmp
         load_model(ModelConfig(name=str(tmp_path)))
 
 
-def stored(folder: Path, **said: Any) -> ModelConfig:
-    """A checkpoint that is quantised already."""
-    config = {"model_type": "llama", "quantization_config": said}
+def stored(folder: Path, **settings: Any) -> ModelConfig:
+    """Write the config of a quantised checkpoint."""
+    config = {"model_type": "llama", "quantization_config": settings}
     (folder / "config.json").write_text(json.dumps(config))
     return ModelConfig(name=str(folder))
 
@@ -101,7 +101,7 @@ def test_other_bases_are_loaded_as_they_are(tmp_path: Path, caplog: pytest.LogCa
         loading_config(stored(tmp_path, quant_method="hqq"), cpu)
 
 
-def test_int8_whose_numbers_depend_on_the_batch_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_int8_whose_numbers_depend_on_the_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("bitsandbytes")
     quantization_config(section("BitsAndBytesConfig", load_in_8bit=True, llm_int8_threshold=0.0))
     quantization_config(section("BitsAndBytesConfig", load_in_4bit=True))
@@ -110,7 +110,7 @@ def test_int8_whose_numbers_depend_on_the_batch_is_said(caplog: pytest.LogCaptur
     assert "llm_int8_threshold (6.0)" in caplog.text
 
 
-def test_a_threshold_may_be_a_whole_number_as_jsonnet_writes_it() -> None:
+def test_a_threshold_may_be_an_integer_as_jsonnet_writes_it() -> None:
     pytest.importorskip("bitsandbytes")
     made = quantization_config(section("BitsAndBytesConfig", load_in_8bit=True, llm_int8_threshold=0))
     assert made.llm_int8_threshold == 0.0

@@ -1,4 +1,4 @@
-"""What a quantised base can do, asked of small stand-ins for the libraries' layers."""
+"""Handling of quantised bases, tested on small substitutes for the libraries' layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sft.model.quantized import packed_linear_names, require_trainable
 
 
 class Kernel(nn.Linear):
-    """Stands for a layer of gptqmodel."""
+    """A substitute for a layer of gptqmodel."""
 
     SUPPORTS_TRAINING = True
 
@@ -52,30 +52,30 @@ def test_the_names_of_all_layers_but_the_head(make_model: Callable[..., Any], ca
     caplog.set_level("INFO")
     adapted = create_adapter(model, LoraSection(r=2, target_modules="all-linear"), None, seed=1)
     assert set(adapted.peft_config["default"].target_modules) == set(names)
-    assert "lora.target_modules: all-linear means 14 layers here" in caplog.text
+    assert "lora.target_modules: all-linear selects 14 layers" in caplog.text
 
 
 def test_a_kernel_for_inference_only_is_refused(make_model: Callable[..., Any]) -> None:
     require_trainable(packed(make_model()))
-    with pytest.raises(ModelError, match=r"kernel InferenceKernel.* cannot be trained on"):
+    with pytest.raises(ModelError, match=r"kernel InferenceKernel.* supports inference only"):
         create_adapter(packed(make_model(), InferenceKernel), LoraSection(r=2, target_modules="all-linear"), None, 1)
 
 
 def test_a_method_for_inference_only_is_refused(make_model: Callable[..., Any]) -> None:
     model = make_model()
     model.hf_quantizer, model.quantization_method = SimpleNamespace(is_trainable=False), "eetq"
-    with pytest.raises(ModelError, match=r"eetq.* cannot be trained on"):
+    with pytest.raises(ModelError, match=r"eetq.* supports inference only"):
         require_trainable(model)
 
 
-def test_four_bit_layers_are_told_not_to_repack(save_model: Callable[..., str]) -> None:
+def test_four_bit_layers_do_not_repack(save_model: Callable[..., str]) -> None:
     """On CPUs where they would, `test_bitsandbytes.py` shows what that changes; this holds on any."""
     pytest.importorskip("bitsandbytes")
     section = QuantizationConfig(config_class="BitsAndBytesConfig", args={"load_in_4bit": True})
     config = ModelConfig(name=save_model(hidden_size=128), quantization=section, model_args={"device_map": "cpu"})
-    told = [
+    flags = [
         layer.support_avx512bf16_for_cpu
         for layer in load_model(config).modules()
         if type(layer).__name__ == "Linear4bit"
     ]
-    assert len(told) == 2 * 7 and not any(told)
+    assert len(flags) == 2 * 7 and not any(flags)

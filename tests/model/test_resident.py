@@ -1,4 +1,4 @@
-"""The base that is kept: given back as it was, and doubted at the least change."""
+"""The kept base: unchanged after a run, and dropped after any change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from sft import pipeline
 from sft.config.sections.model import ModelConfig
-from sft.model.resident import Memory, ResidentModel, Seal, is_own_code, without_adapter
+from sft.model.resident import Fingerprint, Memory, ResidentModel, is_own_code, without_adapter
 from sft.results.store import ResultStore
 from sft.sweep.single import load_experiment
 
@@ -65,12 +65,12 @@ def attribute(model: Any) -> None:
         (attribute, "left_behind"),
     ],
 )
-def test_a_changed_model_is_told(make_model: Callable[..., Any], change: Callable[[Any], None], words: str) -> None:
+def test_a_changed_model_is_detected(make_model: Callable[..., Any], change: Callable[[Any], None], words: str) -> None:
     model = make_model("llama")
-    before = Seal.of(model)
-    assert before.differs_from(Seal.of(model)) == ""
+    before = Fingerprint.of(model)
+    assert before.differs_from(Fingerprint.of(model)) == ""
     change(model)
-    assert words in before.differs_from(Seal.of(model))
+    assert words in before.differs_from(Fingerprint.of(model))
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ def test_an_adapter_comes_off_and_leaves_nothing(make_model: Callable[..., Any],
     import peft
 
     model = make_model("llama")
-    before, ids = Seal.of(model), torch.tensor([[5, 6, 7, 8]])
+    before, ids = Fingerprint.of(model), torch.tensor([[5, 6, 7, 8]])
     expected = model(input_ids=ids).logits
     adapted = peft.get_peft_model(model, peft.get_peft_config({**config, "task_type": "CAUSAL_LM"}))
     adapted(input_ids=ids)
     base = without_adapter(adapted)
     assert base is model
-    assert before.differs_from(Seal.of(base)) == ""
+    assert before.differs_from(Fingerprint.of(base)) == ""
     assert torch.equal(base(input_ids=ids).logits, expected)
 
 
-def test_memory_that_is_not_given_back_is_told() -> None:
+def test_memory_that_is_not_released_is_detected() -> None:
     assert Memory(0, 10).grown(Memory(2**20, 2**20)) == ""
     assert "100 MiB of the device" in Memory(0, 0).grown(Memory(100 * 2**20, 0))
     assert "2048 MiB of memory" in Memory(0, 0).grown(Memory(0, 2**31))

@@ -1,4 +1,4 @@
-"""What is saved: vLLM's form where a method has one, and whole models that load anywhere."""
+"""Saved files: adapters in vLLM's format if possible, and whole models."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def test_a_plain_lora_is_as_vllm_reads_it(
         if ".default." in name:
             value.data += 0.05 * torch.randn_like(value)
     assert save_adapter(model, tokenizer, tmp_path, "some/base") == ""
-    said = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert (said["peft_type"], said["bias"], said["use_dora"], said["modules_to_save"]) == ("LORA", "none", False, None)
-    scaling = said["lora_alpha"] / (said["r"] ** 0.5 if said["use_rslora"] else said["r"])
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    plain = {"peft_type": "LORA", "bias": "none", "use_dora": False, "modules_to_save": None}
+    assert {key: saved[key] for key in plain} == plain
+    scaling = saved["lora_alpha"] / (saved["r"] ** 0.5 if saved["use_rslora"] else saved["r"])
     base, layers = make_model(), {}
     for name, tensor in load_file(tmp_path / "adapter_model.safetensors").items():
         found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
@@ -56,36 +57,36 @@ def test_a_plain_lora_is_as_vllm_reads_it(
     for name, matrices in layers.items():
         layer = base.get_submodule(name)
         assert isinstance(layer, torch.nn.Linear)
-        assert matrices["A"].shape == (said["r"], layer.in_features)
-        assert matrices["B"].shape == (layer.out_features, said["r"])
+        assert matrices["A"].shape == (saved["r"], layer.in_features)
+        assert matrices["B"].shape == (layer.out_features, saved["r"])
         layer.weight.data += scaling * matrices["B"] @ matrices["A"]
     assert torch.allclose(logits(base), logits(model), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
-        (lora(use_dora=True), "it takes no use_dora"),
-        (lora(target_modules=["q_proj"], modules_to_save=["lm_head"]), "it takes no modules_to_save"),
-        (lora(target_modules=["q_proj"], bias="lora_only"), "it takes no bias"),
-        (lora(rank_pattern={"down_proj": 2}), "rank_pattern would be ignored"),
-        (lora(alpha_pattern={"down_proj": 2}), "alpha_pattern would be ignored"),
-        (lora(target_modules=["embed_tokens"]), "it has no place for base_model.model.model.embed_tokens."),
-        (AdapterSection(peft_type="IA3"), "IA3 is no LoRA"),
-        (AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3), "PROMPT_TUNING is no LoRA"),
+        (lora(use_dora=True), "it does not support use_dora"),
+        (lora(target_modules=["q_proj"], modules_to_save=["lm_head"]), "it does not support modules_to_save"),
+        (lora(target_modules=["q_proj"], bias="lora_only"), "it does not support bias"),
+        (lora(rank_pattern={"down_proj": 2}), "would ignore rank_pattern"),
+        (lora(alpha_pattern={"down_proj": 2}), "would ignore alpha_pattern"),
+        (lora(target_modules=["embed_tokens"]), "it does not support base_model.model.model.embed_tokens."),
+        (AdapterSection(peft_type="IA3"), "IA3 is not LoRA"),
+        (AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3), "PROMPT_TUNING is not LoRA"),
     ],
 )
-def test_what_vllm_would_refuse_or_get_wrong_is_told(
-    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, section: AdapterSection, said: str
+def test_obstacles_of_vllm_are_reported(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, section: AdapterSection, message: str
 ) -> None:
-    assert said in save_adapter(create_adapter(make_model(), None, section, 5), tokenizer, tmp_path, "some/base")
+    assert message in save_adapter(create_adapter(make_model(), None, section, 5), tokenizer, tmp_path, "some/base")
     config = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert said in vllm_obstacle(config, load_file(tmp_path / "adapter_model.safetensors"))
+    assert message in vllm_obstacle(config, load_file(tmp_path / "adapter_model.safetensors"))
 
 
 def test_a_whole_model_loads_anywhere(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
     model = make_model("gpt2", seed=3)
-    model.generation_config.temperature = 0.5  # without sampling: loading takes it, saving would not
+    model.generation_config.temperature = 0.5  # without sampling: accepted when loading, refused when saving
     save_model(model, tokenizer, tmp_path / "saved", {"run": "first"})
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     assert torch.equal(logits(plain), logits(model))
@@ -111,13 +112,13 @@ def test_a_model_saved_over_another_leaves_nothing_of_it(
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 2 and torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), logits(first))
     (tmp_path / "notes.txt").write_text("mine")
-    shards[0].write_bytes(shards[0].read_bytes() + b" ")  # changed by somebody: no more ours to remove
+    shards[0].write_bytes(shards[0].read_bytes() + b" ")  # changed by the user: not removed
     save_model(second, tokenizer, tmp_path)
     assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), logits(second))
     assert sorted(tmp_path.glob("model-*")) == [shards[0]] and (tmp_path / "notes.txt").exists()
 
 
-def test_a_model_and_an_adapter_never_take_each_others_place(
+def test_a_model_and_an_adapter_never_replace_each_other(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
     adapter = create_adapter(make_model(), None, lora(), 5)
@@ -125,10 +126,10 @@ def test_a_model_and_an_adapter_never_take_each_others_place(
     save_adapter(adapter, tokenizer, tmp_path / "adapter", "some/base")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(
-        ModelError, match=r"model holds a whole model \(config.json\); choose another folder for the ad"
+        ModelError, match=r"model contains a whole model \(config.json\); choose another folder for the ad"
     ):
         save_adapter(adapter, tokenizer, tmp_path / "model", "some/base")
-    with pytest.raises(ModelError, match=r"adapter holds an adapter \(adapter_config.json\); choose another folder"):
+    with pytest.raises(ModelError, match=r"adapter contains an adapter \(adapter_config.json\); choose another folder"):
         save_model(make_model(), tokenizer, tmp_path / "adapter")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -138,7 +139,7 @@ def test_a_model_of_somebody_else_is_never_overwritten(
 ) -> None:
     make_model().save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
-    with pytest.raises(ModelError, match=r"holds a model that was not written here \(config.json\)"):
+    with pytest.raises(ModelError, match=r"contains a model that was not written by this tool \(config.json\)"):
         save_model(make_model(seed=3), tokenizer, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
@@ -158,7 +159,7 @@ def test_a_save_that_was_cut_short_is_no_model(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Path, "replace", cut_short)
         save_model(make_model(seed=2), tokenizer, tmp_path)
-    with pytest.raises(ModelError, match=r"model.name: .* is incomplete or damaged"):
+    with pytest.raises(ModelError, match=r"model.name: .* is incomplete or corrupt"):
         load_model(ModelConfig(name=str(tmp_path)))
     save_model(make_model(seed=2), tokenizer, tmp_path)
     assert torch.equal(logits(load_model(ModelConfig(name=str(tmp_path)))), logits(make_model(seed=2)))

@@ -1,4 +1,4 @@
-"""Tokenizers: another by name, a lent chat template, and padding without a pad token."""
+"""Tokenizers: another by name, another chat template, and padding without a pad token."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def test_absent_ones_name_the_key(make_tokenizer: Callable[..., Any], tmp_path: 
         (ModelConfig(name=own), absent, "inference.tokenizer_name"),
         (ModelConfig(name=own, chat_template_from=absent), None, "model.chat_template_from"),
     ):
-        with pytest.raises(ModelError, match=f"^{key}: there is no folder"):
+        with pytest.raises(ModelError, match=f"^{key}: folder .* not found"):
             load_tokenizer(config, name)

@@ -1,4 +1,4 @@
-"""Bases that torchao quantises: asked for in JSON, trained, saved and loaded again; and what a CPU cannot do."""
+"""Bases that torchao quantises: configured in JSON, trained, saved and loaded again; errors on a CPU."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ def folder(save_model: Callable[..., str]) -> str:
     return save_model(hidden_size=128, intermediate_size=256, head_dim=32)
 
 
-@pytest.mark.parametrize("given", ["int8_weight_only", "Int8WeightOnlyConfig", {"class": "Int8WeightOnlyConfig"}])
-def test_a_kind_by_its_name(given: Any) -> None:
-    made = quantization_config(torchao(given))
+@pytest.mark.parametrize("value", ["int8_weight_only", "Int8WeightOnlyConfig", {"class": "Int8WeightOnlyConfig"}])
+def test_a_kind_by_its_name(value: Any) -> None:
+    made = quantization_config(torchao(value))
     assert type(made.quant_type).__name__ == "Int8WeightOnlyConfig"
 
 
 def test_arguments_may_be_objects_and_dtypes() -> None:
-    given = {"class": "Int8WeightOnlyConfig", "granularity": {"class": "PerGroup", "group_size": 32}}
-    assert quantization_config(torchao(given)).quant_type.granularity.group_size == 32
-    given = {"class": "Float8WeightOnlyConfig", "weight_dtype": "torch.float8_e5m2"}
-    assert quantization_config(torchao(given)).quant_type.weight_dtype == torch.float8_e5m2
+    value = {"class": "Int8WeightOnlyConfig", "granularity": {"class": "PerGroup", "group_size": 32}}
+    assert quantization_config(torchao(value)).quant_type.granularity.group_size == 32
+    value = {"class": "Float8WeightOnlyConfig", "weight_dtype": "torch.float8_e5m2"}
+    assert quantization_config(torchao(value)).quant_type.weight_dtype == torch.float8_e5m2
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("value", "message"),
     [
         ("int8_weight_onl", r'torchao has no "Int8WeightOnlConfig"; did you mean "Int8WeightOnlyConfig"\?'),
         ({"class": "Int8WeightOnlyConfig", "group": 32}, "Int8WeightOnlyConfig says: .*'group'"),
         ({"class": "Int8WeightOnlyConfig", "group_size": 32}, "Int8WeightOnlyConfig says: "),
-        ({"name": "Int8WeightOnlyConfig"}, "give a name"),
-        (None, "give a name"),
+        ({"name": "Int8WeightOnlyConfig"}, "expected a name"),
+        (None, "expected a name"),
     ],
 )
-def test_what_it_does_not_know(given: Any, said: str) -> None:
-    with pytest.raises(ModelError, match=f"model.quantization.args.quant_type: {said}") as caught:
-        quantization_config(torchao(given))
+def test_unknown_types_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=f"model.quantization.args.quant_type: {message}") as caught:
+        quantization_config(torchao(value))
     assert "\n" not in str(caught.value)
 
 

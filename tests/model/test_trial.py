@@ -1,4 +1,4 @@
-"""A trial tells rounding from another function, keeps what it found for rows alike, and blames nothing else."""
+"""A trial distinguishes rounding from another function, and keeps its result for rows of similar length."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ numbers = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=6)
 def test_a_difference_above_what_is_allowed_is_found_wherever_it_is(values: Any, allowed: float, data: Any) -> None:
     plain = torch.tensor(values, dtype=torch.double)
     require_agreement(plain.clone(), plain, allowed, "logits")
-    place = data.draw(st.integers(0, len(values) - 1))
+    index = data.draw(st.integers(0, len(values) - 1))
     for beyond in (allowed + 0.01, math.nan, math.inf, -math.inf):
         fast = plain.clone()
-        fast[place] += beyond
+        fast[index] += beyond
         with pytest.raises(DisagreementError, match="its logits differ by up to"):
             require_agreement(fast, plain, allowed, "logits")
 
 
-def test_infinities_that_are_equal_agree_and_nan_tells_nothing() -> None:
+def test_equal_infinities_agree_and_nan_proves_nothing() -> None:
     plain = torch.tensor([-math.inf, math.nan, 1.0])
     assert difference(torch.tensor([-math.inf, 5.0, 1.5]), plain).tolist() == [0, 0, 0.5]
     assert difference(torch.tensor([0.0, math.nan, math.nan]), plain).tolist() == [math.inf, 0, math.inf]

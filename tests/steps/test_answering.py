@@ -1,4 +1,4 @@
-"""A user's own backend answers instead of transformers: what it is given, and what becomes of its answers."""
+"""A custom backend answers instead of transformers: its inputs, and the handling of its answers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run_own(
 ) -> Callable[..., tuple[RunFolder, RunResult]]:
     (tmp_path / "own_backend.py").write_text(OWN, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("OWN_BACKEND_LOG", str(tmp_path / "said.jsonl"))
+    monkeypatch.setenv("OWN_BACKEND_LOG", str(tmp_path / "calls.jsonl"))
 
     def run(backend: str = "ByLength", **changes: Any) -> tuple[RunFolder, RunResult]:
         config = make_config(**{"inference__backend": f"own_backend:{backend}", **changes})
@@ -91,8 +91,8 @@ def run_own(
     return run
 
 
-def said(tmp_path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines()]
+def calls(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
 
 
 ZERO: dict[str, Any] = {"dataset__shots": 0, "lora": None, "training": None}
@@ -105,7 +105,7 @@ def test_labels_are_scored_by_it_and_no_model_is_loaded(
 
     monkeypatch.setattr(resident, "load_model", lambda _: pytest.fail("a model was loaded"))
     folder, result = run_own(**ZERO)
-    opened, closed = said(tmp_path)
+    opened, closed = calls(tmp_path)
     assert opened["adapter"] is None
     assert closed == {"succeeded": True}
     assert result.results["scoring_engine"] == "by length"
@@ -122,7 +122,7 @@ def test_texts_are_generated_by_it(run_own: Callable[..., Any], make_config: Mak
 
 def test_it_is_given_what_was_trained(run_own: Callable[..., Any], tmp_path: Path) -> None:
     folder, _ = run_own()
-    opened = said(tmp_path)[0]
+    opened = calls(tmp_path)[0]
     assert opened["adapter"] == str(folder.adapter)
     assert (folder.adapter / "adapter_model.safetensors").is_file()
 
@@ -130,7 +130,7 @@ def test_it_is_given_what_was_trained(run_own: Callable[..., Any], tmp_path: Pat
 def test_it_is_closed_when_the_run_fails(run_own: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no answer"):
         run_own("Broken", **ZERO)
-    assert said(tmp_path)[-1] == {"succeeded": False}
+    assert calls(tmp_path)[-1] == {"succeeded": False}
 
 
 def test_what_it_returns_is_checked(run_own: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tasks of lm-eval from the command line: told of before anything starts, asked at the end, shown as columns."""
+"""Tasks of lm-eval from the command line: checked before the start, evaluated at the end, shown as columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def invoke(*arguments: str | Path) -> str:
 
 
 def test_the_shipped_config_shows_what_is_forgotten(repository: Path, tmp_path: Path) -> None:
-    """Zero-shot here: the model knows all about trips. What training leaves of that, the README tells."""
+    """Zero-shot: the model knows trips well. The README shows what remains after training."""
     config = json.loads((repository / "etc/configs/json/demo_lm_eval.json").read_text(encoding="utf-8"))
     config["dataset"] |= {"shots": 0, "max_n_test": 6}
     path = tmp_path / "mine.json"
@@ -48,7 +48,7 @@ def test_the_shipped_config_shows_what_is_forgotten(repository: Path, tmp_path: 
     assert "lm_eval.trips.acc" in json.dumps(record)
 
 
-def test_trained_and_zero_shot_models_are_asked_and_training_alone_is_not(
+def test_trained_and_zero_shot_models_are_evaluated_and_training_alone_is_not(
     repository: Path, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(evaluation={"lm_eval": {"tasks": [str(repository / TRIPS)], "limit": 4}})
@@ -61,7 +61,7 @@ def test_trained_and_zero_shot_models_are_asked_and_training_alone_is_not(
     assert "lm_eval" not in pipeline.run(train, RunFolder(tmp_path / f"train-{train.id}")).results
 
 
-def test_a_sweep_is_told_of_tasks_that_are_not_there(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_missing_tasks_are_an_error_of_the_sweep(make_config: MakeConfig, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("task: [")
     configs = {
@@ -79,7 +79,7 @@ def test_a_sweep_is_told_of_tasks_that_are_not_there(make_config: MakeConfig, tm
     assert "broken.yaml cannot be read as a task of lm-eval" in checked["problems"]["bad"]
 
 
-def test_a_task_that_cannot_be_asked_is_told_before_the_training(
+def test_a_task_that_cannot_be_evaluated_is_an_error_before_the_training(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rows.jsonl").write_text('{"q": "x"}\n')

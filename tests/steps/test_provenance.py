@@ -1,4 +1,4 @@
-"""What a trained thing says of the labelled rows it has seen."""
+"""Records of the labelled rows that a model was trained on."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_a_record_comes_back_as_it_was_written() -> None:
     assert "earlier" not in FIRST.as_dict()
 
 
-@pytest.mark.parametrize("said", [None, {}, {"run": "a"}, {**FIRST.as_dict(), "rows": ["x"]}, {"files": {}}])
-def test_what_is_none_of_ours(said: Any) -> None:
-    assert TrainingRecord.of(said) is None
+@pytest.mark.parametrize("record", [None, {}, {"run": "a"}, {**FIRST.as_dict(), "rows": ["x"]}, {"files": {}}])
+def test_other_records_are_ignored(record: Any) -> None:
+    assert TrainingRecord.of(record) is None
 
 
 def test_a_row_counts_once_and_rows_of_other_data_are_others() -> None:
@@ -33,7 +33,7 @@ def test_a_row_counts_once_and_rows_of_other_data_are_others() -> None:
     assert count_rows((*SECOND.all(), OTHER)) == 6 and count_rows(()) == 0
 
 
-def test_a_base_from_elsewhere_says_nothing(tmp_path: Path) -> None:
+def test_a_base_from_another_source_has_no_record(tmp_path: Path) -> None:
     assert of_base(ModelConfig(name="org/model")) == of_base(ModelConfig(name=str(tmp_path))) == ()
     (tmp_path / "sft.json").write_text(json.dumps({**SECOND.as_dict(), "files": {}}))
     assert of_base(ModelConfig(name=str(tmp_path))) == (SECOND, FIRST)

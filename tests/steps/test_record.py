@@ -1,4 +1,4 @@
-"""What a result says of the labelled examples that a recipe used."""
+"""The count of labelled examples that a recipe used."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sft.log import silent
 from sft.results.schema import RunResult
 from sft.steps.adapt import Adapted, adapt
 from sft.steps.answering import answering
-from sft.steps.judge import judge
+from sft.steps.evaluate import evaluate
 from sft.steps.record import build_result, prompts_record, shots_record
 from sft.steps.setup import Setup, prepare
 
 MakeConfig = Callable[..., dict[str, Any]]
-UNKNOWN = "How many labelled examples model.adapter was trained on is unknown"
+UNKNOWN = "model.adapter has no sft.json: the number of labelled examples it was trained on is unknown"
 
 
 def experiment_of(config: dict[str, Any], endpoint: Endpoint = "evaluate") -> Experiment:
@@ -36,8 +36,8 @@ def adapted_by(experiment: Experiment, folder: Path) -> tuple[Setup, Adapted]:
 def result_of(experiment: Experiment, folder: Path) -> tuple[RunResult, dict[str, Any]]:
     setup, adapted = adapted_by(experiment, folder)
     with answering(setup, adapted) as backend:
-        judged = {role: judge(setup, backend, role, silent) for role in setup.task.evaluated}
-    return build_result(setup, adapted, judged), shots_record(setup, adapted, judged)
+        evaluated = {role: evaluate(setup, backend, role, silent) for role in setup.task.evaluated}
+    return build_result(setup, adapted, evaluated), shots_record(setup, adapted, evaluated)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def trained(make_config: MakeConfig, tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
-def test_an_adapter_says_what_it_was_trained_on(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_an_adapter_records_its_training_rows(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(dataset__shots=3, training__icl_examples=1, inference={"max_seq_length": 400})
     experiment = experiment_of(config, "train")
     _, adapted = adapted_by(experiment, tmp_path)
@@ -61,7 +61,7 @@ def test_an_adapter_says_what_it_was_trained_on(make_config: MakeConfig, tmp_pat
     [
         ({"dataset__shots": 0}, 6),
         ({}, 6),
-        # shown are shots of the same seed, so rows that it was trained on: each counts once
+        # the examples are shots of the same seed, so training rows: each counts once
         ({"inference": {"icl_examples": 1, "max_seq_length": 400}}, 6),
         # all twelve rows, the six among them
         ({"dataset__shots": 0, "inference": {"icl_examples": 4, "max_seq_length": 900}}, 12),
@@ -88,7 +88,7 @@ def test_rows_of_other_data_are_added(make_config: MakeConfig, trained: Path, tm
 
 
 @pytest.mark.parametrize("written", [None, "{", "[]", '{"run": "x"}'])
-def test_an_adapter_of_unknown_origin_is_said_to_be_unknown(
+def test_an_adapter_of_unknown_origin_is_reported_as_unknown(
     make_config: MakeConfig, trained: Path, tmp_path: Path, written: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = trained / "sft.json"
@@ -109,7 +109,7 @@ def test_without_an_adapter_nothing_is_unknown(
 
 
 @pytest.mark.parametrize("random_icl", [False, True])
-def test_examples_dropped_for_want_of_room_are_counted_as_dropped_not_as_labelled(
+def test_examples_dropped_to_fit_are_counted_as_dropped_not_as_labelled(
     make_config: MakeConfig, tmp_path: Path, random_icl: bool
 ) -> None:
     inference = {"icl_examples": 1, "random_icl": random_icl, "max_seq_length": 100}
@@ -126,31 +126,31 @@ def text_of(kept: dict[str, Any], *kinds: str) -> str:
 
 
 def test_the_first_prompts_are_those_that_the_model_was_given(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(inference={"icl_examples": 1, "max_seq_length": 400}, prompting__instruction="Judge.")
+    config = make_config(inference={"icl_examples": 1, "max_seq_length": 400}, prompting__instruction="Rate it.")
     setup, adapted = adapted_by(experiment_of(config, "run-experiment"), tmp_path)
     with answering(setup, adapted) as backend:
-        judged = {"test": judge(setup, backend, "test", silent)}
-    trained, tested = prompts_record(setup, adapted, judged)
+        evaluated = {"test": evaluate(setup, backend, "test", silent)}
+    trained, tested = prompts_record(setup, adapted, evaluated)
     assert text_of(trained) == adapted.prompts.prompts[0].text
     assert (trained["role"], trained["row"]) == ("train", adapted.prompts.rows[0])
     (shown,) = setup.plan.look_at_evaluated("test", 1)
     ids = [*shown.prompt.ids, *shown.prompt.completion_ids]
     assert text_of(tested) == setup.tokenizer.decode(ids)
-    assert text_of(tested, "instruction") == "Judge."
+    assert text_of(tested, "instruction") == "Rate it."
     assert text_of(tested, "example_input") and not text_of(trained, "example_input")
     assert setup.task.evaluated["test"].answers[0] in text_of(tested, "completion")
 
 
-def test_prompts_that_cannot_be_shown_cost_no_run(
+def test_a_run_survives_prompts_that_cannot_be_shown(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     setup, adapted = adapted_by(experiment_of(make_config()), tmp_path)
     with answering(setup, adapted) as backend:
-        judged = {"test": judge(setup, backend, "test", silent)}
-    assert [one["role"] for one in prompts_record(setup, adapted, judged)] == ["test"]
+        evaluated = {"test": evaluate(setup, backend, "test", silent)}
+    assert [one["role"] for one in prompts_record(setup, adapted, evaluated)] == ["test"]
     monkeypatch.setattr(type(setup.plan), "look_at", lambda *_: 1 / 0)
-    assert prompts_record(setup, adapted, judged) == []
-    assert "No prompts are kept to be looked at: ZeroDivisionError" in caplog.text
+    assert prompts_record(setup, adapted, evaluated) == []
+    assert "No example prompts are stored: ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("reads", [True, False])

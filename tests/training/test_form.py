@@ -89,7 +89,7 @@ def test_in_half_precision_rounding_is_told_from_another_model(make_model: Calla
         (("llama", {}), {"lora": {"lora_dropout": 0.1}}, "dropout (0.1 in"),
         (("gpt2", {}), {}, "dropout (0.1 in"),
         (("llama", {"attention_dropout": 0.1}), {}, "dropout (0.1 by attention_dropout)"),
-        (("bloom", {}), {"lora": {"target_modules": ["query_key_value"]}}, "takes no mask of who sees whom"),
+        (("bloom", {}), {"lora": {"target_modules": ["query_key_value"]}}, "takes no custom attention mask"),
         (("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
                     "max_position_embeddings": 32}), {}, "position encoding changes"),
         (("opt", {"word_embed_proj_dim": 32, "ffn_dim": 64}), {}, "dropout (0.1 by"),

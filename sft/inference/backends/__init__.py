@@ -1,1 +1,1 @@
-"""What answers prompts: one file per backend, all behind the protocol in `base.py`. Their names: `sft.plugins`."""
+"""Inference backends: one file each, all with the protocol of `base.py`. Their names are in `sft.plugins`."""

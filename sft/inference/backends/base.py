@@ -1,8 +1,7 @@
-"""The protocol of a backend: prompts with known token ids go in, label scores or texts come back.
+"""The protocol of a backend, from prompts with token ids to label scores or texts.
 
-A user's own, named in a config as `inference.backend: "module:Class"`, is called with an `Opening` and returns a
-`Backend`. Everything before it (data, prompts, token ids) and after it (calibration, metrics, files) is the same for
-all backends.
+A custom backend, named in a config as `inference.backend: "module:Class"`, is called with an `Opening` and returns a
+`Backend`. Data, prompts, token ids, calibration, metrics and files are the same for all backends.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from sft.prompting.render import LabelledPrompt, Prompt
 
 @dataclass(frozen=True)
 class Opening:
-    """The model that is to answer.
+    """The model that a backend loads.
 
     Attributes:
         model: the `model` section; its name is the folder of the trained model where all weights were trained.
         adapter: folder of the adapter on it, trained in this run or named by the config; None without one.
-        tokenizer: that made the prompts' ids.
+        tokenizer: the tokenizer of the prompts.
         batch_size: `inference.batch_size`.
-        models: where a base of transformers comes from, and goes back to.
-        trained: the torch model that was trained in this process; None where nothing was.
+        models: lends the base as a transformers model, and takes it back.
+        trained: the torch model that was trained in this process, or None.
     """
 
     model: ModelConfig
@@ -44,11 +43,11 @@ class Opening:
 
 
 class Backend(Protocol):
-    """A loaded model that answers.
+    """A loaded model that scores labels and generates answers.
 
     Attributes:
-        engine: how labels are scored where `LabelScores.fallback` says nothing else.
-        model: the torch model behind it, which lm-eval needs; None where it is elsewhere.
+        engine: the way of scoring labels, if `LabelScores.fallback` is None.
+        model: the torch model, which lm-eval needs; None if it is not in this process.
     """
 
     engine: str
@@ -59,11 +58,11 @@ class Backend(Protocol):
 
         Args:
             prompts: N prompts, each with the token ids of all labels.
-            labels: how many labels there are.
-            progress: called with the prompts scored so far.
+            labels: number of labels.
+            progress: called with the number of scored prompts.
 
         Raises:
-            ModelError: scores that are not numbers.
+            ModelError: a score is NaN or infinite.
         """
 
     def generate(self, prompts: Sequence[Prompt], settings: GenerationSettings, progress: Progress) -> TextAnswers:
@@ -72,18 +71,18 @@ class Backend(Protocol):
         Args:
             prompts: N prompts.
             settings: length, stop ids and further arguments.
-            progress: called with the prompts answered so far.
+            progress: called with the number of answered prompts.
         """
 
     def close(self, succeeded: bool) -> None:
-        """Free what it holds; no more prompts come.
+        """Free all resources.
 
         Args:
-            succeeded: whether the run has its result. A model that is kept for the next run is checked only then.
+            succeeded: whether the run has its result. Only then is a model that is kept for the next run checked.
         """
 
 
 class MakeBackend(Protocol):
-    """Loads the model."""
+    """A callable that loads the model."""
 
     def __call__(self, opening: Opening, /) -> Backend: ...

@@ -1,4 +1,4 @@
-"""The backend `transformers`: the model in this process, with every fast path that it allows."""
+"""The backend `transformers`: the model in this process, in the fastest way that it allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TransformersBackend:
     """A causal or encoder-decoder model of transformers, or a PEFT model around one.
 
     Raises:
-        ModelError: no such model or adapter.
+        ModelError: the model or adapter does not exist.
     """
 
     engine = "prompts and label tree in one sequence"
@@ -37,7 +37,7 @@ class TransformersBackend:
         return complete(self.model, opening.tokenizer, prompts, settings, opening.batch_size, progress)
 
     def close(self, succeeded: bool) -> None:
-        """Give the base back to where it came from."""
+        """Give the base back."""
         if succeeded:
             self._opening.models.give_back(self.model)
 

@@ -1,1 +1,1 @@
-"""Answers in free text: generated in batches, ended, constrained."""
+"""Generation of answers in batches, with stop strings and constraints."""

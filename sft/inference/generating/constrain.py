@@ -1,9 +1,9 @@
-"""Hold generated answers to a JSON schema, a regular expression or a list of choices.
+"""Constrain generated answers to a JSON schema, a regular expression or a list of choices.
 
-A grammar, compiled once for the run, says at each step which tokens may come next; all others get no probability. The
-answer may end only where the grammar is satisfied, so that what the model ends itself always fits; what
-`max_new_tokens` cuts may not. llguidance (https://github.com/guidance-ai/llguidance, an optional package) does the
-work. It knows tokens, not prompts or models.
+A grammar, compiled once for the run, determines at each step which tokens may come next; all others get probability 0.
+An answer may end only where the grammar is satisfied, so an answer that the model ends is always valid; one that
+`max_new_tokens` cuts may be invalid. The optional package llguidance (https://github.com/guidance-ai/llguidance)
+implements this.
 
 Shapes: B rows, S ids of a row, V vocabulary.
 """
@@ -30,7 +30,7 @@ _SILENT = 0  # level of llguidance's own log
 
 
 class Constraint:
-    """What every answer of a run is held to.
+    """The constraint on every answer of a run.
 
     Args:
         config: the section `inference.constrain`.
@@ -38,45 +38,45 @@ class Constraint:
 
     Raises:
         MissingPackageError: llguidance is not installed.
-        ModelError: a tokenizer that it cannot read.
+        ModelError: llguidance cannot read the tokenizer.
     """
 
     def __init__(self, config: ConstrainConfig, tokenizer: Any) -> None:
         self._grammar = grammar(config)
         if not hasattr(getattr(tokenizer, "backend_tokenizer", None), "to_str"):
-            raise ModelError(f"{CONSTRAIN} needs a fast tokenizer, and the model's is a {type(tokenizer).__name__}")
+            raise ModelError(f"{CONSTRAIN} needs a fast tokenizer, got {type(tokenizer).__name__}")
         self._core = tokenizer.backend_tokenizer
         self._compiled: tuple[int, tuple[int, ...], LLMatcher] | None = None
 
     def batch(self, start: int, stop_ids: Sequence[int]) -> ConstrainedBatch:
-        """The constraint on one batch that is about to be generated.
+        """Return the constraint on one batch before it is generated.
 
         Args:
-            start: how many ids each row begins with that are no answer.
+            start: number of ids of each row before its answer.
             stop_ids: ids that end an answer.
 
         Raises:
-            ModelError: there are none.
+            ModelError: `stop_ids` is empty.
         """
         if not stop_ids:
             raise ModelError(
-                f"{CONSTRAIN} needs a token that ends an answer, and the model's tokenizer names none: "
-                "give inference.generation_args.eos_token_id"
+                f"{CONSTRAIN} needs a token that ends an answer, but the model's tokenizer has none; "
+                "set inference.generation_args.eos_token_id"
             )
         return ConstrainedBatch(self, start, tuple(stop_ids))
 
     def is_met(self, ids: Sequence[int]) -> bool:
-        """Whether an answer of the latest batch, its end of turn left out, is whole."""
+        """Whether an answer of the latest batch, without its end of turn, satisfies the grammar."""
         if self._compiled is None:
             return False
         matcher = self._compiled[-1].deep_copy()
         return bool(matcher.try_consume_tokens(list(ids)) == len(ids) and matcher.is_accepting())
 
     def matcher(self, vocabulary: int, stop_ids: tuple[int, ...]) -> LLMatcher:
-        """The grammar at the beginning of an answer.
+        """Return the grammar at the start of an answer.
 
         Args:
-            vocabulary: V of the model's logits, which may be more than the tokenizer knows.
+            vocabulary: size of the model's logits, which may exceed the tokenizer's vocabulary.
             stop_ids: ids that end an answer.
         """
         if self._compiled is None or self._compiled[:2] != (vocabulary, stop_ids):
@@ -108,9 +108,9 @@ class ConstrainedBatch:
     """The constraint on the rows of one batch: a logits processor of transformers.
 
     Args:
-        constraint: where the rows' matchers come from.
-        start: how many ids each row begins with that are no answer.
-        stop_ids: ids that end an answer; they come only where it may end.
+        constraint: provides the rows' matchers.
+        start: number of ids of each row before its answer.
+        stop_ids: ids that end an answer; allowed only where the grammar is satisfied.
     """
 
     def __init__(self, constraint: Constraint, start: int, stop_ids: tuple[int, ...]) -> None:
@@ -118,15 +118,15 @@ class ConstrainedBatch:
         self._matchers: list[LLMatcher | None] = []  # None: the row has ended
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B, V] of which only those of tokens that may come next are finite."""
+        """Return the scores [B, V], set to minus infinity for tokens that may not come next."""
         vocabulary = scores.shape[1]
         if input_ids.shape[1] == self._start:
             self._matchers = [self._constraint.matcher(vocabulary, self._stop_ids) for _ in range(len(input_ids))]
         else:
             for row, token in enumerate(input_ids[:, -1].tolist()):
                 self._advance(row, token)
-        allowed_BV = torch.from_numpy(np.stack([self._allowed(one, vocabulary) for one in self._matchers]))
-        # another rule may have forbidden all that the grammar allows: then the grammar has the last word
+        allowed_BV = torch.from_numpy(np.stack([self._allowed(matcher, vocabulary) for matcher in self._matchers]))
+        # another rule may have excluded all tokens that the grammar allows: the grammar takes precedence
         scores = scores.clamp_min(torch.finfo(scores.dtype).min)
         return scores.masked_fill(~allowed_BV.to(scores.device), -torch.inf)
 
@@ -138,16 +138,16 @@ class ConstrainedBatch:
             matcher.consume_token(token)
 
     def _allowed(self, matcher: LLMatcher | None, vocabulary: int) -> NDArray[np.bool_]:
-        if matcher is None:  # what comes now is padding
+        if matcher is None:  # the rest is padding
             return np.ones(vocabulary, dtype=np.bool_)
         stops = [token for token in self._stop_ids if token < vocabulary]
-        if matcher.is_error():  # a grammar too complex at this place: the answer ends, and is counted as not whole
+        if matcher.is_error():  # the grammar is too complex here: the answer ends and counts as incomplete
             return _only(stops, vocabulary)
         packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
         allowed_V = np.zeros(vocabulary, dtype=np.bool_)
         unpacked = np.unpackbits(packed, count=min(vocabulary, 8 * len(packed)), bitorder="little")
         allowed_V[: len(unpacked)] = unpacked
-        allowed_V[stops] = matcher.is_accepting()  # one that is also ordinary text would cut the answer short
+        allowed_V[stops] = matcher.is_accepting()  # a stop id that is also ordinary text would cut the answer short
         return allowed_V if allowed_V.any() else _only(stops, vocabulary)
 
 

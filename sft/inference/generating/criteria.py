@@ -1,7 +1,4 @@
-"""What looks on while answers are generated: where a text that ends them is complete, and how far all of them are.
-
-Knows ids and their text, and no model.
-"""
+"""Stopping criteria of transformers' `generate`: stop at strings, and report the progress."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from torch import Tensor
 
 from sft.log import Progress
 
-_SLACK = 4  # ids that may stand for nothing in a text, beside one for each byte of it
+_SLACK = 4  # ids without text, in addition to one id for each byte
 SECONDS_BETWEEN = 1.0  # within a batch
 
 
@@ -23,26 +20,26 @@ class StopTexts(NamedTuple):
     """Texts that end an answer.
 
     Attributes:
-        texts: none empty; nothing ends an answer when there are none.
-        decode: ids to the text that they stand for, control tokens included.
+        texts: strings, none empty.
+        decode: turns ids into text, control tokens included.
     """
 
     texts: tuple[str, ...]
     decode: Callable[[Sequence[int]], str]
 
     def end(self, ids: Sequence[int]) -> int | None:
-        """How many ids it takes until one of the texts is complete; None when none ever is."""
+        """Return the number of ids until one of the texts is complete; None if none is."""
         if not self._in(ids):
             return None
         return 1 + bisect_left(range(1, len(ids) + 1), True, key=lambda count: self._in(ids[:count]))
 
     def cut(self, text: str) -> str:
-        """The text before the first of the texts."""
-        places = [place for stop in self.texts if (place := text.find(stop)) >= 0]
-        return text[: min(places, default=None)]
+        """Return the text before the first stop text."""
+        starts = [start for stop in self.texts if (start := text.find(stop)) >= 0]
+        return text[: min(starts, default=None)]
 
     def ends_now(self, ids: Sequence[int]) -> bool:
-        """Whether the last id completes one of the texts. Looks at the end only, since it is asked at every step."""
+        """Whether the last id completes one of the texts. Checks the end first, since it is called at every step."""
         longest = max(len(stop.encode("utf-8", errors="replace")) for stop in self.texts)
         return self._in(ids[-longest - _SLACK :]) and self._in(ids)
 
@@ -52,11 +49,11 @@ class StopTexts(NamedTuple):
 
 
 class StopAtTexts:
-    """Ends the rows of a batch in which one of the texts is complete: a stopping criterion of transformers.
+    """A stopping criterion that ends the rows of a batch in which one of the texts is complete.
 
     Args:
         stops: the texts.
-        start: how many ids each row begins with that are no answer.
+        start: number of ids of each row before its answer.
     """
 
     def __init__(self, stops: StopTexts, start: int) -> None:
@@ -64,52 +61,52 @@ class StopAtTexts:
         self._ended: list[bool] = []
 
     def __call__(self, input_ids: Tensor, scores: Any = None, **kwargs: Any) -> Tensor:
-        """Which rows [B] have ended, by ids [B, S]."""
+        """Return which rows [B] have ended, given ids [B, S]."""
         rows = input_ids[:, self._start :].tolist()
         self._ended = self._ended or [False] * len(rows)
         self._ended = [ended or self._stops.ends_now(ids) for ended, ids in zip(self._ended, rows, strict=True)]
         return torch.tensor(self._ended, device=input_ids.device)
 
 
-class Telling:
-    """Tells a `Progress` how far all prompts are.
+class GenerationProgress:
+    """Reports the progress of generation over all prompts.
 
     Args:
-        progress: who is told.
-        total: prompts in all.
-        longest: tokens of the longest possible answer.
+        progress: receives the reports.
+        total: number of prompts.
+        longest: number of tokens of the longest possible answer.
     """
 
     def __init__(self, progress: Progress, total: int, longest: int) -> None:
         self._progress, self._total, self._longest = progress, total, longest
         self._done = 0
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
 
     def done(self, before: int, rows: int) -> None:
-        """Beside those of before, so many prompts are answered."""
+        """Report that `rows` prompts are answered in addition to the `before` earlier ones."""
         self._done = before + rows
-        self._tell(self._done / self._total)
+        self._report(self._done / self._total)
 
     def batch(self, rows: int, start: int) -> Callable[..., Tensor]:
-        """A stopping criterion of transformers that stops nothing and tells of the tokens so far, once a second.
+        """Return a stopping criterion that never stops and reports the number of tokens once a second.
 
         Args:
-            rows: prompts in the batch.
-            start: how many ids each row begins with that are no answer.
+            rows: number of prompts in the batch.
+            start: number of ids of each row before its answer.
         """
 
         def criterion(input_ids: Tensor, scores: Any = None, **kwargs: Any) -> Tensor:
             tokens = input_ids.shape[1] - start
-            if time.monotonic() - self._told >= SECONDS_BETWEEN:
+            if time.monotonic() - self._reported >= SECONDS_BETWEEN:
                 share = (self._done + rows * min(1.0, tokens / self._longest)) / self._total
-                self._tell(share, f"token {tokens} of at most {self._longest}")
+                self._report(share, f"token {tokens} of at most {self._longest}")
             return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
         return criterion
 
-    def _tell(self, share: float, note: str = "") -> None:
-        self._told = time.monotonic()
-        spent = self._told - self._began
+    def _report(self, share: float, note: str = "") -> None:
+        self._reported = time.monotonic()
+        spent = self._reported - self._began
         left = spent * (1 - share) / share if 0 < share < 1 and spent >= SECONDS_BETWEEN else None
         parts = [note, "" if left is None else f"about {_duration(left)} left"]
         self._progress("generate", self._done, self._total, ", ".join(filter(None, parts)))

@@ -1,11 +1,12 @@
-"""Generated answers: ids in, new ids out. No configs, tokenizers or data sets.
+"""Generate answers to prompts, from ids to new ids.
 
-What all prompts begin with is read once; its keys and values open every batch's cache. What is left of each prompt runs
-sorted by length, padded on the left, and answers come back in the caller's order, each cut before its end of turn.
-Greedy unless the arguments say `do_sample`: what the model's own `generation_config` suggests is left aside, so that a
-result depends on nothing that the user has not written. Where padding would change an answer, prompts of one length run
-together; where a cache cannot be continued exactly, prompts are read whole. Whether a model computes on its cache what
-it computes without one is tried on rows of the run. Sampling draws from torch's global generator: the caller seeds it.
+The shared prefix of all prompts is read once into a cache that every batch continues. The rest of each prompt is sorted
+by length and padded on the left. Answers are in the caller's order, each cut before its end of turn.
+
+Generation is greedy unless `do_sample` is set. The model's own `generation_config` is ignored, so that a result depends
+only on the user's config. Where padding would change an answer, only prompts of equal length form a batch; where a
+cache cannot be continued exactly, prompts are read whole. A trial on rows of the run checks that the cache does not
+change the numbers. Sampling uses torch's global generator, which the caller seeds.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = ["GenerationSettings", "Written", "generate", "own_defaults_set_aside"
 logger = get_logger(__name__)
 
 Ids = Sequence[int]
-_told: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # a model's fallback is told once
+_logged: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # each fallback of a model is logged once
 
 
 def generate(
@@ -48,26 +49,26 @@ def generate(
     batch_size: BatchSize = "auto",
     progress: Progress = silent,
 ) -> list[Written]:
-    """Each prompt's answer. The model stays as it is.
+    """Generate the answer to each prompt. The model is not changed.
 
     Args:
         model: a transformers causal model, or a PEFT model around one; no pad token is needed.
         prompts: lists of ids, none empty.
-        settings: how to answer.
-        batch_size: prompts in a batch, or `"auto"`. Either is halved when memory runs out.
-        progress: told how many prompts are done.
+        settings: generation settings.
+        batch_size: prompts in a batch, or `"auto"`. Halved when memory runs out.
+        progress: called with the number of finished prompts.
 
     Raises:
-        ValueError: an empty prompt.
-        ModelError: an encoder-decoder model, or an argument that has no meaning here.
+        ValueError: a prompt is empty.
+        ModelError: the model is an encoder-decoder model, or an argument is not supported.
     """
     if any(not len(prompt) for prompt in prompts):
-        raise ValueError("a prompt has no ids: there is nothing to continue")
+        raise ValueError("a prompt is empty; expected at least one id")
     config = configured(settings)
     if not prompts:
         return []
     with evaluating(model), own_defaults_set_aside(model), warnings.catch_warnings():
-        # PEFT drops the positions that transformers makes for it, and says so at every step
+        # PEFT drops the positions of transformers and warns at every step
         warnings.filterwarnings("ignore", message="Position ids are not supported")
         run = _Run(model, prompts, settings, batch_size, progress)
         refused = explained("inference.generation_args", ModelError, OF_ARGUMENTS)
@@ -85,21 +86,21 @@ class _Run(NamedTuple):
     progress: Progress
 
     def answers(self, config: Any) -> list[Written]:
-        """The answers of the first way whose tokens have the probabilities that plain forwards give them."""
+        """Return the answers of the first way that agrees with plain forwards."""
         longest = max(map(len, self.prompts)) + config.max_new_tokens
         generators, fault = _generators(), None
         for way in ways(self.model, longest, config):
             text = way.name and f"{way.name}: {fault}"
-            written, found = self._in_one_way(way, longest)
-            if found is None:
-                _tell(self.model, text)
+            written, fault_of_way = self._in_one_way(way, longest)
+            if fault_of_way is None:
+                _log_once(self.model, text)
                 return [answer._replace(fallback=text) for answer in written]
-            fault = fault or found
-            _restore(generators)  # what is sampled does not depend on what was tried before
+            fault = fault or fault_of_way
+            _restore(generators)  # samples must not depend on failed ways
         raise AssertionError("the last way needs no trial")
 
     def _in_one_way(self, way: Way, longest: int) -> tuple[list[Written], str | None]:
-        """The answers, or what is wrong with them."""
+        """Return the answers, or the fault of the way."""
         if way.plain or way.is_approximate:
             return self._written(way, None), None
         shared = common_prefix(self.prompts) >= SHORTEST_PREFIX
@@ -109,7 +110,7 @@ class _Run(NamedTuple):
         try:
             return self._written(way, trial), None
         except FAILURES as error:
-            # an error may be about the cache that the caller asked for
+            # the error may be about the cache that the user requested
             blames_cache = isinstance(error, DisagreementError) or way.config.cache_implementation is None
             fault = trial.fault(error) if blames_cache else None
             if fault is None:
@@ -121,14 +122,14 @@ class _Run(NamedTuple):
         return Writer(self.model, self.prompts, self.settings, way).run(self.batch_size, self.progress, trial)
 
 
-def _tell(model: Any, text: str | None) -> None:
-    if text is not None and _told.get(model) != text:
-        _told[model] = text
+def _log_once(model: Any, text: str | None) -> None:
+    if text is not None and _logged.get(model) != text:
+        _logged[model] = text
         logger.info("Answers are generated %s. %s", text, "Slower, but exact" if text.startswith(BARE) else "Exact")
 
 
 def _generators() -> list[Tensor]:
-    """The states of torch's global generators: the CPU's, then those of CUDA devices in use."""
+    """Return the states of torch's global generators: the CPU's, then those of the CUDA devices in use."""
     on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return [torch.get_rng_state(), *on_devices]
 
@@ -141,7 +142,7 @@ def _restore(states: Sequence[Tensor]) -> None:
 
 @contextlib.contextmanager
 def own_defaults_set_aside(model: Any) -> Iterator[None]:
-    """Empty the model's own `generation_config`, whose values fill what a call leaves open; put back afterwards."""
+    """Inside, the model's own `generation_config`, which sets the defaults of `generate`, is empty."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     holders = [holder for holder in (base, model) if "generation_config" in vars(holder)]
     own = [holder.generation_config for holder in holders]

@@ -1,7 +1,7 @@
-"""The model's own log-probability of each token that was chosen, whatever made the choice.
+"""Log-probabilities of generated tokens under the unmodified model distribution.
 
-Taken from the logits as the model gives them, before penalties, temperature and constraints, in fp32; one number for
-each token is kept. Where a way of generating does not feed the model step by step, the answer is read once more.
+They are computed in fp32 from the model's logits, before penalties, temperature and constraints. If a way of generating
+does not run the model step by step, the answer is read once more.
 
 Shapes: B rows, S ids of a row, V vocabulary, T new tokens.
 """
@@ -19,11 +19,11 @@ from sft.inference.decoder import Decoder
 
 
 class StepLogprobs:
-    """Listens while one batch is generated: `with listening(model):`, and itself a stopping criterion that stops none.
+    """Records the log-probabilities of one batch: call `listening`, and pass the object as a stopping criterion.
 
     Args:
-        rows: in the batch.
-        stepwise: whether each token of each row comes of one forward of its own; not so for beams and drafts.
+        rows: number of rows in the batch.
+        stepwise: whether each token of each row comes from one forward; False for beams and drafts.
     """
 
     def __init__(self, rows: int, stepwise: bool) -> None:
@@ -35,22 +35,22 @@ class StepLogprobs:
 
     @contextmanager
     def listening(self, model: torch.nn.Module) -> Iterator[None]:
-        """Inside, the last logits of each forward of the model are noted."""
-        handle = model.register_forward_hook(self._heard)
+        """Inside, the last logits of each forward of the model are recorded."""
+        handle = model.register_forward_hook(self._record)
         try:
             yield
         finally:
             handle.remove()
             self._logits_BV = None
 
-    def _heard(self, model: torch.nn.Module, given: Any, output: Any) -> None:
+    def _record(self, model: torch.nn.Module, inputs: Any, output: Any) -> None:
         self._forwards += 1
         self._logits_BV = output.logits[:, -1]
 
     def __call__(self, input_ids: Tensor, scores: Any = None, **kwargs: Any) -> Tensor:
-        """Take the log-probability of each row's last id; ends no row [B]."""
+        """Record the log-probability of each row's last id; end no row [B]."""
         logits_BV, self._logits_BV = self._logits_BV, None
-        # a second forward for one token is of something else (a prompt in parts, guidance), none is not to be seen
+        # a second forward for one token has another purpose (a prompt in parts, guidance)
         self._plain &= self._forwards == 1 and logits_BV is not None and len(logits_BV) == len(input_ids) == self._rows
         self._forwards = 0
         if self._plain and logits_BV is not None:
@@ -60,7 +60,7 @@ class StepLogprobs:
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     def table(self) -> list[list[float]] | None:
-        """For each row the log-probability of each new token; None when the steps were not one forward each."""
+        """Return the log-probability of each new token of each row; None if the steps were not one forward each."""
         if not self._plain or not self._steps:
             return None
         table: list[list[float]] = torch.stack(self._steps, dim=1).double().tolist()
@@ -68,7 +68,7 @@ class StepLogprobs:
 
 
 def reread(decoder: Decoder, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
-    """The log-probability of each id of an answer after its prompt, in one forward of both."""
+    """Return the log-probability of each id of an answer after its prompt, from one forward of both."""
     if not answer:
         return []
     ids_1S = torch.tensor([[*prompt, *answer]], device=decoder.device)

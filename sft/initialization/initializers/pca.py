@@ -1,4 +1,4 @@
-"""`pca`: A spans the directions of its input that a layer listens to most; B is zero.
+"""`pca`: A spans the input directions with the largest effect on a layer's output; B is zero.
 
 The rows of A are the top right singular vectors of the weight (the principal axes of its rows, not centred).
 """
@@ -13,10 +13,10 @@ from sft.initialization.singular import principal_triplets
 
 
 def pca(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """A = the top-r right singular vectors of W [out, in], orthonormal rows [r, in]; B = 0 [out, r].
+    """Return A = the top-r right singular vectors of W [out, in], orthonormal rows [r, in]; B = 0 [out, r].
 
     Raises:
-        ModelError: a rank beyond the weight's, or a layer that is not linear.
+        ModelError: the rank is too large, or the layer is not linear.
     """
     weight = dequantize(layer)
     triplets = principal_triplets(weight, rank)

@@ -1,7 +1,7 @@
 """`pissa`: principal singular values and vectors adaptation (Meng et al. 2024, arXiv 2404.02948).
 
-The adapter starts as the principal part of the weight, so that training moves it first. The paper takes that part off
-the base's weights; here it is taken off beside the base (see `hold.py`), which works on quantised bases too.
+The adapter starts as the principal part of the weight, so that training changes it first. The paper subtracts that part
+from the base's weights; here `hold.py` compensates it, which works on quantised bases too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from sft.initialization.singular import principal_triplets
 
 
 def pissa(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """A = sqrt(S) V^T [r, in] and B = U sqrt(S) [out, r], of the top-r singular triplets of W: B A is W's best
-    approximation of that rank. By an exact truncated decomposition.
+    """Return A = sqrt(S) V^T [r, in] and B = U sqrt(S) [out, r] from the exact top-r singular triplets of W.
+
+    B A is W's best approximation of rank r.
 
     Raises:
-        ModelError: a rank beyond the weight's, or a layer that is not linear.
+        ModelError: the rank is too large, or the layer is not linear.
     """
     triplets = principal_triplets(dequantize(layer), rank)
     root = triplets.values.sqrt()

@@ -1,4 +1,4 @@
-"""`umap`: A places input features near each other that the layer uses alike; B is zero. `umap_fast`: sooner, coarser.
+"""`umap`: A puts input features with similar weights near each other; B is zero. `umap_fast`: faster, less precise.
 
 Each input feature is a column of W, a point in R^out. UMAP (McInnes et al. 2018, arXiv 1802.03426) embeds these points
 into r dimensions, which become A's rows, centred and scaled to the norms of LoRA's default initialisation.
@@ -18,16 +18,16 @@ from torch import nn
 from sft.errors import MissingPackageError, ModelError
 from sft.initialization.dequantize import dequantize
 
-STATE = 0  # UMAP's own randomness: the matrices are a function of the weights alone
+STATE = 0  # seed of UMAP: the matrices depend on the weights alone
 NEIGHBOURS = 15
 FEWEST_POINTS = 4
-FAST_ROUNDS = 100  # UMAP's own number is 500, and 200 for more than 10,000 points
-CHUNK = 1024  # points whose distances to all others are held at once
+FAST_ROUNDS = 100  # UMAP's default is 500, and 200 for more than 10,000 points
+CHUNK = 1024  # points whose distances to all others are computed at once
 DEFAULT_NORM = 3**-0.5  # of a row of LoRA's default A: `in` numbers uniform within 1/sqrt(in)
 
 
 def umap(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """A = the UMAP embedding of W's columns [r, in], rows centred and of norm 1/sqrt(3); B = 0 [out, r].
+    """Return A = the UMAP embedding of W's columns [r, in], rows centred and of norm 1/sqrt(3); B = 0 [out, r].
 
     Raises:
         MissingPackageError: umap-learn is not installed.
@@ -38,8 +38,10 @@ def umap(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Ten
 
 
 def umap_fast(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """As `umap`, in a fifth of the rounds (or half, of more than 10,000 points), and with the nearest neighbours found
-    by matrix products: all of them, where UMAP's own search among more than 4096 points misses a few.
+    """Return matrices as `umap`, with fewer epochs and an exact search for neighbours.
+
+    It runs a fifth of the epochs (half for more than 10,000 points). Matrix products find all nearest neighbours, while
+    UMAP's search among more than 4096 points misses a few.
 
     Raises:
         MissingPackageError: umap-learn is not installed.
@@ -52,17 +54,19 @@ def umap_fast(layer: nn.Module, rank: int, dtype: torch.dtype) -> dict[str, torc
 
 
 def nearest(points_PD: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers and distances [P, count] of each point's nearest ones; the first is the point itself."""
+    """Return indices and distances [P, count] of each point's nearest points; the first is the point itself."""
     squares_P = points_PD.square().sum(dim=1)
-    numbers, distances = [], []
+    indices, distances = [], []
     for begin in range(0, len(points_PD), CHUNK):
-        some_CD = points_PD[begin : begin + CHUNK]
-        apart_CP = squares_P[begin : begin + CHUNK, None] + squares_P - 2 * some_CD @ points_PD.T
-        apart_CP[torch.arange(len(some_CD)), torch.arange(begin, begin + len(some_CD))] = -1.0  # before its doubles
-        least, which = apart_CP.topk(count, largest=False)
-        numbers.append(which)
+        chunk_CD = points_PD[begin : begin + CHUNK]
+        apart_CP = squares_P[begin : begin + CHUNK, None] + squares_P - 2 * chunk_CD @ points_PD.T
+        apart_CP[
+            torch.arange(len(chunk_CD)), torch.arange(begin, begin + len(chunk_CD))
+        ] = -1.0  # before its duplicates
+        least, nearest_CK = apart_CP.topk(count, largest=False)
+        indices.append(nearest_CK)
         distances.append(least.clamp_min(0).sqrt())
-    return torch.cat(numbers), torch.cat(distances)
+    return torch.cat(indices), torch.cat(distances)
 
 
 def _weight(layer: nn.Module) -> torch.Tensor:
@@ -73,7 +77,7 @@ def _weight(layer: nn.Module) -> torch.Tensor:
 
 
 def _matrices(embedded: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Of an embedding [in, r]."""
+    """Return the matrices from an embedding [in, r]."""
     rows = embedded.to(torch.float64).T
     centred = rows - rows.mean(dim=1, keepdim=True)
     norms = centred.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
@@ -84,7 +88,7 @@ def _matrices(embedded: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) 
 
 
 def _embed(points: torch.Tensor, rank: int, settings: Mapping[str, Any]) -> torch.Tensor:
-    """The embedding [in, r] of points [in, out]; `settings` are UMAP's own."""
+    """Return the embedding [in, r] of points [in, out]; `settings` are arguments of UMAP."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba and UMAP warn of their own internals
@@ -98,10 +102,10 @@ def _embed(points: torch.Tensor, rank: int, settings: Mapping[str, Any]) -> torc
     reducer = UMAP(
         n_components=rank,
         n_neighbors=min(NEIGHBOURS, count - 1),
-        # The spectral start needs more points than dimensions; with fewer, a seeded random start does.
+        # The spectral start needs more points than dimensions; otherwise the start is random with a seed.
         init="spectral" if rank + 1 < count else "random",
         random_state=STATE,
-        n_jobs=1,  # one thread: the same embedding every time
+        n_jobs=1,  # one thread: deterministic
         **settings,
     )
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a constraint allows is all that comes out, whatever the model, the tokenizer and the batch."""
+"""Answers satisfy their constraint, whatever the model, the tokenizer and the batch."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def any_tokenizer(request: pytest.FixtureRequest, make_tokenizer: Callable[..., 
 
 @pytest.fixture
 def answer(any_tokenizer: Any, make_model: Any, draw: Any) -> Callable[..., TextAnswers]:
-    """Answers of a random model that knows more tokens than its tokenizer, to prompts that begin alike."""
-    beginning = draw(12)
-    prompts = [Prompt(beginning + draw(length), [], (), "") for length in (1, 9, 30, 4, 9, 17)]
+    """Answers of a random model that knows more tokens than its tokenizer, to prompts with a shared prefix."""
+    prefix = draw(12)
+    prompts = [Prompt(prefix + draw(length), [], (), "") for length in (1, 9, 30, 4, 9, 17)]
 
     def write(batch_size: Any = 4, length: int = 80, seed: int = 0, arguments: Any = None, **held: Any) -> TextAnswers:
         model = make_model("llama", vocabulary=400, seed=seed, initializer_range=0.3)
@@ -93,8 +93,8 @@ def test_regex_and_choices(answer: Callable[..., TextAnswers]) -> None:
 
 
 def test_the_model_still_chooses(answer: Callable[..., TextAnswers]) -> None:
-    said = {text for seed in range(4) for text in answer(choices=["a", "b", "c", "d"], seed=seed).predictions}
-    assert len(said) > 1
+    answers = {text for seed in range(4) for text in answer(choices=["a", "b", "c", "d"], seed=seed).predictions}
+    assert len(answers) > 1
 
 
 def test_batches_do_not_matter(answer: Callable[..., TextAnswers]) -> None:
@@ -113,7 +113,7 @@ def test_answers_that_are_cut_are_counted(answer: Callable[..., TextAnswers]) ->
     assert some.cut_short == sum(text != "aa" for text in some.predictions)
 
 
-def test_a_stop_string_cuts_what_is_held(answer: Any, make_model: Any, make_tokenizer: Any) -> None:
+def test_a_stop_string_cuts_a_constrained_answer(answer: Any, make_model: Any, make_tokenizer: Any) -> None:
     tokenizer = make_tokenizer()
     settings = GenerationSettings(
         20, (258,), stop_texts=StopTexts(("b",), tokenizer.decode),
@@ -125,7 +125,7 @@ def test_a_stop_string_cuts_what_is_held(answer: Any, make_model: Any, make_toke
 
 
 def test_an_end_that_is_also_ordinary_text(make_model: Any, make_tokenizer: Any) -> None:
-    """A line feed may end an answer, but not inside what the constraint asks for."""
+    """A line feed may end an answer, but not within the constrained text."""
     tokenizer = make_tokenizer()
     (feed,) = tokenizer.encode("\n", add_special_tokens=False)
     for seed in range(3):
@@ -150,7 +150,7 @@ def test_it_is_compiled_once(make_tokenizer: Any, make_model: Any, monkeypatch: 
     assert compiled == [1]
 
 
-def test_what_cannot_be(make_tokenizer: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_uses_are_refused(make_tokenizer: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ConstrainConfig(choices=("a",))
     with pytest.raises(ModelError, match="needs a fast tokenizer"):
         Constraint(config, object())

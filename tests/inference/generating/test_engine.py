@@ -1,4 +1,4 @@
-"""Batched answers equal one-by-one `generate`, and nothing but the user's own words changes them."""
+"""Batched answers equal `generate` on single prompts, and depend only on the user's config."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FAMILIES = {
     "no positions": ("bloom", {}),
     "a running state": ("mamba", {"num_hidden_layers": 1}),
 }
-STOPS = tuple(range(0, 300, 9))  # many: a random model must come upon one now and then
+STOPS = tuple(range(0, 300, 9))  # many, so that a random model generates them
 
 
-ATTENTIVE = {"initializer_range": 0.3}  # with weights as small as usual, what is read hardly changes what is written
+ATTENTIVE = {"initializer_range": 0.3}  # with smaller weights, answers would hardly depend on the prompts
 
 
 def generate(model: Any, prompts: Any, settings: GenerationSettings, **options: Any) -> list[list[int]]:
@@ -51,7 +51,7 @@ def alone(model: Any, prompt: list[int], stops: tuple[int, ...], length: int, **
     with torch.no_grad():
         output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
     new = output[0, len(prompt) :].tolist()
-    return new[: next((place for place, token in enumerate(new) if token in stops), length)]
+    return new[: next((index for index, token in enumerate(new) if token in stops), length)]
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def prompts(draw: Any) -> list[list[int]]:
 
 
 @pytest.fixture
-def long_opened(draw: Any) -> list[list[int]]:
-    """Prompts whose common beginning is long enough for its keys to be shared."""
-    beginning = draw(80)
-    return [beginning + draw(length) for length in (1, 30, 7, 40, 2, 41, 7)]
+def with_long_prefix(draw: Any) -> list[list[int]]:
+    """Prompts whose common prefix is long enough for its keys to be shared."""
+    prefix = draw(80)
+    return [prefix + draw(length) for length in (1, 30, 7, 40, 2, 41, 7)]
 
 
 def tokens_read(model: Any, act: Callable[[], Any]) -> list[int]:
-    """How many tokens, padding included, each forward of more than one token a row was given."""
+    """Return the number of tokens, padding included, of each forward with several tokens per row."""
     read: list[int] = []
 
     def note(module: Any, args: Any, kwargs: Any) -> None:
@@ -81,43 +81,45 @@ def tokens_read(model: Any, act: Callable[[], Any]) -> list[int]:
     return read
 
 
-SHARING = ("llama", "qwen2", "gpt2", "gemma")  # their rows may read one copy of a long beginning
+SHARING = ("llama", "qwen2", "gpt2", "gemma")  # their rows may read one copy of a long prefix
 
 
 @pytest.mark.parametrize(
-    ("family", "beginning"),
+    ("family", "prompts_fixture"),
     [
-        pytest.param(family, beginning, id=f"{name}, {beginning}")
+        pytest.param(family, prompts_fixture, id=f"{name}, {prompts_fixture}")
         for name, family in FAMILIES.items()
-        for beginning in ("prompts", "opened", *(["long_opened"] if name in SHARING else []))
+        for prompts_fixture in ("prompts", "with_prefix", *(["with_long_prefix"] if name in SHARING else []))
     ],
 )
 def test_greedy_answers_equal_one_by_one(
-    family: Any, beginning: str, make_model: Any, request: pytest.FixtureRequest
+    family: Any, prompts_fixture: str, make_model: Any, request: pytest.FixtureRequest
 ) -> None:
-    model, prompts = make_model(family[0], **family[1], **ATTENTIVE), request.getfixturevalue(beginning)
+    model, prompts = make_model(family[0], **family[1], **ATTENTIVE), request.getfixturevalue(prompts_fixture)
     expected = [alone(model, prompt, STOPS, 12) for prompt in prompts]
     for batch_size in (1, 3, 16, "auto"):
         assert generate(model, prompts, GenerationSettings(12, STOPS), batch_size=batch_size) == expected
 
 
-def test_what_all_prompts_begin_with_is_read_once(opened: Any, make_model: Any, caplog: Any) -> None:
+def test_a_shared_prefix_is_read_once(with_prefix: Any, make_model: Any, caplog: Any) -> None:
     settings = GenerationSettings(3)
     model = make_model("llama")
-    own = sorted((len(prompt) - 24 for prompt in opened), reverse=True)
+    own = sorted((len(prompt) - 24 for prompt in with_prefix), reverse=True)
     batches = [3 * own[0], 3 * own[2], 3 * own[5]]  # the shortest is in the first one
-    generate(model, opened, settings)  # after which rows of their lengths are believed
-    assert tokens_read(model, lambda: generate(model, opened, settings, batch_size=3)) == [24, *batches]
+    generate(model, with_prefix, settings)  # later rows of these lengths need no trial
+    assert tokens_read(model, lambda: generate(model, with_prefix, settings, batch_size=3)) == [24, *batches]
     assert not caplog.records
     sliding = make_model("mistral", sliding_window=16)
-    generate(sliding, opened, settings)
+    generate(sliding, with_prefix, settings)
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        read = tokens_read(sliding, lambda: generate(sliding, opened, settings, batch_size=3))
+        read = tokens_read(sliding, lambda: generate(sliding, with_prefix, settings, batch_size=3))
     assert read == [batch + 3 * 24 for batch in batches]
-    told = [record.message for record in caplog.records if record.name.startswith("sft")]
-    assert told == ["The 24 tokens that all prompts begin with are read with each: its sliding window is shorter than "
-                    "the prompts"]  # fmt: skip
+    messages = [record.message for record in caplog.records if record.name.startswith("sft")]
+    assert messages == [
+        "Prefix sharing is off, each prompt is read with the 24 tokens that all share: "
+        "its sliding window is shorter than the prompts"
+    ]
 
 
 def _seen_padding(rows: Any, device: Any) -> Any:
@@ -125,39 +127,39 @@ def _seen_padding(rows: Any, device: Any) -> Any:
     return ids, torch.ones_like(mask)
 
 
-def _misplaced(opening: Any, rows: int) -> Any:
-    cache = growing_cache(opening, rows)
+def _misplaced(prefix_cache: Any, rows: int) -> Any:
+    cache = growing_cache(prefix_cache, rows)
     for layer in cache.layers:
         layer.keys = layer.keys.roll(1, dims=-2)
     return cache
 
 
-def _at_another_place(mask: Any, count: int) -> Any:
+def _at_another_index(mask: Any, count: int) -> Any:
     return positions(mask, count) + 1
 
 
 @pytest.mark.parametrize(
-    ("place", "broken"),
+    ("name", "broken"),
     [
         ("sft.inference.writing.left_padded", _seen_padding),
         ("sft.inference.writing.growing_cache", _misplaced),
-        ("sft.inference.decoder.positions", _at_another_place),
+        ("sft.inference.decoder.positions", _at_another_index),
     ],
     ids=["mask", "cache", "positions"],
 )
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_comparison_notices_what_is_broken(
-    family: str, place: str, broken: Any, opened: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_comparison_detects_faults(
+    family: str, name: str, broken: Any, with_prefix: Any, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(family, **ATTENTIVE)
-    expected = [alone(model, prompt, STOPS, 12) for prompt in opened]
-    assert generate(model, opened, GenerationSettings(12, STOPS)) == expected
-    monkeypatch.setattr(place, broken)
-    assert generate(model, opened, GenerationSettings(12, STOPS)) != expected
+    expected = [alone(model, prompt, STOPS, 12) for prompt in with_prefix]
+    assert generate(model, with_prefix, GenerationSettings(12, STOPS)) == expected
+    monkeypatch.setattr(name, broken)
+    assert generate(model, with_prefix, GenerationSettings(12, STOPS)) != expected
 
 
 def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
-    """The comparison above means something: some answers end early, some run on, none is empty for all."""
+    """The comparison above is meaningful: some answers end early, some do not, and not all are empty."""
     answers = generate(make_model("llama"), prompts, GenerationSettings(12, STOPS))
     lengths = {len(answer) for answer in answers}
     assert len(lengths) > 2
@@ -165,7 +167,7 @@ def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
     assert not any(set(answer) & set(STOPS) for answer in answers)
 
 
-@pytest.mark.parametrize("beginning", ["prompts", "long_opened"])
+@pytest.mark.parametrize("prompts_fixture", ["prompts", "with_long_prefix"])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -175,9 +177,9 @@ def test_answers_stop_and_differ(prompts: Any, make_model: Any) -> None:
     ids=lambda arguments: next(iter(arguments)),
 )  # fmt: skip
 def test_arguments_reach_generate_and_padding_does_not_matter(
-    arguments: Any, beginning: str, make_model: Any, request: pytest.FixtureRequest
+    arguments: Any, prompts_fixture: str, make_model: Any, request: pytest.FixtureRequest
 ) -> None:
-    model, prompts = make_model("llama", **ATTENTIVE), request.getfixturevalue(beginning)
+    model, prompts = make_model("llama", **ATTENTIVE), request.getfixturevalue(prompts_fixture)
     expected = [alone(model, prompt, STOPS, 12, **arguments) for prompt in prompts]
     assert generate(model, prompts, GenerationSettings(12, STOPS, arguments), batch_size=4) == expected
     changes = {"repetition_penalty", "no_repeat_ngram_size", "num_beams", "guidance_scale"} & arguments.keys()
@@ -185,9 +187,9 @@ def test_arguments_reach_generate_and_padding_does_not_matter(
 
 
 @pytest.mark.parametrize("adapter", ["lora", "prompt tuning", "prefix tuning"])
-@pytest.mark.parametrize("beginning", ["prompts", "opened", "long_opened"])
-def test_adapted_models(adapter: str, beginning: str, make_model: Any, request: pytest.FixtureRequest) -> None:
-    prompts = request.getfixturevalue(beginning)
+@pytest.mark.parametrize("prompts_fixture", ["prompts", "with_prefix", "with_long_prefix"])
+def test_adapted_models(adapter: str, prompts_fixture: str, make_model: Any, request: pytest.FixtureRequest) -> None:
+    prompts = request.getfixturevalue(prompts_fixture)
     from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
     causal = {"task_type": "CAUSAL_LM"}
@@ -232,7 +234,7 @@ def test_sampling_is_seeded_by_the_caller(prompts: Any, make_model: Any) -> None
     assert sampled(1) != generate(model, prompts, GenerationSettings(10, STOPS))
 
 
-def test_contradictions_are_settled_and_told(
+def test_contradictions_are_resolved_and_logged(
     prompts: Any, make_model: Any, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     model = make_model("llama")
@@ -240,8 +242,8 @@ def test_contradictions_are_settled_and_told(
     with caplog.at_level(logging.INFO):
         answers = generate(model, prompts, GenerationSettings(10, STOPS, given))
     assert answers == generate(model, prompts, GenerationSettings(10, STOPS))
-    told = [record.message for record in caplog.records if record.name.startswith("sft")]
-    assert [name for line in told for name in given if name in line] == [
+    reports = [record.message for record in caplog.records if record.name.startswith("sft")]
+    assert [name for line in reports for name in given if name in line] == [
         "temperature", "top_p", "length_penalty", "max_length",
     ]  # fmt: skip
     assert not [record for record in caplog.records if record.name.startswith("transformers")]
@@ -291,17 +293,17 @@ def test_the_model_is_left_as_it_was(prompts: Any, make_model: Any) -> None:
 
 
 def test_progress_and_nothing_to_do(prompts: Any, make_model: Any) -> None:
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     for family in ("llama", "bloom"):
-        told.clear()
+        reports.clear()
         generate(
             make_model(family), prompts, GenerationSettings(2), batch_size=2,
-            progress=lambda phase, done, of, note="": told.append((phase, done, of)),
+            progress=lambda phase, done, of, note="": reports.append((phase, done, of)),
         )  # fmt: skip
-        assert told == sorted(told)
-        assert told[-1] == ("generate", len(prompts), len(prompts))
+        assert reports == sorted(reports)
+        assert reports[-1] == ("generate", len(prompts), len(prompts))
     assert generate(make_model(), [], GenerationSettings(2)) == []
-    with pytest.raises(ValueError, match="no ids"):
+    with pytest.raises(ValueError, match="a prompt is empty"):
         generate(make_model(), [[]], GenerationSettings(2))
 
 

@@ -1,4 +1,4 @@
-"""A growing layer holds what transformers' own would, and copies only when room runs out."""
+"""A growing layer holds the same states as transformers' layer, and copies only when its memory is full."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def test_it_holds_what_the_plain_layer_holds(filled: DynamicLayer) -> None:
     assert filled.keys.shape[-2] == plain.get_seq_length() == 5
 
 
-def test_it_writes_into_the_room_that_there_is(filled: DynamicLayer) -> None:
+def test_it_writes_into_allocated_memory(filled: DynamicLayer) -> None:
     layer = GrowingLayer(filled)
-    places = []
+    addresses = []
     for _ in range(100):
         keys, _ = layer.update(*states(3, 1))
-        places.append(keys.data_ptr())
-    assert len(set(places)) <= 4
+        addresses.append(keys.data_ptr())
+    assert len(set(addresses)) <= 4
 
 
-def test_rows_that_were_put_in_another_order(filled: DynamicLayer) -> None:
-    """Beam search does that at every step; the memory of before must not be written on."""
+def test_reordered_rows(filled: DynamicLayer) -> None:
+    """Beam search reorders rows at every step; the earlier memory must not be overwritten."""
     layer, plain = GrowingLayer(filled), DynamicLayer()
     plain.update(filled.keys, filled.values)
     for order in ([2, 0, 1], [0, 0, 1], [1, 1, 1]):
@@ -64,19 +64,19 @@ def test_rows_that_were_put_in_another_order(filled: DynamicLayer) -> None:
     assert torch.equal(layer.update(*new)[1], plain.update(*new)[1])
 
 
-def test_all_rows_begin_as_the_opening() -> None:
-    opening = DynamicCache()
-    opening.update(*states(1, 5), 0)
-    held = opening.layers[0].keys.clone()
+def test_all_rows_start_with_the_prefix() -> None:
+    prefix_cache = DynamicCache()
+    prefix_cache.update(*states(1, 5), 0)
+    held = prefix_cache.layers[0].keys.clone()
     for rows in (2, 4):
-        cache = growing_cache(opening, rows)
+        cache = growing_cache(prefix_cache, rows)
         keys, _ = cache.update(*states(rows, 3), 0)
         assert torch.equal(keys[:, :, :5], held.expand(rows, -1, -1, -1))
         assert cache.get_seq_length() == 8
-    assert torch.equal(opening.layers[0].keys, held)
+    assert torch.equal(prefix_cache.layers[0].keys, held)
 
 
-def test_an_empty_opening() -> None:
+def test_an_empty_prefix() -> None:
     cache = growing_cache(DynamicCache(), 2)
     keys, values = states(2, 3)
     assert torch.equal(cache.update(keys, values, 0)[1], values)

@@ -1,4 +1,4 @@
-"""The stored log-probability is that of one forward of prompt and answer, whatever made the choice."""
+"""The stored log-probability is that of one forward of prompt and answer, however the tokens were chosen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sft.inference.generating.engine import GenerationSettings
 from sft.inference.generating.engine import generate as written
 
 ATTENTIVE = {"initializer_range": 0.3}
-STOPS = tuple(range(0, 300, 9))  # many: a random model must come upon one now and then
+STOPS = tuple(range(0, 300, 9))  # many, so that a random model generates them
 
 
 def logprob_of(model: Any, prompt: list[int], answer: list[int]) -> float:
@@ -34,11 +34,11 @@ def logprob_of(model: Any, prompt: list[int], answer: list[int]) -> float:
     ],
     ids=lambda arguments: next(iter(arguments), "greedy"),
 )  # fmt: skip
-def test_logprobs_are_those_of_the_model_alone(arguments: Any, opened: Any, make_model: Any) -> None:
+def test_logprobs_are_those_of_the_model_alone(arguments: Any, with_prefix: Any, make_model: Any) -> None:
     model = make_model("llama", **ATTENTIVE)
     torch.manual_seed(0)
-    answers = written(model, opened, GenerationSettings(10, STOPS, arguments), batch_size=4)
-    for prompt, answer in zip(opened, answers, strict=True):
+    answers = written(model, with_prefix, GenerationSettings(10, STOPS, arguments), batch_size=4)
+    for prompt, answer in zip(with_prefix, answers, strict=True):
         ends = [[*answer.ids, stop] for stop in STOPS] if answer.tokens > len(answer.ids) else [answer.ids]
         assert answer.tokens == len(ends[0])
         assert min(abs(answer.logprob - logprob_of(model, prompt, end)) for end in ends) < 1e-3
@@ -46,7 +46,7 @@ def test_logprobs_are_those_of_the_model_alone(arguments: Any, opened: Any, make
 
 
 @pytest.mark.parametrize("family", ["mamba", "bloom", "mistral", "prompt tuning"])
-def test_logprobs_of_every_kind_of_model(family: str, opened: Any, make_model: Any) -> None:
+def test_logprobs_of_every_kind_of_model(family: str, with_prefix: Any, make_model: Any) -> None:
     from peft import PromptTuningConfig, get_peft_model
 
     if family == "prompt tuning":
@@ -54,6 +54,6 @@ def test_logprobs_of_every_kind_of_model(family: str, opened: Any, make_model: A
         model = get_peft_model(make_model("llama", **ATTENTIVE), tuned).eval()
     else:
         model = make_model(family, **ATTENTIVE, **({"sliding_window": 16} if family == "mistral" else {}))
-    for prompt, answer in zip(opened, written(model, opened, GenerationSettings(8)), strict=True):
+    for prompt, answer in zip(with_prefix, written(model, with_prefix, GenerationSettings(8)), strict=True):
         assert answer.tokens == len(answer.ids) == 8
         assert answer.logprob == pytest.approx(logprob_of(model, prompt, answer.ids), abs=1e-3)

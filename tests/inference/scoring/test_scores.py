@@ -26,7 +26,7 @@ def test_kinds_of_scores() -> None:
         scores().scores("pmi")  # type: ignore[arg-type]
 
 
-def test_scores_survive_the_disk(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_scores_are_equal_after_storing(tmp_path) -> None:  # type: ignore[no-untyped-def]
     from safetensors.numpy import load_file, save_file
 
     tensors = scores().tensors()
@@ -46,7 +46,7 @@ def test_transposed_scores_are_stored_as_they_read(tmp_path) -> None:  # type: i
     np.testing.assert_array_equal(load_file(tmp_path / "scores.safetensors")["sum_logprob"], turned.sum_logprob_NL)
 
 
-def test_probabilities_are_a_softmax_that_bears_any_size() -> None:
+def test_probabilities_are_a_softmax_for_values_of_any_size() -> None:
     found = probabilities(np.array([[-1000.0, -1001.0], [-3.0, -3.0], [0.0, -2000.0]], dtype=np.float32))
     expected = 1 / (1 + np.exp(-1.0))
     np.testing.assert_allclose(found, [[expected, 1 - expected], [0.5, 0.5], [1.0, 0.0]], atol=1e-15)

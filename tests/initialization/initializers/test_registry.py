@@ -23,7 +23,7 @@ def test_known(init: bool | str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("init", "said"),
+    ("init", "message"),
     [
         ("pisa", 'did you mean "pissa"'),
         ("kaiming", "also PEFT's own: true, false, gaussian"),
@@ -32,11 +32,11 @@ def test_known(init: bool | str) -> None:
         ("pissa_niter_1.5", "expected an integer after"),
     ],
 )
-def test_refused(init: str, said: str) -> None:
-    assert said in str(initializer_problem(init))
+def test_refused(init: str, message: str) -> None:
+    assert message in str(initializer_problem(init))
 
 
-def test_whose_it_is() -> None:
+def test_the_maker_of_each_name() -> None:
     assert maker_of(True) == maker_of("gaussian") == maker_of("orthogonal") == "peft"
     assert maker_of("pissa_niter_16") == maker_of("olora") == maker_of("orthogonal", quantised=True) == "copy"
     assert maker_of("eva") == maker_of("corda") == "data"

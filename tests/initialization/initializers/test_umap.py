@@ -1,4 +1,4 @@
-"""`umap`: like input features lie near each other; the same every time; refused where it cannot be."""
+"""`umap`: similar input features are near each other; deterministic; clear errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_nearest_are_found_by_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 7)
     points = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
-    points[3] = points[11]  # each of two like ones comes first for itself
+    points[3] = points[11]  # of two equal points, each comes first for itself
     numbers, distances = nearest(points, 4)
     apart = torch.cdist(points.double(), points.double()).float()  # of like points zero only so
     assert torch.equal(numbers[:, 0], torch.arange(20))

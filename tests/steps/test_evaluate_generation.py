@@ -18,7 +18,7 @@ from sft.config.sections.schema import Endpoint, ExperimentConfig
 from sft.errors import MissingPackageError
 from sft.inference.answer import TextAnswers
 from sft.results.store import ResultStore
-from sft.steps.judge import _settings
+from sft.steps.evaluate import _settings
 from sft.steps.setup import prepare
 
 BY_ROW = ["exact_match", "token_f1", "rouge1", "rouge2", "rougeL"]
@@ -28,7 +28,7 @@ PLAIN_END += "{% if add_generation_prompt %}### assistant:\n{% endif %}"
 
 @pytest.fixture
 def generating(make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Experiment]:
-    """An experiment on rows with columns that have the names of ours; `generating("predict", constrain={…})`."""
+    """An experiment on rows with columns named like those of the tool; `generating("predict", constrain={…})`."""
     folder = tmp_path / "data"
     folder.mkdir()
     rows = [f"row {n},{word},{n},{-n}.5" for n, word in enumerate(["oak", "elm", "ash", "fir", "yew", "box"])]
@@ -50,14 +50,14 @@ def table(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text, delimiter="\t"))
 
 
-def judged(experiment: Experiment, folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def evaluated(experiment: Experiment, folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
     run = ResultStore(folder).folder(experiment.id, experiment.slug)
     results = pipeline.run(experiment, run).results
     return results, table(run.path / "predictions.tsv")
 
 
 def test_log_probabilities_are_stored_and_data_keeps_its_own(generating: Any, tmp_path: Path) -> None:
-    results, rows = judged(generating(), tmp_path / "results")
+    results, rows = evaluated(generating(), tmp_path / "results")
     ours = ["text", "label", "tokens_of_data", "logprob_of_data", "predictions", "logprob", "tokens"]
     assert list(rows[0]) == [*ours, *BY_ROW]
     assert [row["tokens_of_data"] for row in rows] == [str(n) for n in range(6)]
@@ -75,37 +75,39 @@ def test_each_row_has_its_metrics_whose_means_are_those_of_the_result(
         file = tmp_path / "data" / f"{split}.csv"
         file.write_text("text,label,rouge1\nrow 1,oak tree,a\nrow 2,the elm,b\nrow 3,Ash,c\n", encoding="utf-8")
     answers = iter([["oak leaf", "elm", "ash"]])
-    monkeypatch.setattr("sft.steps.judge.write", lambda *_: TextAnswers(tuple(next(answers)), np.zeros(3), np.ones(3)))
-    results, rows = judged(generating(), tmp_path / "results")
+    monkeypatch.setattr(
+        "sft.steps.evaluate.write", lambda *_: TextAnswers(tuple(next(answers)), np.zeros(3), np.ones(3))
+    )
+    results, rows = evaluated(generating(), tmp_path / "results")
     assert [row["rouge1_of_data"] for row in rows] == ["a", "b", "c"]
     assert [[row[name] for name in BY_ROW] for row in rows] == [
         ["0.0", "0.5", "0.5", "0.0", "0.5"],
-        ["0.0", "1.0", "0.666667", "0.0", "0.666667"],  # ROUGE keeps the article, and what it counts has six digits
+        ["0.0", "1.0", "0.666667", "0.0", "0.666667"],  # ROUGE keeps the article, and the values have six digits
         ["0.0", "1.0", "1.0", "0.0", "1.0"],  # one word has no pairs
     ]
     for name in BY_ROW:
         assert results[name] == pytest.approx(sum(float(row[name]) for row in rows) / 3, abs=1e-6)
 
 
-def test_answers_held_to_a_schema(generating: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_constrained_by_a_schema(generating: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("llguidance")
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
     held = {"constrain": {"json_schema": schema}}
-    results, rows = judged(generating(**held, generation_args={"max_new_tokens": 64}), tmp_path)
+    results, rows = evaluated(generating(**held, generation_args={"max_new_tokens": 64}), tmp_path)
     assert {json.loads(row["predictions"])["a"] for row in rows} <= {1, 2}
     assert results["unfinished_answers"] == 0
     assert not caplog.records
-    results, rows = judged(generating(**held), tmp_path)
+    results, rows = evaluated(generating(**held), tmp_path)
     assert results["unfinished_answers"] == 6
-    assert "6 of 6 answers ended before they met inference.constrain: at 5 tokens" in caplog.text
+    assert "6 of 6 answers ended before they satisfied inference.constrain: at 5 tokens" in caplog.text
 
 
 def test_choices_and_stop_strings(generating: Any, tmp_path: Path) -> None:
     pytest.importorskip("llguidance")
-    results, rows = judged(generating(constrain={"choices": ["oak", "elm"]}), tmp_path)
+    results, rows = evaluated(generating(constrain={"choices": ["oak", "elm"]}), tmp_path)
     assert {row["predictions"] for row in rows} <= {"oak", "elm"}
     assert results["exact_match"] == sum(row["predictions"] == row["label"] for row in rows) / 6
-    _, stopped = judged(generating(constrain={"choices": ["oak", "elm"]}, stop_strings=["k", "lm"]), tmp_path)
+    _, stopped = evaluated(generating(constrain={"choices": ["oak", "elm"]}, stop_strings=["k", "lm"]), tmp_path)
     assert {row["predictions"] for row in stopped} <= {"oa", "e"}
     assert [int(row["tokens"]) for row in stopped] == [3] * 6, "letters of the answer, no end of turn"
 
@@ -126,7 +128,7 @@ def _other_renderer(setup: Any, make_tokenizer: Any) -> Any:
     return Renderer(make_tokenizer(PLAIN_END), setup.config.prompting)
 
 
-def test_a_missing_package_is_told_before_any_work(generating: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_before_any_work(generating: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"constrain": {"choices": ["a"]}}
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(MissingPackageError, match="pip install llguidance"):

@@ -1,4 +1,4 @@
-"""Answer the rows of a split and measure the answers."""
+"""Generate the predictions for a split and compute their metrics."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from sft.inference.generating.engine import GenerationSettings
 from sft.log import Progress, get_logger
 from sft.model.source import quiet
 from sft.prompting.prompt import EvaluationPrompts
-from sft.steps.calibrate import NO_LESSON, Lesson, ask, score_all
+from sft.steps.calibrate import NO_SAMPLE, LabelledSample, plan_scoring, score_all
 from sft.steps.setup import Setup
 
 log = get_logger(__name__)
 
-BEFORE = ("accuracy", "macro_f1", "ece", "brier", "log_loss")  # what is told of labels as they were uncalibrated
+BEFORE = ("accuracy", "macro_f1", "ece", "brier", "log_loss")  # the metrics reported for uncalibrated labels
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A split's answers and what they are worth.
+class Evaluated:
+    """A split's predictions and metrics.
 
     Args:
         rows: the split.
-        prompts: what the model was asked.
-        predictions: one text for each row.
+        prompts: the prompts of the rows.
+        predictions: a string for each row.
         labels: probabilities and scores (classification), else None.
         metrics: by name.
         texts: log-probabilities of the answers (generation), else None.
-        lesson: the labelled rows that the calibration learned from.
+        sample: the labelled rows that the calibration was fitted on.
         by_row: the metrics that are means over rows, for each row (generation).
     """
 
@@ -49,12 +49,14 @@ class Judged:
     labels: LabelAnswers | None
     metrics: Mapping[str, Any]
     texts: TextAnswers | None = None
-    lesson: Lesson = NO_LESSON
+    sample: LabelledSample = NO_SAMPLE
     by_row: RowMetrics = field(default_factory=dict)
 
 
-def judge(setup: Setup, backend: Backend, role: str, progress: Progress, lesson: Lesson = NO_LESSON) -> Judged:
-    """Answer and measure a split (`test`, `validation`), with what the calibration learns from."""
+def evaluate(
+    setup: Setup, backend: Backend, role: str, progress: Progress, sample: LabelledSample = NO_SAMPLE
+) -> Evaluated:
+    """Predict and evaluate a split (`test` or `validation`); `sample` is what the calibration is fitted on."""
     with setup.clock("prompts"):
         prompts = setup.plan.evaluated(role)
     rows = setup.task.evaluated[role]
@@ -65,32 +67,32 @@ def judge(setup: Setup, backend: Backend, role: str, progress: Progress, lesson:
             segment = _segmenter(setup)
             by_row = row_metrics(rows.answers, texts.predictions, segment=segment)
             metrics = _text_metrics(setup, rows.answers, texts, segment, by_row)
-        return Judged(rows, prompts, texts.predictions, None, metrics, texts, by_row=by_row)
+        return Evaluated(rows, prompts, texts.predictions, None, metrics, texts, by_row=by_row)
     with setup.clock("prompts"):
-        asked = ask(setup, role, prompts, lesson)
+        scoring_plan = plan_scoring(setup, role, prompts, sample)
     with setup.clock("answer"):
-        scored, fallback = score_all(setup, backend, asked, progress)
+        scored, fallback = score_all(setup, backend, scoring_plan, progress)
     with setup.clock("metrics"):
         labels = decided(setup, scored)
         metrics = label_metrics(setup, rows.answers, labels)
         metrics["scoring_engine"] = fallback or backend.engine
-    return Judged(rows, prompts, labels.predictions, labels, metrics, None, lesson)
+    return Evaluated(rows, prompts, labels.predictions, labels, metrics, None, sample)
 
 
 def decided(setup: Setup, scored: SplitScores) -> LabelAnswers:
-    """Predictions and probabilities from the scores of a whole split."""
+    """Return predictions and probabilities from the scores of a whole split."""
     labels = setup.task.labels or ()
     return decide_sets(scored, labels) if setup.task.type.takes_several else decide(scored, labels, setup.inference)
 
 
 def write(setup: Setup, backend: Backend, prompts: EvaluationPrompts, progress: Progress) -> TextAnswers:
-    """The generated answers."""
+    """Generate the answers."""
     _seed_sampling(setup)
     texts = backend.generate(prompts.open, _settings(setup), progress)
     if texts.cut_short:
         log.warning(
-            "%d of %d answers ended before they met inference.constrain: at %d tokens (max_new_tokens), or at a stop "
-            "string",
+            "%d of %d answers ended before they satisfied inference.constrain: at %d tokens (max_new_tokens), or at a "
+            "stop string",
             texts.cut_short,
             len(texts.predictions),
             setup.plan.max_new_tokens,
@@ -99,12 +101,12 @@ def write(setup: Setup, backend: Backend, prompts: EvaluationPrompts, progress: 
 
 
 def _settings(setup: Setup) -> GenerationSettings:
-    """How texts are generated."""
+    """Return the generation settings of the experiment."""
     arguments = {key: v for key, v in setup.inference.generation_args.items() if key != "max_new_tokens"}
     renderer = setup.plan.renderer
     stops = dict.fromkeys(setup.inference.stop_strings)
     if not any(setup.tokenizer.decode([token]) in renderer.end_of_turn for token in renderer.stop_ids):
-        stops[renderer.end_of_turn] = None  # a longer text, no token of its own
+        stops[renderer.end_of_turn] = None  # several tokens, so no stop id
     stops.pop("", None)
     texts = StopTexts(tuple(stops), setup.tokenizer.decode) if stops else None
     return GenerationSettings(
@@ -113,8 +115,8 @@ def _settings(setup: Setup) -> GenerationSettings:
 
 
 def _seed_sampling(setup: Setup) -> None:
-    """Sampled answers depend on the run's seed alone, not on what training drew."""
-    with quiet():  # it brings peft along, and that one bitsandbytes, which tells of kernels that nobody asked for
+    """Seed the generators, so that sampled answers depend on the run's seed alone, not on the training."""
+    with quiet():  # it imports peft, which imports bitsandbytes, which logs messages about kernels
         from transformers import set_seed
 
     set_seed(setup.experiment.seed)
@@ -133,28 +135,28 @@ def _text_metrics(
 
 
 def label_metrics(setup: Setup, references: Sequence[str], labels: LabelAnswers) -> dict[str, Any]:
-    """The metrics of labels; where they are calibrated, also some of them as they were before, and how it was done."""
+    """Return the metrics of labels; with calibration, also its parameters and some metrics without it."""
     if setup.task.type.takes_several:
         return _of_sets(setup, references, labels)
     metrics = _of_labels(setup, references, labels)
     if reasons := undefined_metrics(references, setup.task.labels or (), labels.logs_NL):
         metrics["undefined"] = reasons
     metrics["accuracy_by_scoring"] = _accuracy_by_scoring(setup, references, labels.scored)
-    given = setup.inference.calibration_args
-    if given is not None and labels.before is not None:
-        metrics["calibration"] = {"calibration_fn": given.calibration_fn, **labels.fitted}
+    calibration = setup.inference.calibration_args
+    if calibration is not None and labels.before is not None:
+        metrics["calibration"] = {"calibration_fn": calibration.calibration_fn, **labels.fitted}
         before = _of_labels(setup, references, labels.before)
         metrics["uncalibrated"] = {name: before[name] for name in BEFORE}
     names = setup.config.evaluation.metrics
     return {**metrics, **further_metrics(names, references, labels.predictions, metrics)}
 
 
-def _of_sets(setup: Setup, references: Sequence[str], given: LabelAnswers) -> dict[str, Any]:
+def _of_sets(setup: Setup, references: Sequence[str], answers: LabelAnswers) -> dict[str, Any]:
     labels = setup.task.labels or ()
-    truth_NL, given_NL = membership(references, labels), membership(given.predictions, labels)
-    metrics = {**multilabel_metrics(truth_NL, given_NL, labels), **given.fitted}
+    truth_NL, predicted_NL = membership(references, labels), membership(answers.predictions, labels)
+    metrics = {**multilabel_metrics(truth_NL, predicted_NL, labels), **answers.fitted}
     names = setup.config.evaluation.metrics
-    return {**metrics, **further_metrics(names, references, given.predictions, metrics)}
+    return {**metrics, **further_metrics(names, references, answers.predictions, metrics)}
 
 
 def _of_labels(setup: Setup, references: Sequence[str], labels: LabelAnswers) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def _of_labels(setup: Setup, references: Sequence[str], labels: LabelAnswers) ->
 
 
 def _accuracy_by_scoring(setup: Setup, references: Sequence[str], scored: SplitScores) -> dict[str, float]:
-    """Uncalibrated accuracy under each way of scoring labels, the configured one first: all come from the same pass."""
+    """Return the uncalibrated accuracy of each label scoring, the configured one first. All use the same scores."""
     leading = setup.inference.label_scoring
     accuracies: dict[str, float] = {}
     for kind in (leading, *(kind for kind in KINDS if kind != leading)):
@@ -180,7 +182,7 @@ def _accuracy_by_scoring(setup: Setup, references: Sequence[str], scored: SplitS
 
 
 def _segmenter(setup: Setup) -> Segment | None:
-    """Word segmentation for BLEU and ROUGE by `evaluation.tokenizer_name`, for languages without spaces."""
+    """Return the word segmentation for BLEU and ROUGE by `evaluation.tokenizer_name`, for languages without spaces."""
     name = setup.config.evaluation.tokenizer_name
     if name is None:
         return None
