@@ -58,7 +58,7 @@ class Worker:
     def seconds(self, steps: int) -> float:
         """Of a training of so many steps, with the scoring of the test rows."""
         if self._process.stdin is None or self._process.stdout is None:
-            raise OSError("a process was started without its pipes")
+            raise OSError("a process started without its pipes")
         print(steps, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
 

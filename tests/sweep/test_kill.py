@@ -1,4 +1,4 @@
-"""Kill -9 at random moments, to the sweep, a child or the fork server: nothing lost, nothing twice, nobody left."""
+"""SIGKILL at random moments to the sweep, a child or the fork server: no result is lost or repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import stub_rounds
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals exist only on Linux")
 
 
 @pytest.mark.slow
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death si
     ("isolation", "number"),
     [("fork", 19), ("spawn", 1), ("resident", 3), pytest.param("fork", 39, marks=pytest.mark.long)],
 )
-def test_a_sweep_that_is_killed_and_run_again_is_as_if_nothing_had_been(
+def test_a_sweep_that_was_killed_and_run_again_has_the_same_results(
     tmp_path: Path, isolation: str, number: int
 ) -> None:
     chance = random.Random(20)  # noqa: S311
