@@ -133,7 +133,7 @@ class ForkStarter:
         return self._fresh.start(job)
 
     def close(self) -> None:
-        """Do empty. The server ends with this process and the last child."""
+        """Do nothing. The server ends with this process and the last child."""
 
     def _forget_server(self) -> None:
         """After the server has ended, be `ready` only when a new one is."""
