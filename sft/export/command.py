@@ -121,9 +121,9 @@ def _write_adapter(
         from sft.model.saving import save_adapter
 
         log.info("Reading %s", request.from_state_dict)
-        made = adapter_from(request.from_state_dict, trained)
+        adapted = adapter_from(request.from_state_dict, trained)
         # without a record, as it is unknown whether these weights come from RUN's own training
-        obstacle = save_adapter(made, tokenizer, folder, trained.base.name)
+        obstacle = save_adapter(adapted, tokenizer, folder, trained.base.name)
     return (f"vLLM does not load it as a LoRA: {obstacle}",) if obstacle else ("vLLM loads it as a LoRA",)
 
 

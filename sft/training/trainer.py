@@ -76,8 +76,8 @@ class AnswerTrainer(SFTTrainer):
                 for part in batch.get("parts", [batch]):
                     targets_M = part["targets"] if "targets" in part else part["labels"][:, 1:]
                     count += int((targets_M != IGNORED).sum())
-                    one = torch.ones((), device=targets_M.device)
-                    total += float(self.compute_loss(self.model, self._prepare_inputs(part), num_items_in_batch=one))
+                    unit = torch.ones((), device=targets_M.device)
+                    total += float(self.compute_loss(self.model, self._prepare_inputs(part), num_items_in_batch=unit))
             metrics = {"eval_loss": total / count}
             self.log(metrics)
         self.aux_loss_enabled = aux_loss_enabled
