@@ -1,6 +1,6 @@
 """Write `sft/config/libraries/library_arguments.json`: the argument names and simple types of the installed libraries.
 
-So that `validate` can check LoRA, trainer, generation and quantisation arguments without importing torch. Run it after
+`validate` uses it to check LoRA, trainer, generation and quantisation arguments without importing torch. Run it after
 changing the pinned versions of peft, transformers or trl; a test compares the file with the installed versions.
 
     python scripts/build_arguments.py
@@ -33,7 +33,7 @@ Table = dict[str, dict[str, list[str]]]
 
 
 def build() -> dict[str, Any]:
-    """The whole table: library versions, then the arguments of each kind."""
+    """Return the whole table: library versions, then the arguments of each kind."""
     import peft
     import transformers
     import trl
@@ -52,8 +52,8 @@ def build() -> dict[str, Any]:
 
 def _imported(target: str) -> type:
     module, _, name = target.partition(":")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
+    cls: type = getattr(importlib.import_module(module), name)
+    return cls
 
 
 def _of_dataclass(cls: type) -> Table:
@@ -61,7 +61,7 @@ def _of_dataclass(cls: type) -> Table:
 
 
 def _annotation(cls: type, field: dataclasses.Field[Any]) -> Any:
-    """The type of a field, evaluated where it was written; `Any` where that name exists for type checkers only."""
+    """Return the type of a field, evaluated in its module, or `Any` if its names exist only for type checkers."""
     if not isinstance(field.type, str):
         return field.type
     owner = next(parent for parent in cls.__mro__ if field.name in vars(parent).get("__annotations__", {}))
@@ -73,7 +73,7 @@ def _annotation(cls: type, field: dataclasses.Field[Any]) -> Any:
 
 
 def describe(annotation: Any) -> dict[str, list[str]]:
-    """`{"types": […], "choices": […]}` of an annotation; empty where it says nothing of JSON values."""
+    """Return `{"types": […], "choices": […]}` of an annotation; empty if it does not restrict JSON values."""
     kinds: list[str] = []
     choices: list[str] = []
     for part in _parts(annotation):
@@ -90,9 +90,9 @@ def describe(annotation: Any) -> dict[str, list[str]]:
         else:
             return {}
     if choices and "str" in kinds:
-        kinds.remove("str")  # `SchedulerType | str`: the text must be one of the enumeration's
-    found = {"types": sorted(set(kinds)), "choices": list(dict.fromkeys(choices))}
-    return {key: value for key, value in found.items() if value}
+        kinds.remove("str")  # `SchedulerType | str`: the string must be in the enumeration
+    description = {"types": sorted(set(kinds)), "choices": list(dict.fromkeys(choices))}
+    return {key: value for key, value in description.items() if value}
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
@@ -102,7 +102,7 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 
 
 def _of_generation() -> Table:
-    """GenerationConfig has no annotations: its attributes, with the types that its docstring states."""
+    """Return the attributes of GenerationConfig with types from its docstring, as it has no annotations."""
     from transformers import GenerationConfig
 
     documented = dict(_DOCUMENTED.findall(inspect.getdoc(GenerationConfig) or ""))
@@ -114,23 +114,23 @@ def _of_quantization() -> Mapping[str, Table]:
     import transformers
     from transformers.utils import quantization_config as module
 
-    found = {}
+    table = {}
     for name, cls in sorted(inspect.getmembers(module, inspect.isclass)):
         if name.endswith("Config") and hasattr(transformers, name) and cls.__module__ == module.__name__:
-            found[name] = _of_signature(cls)
-    return found
+            table[name] = _of_signature(cls)
+    return table
 
 
 def _of_signature(cls: type) -> Table:
-    """Arguments of `__init__`: its own, those it takes out of its keywords, those of the parent that gets the rest."""
-    found: Table = {}
+    """Return the arguments of `__init__`: its own, those popped from its keywords, and those of its parents."""
+    table: Table = {}
     for parent in reversed(cls.__mro__[:-1]):
         if "__init__" in vars(parent) and parent.__name__ != "QuantizationConfigMixin":
             code = vars(parent)["__init__"]
-            found.update({name: {} for name in _POPPED.findall(inspect.getsource(code))})
+            table.update({name: {} for name in _POPPED.findall(inspect.getsource(code))})
             parameters = inspect.signature(code).parameters
-            found.update({name: _of_parameter(one) for name, one in parameters.items() if name not in _NOT_ARGUMENTS})
-    return found
+            table.update({name: _of_parameter(p) for name, p in parameters.items() if name not in _NOT_ARGUMENTS})
+    return table
 
 
 def _of_parameter(parameter: inspect.Parameter) -> dict[str, list[str]]:
@@ -140,12 +140,12 @@ def _of_parameter(parameter: inspect.Parameter) -> dict[str, list[str]]:
 
 
 def text() -> str:
-    """The file's content: one argument a line."""
+    """Return the content of the file, one argument per line."""
     return _lines(build(), "") + "\n"
 
 
 def _lines(value: dict[str, Any], indent: str) -> str:
-    """JSON with one line for each innermost object."""
+    """Format JSON with one line per innermost object."""
     if not any(isinstance(item, dict) for item in value.values()):
         return json.dumps(value)
     inner = indent + " "

@@ -1,11 +1,11 @@
-"""Builds the embedded demo: two data sets, a tokenizer and a tiny chat model, all from seeds.
+"""Build the embedded demo: two data sets, a tokenizer and a tiny chat model, all from seeds.
 
     python scripts/build_demo.py --out etc/demo                 # everything, about half an hour of one core
-    python scripts/build_demo.py --out /tmp/demo --quick        # the same path in seconds; the model is useless
+    python scripts/build_demo.py --out /tmp/demo --quick        # the same steps in seconds; the model is useless
     python scripts/build_demo.py --out etc/demo --stage data    # one step: data, tokenizer, model, second, audit
 
-Writes `data/`, `model/` and `build.json` (seeds, counts, losses, versions, the leak audit) under `--out`; an audit that
-finds a leak stops the build. Knows nothing of `sft`: the tool is shown on a model that it had no part in making.
+It writes `data/`, `model/` and `build.json` (seeds, counts, losses, versions, the leak audit) under `--out`. An audit
+that finds a leak stops the build. It does not use `sft`, so the demo shows the tool on an independent model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MUST_BE_ZERO = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Seeds and sizes of one build; `quick` shrinks the sizes, never the path."""
+    """Seeds and sizes of a build; `quick` reduces the sizes, not the steps."""
 
     documents: int = 70_000
     second_documents: int = 45_000
@@ -58,7 +58,7 @@ QUICK_RECIPE = Recipe(hidden=32, layers=2, heads=2, key_value_heads=1, intermedi
 
 
 def build_data(plan: Plan, out: Path) -> dict[str, object]:
-    """Writes the CSV files of both tasks."""
+    """Write the CSV files of both tasks."""
     sentiment, extraction = draw_sentiment(plan.sentiment_seed), draw_extraction(plan.extraction_seed)
     write_splits(sentiment, out / "data" / "sentiment", ("text", "label"))
     write_splits(extraction, out / "data" / "extraction", ("text", "answer"))
@@ -71,7 +71,7 @@ def build_data(plan: Plan, out: Path) -> dict[str, object]:
 
 
 def build_tokenizer(plan: Plan, recipe: Recipe, documents: list[Document], out: Path) -> dict[str, object]:
-    """Trains the BPE on the first documents and writes the tokenizer's files."""
+    """Train the BPE on the first documents and write the tokenizer's files."""
     chosen = documents[: plan.tokenizer_documents]
     texts = [without_whole_towns(text) for document in chosen for text in document.texts()]
     texts += [turn.role for document in chosen for turn in document.turns]
@@ -81,7 +81,7 @@ def build_tokenizer(plan: Plan, recipe: Recipe, documents: list[Document], out: 
 
 
 def build_model_files(plan: Plan, recipe: Recipe, documents: list[Document], out: Path) -> dict[str, object]:
-    """Pre-trains on all documents and writes the model in bfloat16."""
+    """Pretrain on all documents and write the model in bfloat16."""
     tokenizer = tokenizers.Tokenizer.from_file(str(out / "model" / "tokenizer.json"))
     rows = [encode(document, tokenizer, recipe.answer_weight) for document in documents]
     torch.manual_seed(plan.training_seed)
@@ -98,7 +98,7 @@ def build_model_files(plan: Plan, recipe: Recipe, documents: list[Document], out
 
 
 def train_second(plan: Plan, recipe: Recipe, documents: list[Document], out: Path) -> dict[str, object]:
-    """A second, shorter pass over other documents, mostly verdicts on reviews, at a rate that falls from the start."""
+    """Train a second, shorter pass on other documents, mostly labelled reviews, with a decaying learning rate."""
     tokenizer = tokenizers.Tokenizer.from_file(str(out / "model" / "tokenizer.json"))
     rows = [encode(document, tokenizer, recipe.answer_weight) for document in documents]
     model = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32, attn_implementation="eager")
@@ -108,13 +108,13 @@ def train_second(plan: Plan, recipe: Recipe, documents: list[Document], out: Pat
 
 
 def save_model(model: LlamaForCausalLM, out: Path) -> None:
-    """Writes the weights in bfloat16, readable by everybody."""
+    """Write the weights in bfloat16, readable by everyone."""
     model.to(torch.bfloat16).save_pretrained(out / "model")
     (out / "model" / "model.safetensors").chmod(0o644)
 
 
 def held_out_texts(out: Path) -> list[str]:
-    """The inputs of every split on disk (first column)."""
+    """Return the inputs of every split on disk (first column)."""
     texts: list[str] = []
     for path in sorted((out / "data").glob("*/*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
@@ -123,7 +123,7 @@ def held_out_texts(out: Path) -> list[str]:
 
 
 def checked_audit(documents: list[Document], out: Path) -> dict[str, int]:
-    """The leak counts; raises where one that must be 0 is not."""
+    """Return the leak counts; raise if one that must be 0 is not."""
     counts = audit(documents, held_out_texts(out))
     leaks = [name for name in MUST_BE_ZERO if counts[name]]
     if leaks or counts[LONGEST] > 1:
@@ -132,7 +132,7 @@ def checked_audit(documents: list[Document], out: Path) -> dict[str, int]:
 
 
 def record(out: Path, key: str, value: object) -> None:
-    """Sets one key of `build.json`, keeping what other stages wrote."""
+    """Set a key of `build.json` and keep the other stages' keys."""
     path = out / "build.json"
     content = json.loads(path.read_text("utf-8")) if path.exists() else {}
     content[key] = value
@@ -140,7 +140,7 @@ def record(out: Path, key: str, value: object) -> None:
 
 
 def build(stages: tuple[str, ...], plan: Plan, recipe: Recipe, out: Path) -> None:
-    """Runs the stages in order; the corpus is drawn anew from its seed, never stored."""
+    """Run the stages in order. The corpus is drawn again from its seed and never stored."""
     out.mkdir(parents=True, exist_ok=True)
     versions = {
         "torch": torch.__version__,

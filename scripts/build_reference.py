@@ -23,12 +23,14 @@ BEGIN, END = "<!-- config reference: begin -->", "<!-- config reference: end -->
 
 
 def reference() -> str:
-    """One table for each section, then one for the other keys."""
+    """Return a table for each section, then one for the other keys."""
     parts, others = [], []
     fields = ExperimentConfig.model_fields
-    for name, field in sorted(fields.items(), key=lambda item: item[0] == "seeds"):  # the least important section last
+    for name, field in sorted(
+        fields.items(), key=lambda item: item[0] == "seeds"
+    ):  # the least important section comes last
         section = section_of(field)
-        if section is None or name == "adapter":  # the adapter's keys are those of any PEFT config
+        if section is None or name == "adapter":  # the adapter accepts the keys of any PEFT config
             others.append((field.alias or name, field))
         else:
             parts += described(name, section)
@@ -39,7 +41,7 @@ def reference() -> str:
 
 
 def described(name: str, section: type[BaseModel]) -> list[str]:
-    """The section's table, then those of the sections inside of it."""
+    """Return the section's table, then the tables of nested sections."""
     parts = [f"### {name}\n\n{first_line(section)}\n\n{table(list(section.model_fields.items()))}"]
     for key, field in section.model_fields.items():
         if (inner := section_of(field)) is not None:
@@ -48,18 +50,18 @@ def described(name: str, section: type[BaseModel]) -> list[str]:
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The section class behind a field (optional or not), or None for a plain value."""
+    """Return the section class of a field (optional or not), or None for a plain value."""
     candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+    return next((cls for cls in candidates if isinstance(cls, type) and issubclass(cls, BaseModel)), None)
 
 
 def first_line(section: type[BaseModel]) -> str:
-    """The first line of the class's docstring."""
+    """Return the first line of the class's docstring."""
     return (section.__doc__ or "").strip().splitlines()[0]
 
 
 def table(rows: list[tuple[str, FieldInfo]]) -> str:
-    """A Markdown table of key, default and meaning."""
+    """Return a Markdown table of key, default and meaning."""
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
     for key, field in rows:
         meaning = (field.description or "").replace("|", "\\|")
@@ -68,14 +70,14 @@ def table(rows: list[tuple[str, FieldInfo]]) -> str:
 
 
 def trainer_table() -> str:
-    """The defaults that are given to the trainer, and why."""
+    """Return a Markdown table of the trainer's defaults and their reasons."""
     lines = ["| argument | default | why |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | `{json.dumps(one.value)}` | {one.why} |" for name, one in TUNED.items()]
+    lines += [f"| `{name}` | `{json.dumps(default.value)}` | {default.why} |" for name, default in TUNED.items()]
     return "\n".join(lines)
 
 
 def default_of(field: FieldInfo) -> str:
-    """The default as JSON; `needed` where there is none, empty where it is null or empty."""
+    """Return the default as JSON; `needed` without a default, empty if it is null or empty."""
     if field.is_required():
         return "needed"
     default: Any = field.get_default(call_default_factory=True)

@@ -1,10 +1,10 @@
-"""Generated answers against transformers' own `generate`: prompts of mixed lengths, and prompts that begin alike.
+"""Compare generated answers with transformers' `generate`: prompts of mixed lengths, and prompts with a shared prefix.
 
     python scripts/bench/generation.py [--quick] [--json FILE]
 
-The peer takes the prompts as they come, in batches of the same size, padded on the left: what a loop over a data set
-does. Both answer greedily, in fp32, by a random Llama of 19 million parameters, and must say the same. One thread; the
-two take turns, and a figure is the median of three rounds.
+The peer takes the prompts in their order, in batches of the same size, padded on the left, like a loop over a data set.
+Both answer greedily, in fp32, with a random Llama of 19 million parameters, and must give the same answers. One thread;
+the two take turns, and a figure is the median of three rounds.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Case(NamedTuple):
     """Prompts to answer.
 
     Attributes:
-        name: in the report.
-        about: in the table.
-        aim: how many times as fast as the peer it should be.
+        name: name in the report.
+        about: description in the table.
+        aim: intended speed relative to the peer.
         prompts: lists of ids.
     """
 
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
 
 def cases(vocabulary: int, count: int) -> list[Case]:
-    """Lengths spread evenly over their logarithms, as those of texts are: many short ones, a few long ones."""
+    """Return cases with lengths uniform in their logarithm, as of real texts: many short ones, a few long ones."""
     draw = random.Random(SEED)
 
     def ids(length: int) -> Ids:
@@ -55,15 +55,15 @@ def cases(vocabulary: int, count: int) -> list[Case]:
     def lengths(least: int, most: int) -> list[int]:
         return [round(least * (most / least) ** draw.random()) for _ in range(count)]
 
-    beginning = ids(400)
+    prefix = ids(400)
     return [
         Case("mixed", "16 to 768 tokens", 1.8, [ids(length) for length in lengths(16, 768)]),
-        Case("shared_400", "400 shared, then 16 to 128", 3.0, [beginning + ids(length) for length in lengths(16, 128)]),
+        Case("shared_400", "400 shared, then 16 to 128", 3.0, [prefix + ids(length) for length in lengths(16, 128)]),
     ]
 
 
 def by_transformers(model: Any, prompts: Sequence[Ids]) -> list[Ids]:
-    """Answers in batches of the order given."""
+    """Return answers in batches, in the order of the prompts."""
     import torch
     from transformers import GenerationConfig
 
@@ -80,7 +80,7 @@ def by_transformers(model: Any, prompts: Sequence[Ids]) -> list[Ids]:
 
 
 def by_sft(model: Any, prompts: Sequence[Ids]) -> list[Ids]:
-    """Answers of the engine, its batches of the same size."""
+    """Return answers of the engine with batches of the same size."""
     from sft.inference.generating.engine import GenerationSettings, generate
 
     settings = GenerationSettings(NEW_TOKENS, (END,))
@@ -88,14 +88,14 @@ def by_sft(model: Any, prompts: Sequence[Ids]) -> list[Ids]:
 
 
 def timed(act: Callable[[Any, Sequence[Ids]], list[Ids]], model: Any, prompts: Sequence[Ids]) -> tuple[float, Any]:
-    """CPU seconds and answers."""
+    """Return CPU seconds and answers."""
     start = time.process_time()
     answers = act(model, prompts)
     return time.process_time() - start, answers
 
 
 def measure(model: Any, case: Case, rounds: int) -> dict[str, Any]:
-    """Both in turn."""
+    """Measure both in turn."""
     ours, theirs, same = [], [], 0
     for _ in range(rounds):
         seconds, answers = timed(by_sft, model, case.prompts)
@@ -114,13 +114,13 @@ def measure(model: Any, case: Case, rounds: int) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any], measured: Sequence[Case]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = ["| prompts | sft, prompts/s | generate, prompts/s | ratio (aim) | same answers |", "|" + " --- |" * 5]
     for case in measured:
-        one = report[case.name]
+        figures = report[case.name]
         lines.append(
-            f"| {case.about} | {one['prompts_per_s']} | {one['generate_prompts_per_s']} "
-            f"| {one['vs_generate']} ({case.aim}) | {one['identical']} |"
+            f"| {case.about} | {figures['prompts_per_s']} | {figures['generate_prompts_per_s']} "
+            f"| {figures['vs_generate']} ({case.aim}) | {figures['identical']} |"
         )
     lines += [
         "",

@@ -1,12 +1,12 @@
-"""Initialisers on a 4096 x 4096 layer at rank 16, on one thread: against full decompositions, PEFT's approximation, and
-their own cache.
+"""Measure initialisers on a 4096 x 4096 layer at rank 16, on one thread: against full decompositions, PEFT's
+approximation, and their own cache.
 
     python scripts/bench/init.py [--json FILE] [--quick] [--size 4096] [--no-umap]
 
-Two spectra: one with a gap behind the sixteenth value, and a flat one, that of a random Gaussian matrix. What is timed
-is the whole initialiser, reading the weight included; the median of five. `torch.linalg.svd` in float32 is run once for
-each spectrum. Angles are those between the space of A's rows and a float64 reference by ARPACK, to machine precision.
-umap is timed on a third, slowly falling spectrum, after it has been compiled.
+There are two spectra: one with a gap after the sixteenth value, and the flat one of a random Gaussian matrix. Times are
+medians of five runs of the whole initialiser, including reading the weight. `torch.linalg.svd` in float32 runs once per
+spectrum. Angles are between the space of A's rows and a float64 reference by ARPACK, to machine precision. umap is
+timed on a third, slowly falling spectrum, after compilation.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def random_matrix(size: int, columns: int, seed: int) -> torch.Tensor:
 
 
 def planted(size: int, values: torch.Tensor, noise: float) -> torch.Tensor:
-    """A matrix with these largest singular values, and noise below them."""
+    """Return a matrix with these largest singular values, and noise below them."""
     left = torch.linalg.qr(random_matrix(size, len(values), 1)).Q
     right = torch.linalg.qr(random_matrix(size, len(values), 2)).Q
     return (left * values) @ right.T + noise * random_matrix(size, size, 3)
 
 
 def spectra(size: int) -> dict[str, torch.Tensor]:
-    """The two matrices; noise of n x n has values up to 2 sqrt(n)."""
+    """Return the two matrices. Noise of n x n has singular values up to 2 sqrt(n)."""
     edge = 2 * size**0.5
     gap = torch.cat([torch.linspace(3.0, 2.0, RANK), torch.linspace(1.5, 0.9, 48)]) * edge * 0.2
     return {"gap": planted(size, gap, 0.1), "flat": random_matrix(size, size, 0)}
@@ -68,7 +68,7 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
 
 
 def reference(weight: torch.Tensor) -> torch.Tensor:
-    """The top right singular vectors, float64 [in, r]."""
+    """Return the top right singular vectors, float64 [in, r]."""
     import numpy as np
     from scipy.sparse.linalg import svds
 
@@ -78,13 +78,13 @@ def reference(weight: torch.Tensor) -> torch.Tensor:
 
 
 def sine(rows: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Of the largest angle between the space of the rows [r, in] and that of orthonormal columns [in, r]."""
-    found = torch.linalg.qr(rows.double().T).Q
-    return float(f"{torch.linalg.matrix_norm(found - wanted @ (wanted.T @ found), 2).item():.2g}")
+    """Return the sine of the largest angle between the space of rows [r, in] and of orthonormal columns [in, r]."""
+    basis = torch.linalg.qr(rows.double().T).Q
+    return float(f"{torch.linalg.matrix_norm(basis - wanted @ (wanted.T @ basis), 2).item():.2g}")
 
 
 def measure_ours(weights: dict[str, torch.Tensor], full: dict[str, float], truth: dict[str, Any]) -> dict[str, Any]:
-    """pca and pissa: time against the full decomposition, angles, and the second run from the cache."""
+    """Measure pca and pissa: time against the full decomposition, angles, and the second run from the cache."""
     from sft.initialization.cache import cached
     from sft.initialization.dequantize import dequantize
     from sft.initialization.initializers.pca import pca
@@ -92,44 +92,50 @@ def measure_ours(weights: dict[str, torch.Tensor], full: dict[str, float], truth
 
     report: dict[str, Any] = {}
     for name, initializer in (("pca", pca), ("pissa", pissa)):
-        one: dict[str, Any] = {}
+        entry: dict[str, Any] = {}
         for spectrum, weight in weights.items():
             layer = layer_of(weight)
             taken = seconds(lambda: initializer(layer, RANK, torch.float32), REPEATS)  # noqa: B023 - run at once
-            one |= {f"seconds_{spectrum}": round(taken, 3), f"vs_full_svd_{spectrum}": round(full[spectrum] / taken, 1)}
-            one[f"sin_angle_{spectrum}"] = sine(initializer(layer, RANK, torch.float32)["lora_A"], truth[spectrum])
+            entry |= {
+                f"seconds_{spectrum}": round(taken, 3),
+                f"vs_full_svd_{spectrum}": round(full[spectrum] / taken, 1),
+            }
+            entry[f"sin_angle_{spectrum}"] = sine(initializer(layer, RANK, torch.float32)["lora_A"], truth[spectrum])
 
         def again() -> Any:
             return cached(dequantize(layer), name, RANK, torch.float32, lambda: initializer(layer, RANK, torch.float32))  # noqa: B023
 
         again()
-        one["cached_s"] = round(seconds(again, REPEATS), 4)
-        report[name] = one
+        entry["cached_s"] = round(seconds(again, REPEATS), 4)
+        report[name] = entry
     return report
 
 
 def measure_peft(weights: dict[str, torch.Tensor], full: dict[str, float], truth: dict[str, Any]) -> dict[str, Any]:
-    """PEFT's own approximations."""
+    """Measure PEFT's approximations."""
     from peft import LoraConfig
 
     from sft.initialization.peft_own import LAYER, on_copies, tree
 
     report: dict[str, Any] = {}
     for init in ("pissa_niter_4", "pissa_niter_16"):
-        one: dict[str, Any] = {}
+        entry: dict[str, Any] = {}
         config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=[LAYER], init_lora_weights=init)
         for spectrum, weight in weights.items():
             torch.manual_seed(0)
             taken = seconds(lambda: on_copies(tree({LAYER: weight}), config), 3)  # noqa: B023
             rows = on_copies(tree({LAYER: weight}), config)[LAYER]["lora_A"]
-            one |= {f"seconds_{spectrum}": round(taken, 3), f"vs_full_svd_{spectrum}": round(full[spectrum] / taken, 1)}
-            one[f"sin_angle_{spectrum}"] = sine(rows, truth[spectrum])
-        report[init] = one
+            entry |= {
+                f"seconds_{spectrum}": round(taken, 3),
+                f"vs_full_svd_{spectrum}": round(full[spectrum] / taken, 1),
+            }
+            entry[f"sin_angle_{spectrum}"] = sine(rows, truth[spectrum])
+        report[init] = entry
     return report
 
 
 def measure_umap(size: int) -> dict[str, Any]:
-    """Both forms, and how much of the neighbourhoods of one stands in the other."""
+    """Measure both variants of umap, and how much their neighbourhoods overlap."""
     from sklearn.manifold import trustworthiness
 
     from sft.initialization.initializers.umap import umap, umap_fast
@@ -145,30 +151,30 @@ def measure_umap(size: int) -> dict[str, Any]:
         report[f"{name}seconds"] = round(time.perf_counter() - start, 1)
         report[f"{name}trustworthiness"] = round(float(trustworthiness(points, embedded, n_neighbors=NEIGHBOURS)), 3)
         near.append(neighbours(embedded))
-    shared = sum(len(set(one) & set(other)) for one, other in zip(*near, strict=True))
+    shared = sum(len(set(entry) & set(other)) for entry, other in zip(*near, strict=True))
     return report | {"neighbour_overlap": round(shared / near[0].size, 3)}
 
 
 def neighbours(points: Any) -> Any:
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(points).kneighbors(points, return_distance=False)
-    return found[:, 1:]
+    indices = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(points).kneighbors(points, return_distance=False)
+    return indices[:, 1:]
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
         "| | seconds: gap, flat | x full SVD: gap, flat | sin of the largest angle: gap, flat | from the cache |",
         "| --- " * 5 + "|",
     ]
     for name in ("full_svd", "pca", "pissa", "pissa_niter_4", "pissa_niter_16"):
-        one = report[name]
+        entry = report[name]
         pairs = [
-            ", ".join(str(one.get(f"{key}_{spectrum}", "1")) for spectrum in ("gap", "flat"))
+            ", ".join(str(entry.get(f"{key}_{spectrum}", "1")) for spectrum in ("gap", "flat"))
             for key in ("seconds", "vs_full_svd", "sin_angle")
         ]
-        cached = f"{one['cached_s']} s" if "cached_s" in one else "-"
+        cached = f"{entry['cached_s']} s" if "cached_s" in entry else "-"
         lines.append(f"| {name.replace('full_svd', 'torch.linalg.svd')} | {' | '.join(pairs)} | {cached} |")
     lines += [
         "",
@@ -177,24 +183,24 @@ def table(report: dict[str, Any]) -> list[str]:
         "the sixteenth value is 1.33 times the next; flat: a random Gaussian matrix, whose values lie 0.1 % apart. "
         "Angles: of the space of A's rows, against a float64 reference. From the cache: hash of the weight included.",
     ]
-    if (one := report.get("umap")) is not None:
+    if (entry := report.get("umap")) is not None:
         lines += [
             "",
-            f"umap: {one['seconds']} s, umap_fast: {one['fast_seconds']} s (once compiled, which takes some 20 s in "
-            f"each process; slowly falling spectrum). The points' neighbourhoods: trustworthiness "
-            f"{one['trustworthiness']} and {one['fast_trustworthiness']}; of the {NEIGHBOURS} nearest in one embedding "
-            f"{one['neighbour_overlap']:.0%} are among those in the other.",
+            f"umap: {entry['seconds']} s, umap_fast: {entry['fast_seconds']} s (after compiling, which takes some 20 s "
+            f"in each process; slowly falling spectrum). The points' neighbourhoods: trustworthiness "
+            f"{entry['trustworthiness']} and {entry['fast_trustworthiness']}; of the {NEIGHBOURS} nearest in one "
+            f"embedding {entry['neighbour_overlap']:.0%} are among those in the other.",
         ]
     return lines
 
 
 def figures(report: dict[str, Any]) -> dict[str, Any]:
-    """What `--json` writes; the ratio is that on the spectrum with a gap."""
+    """Return the figures for `--json`; the ratio is for the spectrum with a gap."""
     out: dict[str, Any] = {}
     for name in ("pca", "pissa"):
-        one = report[name]
-        out[name] = {"vs_full_svd": one["vs_full_svd_gap"]} | {
-            key: one[key] for key in ("sin_angle_gap", "sin_angle_flat", "cached_s")
+        entry = report[name]
+        out[name] = {"vs_full_svd": entry["vs_full_svd_gap"]} | {
+            key: entry[key] for key in ("sin_angle_gap", "sin_angle_flat", "cached_s")
         }
     if "umap" in report:
         out["umap"] = {key: report["umap"][key] for key in ("seconds", "fast_seconds", "neighbour_overlap")}

@@ -1,10 +1,10 @@
-"""Kill -9 at random moments, many times: nothing lost, nothing twice, nobody left. Writes a section of RESULTS.md.
+"""Send SIGKILL at random moments, many times, and check that no result is lost or repeated and no process is left.
 
     python scripts/bench/kill.py [--rounds 200] [--real 10] [--seed 1] [--tests]
 
-The rounds are those of `tests/sweep/test_kill.py`, in both isolations; `--real`: rounds with true training of the demo
-model. A round that goes wrong ends it with an error, and its folder stays. `--tests`: also the long forms of the tests
-of faults, damage, sweeps side by side and hung processes, with their outcome.
+The rounds are those of `tests/sweep/test_kill.py`, in both isolations, and `--real` rounds that really train the demo
+model. A failed round raises an error and keeps its folder. `--tests` also runs the long variants of the tests of
+faults, damage, concurrent sweeps and hanging processes. It writes sections of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from typing import Any, NamedTuple
 from record import write_section
 
 ROOT = Path(__file__).resolve().parents[2]
-SPAWNED_SHARE = 10  # one round in so many starts each experiment afresh
+SPAWNED_SHARE = 10  # every tenth round starts each experiment as a new process
 LONG_TESTS = {
     "a fault at every open, write, fsync, close and rename; a full disk": "sweep/test_faults.py",
-    "results cut off at every length, every bit flipped, 1,000 random bits": "results/test_sealed.py",
+    "results truncated at every length, every bit flipped, 1,000 random bits": "results/test_sealed.py",
     "eight sweeps at once on one folder, 20 rounds; one killed while others wait": "sweep/test_together.py",
-    "20 hung families, both isolations; memory limits; deaths": "sweep/test_timeouts.py",
+    "20 hanging process trees, both isolations; memory limits; crashes": "sweep/test_timeouts.py",
     "signals, both isolations": "sweep/test_stop.py",
 }
 
 
 class Tally(NamedTuple):
-    """What some rounds came to."""
+    """Outcome of some rounds."""
 
     what: str
     rounds: int
@@ -47,10 +47,10 @@ class Tally(NamedTuple):
 
 
 def play(what: str, number: int, seed: int, **settings: Any) -> Tally:
-    """So many rounds.
+    """Play rounds.
 
     Raises:
-        AssertionError: one went wrong.
+        AssertionError: a round failed.
     """
     sys.path.insert(0, str(ROOT / "tests" / "sweep"))
     rounds_of = importlib.import_module("stub_rounds")
@@ -69,7 +69,7 @@ def play(what: str, number: int, seed: int, **settings: Any) -> Tally:
 
 
 def demo_grid(folder: Path) -> Path:
-    """The demo, cut down: six experiments that train for some steps."""
+    """Write a small version of the demo grid: six experiments that train for a few steps."""
     base: dict[str, Any] = {
         "dataset": {
             "path": str(ROOT / "etc/demo/data/sentiment"), "task_type": "classification", "max_n_test": 20,
@@ -87,23 +87,23 @@ def demo_grid(folder: Path) -> Path:
 
 
 def real_command(folder: Path) -> list[str]:
-    """The sweep of the cut-down demo; the folder of the results stands in for RESULTS."""
+    """Return the command of the small demo sweep; RESULTS is replaced by the results folder."""
     options = ["--seeds", "13,14", "--jobs", "2", "--results-path", "RESULTS"]
     return [sys.executable, "-m", "sft.cli", "run-experiments", str(demo_grid(folder)), *options]
 
 
 def lines(tallies: Sequence[Tally]) -> list[str]:
-    """A table."""
+    """Return the outcomes as a Markdown table."""
     rows = [
-        f"| {t.what} | {t.rounds} | {', '.join(f'{n} {whom}' for whom, n in sorted(t.victims.items()))} "
+        f"| {t.what} | {t.rounds} | {', '.join(f'{n} {kind}' for kind, n in sorted(t.victims.items()))} "
         f"| {t.runs} | 0 | {t.seconds:.0f} |"
         for t in tallies
     ]
     return [
         "A sweep is started, one of its processes is killed with SIGKILL at a random moment, and the same command is",
-        "run until it is done. A round is wrong where the report differs from that of an undisturbed sweep (timings",
-        "aside), a result is written twice or lost, a process lives on for 5 s, or a lock or half a file is left.",
-        "Each round has its victim: where the sweep had ended before the kill, the round began anew.",
+        "run until it is done. A round is wrong if the report differs from that of an undisturbed sweep (except for",
+        "timings), a result is written twice or lost, a process is alive after 5 s, or a lock or incomplete file is",
+        "left. Each round has its victim: if the sweep ended before the kill, the round started again.",
         "",
         "| sweep | rounds | killed | sweeps run again | wrong | seconds |",
         "|---|---|---|---|---|---|",
@@ -112,10 +112,10 @@ def lines(tallies: Sequence[Tally]) -> list[str]:
 
 
 def long_tests() -> list[str]:
-    """The long forms of the tests, run one after the other: a table of what came of them.
+    """Run the long variants of the tests one after the other; return a table of their outcomes.
 
     Raises:
-        subprocess.CalledProcessError: one failed.
+        subprocess.CalledProcessError: a test failed.
     """
     rows = []
     for what, file in LONG_TESTS.items():
@@ -123,31 +123,31 @@ def long_tests() -> list[str]:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
         rows.append(f"| {what} | {answer.stdout.splitlines()[-1].strip('= ')} |")
         print(rows[-1], flush=True)
-    return ["| what | outcome |", "|---|---|", *rows]
+    return ["| test | outcome |", "|---|---|", *rows]
 
 
 def main() -> None:
-    """Play, and write down what came of it."""
+    """Play the rounds and write their outcomes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--real", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tests", action="store_true")
-    given = parser.parse_args()
-    spawned = given.rounds // SPAWNED_SHARE
+    options = parser.parse_args()
+    spawned = options.rounds // SPAWNED_SHARE
     tallies = []
-    if forked := given.rounds - spawned:
-        tallies.append(play("12 stubs, forked", forked, given.seed))
+    if forked := options.rounds - spawned:
+        tallies.append(play("12 stubs, forked", forked, options.seed))
     if spawned:
-        tallies.append(play("12 stubs, fresh processes", spawned, given.seed, isolation="spawn"))
+        tallies.append(play("12 stubs, new processes", spawned, options.seed, isolation="spawn"))
     if tallies:
         write_section("Kill -9 at random moments: stubs", lines(tallies))
-    if given.real:
+    if options.real:
         command = real_command(Path(tempfile.mkdtemp(prefix="sft-kill-grid-")))
-        tally = play("6 demo trainings, forked", given.real, given.seed, command=command)
+        tally = play("6 demo trainings, forked", options.real, options.seed, command=command)
         write_section("Kill -9 at random moments: real training", lines([tally]))
-    if given.tests:
-        write_section("Faults, damage, sweeps side by side, hung processes", long_tests())
+    if options.tests:
+        write_section("Faults, damage, concurrent sweeps, hanging processes", long_tests())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made-up studies with a known truth, through the code that makes the table: what is found, and what intervals hold.
+"""Simulated studies with a known truth, through the code that creates the table: findings and coverage of intervals.
 
 Used by `level.py`; imports `sft`, writes nothing.
 Shapes: R recipes, S seeds, N test rows.
@@ -22,9 +22,9 @@ from sft.report.comparison import Comparison, Row
 from sft.report.rows import best_rows
 
 METRICS = ("accuracy", "macro_f1")
-FLIPS = 199  # of the test on rows alone, in place of 9,999
+FLIPS = 199  # for the test on rows, instead of 9,999
 _LABELS = (0.5, 0.3, 0.2)
-_SHARED = 0.5  # of a seed's variance that is the same for all recipes, where they have the same seeds
+_SHARED = 0.5  # share of a seed's variance that is the same for all recipes with the same seeds
 
 
 class Case(NamedTuple):
@@ -32,14 +32,14 @@ class Case(NamedTuple):
 
     Args:
         spread: standard deviation of the accuracy over seeds.
-        seeds: of each recipe.
+        seeds: number of seeds of each recipe.
         shared: whether all recipes have the same seeds.
         rows: N.
         recipes: R; the first one is the baseline.
-        fixed: whether the baseline has nothing random in it.
+        fixed: whether the baseline is deterministic.
         hard: share of a row's difficulty that is the same for all recipes.
-        own: share of it that is the same in all runs of a recipe.
-        better: by how much the last recipe is better than the others.
+        own: share of a row's difficulty that is the same in all runs of a recipe.
+        better: accuracy advantage of the last recipe.
         rate: accuracy.
     """
 
@@ -56,15 +56,15 @@ class Case(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Of one metric over the studies of a setting.
+    """Counts of a metric over the studies of a setting.
 
     Args:
-        studies: how many.
-        wrong: in how many something was found that is not there.
-        intervals: of differences whose truth is 0, how many there are.
-        held: how many of these hold it.
-        found: in how many the better recipe was found against the baseline.
-        contradictions: in how many p and `=` say different things of one pair.
+        studies: number of studies.
+        wrong: studies with a false finding.
+        intervals: number of intervals of differences whose truth is 0.
+        held: number of these intervals that contain 0.
+        found: studies in which the better recipe was found against the baseline.
+        contradictions: studies in which p and `=` disagree about a pair.
     """
 
     studies: int
@@ -76,17 +76,17 @@ class Counts(NamedTuple):
 
     @property
     def level(self) -> float:
-        """The share of studies in which something is found that is not there."""
+        """Return the share of studies with a false finding."""
         return self.wrong / self.studies
 
     @property
     def coverage(self) -> float:
-        """The share of intervals that hold the truth."""
+        """Return the share of intervals that contain the truth."""
         return self.held / self.intervals if self.intervals else float("nan")
 
 
 def run(case: Case, studies: int, seed: int) -> dict[str, Counts]:
-    """Made-up studies of a setting."""
+    """Simulate studies of a setting."""
     rng = np.random.default_rng([seed, *(round(1000 * value) for value in case)])
     totals = {metric: np.zeros(5, dtype=np.int64) for metric in METRICS}
     with patch.object(contrasts, "_FEWEST_FLIPS", FLIPS):
@@ -110,7 +110,7 @@ def _study(case: Case, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]
         tested = {i: one for i in range(len(rows)) if (one := found.contrasts.get((i, metric))) is not None}
         same = [one for index, one in tested.items() if index != better]
         ends = [one.interval for one in same if one.interval is not None]
-        # with a better recipe, being told apart from it is right
+        # with a better recipe, a difference from it is correct
         apart = not case.better and not all(found.ties.get((index, metric), True) for index in range(len(rows)))
         counts[metric] = np.array([
             apart or any(one.is_significant for one in same), len(ends), sum(one.low <= 0 <= one.high for one in ends),
@@ -121,7 +121,7 @@ def _study(case: Case, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]
 
 
 def _contradicts(found: Compared, metric: str, best: Sequence[int]) -> bool:
-    """Whether the baseline is told apart from the best row by one mark only."""
+    """Return whether only one of the marks distinguishes the baseline from the best row."""
     contrasts = [found.contrasts[index, metric] for index in best if (index, metric) in found.contrasts]
     if 0 in best or not contrasts:
         return False
@@ -129,7 +129,7 @@ def _contradicts(found: Compared, metric: str, best: Sequence[int]) -> bool:
 
 
 def _table(case: Case, rng: np.random.Generator) -> tuple[tuple[Row, ...], dict[tuple[str, str], Outcomes]]:
-    """The rows of a table, and what became of each test row in each of their runs."""
+    """Return the rows of a table, and the outcomes of the test rows in each run."""
     reference_N = rng.choice(len(_LABELS), case.rows, p=_LABELS).astype(np.int16)
     hard_N, of_seed_S = rng.standard_normal(case.rows), rng.standard_normal(case.seeds)
     rows, outcomes = [], {}

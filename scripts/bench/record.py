@@ -1,4 +1,4 @@
-"""RESULTS.md: one section for each benchmark, replaced as a whole when it is run again. Knows nothing of `sft`.
+"""Write RESULTS.md: a section per benchmark, which is replaced when the benchmark runs again.
 
 from record import write_section
 write_section("Kill -9", ["200 rounds …"])
@@ -21,26 +21,26 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "pydantic", "fil
 
 
 def write_section(name: str, lines: Sequence[str], packages: Sequence[str] = PACKAGES, gpu: str = "") -> None:
-    """Replace (or add) the section of that name: where and when it was measured, then the lines.
+    """Replace or add a section: date and machine of the measurement, then the lines.
 
     Args:
         name: heading of the section, one line.
         lines: Markdown.
-        packages: whose versions are told.
-        gpu: the device that it ran on; empty: none.
+        packages: packages whose versions are recorded.
+        gpu: name of the device; empty: none.
     """
     section = "\n".join([f"## {name}", "", where_and_when(packages, gpu), "", *lines]).rstrip() + "\n"
     text = FILE.read_text(encoding="utf-8") if FILE.exists() else TITLE
     parts = re.split(r"(?m)^(?=## )", text)
     kept = [part.rstrip() + "\n" for part in parts if not part.startswith(f"## {name}\n")]
-    found = [index for index, part in enumerate(parts) if part.startswith(f"## {name}\n")]
-    kept.insert(found[0] if found else len(kept), section)
+    indices = [index for index, part in enumerate(parts) if part.startswith(f"## {name}\n")]
+    kept.insert(indices[0] if indices else len(kept), section)
     _replace(FILE, "\n".join(kept))
 
 
 def where_and_when(packages: Sequence[str] = PACKAGES, gpu: str = "") -> str:
-    """One line: date, machine, versions."""
-    versions = ", ".join(f"{package} {found}" for package in packages if (found := _version(package)))
+    """Return date, machine and versions in one line."""
+    versions = ", ".join(f"{package} {installed}" for package in packages if (installed := _version(package)))
     device = gpu or "not run on a GPU"
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     python = platform.python_version()
@@ -59,8 +59,8 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    found = re.search(r"(?m)^model name\s*:\s*(.+)$", text)
-    return found[1] if found else platform.machine()
+    match = re.search(r"(?m)^model name\s*:\s*(.+)$", text)
+    return match[1] if match else platform.machine()
 
 
 def _cores() -> int:

@@ -1,12 +1,12 @@
-"""What a report of many judged runs costs: 1,000 runs with 3,000 test rows each, read, judged and written.
+"""Measure a report of many runs: 1,000 runs with 3,000 test rows each, read, compared and written.
 
     python scripts/bench/report.py [--runs 1000] [--rows 3000] [--seeds 3] [--keep FOLDER] [--json FILE] [--record]
 
-The runs are made up: a classifier of three labels that gets better with more shots, with a results folder as large as a
-real one (half a gigabyte, in the temporary folder unless kept). `report` runs in a process of its own: wall and CPU
-seconds, peak memory; reading and judging are measured once more alone. One thread. With `--studies 2500` it counts too,
-in as many made-up studies of each kind, how often intervals cover the truth and tests find differences where there are
-none (tests/report/statistics/studies.py). `--record` writes the section of RESULTS.md.
+The runs are simulated: a classifier of three labels that gets better with more shots, with a results folder as large as
+a real one (half a gigabyte, in the temporary folder unless kept). `report` runs in its own process: wall and CPU
+seconds, peak memory. Reading and comparing are also measured separately. One thread. With `--studies 2500` it also
+counts, in as many simulated studies of each kind, how often intervals cover the truth and tests report differences that
+do not exist (tests/report/statistics/studies.py). `--record` writes the section of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported, here and in the processes that are measured
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported, here and in measured processes
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "report" / "statistics"))
 
@@ -40,7 +40,7 @@ from sft.sweep.check import load_plan
 from sft.sweep.jobs import config_of, write_plan
 
 PACKAGES = ("numpy", "scipy", "pyarrow")
-JUDGE = """
+READ_AND_COMPARE = """
 from pathlib import Path
 from sft.report.read.answers import answers_of
 from sft.report.compared.outcomes import outcomes_of
@@ -55,10 +55,10 @@ assert len(found.runs) >= 8 * len(comparison.runs), len(found.runs)
 
 
 class Rows:
-    """The test rows that all runs are judged on.
+    """The test rows of all runs.
 
     Args:
-        number: how many there are.
+        number: number of rows.
     """
 
     def __init__(self, number: int) -> None:
@@ -66,13 +66,11 @@ class Rows:
         words = [f"{chance.choice('bcdfglmnprst')}{chance.choice('aeiou')}{n % 97}" for n in range(400)]
         self.label_N = np.arange(number) % len(LABELS)
         self.hard_N = np.random.default_rng(7).random(number)
-        self.beginnings = [
-            f"{' '.join(chance.choices(words, k=18))}\t{LABELS[label]}" for label in self.label_N.tolist()
-        ]
+        self.prefixes = [f"{' '.join(chance.choices(words, k=18))}\t{LABELS[label]}" for label in self.label_N.tolist()]
 
 
 def answer(rows: Rows, rate: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Probabilities [N, L] of a run that is right about that often, mostly on the rows that are easy for all."""
+    """Return probabilities [N, L] of a run with about this accuracy, mostly on the rows that are easy for all runs."""
     right_N = 0.6 * rows.hard_N + 0.4 * rng.random(len(rows.hard_N)) < rate
     chosen_N = np.where(right_N, rows.label_N, (rows.label_N + rng.integers(1, 3, len(right_N))) % len(LABELS))
     raw_NL = rng.random((len(right_N), len(LABELS))) * 0.8 + 0.01
@@ -81,7 +79,7 @@ def answer(rows: Rows, rate: float, rng: np.random.Generator) -> NDArray[np.floa
 
 
 def fill_run(folder: Path, experiment: Experiment, rows: Rows, chance: random.Random) -> None:
-    """All that a finished run leaves."""
+    """Write all files of a finished run."""
     folder.mkdir(parents=True)
     shots = experiment.config.dataset.shots
     rate = 0.45 + 0.03 * np.log2(float(shots if isinstance(shots, int) else 8)) + 0.03 * chance.random()
@@ -91,7 +89,7 @@ def fill_run(folder: Path, experiment: Experiment, rows: Rows, chance: random.Ra
     cells = [
         f'"{{{", ".join(f"{key}{p:.6g}" for key, p in zip(keys, row, strict=True))}}}"' for row in given_NL.tolist()
     ]
-    lines = [f"{one}\t{LABELS[n]}\t{p}" for one, n, p in zip(rows.beginnings, given_N.tolist(), cells, strict=True)]
+    lines = [f"{prefix}\t{LABELS[n]}\t{p}" for prefix, n, p in zip(rows.prefixes, given_N.tolist(), cells, strict=True)]
     (folder / "predictions.tsv").write_text("\n".join(["text\tlabel_text\tpredictions\tprobabilities", *lines, ""]))
     RunFolder(folder).write_scores(
         {"sum_logprob": np.log(given_NL).astype(np.float32), "label": rows.label_N.astype(np.int64)}
@@ -117,45 +115,45 @@ def fill_run(folder: Path, experiment: Experiment, rows: Rows, chance: random.Ra
 
 
 def fill(folder: Path, runs: int, rows: int, seeds: int) -> Path:
-    """The results folder of a made-up sweep."""
+    """Write the results folder of a simulated sweep."""
     from sft.results.store import ResultStore
 
     folder.mkdir(parents=True, exist_ok=True)
     grid, results = folder / "grid.json", folder / "results"
     write_grid(grid, runs, seeds)
-    plan, chance, judged = load_plan(grid, None, "run-experiment", 1_000_000), random.Random(13), Rows(rows)
+    plan, chance, test_rows = load_plan(grid, None, "run-experiment", 1_000_000), random.Random(13), Rows(rows)
     for experiment in plan.experiments:
-        fill_run(results / "runs" / experiment.folder_name, experiment, judged, chance)
+        fill_run(results / "runs" / experiment.folder_name, experiment, test_rows, chance)
     write_plan(plan, ResultStore(results))
     return results
 
 
 def measure_report(folder: Path, runs: int, rows: int, seeds: int) -> dict[str, Any]:
-    """The figures of a report on `folder`, which is filled first unless it is there."""
+    """Return the figures of a report on `folder`, which is filled first unless it exists."""
     results = folder / "results"
     if not results.exists():
         start = time.perf_counter()
         fill(folder, runs, rows, seeds)
-        print(f"{runs} runs made in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        print(f"{runs} runs written in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     report = measure(COMMAND.format(arguments=("report", str(results))))
-    sizes = {one.name: round(one.stat().st_size / 1e6, 2) for one in results.iterdir() if one.is_file()}
+    sizes = {file.name: round(file.stat().st_size / 1e6, 2) for file in results.iterdir() if file.is_file()}
     return {
         "runs": runs,
         "rows": rows,
         "report": report,
-        "judged": measure(JUDGE.format(results=str(results))),
+        "judged": measure(READ_AND_COMPARE.format(results=str(results))),  # words: fixed name
         "mb": sizes,
     }
 
 
 def simulated(number: int) -> list[str]:
-    """Coverage and false findings, as Markdown."""
+    """Return coverage and false findings as Markdown."""
     from sft.report.metrics import title
 
     studies = importlib.import_module("studies")
     lines = [
-        f"Coverage of 95 % intervals over test rows, in {number:,} made-up studies of each kind (of those studies in "
-        "which an interval is given; in brackets their share, where it is not all):",
+        f"Coverage of 95 % intervals over test rows, in {number:,} simulated studies of each kind (of the studies in "
+        "which an interval is given; their share in brackets, if it is not all):",
         "",
         f"| answers | rows | {' | '.join(map(title, studies.METRICS))} |",
         f"|---|---|{'---|' * len(studies.METRICS)}",
@@ -181,37 +179,37 @@ def simulated(number: int) -> list[str]:
 
 
 def _share(given: int, share: float, number: int) -> str:
-    if given < number / 20:  # too few to tell
+    if given < number / 20:  # too few for an estimate
         return "none given" if given == 0 else f"given in {given / number:.1%}"
     return f"{share:.1%}" if given == number else f"{share:.1%} ({given / number:.0%})"
 
 
 def main() -> None:
-    """Measure, and say or write the figures."""
+    """Measure, and print or write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=3_000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="Make the folder here, or use the one that was made here before.")
+    parser.add_argument("--keep", type=Path, help="Create the folder here, or use the existing one.")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--studies", type=int, default=0, help="How many of each kind.")
+    parser.add_argument("--studies", type=int, default=0, help="Number of studies of each kind.")
     parser.add_argument("--record", action="store_true", help="Write the section of RESULTS.md.")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sft-report-") as scratch:
-        figures = measure_report(given.keep or Path(scratch), given.runs, given.rows, given.seeds)
-    figures["studies"] = simulated(given.studies) if given.studies else []
+        figures = measure_report(options.keep or Path(scratch), options.runs, options.rows, options.seeds)
+    figures["studies"] = simulated(options.studies) if options.studies else []
     text = json.dumps(figures, indent=2)
-    if given.json is not None:
-        given.json.write_text(text + "\n", encoding="utf-8")
-    if given.record:
-        report, judged = figures["report"], figures["judged"]
+    if options.json is not None:
+        options.json.write_text(text + "\n", encoding="utf-8")
+    if options.record:
+        report, compared = figures["report"], figures["judged"]  # words: fixed name
         write_section("The report", [
-            f"{given.runs:,} runs of {given.seeds} seeds with {given.rows:,} test rows each, one thread:",
+            f"{options.runs:,} runs of {options.seeds} seeds with {options.rows:,} test rows each, one thread:",
             "",
             "| | seconds | CPU s | peak MB |",
             "|---|---|---|---|",
             f"| `report`, all files | {report['seconds']} | {report['cpu_s']} | {report['peak_mb']} |",
-            f"| read and judged alone | {judged['seconds']} | {judged['cpu_s']} | {judged['peak_mb']} |",
+            f"| reading and comparing alone | {compared['seconds']} | {compared['cpu_s']} | {compared['peak_mb']} |",
             "",
             f"`report.html`: {figures['mb'].get('report.html')} MB.",
             "",

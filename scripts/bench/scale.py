@@ -1,9 +1,9 @@
-"""How the parent bears a large sweep: plan, resume scan, status and report of a results folder of 10,000 finished runs.
+"""Measure a large sweep: planning, resuming, status and report of a results folder with 10,000 finished runs.
 
     python scripts/bench/scale.py [--number 10000] [--seeds 5] [--keep FOLDER] [--json FILE]
 
-The runs are made up, with results as large as real ones. Each command is measured in a process of its own: wall and CPU
-seconds and peak memory. Reading is what is measured, so the runs' files are written without syncing each to the disk.
+The runs are simulated, with results as large as real ones. Each command is measured in its own process: wall and CPU
+seconds and peak memory. Only reading is measured, so the files of the runs are written without syncing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from pathlib import Path
 start = time.perf_counter()
 {body}
 seconds, cpu = time.perf_counter() - start, time.process_time()
-if sys.platform == "linux":  # there ru_maxrss begins with the memory of whoever started this process
+if sys.platform == "linux":  # ru_maxrss would include the memory of the parent process
     peak = int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) / 2**10
 else:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -63,7 +63,7 @@ print(json.dumps(figures), file=sys.stderr)
 
 
 def write_grid(path: Path, number: int, seeds: int) -> None:
-    """A grid of `number` experiments over so many seeds, which differ in shots, examples, rank and learning rate."""
+    """Write a grid of `number` experiments over the seeds, which differ in shots, examples, rank and learning rate."""
     configs = {}
     for index in range(-(-number // seeds)):
         shots, icl, rank, rate = 8 * (index % 8 + 1), index // 8 % 4, 2 ** (index // 32 % 8), 1 + index // 256
@@ -83,9 +83,9 @@ def write_grid(path: Path, number: int, seeds: int) -> None:
 
 
 def made_up_result(experiment: Experiment, chance: random.Random) -> RunResult:
-    """A result of the size of a real one: 20 metrics on two splits, a confusion matrix, a loss history of 50 points."""
+    """Return a result as large as a real one: 20 metrics on two splits, a confusion matrix, 50 points of the loss."""
 
-    def judged() -> dict[str, Any]:
+    def metrics() -> dict[str, Any]:
         matrix = [[chance.randrange(300) for _ in LABELS] for _ in LABELS]
         return {**{name: chance.random() for name in METRICS}, "confusion_matrix": matrix, "support": [333, 333, 334]}
 
@@ -101,7 +101,7 @@ def made_up_result(experiment: Experiment, chance: random.Random) -> RunResult:
         seed=experiment.seed,
         endpoint=experiment.endpoint,
         config=config_of(experiment),
-        results={**judged(), "validation": judged(), "label_scoring": {"mean": {"accuracy": 0.5}}},
+        results={**metrics(), "validation": metrics(), "label_scoring": {"mean": {"accuracy": 0.5}}},
         shots={
             "requested": 8,
             "drawn": 24,
@@ -110,7 +110,7 @@ def made_up_result(experiment: Experiment, chance: random.Random) -> RunResult:
         },
         labelled_examples=24,
         training={"steps": 50, "epochs": 5.0, "seconds": 20.0, "train_loss": 0.3, "loss_history": history},
-        timings={"model": 1.0, "train": 20.0, "judge": 9.0, "total": 30.0 + chance.random()},
+        timings={"model": 1.0, "train": 20.0, "answer": 9.0, "total": 30.0 + chance.random()},
         resources={"peak_memory_bytes": 10**9, "cpu_seconds": 40.0, "processors": 8, "threads": 8, "device": "cpu"},
         environment={"packages": {f"package-{n}": "1.2.3" for n in range(16)}, "python": "3.11.9"},
         data={"path": "hub/data", "sha256": "0" * 64, "rows": {"train": 20_000, "test": 1000, "validation": 1000}},
@@ -118,7 +118,7 @@ def made_up_result(experiment: Experiment, chance: random.Random) -> RunResult:
 
 
 def fill(grid: Path, results: Path) -> int:
-    """Make the folder that the grid's sweep would leave; how many experiments it has."""
+    """Write the results folder of the grid's sweep; return its number of experiments."""
     plan, store, chance = load_plan(grid, None, "run-experiment", 1_000_000), ResultStore(results), random.Random(13)
     for experiment in plan.experiments:
         folder = results / "runs" / experiment.folder_name
@@ -133,7 +133,7 @@ def fill(grid: Path, results: Path) -> int:
 
 
 def measure(body: str) -> dict[str, Any]:
-    """Seconds, peak memory and heavy imports of some lines of Python, in a process of their own."""
+    """Return seconds, peak memory and slow imports of some lines of Python, run in their own process."""
     done = subprocess.run(
         [sys.executable, "-c", WRAPPER.format(body=body)], capture_output=True, text=True, check=False
     )
@@ -144,13 +144,13 @@ def measure(body: str) -> dict[str, Any]:
 
 
 def measure_all(folder: Path, number: int, seeds: int) -> dict[str, dict[str, Any]]:
-    """The figures of planning with the resume scan, status and report on `folder`, which is filled first."""
+    """Return the figures of planning with resuming, status and report on `folder`, which is filled first."""
     grid, results = folder / "grid.json", folder / "results"
     if not results.exists():
         write_grid(grid, number, seeds)
         start = time.perf_counter()
         number = fill(grid, results)
-        print(f"{number} runs made in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        print(f"{number} runs written in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     else:
         number = len(ResultStore(results).plan() or [])
     again = ("run-experiments", str(grid), "--results-path", str(results), "--max-experiments", str(number))
@@ -158,18 +158,18 @@ def measure_all(folder: Path, number: int, seeds: int) -> dict[str, dict[str, An
         "plan": PLAN.format(grid=grid, results=results, number=number),
         "status": f'from pathlib import Path; from sft.sweep.status import show_status; show_status(Path("{results}"))',
         "report": COMMAND.format(arguments=("report", str(results))),
-        "parent": COMMAND.format(arguments=again),  # all is done: it plans, looks at each result, and reports
+        "parent": COMMAND.format(arguments=again),  # everything is done: it plans, checks each result, and reports
     }
     return {name: measure(body) for name, body in bodies.items()}
 
 
 def measure_scale(folder: Path, number: int) -> dict[str, Any]:
-    """The figures in the words of `sweep.py`: seconds by the clock and of the processor to plan (with the resume scan),
-    to tell the status and to report, MiB of the parent.
+    """Return the figures for `sweep.py`: wall and CPU seconds of planning (with resuming), status and report, and the
+    parent's memory in MiB.
 
     Args:
-        folder: to be made.
-        number: of experiments.
+        folder: folder to create.
+        number: number of experiments.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = measure_all(folder, number, 5)
@@ -180,18 +180,18 @@ def measure_scale(folder: Path, number: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and say or write the figures."""
+    """Measure, and print or write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="Make the folder here, or use the one that was made here before.")
+    parser.add_argument("--keep", type=Path, help="Create the folder here, or use the existing one.")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sft-scale-") as scratch:
-        figures = measure_all(given.keep or Path(scratch), given.number, given.seeds)
+        figures = measure_all(options.keep or Path(scratch), options.number, options.seeds)
     text = json.dumps(figures, indent=2)
-    if given.json is not None:
-        given.json.write_text(text + "\n", encoding="utf-8")
+    if options.json is not None:
+        options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
 
 

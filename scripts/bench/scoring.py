@@ -1,14 +1,14 @@
-"""Label scoring against its peers and its bound, on one thread, with a random model of about 19 million parameters.
+"""Compare label scoring with its peers and its bound, on one thread, with a random model of 19 million parameters.
 
     python scripts/bench/scoring.py [--json FILE] [--dump FILE] [--quick] [--cases 3 10 77] [--no-lm-eval]
 
-Three cases: 3, 10 and 77 labels behind in-context examples of about 400, 460 and 800 tokens that all rows share.
-Peers: token by token (each prompt read once, each label continuing its cache), and lm-eval's
-`HFLM._loglikelihood_tokens`. The bound is every distinct token once through the model (`scoring_peers.Bound`). Ratios
-of CPU seconds per row, all measured in turn in each of three rounds; their medians. The slow ones score fewer rows.
+There are three cases: 3, 10 and 77 labels after in-context examples of about 400, 460 and 800 tokens that all rows
+share. Peers are token by token (each prompt read once, each label continuing its cache), and lm-eval's
+`HFLM._loglikelihood_tokens`. The bound passes every distinct token through the model once (`scoring_peers.Bound`).
+Figures are medians of ratios of CPU seconds per row, measured in turn in three rounds. Slow peers score fewer rows.
 
-`--dump` writes ids and scores of the 10-label case with what it takes to make the model again: torch.manual_seed(0),
-then LlamaForCausalLM of the config in the file.
+`--dump` writes ids and scores of the 10-label case with the recipe for the model: torch.manual_seed(0), then
+LlamaForCausalLM of the config in the file.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from scoring_cases import CONFIG, Case, make_case, make_model, tree_nodes
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent.parent / "etc" / "demo" / "model"
 LABELS = (3, 10, 77)
-ROWS = {3: 128, 10: 96, 77: 48}  # that the engine scores
+ROWS = {3: 128, 10: 96, 77: 48}  # scored by the engine
 SLOW_ROWS = {3: 6, 10: 4, 77: 2}  # token by token
 SLOWEST_ROWS = {3: 6, 10: 2, 77: 1}  # lm-eval
-SLOWEST_LABELS = 20  # lm-eval, which takes as long for each: of 77, so many stand for all
-CHECKED = 24  # pairs of row and label that are run again whole
+SLOWEST_LABELS = 20  # lm-eval takes the same time for each label, so 20 of 77 suffice
+CHECKED = 24  # pairs of row and label that are scored again without a cache
 
 
 def measure(model: Any, labels: int, lm_eval: Any, rounds: int) -> dict[str, Any]:
-    """The figures of one case."""
+    """Return the figures of a case."""
     from scoring_peers import make_bound, token_by_token
 
     from sft.inference.classification import score_labels
@@ -55,8 +55,8 @@ def measure(model: Any, labels: int, lm_eval: Any, rounds: int) -> dict[str, Any
         "token_by_token": (lambda: token_by_token(model, slow, case.labels), len(slow)),
     }
     if lm_eval is not None:
-        some = case.labels[:SLOWEST_LABELS]
-        contenders["lm_eval"] = lambda: lm_eval(slowest, some), len(slowest) * len(some) / labels
+        few = case.labels[:SLOWEST_LABELS]
+        contenders["lm_eval"] = lambda: lm_eval(slowest, few), len(slowest) * len(few) / labels
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, (work, rows) in contenders.items():
@@ -65,7 +65,7 @@ def measure(model: Any, labels: int, lm_eval: Any, rounds: int) -> dict[str, Any
 
 
 def _figures(seconds: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians of the ratios of each round."""
+    """Return the medians of the ratios of each round."""
 
     def ratio(one: str, *others: str) -> float:
         rounds = zip(seconds[one], *(seconds[other] for other in others), strict=True)
@@ -90,7 +90,7 @@ def _cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def _best_shape(model: Any, labels: int) -> tuple[int, int]:
-    """The shape of the bound's forwards that is fastest on some rows of a case."""
+    """Return the shape of the bound's forward passes that is fastest on some rows of a case."""
     from scoring_peers import SHAPES, make_bound
 
     few = make_case(labels, max(4, ROWS[labels] // 8))
@@ -99,21 +99,21 @@ def _best_shape(model: Any, labels: int) -> tuple[int, int]:
 
 
 def _max_abs_diff(model: Any, case: Case, slow: list[list[int]]) -> float:
-    """Against whole re-runs of some pairs, and token by token of some rows."""
+    """Return the largest difference from scoring pairs without a cache, and some rows token by token."""
     import numpy as np
     from scoring_peers import naive, token_by_token
 
     from sft.inference.classification import score_labels
 
-    found_NL = score_labels(model, case.prompts, case.labels).sum_logprob_NL
-    pairs = [(7 * place % len(case.prompts), 5 * place % len(case.labels)) for place in range(CHECKED)]
-    gaps = [abs(naive(model, case.prompts[row], case.labels[label]) - found_NL[row, label]) for row, label in pairs]
-    gaps.append(np.abs(np.array(token_by_token(model, slow, case.labels)) - found_NL[: len(slow)]).max())
+    scores_NL = score_labels(model, case.prompts, case.labels).sum_logprob_NL
+    pairs = [(7 * index % len(case.prompts), 5 * index % len(case.labels)) for index in range(CHECKED)]
+    gaps = [abs(naive(model, case.prompts[row], case.labels[label]) - scores_NL[row, label]) for row, label in pairs]
+    gaps.append(np.abs(np.array(token_by_token(model, slow, case.labels)) - scores_NL[: len(slow)]).max())
     return float(f"{max(gaps):.2g}")
 
 
 def memory() -> dict[str, float]:
-    """Peak memory of the 77-label case over that of plain forwards over the same rows, each in its own process."""
+    """Return the peak memory of the 77-label case relative to plain forward passes, each in its own process."""
     peaks = {}
     for kind in ("engine", "plain", "plain_of_16"):
         command = [sys.executable, __file__, "--peak", kind]
@@ -127,14 +127,16 @@ def memory() -> dict[str, float]:
 
 
 def peak(kind: str) -> int:
-    """Bytes by which this process grows at most while it scores (or only reads) 16 rows of the 77-label case."""
+    """Return the peak growth in bytes while scoring (or only reading) 16 rows of the 77-label case."""
     import torch
 
     from sft.inference.classification import score_labels
 
     torch.set_num_threads(1)
     model, case, tiny = make_model(), make_case(77, 16), make_case(3, 2)
-    score_labels(model, [prompt[-5:] for prompt in tiny.prompts], tiny.labels)  # what is loaded at first use
+    score_labels(
+        model, [prompt[-5:] for prompt in tiny.prompts], tiny.labels
+    )  # loads everything that is loaded at first use
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _memory_of("VmRSS")
     if kind == "engine":
@@ -158,7 +160,7 @@ def _memory_of(field: str) -> int:
 
 
 def dump(model: Any, file: Path) -> None:
-    """Ids and scores of the 10-label case."""
+    """Write ids and scores of the 10-label case."""
     from sft.inference.classification import score_labels
 
     case = make_case(10, ROWS[10])
@@ -175,28 +177,28 @@ def dump(model: Any, file: Path) -> None:
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     heads = [
-        "labels", "beginning", "tree", "rows / CPU-s", "over the body alone", "over the bound", "x token by token",
+        "labels", "prefix", "tree", "rows / CPU-s", "over the body alone", "over the bound", "x token by token",
         "x lm-eval", "max. difference",
     ]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for labels in LABELS:
-        if (one := report.get(f"labels_{labels}")) is None:
+        if (figures := report.get(f"labels_{labels}")) is None:
             continue
         cells = [
-            labels, make_case(labels, 1).prefix, one["tree_nodes"], one["rows_per_cpu_second"],
-            one["over_body_alone"], one["over_bound"], one["vs_token_by_token"], one.get("vs_lm_eval", "-"),
-            one["max_abs_diff"],
+            labels, make_case(labels, 1).prefix, figures["tree_nodes"], figures["rows_per_cpu_second"],
+            figures["over_body_alone"], figures["over_bound"], figures["vs_token_by_token"],
+            figures.get("vs_lm_eval", "-"), figures["max_abs_diff"],
         ]  # fmt: skip
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += [
         "",
         "One thread; ratios of CPU seconds per row, medians of three rounds in one run. The bound: every distinct "
-        "token (beginning once, each row's own, each row's label tree) once through the model in plain causal "
-        "batches of the best shape, head and log-softmax on what is read, plus attention without a mask to the "
-        "beginning; the body alone leaves that attention out, which no exact scoring can. Difference, in nats: "
-        "against whole re-runs.",
+        "token (prefix once, each row's own, each row's label tree) once through the model in plain causal "
+        "batches of the best shape, head and log-softmax only where needed, plus attention without a mask to the "
+        "prefix. The body alone excludes that attention, which exact scoring needs. Difference, in nats: from "
+        "scoring without a cache.",
     ]
     if (used := report.get("memory")) is not None:
         lines += [

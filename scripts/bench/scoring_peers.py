@@ -1,6 +1,6 @@
-"""What the scoring engine is measured against: two peers, the naive re-run, and the bound.
+"""Peers of the scoring engine: two other implementations, naive scoring, and the bound.
 
-Shapes: P tokens of the shared beginning, T tokens of a forward, H heads, D numbers of a head.
+Shapes: P tokens of the shared prefix, T tokens of a forward pass, H heads, D values of a head.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from scoring_cases import Case, Ids, tree_nodes
 from torch.nn import functional
 from transformers import DynamicCache
 
-SHAPES = ((1, 128), (1, 256), (1, 512), (2, 64), (4, 64), (8, 64), (4, 128), (16, 32))  # of the bound's forwards
+SHAPES = ((1, 128), (1, 256), (1, 512), (2, 64), (4, 64), (8, 64), (4, 128), (16, 32))  # of the bound's forward passes
 
 
 @torch.inference_mode()
 def token_by_token(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) -> list[list[float]]:
-    """Each prompt read once; each label continues its cache token by token, and is cut off it again."""
+    """Read each prompt once, and continue its cache with each label token by token, cropping the cache afterwards."""
     scores = []
     for prompt in prompts:
         cache = DynamicCache()
@@ -40,7 +40,7 @@ def token_by_token(model: Any, prompts: Sequence[Ids], labels: Sequence[Ids]) ->
 
 @torch.inference_mode()
 def naive(model: Any, prompt: Ids, label: Ids) -> float:
-    """Prompt and label in one forward; in float64 from the logits on."""
+    """Score prompt and label in one forward pass, in float64 from the logits on."""
     logits = model(input_ids=torch.tensor([[*prompt, *label]]), use_cache=False).logits[0]
     logprobs = logits[-len(label) - 1 : -1].double().log_softmax(-1)
     return float(logprobs[torch.arange(len(label)), torch.tensor(label)].sum())
@@ -55,22 +55,22 @@ class LmEval:
         self._lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16, max_length=2048, device="cpu")
 
     def __call__(self, prompts: Sequence[Ids], labels: Sequence[Ids]) -> list[list[float]]:
-        """Scores of every label after every prompt."""
+        """Score every label after every prompt."""
         requests = [(("", ""), list(prompt), list(label)) for prompt in prompts for label in labels]
-        found = self._lm._loglikelihood_tokens(requests, disable_tqdm=True)
-        scores = [score for score, _ in found]
+        answers = self._lm._loglikelihood_tokens(requests, disable_tqdm=True)
+        scores = [score for score, _ in answers]
         return [scores[start : start + len(labels)] for start in range(0, len(scores), len(labels))]
 
 
 class Bound(NamedTuple):
-    """The least that must be done.
+    """The minimum work.
 
     Attributes:
-        body: every distinct token once through the body, the head and a log-softmax on those that are read. The shared
-            beginning is one causal sequence; what is each row's own runs in plain causal batches of the best shape
-            found, without any mask, cache, padding or position of its own. No such token sees the beginning.
-        attention: what `body` leaves out although every token must do it: attention, without a mask, of each row's own
-            tokens to the beginning, in forwards of as many tokens.
+        body: pass every distinct token through the body once, with head and log-softmax where needed. The shared prefix
+            is one causal sequence. The other tokens run in plain causal batches of the best shape, without masks,
+            caches, padding or positions. They do not attend to the prefix.
+        attention: the attention that `body` excludes: of each row's own tokens to the prefix, without a mask, in
+            forward passes of as many tokens.
     """
 
     body: Callable[[], None]
@@ -78,7 +78,7 @@ class Bound(NamedTuple):
 
 
 def make_bound(model: Any, case: Case, shape: tuple[int, int]) -> Bound:
-    """The bound of a case with forwards of that shape (sequences, tokens of each)."""
+    """Return the bound of a case with forward passes of a shape (sequences, tokens of each)."""
     nodes = tree_nodes(case.labels)
     own = sum(len(prompt) - case.prefix for prompt in case.prompts) + len(case.prompts) * nodes
     reads = len(case.prompts) * (1 + nodes) / own
@@ -93,8 +93,8 @@ def make_bound(model: Any, case: Case, shape: tuple[int, int]) -> Bound:
     @torch.inference_mode()
     def body() -> None:
         model.model(input_ids=ids_P, use_cache=False)
-        for one in sizes:
-            ids = torch.randint(10, config.vocab_size, one)
+        for sequences_and_tokens in sizes:
+            ids = torch.randint(10, config.vocab_size, sequences_and_tokens)
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
             model.lm_head(hidden[: round(reads * len(hidden))]).log_softmax(-1)
 

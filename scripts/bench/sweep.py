@@ -1,10 +1,10 @@
-"""What the sweep engine costs: a short experiment forked against one in a fresh process, jobs side by side, the parent.
+"""Measure the sweep engine: a short experiment forked or in a new process, parallel jobs, the parent process.
 
     python scripts/bench/sweep.py [--quick] [--json FILE]
 
-CPU seconds are those of the whole process tree, taken from the kernel: this process adopts what the sweep leaves behind
-(the fork server outlives its parent by a moment). What one more experiment costs is the slope between a small sweep and
-a larger one, so that neither hides the server's imports in it nor counts them twice. One thread throughout; medians.
+CPU seconds are those of the whole process tree, from the kernel: this process adopts processes that outlive the sweep
+(the fork server does so briefly). The cost of one more experiment is the slope between a small and a larger sweep, so
+that the server's imports do not count. One thread throughout; medians.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ DEMO_MODEL = REPOSITORY / "etc" / "demo" / "model"
 DEMO_DATA = REPOSITORY / "etc" / "demo" / "data" / "sentiment"
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 PARTS = ("demo", "m19", "jobs", "scale")
-FEW, MANY = 2, 5  # experiments in the two sweeps between which the slope is taken
+FEW, MANY = 2, 5  # experiments in the two sweeps for the slope
 
 
 class Cost(NamedTuple):
-    """Of a sweep: CPU seconds of all its processes, seconds by the clock."""
+    """Cost of a sweep: CPU seconds of all its processes, and wall seconds."""
 
     cpu: float
     wall: float
 
 
 def short_grid(model: Path, runs: int) -> dict[str, Any]:
-    """Experiments of 24 training rows (one epoch of 3 steps) and 50 scored ones, which differ by seed.
+    """Return a grid of experiments with 24 training rows (one epoch of 3 steps) and 50 scored rows, one per seed.
 
-    For a model other than the demo's, inputs are cut to 24 tokens: what is measured is what starting costs beside a
-    short experiment, and a long forward of a larger model would hide it.
+    For a model other than the demo's, inputs are truncated to 24 tokens. Otherwise the forward passes of a larger model
+    would hide the measured cost of starting an experiment.
     """
     length = None if model == DEMO_MODEL else 24
     config = {
@@ -67,7 +67,7 @@ def short_grid(model: Path, runs: int) -> dict[str, Any]:
 
 
 def demo_grid() -> dict[str, Any]:
-    """The demo's own settings at 4, 16 and 64 shots, with eight seeds: 24 runs."""
+    """Return the grid of the demo's settings at 4, 16 and 64 shots, with eight seeds: 24 runs."""
     configs = {}
     for shots in (4, 16, 64):
         config = short_grid(DEMO_MODEL, 1)["configs"]["short"]
@@ -81,7 +81,7 @@ def demo_grid() -> dict[str, Any]:
 
 
 def make_model_of_19m(folder: Path) -> Path:
-    """A random Llama of 19 million parameters with the demo's tokenizer, so that both read the same tokens."""
+    """Save a random Llama of 19 million parameters with the demo's tokenizer, so that both read the same tokens."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -98,14 +98,14 @@ def make_model_of_19m(folder: Path) -> Path:
 
 
 def run_sweep(grid: dict[str, Any], results: Path, *arguments: str) -> Cost:
-    """Run a grid to its end, every process of it included."""
+    """Run a grid to its end, including all its processes."""
     file = results.with_suffix(".json")
     file.write_text(json.dumps(grid), encoding="utf-8")
     command = [sys.executable, "-m", "sft.cli", "run-experiments", str(file), "--results-path", str(results)]
     before, start = _cpu_of_children(), time.perf_counter()
     process = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     wall = time.perf_counter() - start
-    while True:  # the fork server and the like: they end a moment after their parent
+    while True:  # the fork server and others end briefly after their parent
         try:
             os.wait()
         except ChildProcessError:
@@ -121,7 +121,7 @@ def _cpu_of_children() -> float:
 
 
 def cost_of_one_more(model: Path, isolation: str, folder: Path, rounds: int) -> float:
-    """CPU seconds that one more short experiment costs."""
+    """Return the CPU seconds of one more short experiment."""
     slopes = []
     for number in range(rounds):
         few, many = (
@@ -132,24 +132,24 @@ def cost_of_one_more(model: Path, isolation: str, folder: Path, rounds: int) -> 
     return statistics.median(slopes)
 
 
-def what_came_out(results: Path) -> dict[str, Any]:
-    """All that runs left behind which must not depend on how they were started: bytes of the files, metrics, losses."""
-    found: dict[str, Any] = {}
+def outputs_of(results: Path) -> dict[str, Any]:
+    """Return the outputs of runs that must not depend on how they were started: files, metrics, losses."""
+    outputs: dict[str, Any] = {}
     for run in sorted((results / "runs").iterdir()):
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
         files = [*run.glob("*.tsv"), *run.glob("*.safetensors"), run / "adapter" / "adapter_model.safetensors"]
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
         losses = result["training"]["loss_history"]
-        found[run.name] = {"files": digests, "results": result["results"], "losses": losses}
-    return found
+        outputs[run.name] = {"files": digests, "results": result["results"], "losses": losses}
+    return outputs
 
 
 def compare_isolations(name: str, model: Path, folder: Path, rounds: int) -> dict[str, Any]:
-    """A fresh process against a fork, on the same experiments."""
+    """Compare new processes with forks on the same experiments."""
     fresh = cost_of_one_more(model, "spawn", folder, rounds)
     forked = cost_of_one_more(model, "fork", folder, rounds)
     resident = cost_of_one_more(model, "resident", folder, 1)
-    outcomes = [what_came_out(folder / f"{kind}-{MANY}-0") for kind in ("spawn", "fork", "resident")]
+    outcomes = [outputs_of(folder / f"{kind}-{MANY}-0") for kind in ("spawn", "fork", "resident")]
     report = {
         "fresh_cpu_s": round(fresh, 3),
         "fork_cpu_s": round(forked, 3),
@@ -161,8 +161,8 @@ def compare_isolations(name: str, model: Path, folder: Path, rounds: int) -> dic
     return report
 
 
-def jobs_side_by_side(folder: Path, quick: bool) -> dict[str, float]:
-    """The demo's sweep of 24 runs, one at a time and two at a time."""
+def parallel_jobs(folder: Path, quick: bool) -> dict[str, float]:
+    """Run the demo's sweep of 24 runs, one at a time and two at a time."""
     grid = demo_grid()
     if quick:
         grid["seeds"] = grid["seeds"][:1]
@@ -175,23 +175,24 @@ def jobs_side_by_side(folder: Path, quick: bool) -> dict[str, float]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
-        "| model | fresh, CPU-s | forked, CPU-s | resident, CPU-s | fresh / forked | identical |",
+        "| model | new, CPU-s | forked, CPU-s | resident, CPU-s | new / forked | identical |",
         "|" + " --- |" * 6,
     ]
     for name in ("demo", "m19"):
-        one = report[name]
+        figures = report[name]
         lines.append(
-            f"| {name} | {one['fresh_cpu_s']} | {one['fork_cpu_s']} | {one['resident_cpu_s']} "
-            f"| {one['fork_vs_fresh']} | {'yes' if one['identical'] else 'NO'} |"
+            f"| {name} | {figures['fresh_cpu_s']} | {figures['fork_cpu_s']} | {figures['resident_cpu_s']} "
+            f"| {figures['fork_vs_fresh']} | {'yes' if figures['identical'] else 'NO'} |"
         )
     lines += [
         "",
-        "CPU seconds that one more short experiment costs (24 training rows, 3 steps, 50 scored rows, saved); one "
-        f"thread, median of {report['rounds']} (resident: one). The inputs of m19, 19 million parameters, are cut to "
-        "24 tokens. Identical: predictions, label scores, adapters, losses and metrics, byte for byte. Part of what a "
-        "fork saves is work that the server does once, such as looking up versions (`sft/model/warm.py`).",
+        "CPU seconds of one more short experiment (24 training rows, 3 steps, 50 scored rows, saved); one "
+        f"thread, median of {report['rounds']} (resident: one). The inputs of m19, 19 million parameters, are "
+        "truncated to 24 tokens. Identical: predictions, label scores, adapters, losses and metrics, byte for byte. "
+        "Part of what a fork saves is work that the server does once, such as looking up versions "
+        "(`sft/model/warm.py`).",
         "",
         f"Demo sweep of 24 runs: {report['jobs_1_s']} s with --jobs 1, {report['jobs_2_s']} s with --jobs 2: "
         f"{report['jobs_2_vs_1']} times as fast.",
@@ -208,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one round, few runs; not written to RESULTS.md")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these only")
-    parser.add_argument("--json", type=Path, help="write the figures to this file; parts measured before stay in it")
+    parser.add_argument("--json", type=Path, help="write the figures to this file; it keeps parts measured before")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -227,9 +228,9 @@ def main() -> None:
 
 
 def measure(part: str, folder: Path, quick: bool) -> dict[str, Any]:
-    """The figures of one part."""
+    """Return the figures of a part."""
     if part == "jobs":
-        return jobs_side_by_side(folder, quick)
+        return parallel_jobs(folder, quick)
     if part == "scale":
         return measure_scale(folder / "scale", 1_000 if quick else 10_000)
     model = DEMO_MODEL if part == "demo" else make_model_of_19m(folder / "model")

@@ -1,10 +1,10 @@
-"""How threads wait for each other: what sleeping at once costs on an idle machine, and what it gains beside a busy one.
+"""Measure how threads wait: the cost of sleeping immediately on an idle machine, and the gain on a busy one.
 
     python scripts/bench/threads.py [--pairs N] [--policy NAME=VALUE …] [--json FILE]
 
-Trains the demo and scores its test rows, in two processes that differ in the policy alone and take turns: what else
-happens on the machine meets both. Idle, then beside one process that keeps a processor busy. The figures are the
-seconds of training and scoring as the result has them; ratios within each pair, their median.
+It trains the demo and scores its test rows, in two processes that differ only in the policy and take turns, so that
+other load affects both. The machine is idle, then runs a process that keeps a processor busy. The figures are the
+seconds of training and scoring in the result, and the median of the ratios within each pair.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ DEMO = REPOSITORY / "etc" / "configs" / "json" / "demo.json"
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 BEFORE, AFTER, ONE = WAYS = ("library's own", "ours", "one thread")
 TITLES = {"idle": "idle", "busy": "beside one busy process"}
-STEPS = {"idle": 10, "busy": 2}  # of each training: where threads spin, a step beside a busy process takes many seconds
+STEPS = {"idle": 10, "busy": 2}  # per training; with spinning threads, a step beside a busy process takes many seconds
 TEST_ROWS = 60
 
 
 class Worker:
-    """A process with the libraries loaded, which trains when it is asked to.
+    """A process with the libraries loaded, which trains on request.
 
     Args:
-        variables: set in its environment.
-        threads: that it computes with.
+        variables: environment variables.
+        threads: number of threads.
     """
 
     def __init__(self, variables: dict[str, str], threads: int) -> None:
@@ -56,19 +56,19 @@ class Worker:
         )
 
     def seconds(self, steps: int) -> float:
-        """Of a training of so many steps, with the scoring of the test rows."""
+        """Return the seconds of a training with some steps and the scoring of the test rows."""
         if self._process.stdin is None or self._process.stdout is None:
-            raise OSError("a process was started without its pipes")
+            raise OSError("a process started without its pipes")
         print(steps, file=self._process.stdin, flush=True)
         return float(self._process.stdout.readline())
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.communicate()
 
 
 def work(threads: int) -> None:
-    """In a worker: train for each line on standard input, answer with the seconds."""
+    """Train for each line on standard input and print the seconds. Runs in a worker."""
     import torch
 
     from sft import pipeline
@@ -91,7 +91,7 @@ def work(threads: int) -> None:
 
 @contextmanager
 def busy_process(busy: bool) -> Iterator[None]:
-    """Inside, one process keeps a processor busy, if it is to be."""
+    """Keep a processor busy inside, if `busy`."""
     if not busy:
         yield
         return
@@ -104,32 +104,34 @@ def busy_process(busy: bool) -> Iterator[None]:
 
 
 def measure(workers: dict[str, Worker], pairs: int, steps: int) -> dict[str, list[float]]:
-    """Seconds of each worker, one after the other, the order turned round each time."""
-    found: dict[str, list[float]] = {name: [] for name in workers}
+    """Return the seconds of each worker, measured in turn in alternating order."""
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
     for number in range(pairs):
         for name in list(workers)[:: 1 if number % 2 else -1]:
-            found[name].append(round(workers[name].seconds(steps), 3))
-            print(f"{name}: {found[name][-1]} s", flush=True)
-    return found
+            seconds[name].append(round(workers[name].seconds(steps), 3))
+            print(f"{name}: {seconds[name][-1]} s", flush=True)
+    return seconds
 
 
-def figures(found: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians and ranges, and the median of the ratios within each pair."""
+def figures(seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Return medians and ranges, and the median of the ratios within each pair."""
     report: dict[str, Any] = {
         name: {"median_s": round(statistics.median(all_of), 2), "least_s": min(all_of), "most_s": max(all_of)}
-        for name, all_of in found.items()
+        for name, all_of in seconds.items()
     }
-    ratios = [after / before for before, after in zip(found[BEFORE], found[AFTER], strict=True)]
+    ratios = [after / before for before, after in zip(seconds[BEFORE], seconds[AFTER], strict=True)]
     return {**report, "ratio": round(statistics.median(ratios), 3), "ratios": [round(ratio, 3) for ratio in ratios]}
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [f"| machine | {BEFORE} | {AFTER} | ratio of the two | {ONE} |", "|" + " --- |" * 5]
     for name in ("idle", "busy"):
-        one = report[name]
-        cells = [f"{one[way]['median_s']} ({one[way]['least_s']:.1f} to {one[way]['most_s']:.1f})" for way in WAYS]
-        lines.append(f"| {TITLES[name]}, {STEPS[name]} steps | {cells[0]} | {cells[1]} | {one['ratio']} | {cells[2]} |")
+        figure = report[name]
+        ways = [figure[way] for way in WAYS]
+        cells = [f"{way['median_s']} ({way['least_s']:.1f} to {way['most_s']:.1f})" for way in ways]
+        title = f"{TITLES[name]}, {STEPS[name]} steps"
+        lines.append(f"| {title} | {cells[0]} | {cells[1]} | {figure['ratio']} | {cells[2]} |")
     policy = ", ".join(f"`{name}={value}`" for name, value in report["policy"].items())
     return [
         *lines,
@@ -145,19 +147,23 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--worker", type=int, metavar="THREADS", help=argparse.SUPPRESS)
-    parser.add_argument("--pairs", type=int, default=5, help="of trainings on an idle machine (default: 5); else 3")
-    parser.add_argument("--policy", nargs="+", metavar="NAME=VALUE", help="try this instead; RESULTS.md stays")
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="pairs of trainings on an idle machine (default: 5); 3 on a busy one"
+    )
+    parser.add_argument(
+        "--policy", nargs="+", metavar="NAME=VALUE", help="measure this policy instead; RESULTS.md is not changed"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     if options.worker:
         work(options.worker)
         return
-    policy = dict(one.split("=", 1) for one in options.policy) if options.policy else dict(POLICY)
+    policy = dict(text.split("=", 1) for text in options.policy) if options.policy else dict(POLICY)
     report: dict[str, Any] = {"policy": policy}
     threads = report["threads"] = max(2, usable_processors())
     workers = {BEFORE: Worker({}, threads), AFTER: Worker(policy, threads), ONE: Worker({}, 1)}
     for worker in workers.values():
-        worker.seconds(2)  # what is done once
+        worker.seconds(2)  # warm-up
     for name in ("idle", "busy"):
         with busy_process(name == "busy"):
             report[name] = figures(measure(workers, options.pairs if name == "idle" else 3, STEPS[name]))

@@ -1,12 +1,12 @@
-"""Training against TRL and bare loops on the same rows, on one thread, with a random model of 19 million parameters.
+"""Compare training with TRL and bare loops on the same rows, on one thread, with a model of 19 million parameters.
 
     python scripts/bench/training.py [--json FILE] [--quick] [--write] [--prefixes 40 300 600]
 
-Rows of 20 to 60 ids of their own behind a beginning of 40, 300 or 600 that all share, eight to a batch; a LoRA on all
-linear layers. CPU seconds of whole trainings, set-up included; all take turns in each of three rounds (a seed each;
-packing only in the first), and ratios are medians over the rounds. TRL on a CPU puts every position through the head,
-on a GPU only those that are learnt: `answers only` is a padded loop that does the latter, and no ratio here is one for
-a GPU. TRL's default is bfloat16, which some processors do faster: there is a column without.
+Rows have 20 to 60 ids after a shared prefix of 40, 300 or 600, eight to a batch; a LoRA on all linear layers. Figures
+are CPU seconds of whole trainings, including set-up. All take turns in each of three rounds (a seed each; packing only
+in the first), and ratios are medians over the rounds. On a CPU, TRL computes the logits of all positions, on a GPU only
+those for targets: `answers only` is a padded loop that does the latter, and no ratio here applies to a GPU. TRL's
+default is bfloat16, which is faster on some processors, so there is a column without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from record import write_section
 
 PREFIXES = (40, 300, 600)
 ROWS, EPOCHS = {40: 48, 300: 16, 600: 16}, 2
-WIDE, WIDE_PREFIX = 151_936, 300  # a large vocabulary, and the rows it is tried with
+WIDE, WIDE_PREFIX = 151_936, 300  # a large vocabulary, and the prefix of its rows
 CONTENDERS = ("ours", "sorted_loop", "answers_only", "bare_loop", "trl_packing", "trl_fp32", "trl")
 
 
@@ -39,7 +39,7 @@ SLOWEST = "trl_packing"  # in the first round only
 
 
 def measure(prefix: int, rounds: int, rows: int) -> dict[str, Any]:
-    """The figures of one length of the beginning."""
+    """Return the figures for a length of the prefix."""
     import training_peers as peers
 
     for name in CONTENDERS:  # imports, first calls
@@ -59,12 +59,12 @@ def measure(prefix: int, rounds: int, rows: int) -> dict[str, Any]:
         "memory_vs_sorted": memory_ratio(prefix),
         "grad_rel_diff": grad_difference(prefix),
         "seconds_a_step": {name: round(statistics.median(taken) / steps, 3) for name, taken in seconds.items()},
-        "final_loss": {name: [round(loss, 4) for loss in found] for name, found in losses.items()},
+        "final_loss": {name: [round(loss, 4) for loss in values] for name, values in losses.items()},
     }
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> float:
-    return round(statistics.median(one / other for one, other in zip(theirs, ours, strict=False)), 2)
+    return round(statistics.median(peer / own for peer, own in zip(theirs, ours, strict=False)), 2)
 
 
 def _cpu_seconds(work: Callable[[], Any]) -> float:
@@ -74,7 +74,7 @@ def _cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def memory_ratio(prefix: int) -> float:
-    """What a step of the sorted loop keeps for the backward pass over what ours does."""
+    """Return the memory for the backward pass in a step of the sorted loop, relative to ours."""
     import training_peers as peers
 
     job = peers.make_job(prefix, peers.BATCH, 1, 0)
@@ -82,7 +82,7 @@ def memory_ratio(prefix: int) -> float:
 
 
 def _kept(train: Callable[[Any, Any], None], job: Any) -> int:
-    """Bytes of the tensors that autograd keeps in a training of one step, weights left out."""
+    """Return the bytes of tensors that autograd keeps in a training of one step, without weights."""
     import torch
     import training_peers as peers
 
@@ -104,7 +104,7 @@ def _kept(train: Callable[[Any, Any], None], job: Any) -> int:
 
 
 def grad_difference(prefix: int) -> float:
-    """Gradients of a batch side by side against the padded batch's, by their norm."""
+    """Return the relative difference between the gradients of a packed and a padded batch."""
     import torch
     import training_peers as peers
 
@@ -137,7 +137,7 @@ def _gradients(model: Any, loss: Any) -> Any:
 
 
 def wide_vocabulary() -> dict[str, float]:
-    """Peak memory beyond the loaded model, each in a process of its own: TRL's over ours."""
+    """Return the peak memory of ours and TRL beyond the loaded model, each in its own process."""
     peaks = {}
     for name in ("ours", "trl"):
         command = [sys.executable, __file__, "--peak", name]
@@ -150,14 +150,14 @@ def wide_vocabulary() -> dict[str, float]:
 
 
 def peak(name: str) -> int:
-    """Bytes by which a training of two steps raises this process's peak."""
+    """Return the bytes by which a training of two steps raises the peak of this process."""
     import psutil
     import training_peers as peers
 
     model = peers.adapted(WIDE)
     warm = peers.make_job(8, peers.BATCH, 1, 0, vocabulary=100)
     getattr(peers, name)(model, warm._replace(prompts=[ids[:12] for ids in warm.prompts]))  # imports, the optimiser
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = psutil.Process().memory_info().rss
     getattr(peers, name)(model, peers.make_job(WIDE_PREFIX, 2 * peers.BATCH, 1, 0))
     status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -166,9 +166,9 @@ def peak(name: str) -> int:
 
 
 def table(figures: dict[str, Any]) -> list[str]:
-    """What is printed, in Markdown."""
+    """Return the figures as Markdown."""
     lines = [
-        "| beginning, ids | s a step | vs TRL | vs TRL, fp32 | vs TRL, packing, fp32 | vs bare loop | vs answers only "
+        "| prefix, ids | s per step | vs TRL | vs TRL, fp32 | vs TRL, packing, fp32 | vs bare loop | vs answers only "
         "| vs sorted, answers only | kept for the backward pass | gradients differ |",
         "|" + " --- |" * 10,
     ]
@@ -182,9 +182,9 @@ def table(figures: dict[str, Any]) -> list[str]:
     lines += ["", "Loss of the answers at the end, mean ± standard deviation over the seeds:", ""]
     for prefix in PREFIXES:
         if (case := figures.get(f"prefix_{prefix}")) is not None:
-            found = case["final_loss"].items()
-            said = (f"{name} {statistics.mean(losses):.3f} ± {_spread(losses):.3f}" for name, losses in found)
-            lines.append(f"- {prefix}: {', '.join(said)}")
+            losses = case["final_loss"].items()
+            texts = (f"{name} {statistics.mean(values):.3f} ± {_spread(values):.3f}" for name, values in losses)
+            lines.append(f"- {prefix}: {', '.join(texts)}")
     if (wide := figures.get(f"vocabulary_{WIDE}")) is not None:
         lines += [
             "",
@@ -206,25 +206,25 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the table to RESULTS.md")
     parser.add_argument("--prefixes", nargs="+", type=int, default=PREFIXES)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
     import torch
 
     torch.set_num_threads(1)
-    if given.peak:
-        print(peak(given.peak))
+    if options.peak:
+        print(peak(options.peak))
         return
     figures: dict[str, Any] = {}
-    for prefix in given.prefixes:
-        rows = 8 if given.quick else ROWS.get(prefix, 16)
-        figures[f"prefix_{prefix}"] = measure(prefix, 1 if given.quick else 3, rows)
+    for prefix in options.prefixes:
+        rows = 8 if options.quick else ROWS.get(prefix, 16)
+        figures[f"prefix_{prefix}"] = measure(prefix, 1 if options.quick else 3, rows)
         print(prefix, json.dumps(figures[f"prefix_{prefix}"]), flush=True)
     figures[f"vocabulary_{WIDE}"] = wide_vocabulary()
     print("\n".join(table(figures)))
-    if given.write:
+    if options.write:
         write_section("Training", table(figures))
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

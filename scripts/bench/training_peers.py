@@ -1,7 +1,7 @@
-"""What trains beside us on the same rows: TRL as it is and with packing, a bare loop, a loop with a smaller head.
+"""Peers of our training on the same rows: TRL with its defaults and with packing, and bare loops.
 
-Each is given a fresh model with a LoRA on all linear layers (no dropout), and trains it for some epochs on rows of ids.
-Nothing is recomputed in the backward pass; all use AdamW with a constant rate.
+Each trains a new model with a LoRA on all linear layers (no dropout) for some epochs on rows of ids. Nothing is
+recomputed in the backward pass; all use AdamW with a constant rate.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.nn.utils.rnn import pad_sequence
 BATCH, RATE, CLASSES = 8, 1e-3, 4
 END = 2  # of turn
 VOCABULARY = 16_384  # a third of the parameters, as in models of half a billion
-SUFFIX = 20, 60  # ids of a row's own, its answer included
+SUFFIX = 20, 60  # ids of a row after the prefix, including its answer
 IGNORED = -100
 Ids = list[int]
 
 
 class Job(NamedTuple):
-    """What is trained on: prompts and answers as ids, so many epochs, in the order of a seed."""
+    """Input of a training: prompts and answers as ids, the number of epochs, and the seed of the order."""
 
     prompts: list[Ids]
     answers: list[Ids]
@@ -38,22 +38,22 @@ class Job(NamedTuple):
 
 
 def make_job(prefix: int, rows: int, epochs: int, seed: int, vocabulary: int = VOCABULARY) -> Job:
-    """Rows that begin alike; each names its class somewhere, the answer repeats it in one to three ids."""
+    """Return rows with a shared prefix. Each row contains its class, which the answer repeats in one to three ids."""
     draw = random.Random(prefix)
     classes = [[draw.randrange(10, vocabulary) for _ in range(1 + kind % 3)] for kind in range(CLASSES)]
-    beginning = [draw.randrange(10, vocabulary) for _ in range(prefix)]
+    prefix_ids = [draw.randrange(10, vocabulary) for _ in range(prefix)]
     prompts, answers = [], []
     for row in range(rows):
         answer = [*classes[row % CLASSES], END]
         own = [draw.randrange(10, vocabulary) for _ in range(draw.randint(*SUFFIX) - len(answer))]
         own[draw.randrange(len(own))] = answer[0]
-        prompts.append(beginning + own)
+        prompts.append(prefix_ids + own)
         answers.append(answer)
     return Job(prompts, answers, epochs, seed)
 
 
 def adapted(vocabulary: int = 0) -> Any:
-    """The model of the benches with a fresh adapter; or a narrow one with a large vocabulary."""
+    """Return the model of the benchmarks with a new adapter, or a narrow model with a large vocabulary."""
     from peft import LoraConfig, get_peft_model
 
     base = _llama(vocabulary, 256, 4) if vocabulary else _llama(VOCABULARY, 384, 7)
@@ -62,7 +62,7 @@ def adapted(vocabulary: int = 0) -> Any:
 
 
 def _llama(vocabulary: int, hidden: int, layers: int) -> Any:
-    """Random weights, the same every time."""
+    """Return a model with random weights, always the same."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -74,19 +74,19 @@ def _llama(vocabulary: int, hidden: int, layers: int) -> Any:
 
 
 def ours(model: Any, job: Job) -> None:
-    """As the commands train, by `sft.training.train`."""
+    """Train with `sft.training.train`, like the commands."""
     from sft.config.sections.training import TrainingConfig
     from sft.training import TrainingRow, TrainRequest, train
 
     rows = [TrainingRow(*pair) for pair in zip(job.prompts, job.answers, strict=True)]
-    given = {**_arguments(job), "lr_scheduler_type": "constant"}
-    del given["seed"]
+    arguments = {**_arguments(job), "lr_scheduler_type": "constant"}
+    del arguments["seed"]
     with tempfile.TemporaryDirectory() as folder:
-        train(TrainRequest(model, _tokenizer(), rows, TrainingConfig(trainer_args=given), Path(folder), job.seed))
+        train(TrainRequest(model, _tokenizer(), rows, TrainingConfig(trainer_args=arguments), Path(folder), job.seed))
 
 
 def trl(model: Any, job: Job, **arguments: Any) -> None:
-    """TRL's trainer on the same ids, with its own defaults (bfloat16 among them) but for recomputing activations."""
+    """Train with TRL on the same ids and its defaults (including bfloat16), except for recomputing activations."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -107,27 +107,27 @@ def trl(model: Any, job: Job, **arguments: Any) -> None:
 
 
 def trl_fp32(model: Any, job: Job) -> None:
-    """TRL without its mixed precision."""
+    """Train with TRL without mixed precision."""
     trl(model, job, bf16=False)
 
 
 def trl_packing(model: Any, job: Job) -> None:
-    """TRL with several rows in a sequence, in fp32: fewer steps over the same rows."""
+    """Train with TRL and several rows in a sequence, in fp32, so with fewer steps over the same rows."""
     trl(model, job, bf16=False, packing=True)
 
 
 def bare_loop(model: Any, job: Job) -> None:
-    """A loop as in a tutorial: shuffled, padded batches, `model(labels=…)`."""
+    """Train with a loop as in a tutorial: shuffled, padded batches, `model(labels=…)`."""
     optimiser, order = _optimiser(model), _shuffled(job)
     for batch in order:
-        ids_BT, seen_BT, reads_BT = _padded(job, batch)
-        labels_BT = ids_BT.where(reads_BT.roll(1, dims=1), torch.tensor(IGNORED))
-        model(input_ids=ids_BT, attention_mask=seen_BT, labels=labels_BT, use_cache=False).loss.backward()
+        ids_BT, mask_BT, predictors_BT = _padded(job, batch)
+        labels_BT = ids_BT.where(predictors_BT.roll(1, dims=1), torch.tensor(IGNORED))
+        model(input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT, use_cache=False).loss.backward()
         _step(model, optimiser)
 
 
 def sorted_loop(model: Any, job: Job) -> None:
-    """Rows sorted by length before they are cut into batches; the head on what predicts answers."""
+    """Train on rows sorted by length before batching, with logits only for answers."""
     optimiser = _optimiser(model)
     for batch in _sorted(job):
         padded_loss(model, job, batch).backward()
@@ -135,7 +135,7 @@ def sorted_loop(model: Any, job: Job) -> None:
 
 
 def answers_only(model: Any, job: Job) -> None:
-    """The head on what predicts answers, rows in any order: what TRL's kernels for a GPU do with the head."""
+    """Train on shuffled rows with logits only for answers, like TRL's kernels for a GPU."""
     optimiser = _optimiser(model)
     for batch in _shuffled(job):
         padded_loss(model, job, batch).backward()
@@ -143,28 +143,28 @@ def answers_only(model: Any, job: Job) -> None:
 
 
 def padded_loss(model: Any, job: Job, batch: list[int]) -> torch.Tensor:
-    """Mean loss of the answers of a padded batch."""
-    ids_BT, seen_BT, reads_BT = _padded(job, batch)
-    logits_MV = model(input_ids=ids_BT, attention_mask=seen_BT, use_cache=False, logits_to_keep=reads_BT).logits
-    return cross_entropy(logits_MV.flatten(0, -2), ids_BT.roll(-1, dims=1)[reads_BT])
+    """Return the mean loss of the answers of a padded batch."""
+    ids_BT, mask_BT, predictors_BT = _padded(job, batch)
+    logits_MV = model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=predictors_BT).logits
+    return cross_entropy(logits_MV.flatten(0, -2), ids_BT.roll(-1, dims=1)[predictors_BT])
 
 
 @torch.no_grad()
 def final_loss(model: Any, job: Job) -> float:
-    """Mean loss of all answers."""
+    """Return the mean loss of all answers."""
     model.eval()
     losses = [float(padded_loss(model, job, batch)) * len(batch) for batch in _sorted(job)]
     return sum(losses) / len(job.prompts)
 
 
 def _padded(job: Job, batch: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids, mask, and where the next id is to be learnt, each [B, T]."""
+    """Return ids, attention mask, and a mask of the positions whose next id is a target, each [B, T]."""
     ids = [torch.tensor(job.prompts[row] + job.answers[row]) for row in batch]
     ids_BT = pad_sequence(ids, batch_first=True)
-    reads_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
-    for place, row in enumerate(batch):
-        reads_BT[place, len(job.prompts[row]) - 1 : len(ids[place]) - 1] = True
-    return ids_BT, pad_sequence([torch.ones_like(row) for row in ids], batch_first=True), reads_BT
+    predictors_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
+    for index, row in enumerate(batch):
+        predictors_BT[index, len(job.prompts[row]) - 1 : len(ids[index]) - 1] = True
+    return ids_BT, pad_sequence([torch.ones_like(row) for row in ids], batch_first=True), predictors_BT
 
 
 def _shuffled(job: Job) -> Iterator[list[int]]:
@@ -194,7 +194,7 @@ def _step(model: Any, optimiser: torch.optim.Optimizer) -> None:
 
 
 def _arguments(job: Job) -> dict[str, Any]:
-    """What all trainers are told."""
+    """Return the arguments of all trainers."""
     return {
         "num_train_epochs": job.epochs, "per_device_train_batch_size": BATCH, "learning_rate": RATE, "seed": job.seed,
         "weight_decay": 0.0,

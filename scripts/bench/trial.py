@@ -1,4 +1,4 @@
-"""What it costs to try a cache before it is believed: its share of a run of 500 rows.
+"""Measure the cost of the trial of a cache before its use, as a share of a run of 500 rows.
 
     python scripts/bench/trial.py [--json FILE] [--quick]
 
@@ -29,24 +29,24 @@ from record import write_section
 from scoring_cases import END, make_case, make_model
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent.parent / "etc" / "demo" / "model"
-RUN, FEW = 500, 16  # rows of a run, and of the calls that are compared
+RUN, FEW = 500, 16  # rows of a run, and of the compared calls
 LABELS, NEW_TOKENS = (3, 77), 32
 TRAINED_PREFIX = 300
 AIM = 1.0  # percent
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
-    """CPU seconds of a call."""
+    """Return the CPU seconds of a call."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
 def added(model: Any, work: Callable[[], Any], rounds: int) -> float:
-    """By how many seconds a first call is longer than the second."""
+    """Return by how many seconds the first call is longer than the second."""
     differences = []
     for number in range(rounds):
-        model.config.round_of_bench = number  # to the engine a model that it has not seen yet
+        model.config.round_of_bench = number  # makes the engine treat it as a new model
         first, second = cpu_seconds(work), cpu_seconds(work)
         differences.append(first - second)
     del model.config.round_of_bench
@@ -54,7 +54,7 @@ def added(model: Any, work: Callable[[], Any], rounds: int) -> float:
 
 
 def scoring(model: Any, labels: int, rows: int, rounds: int) -> dict[str, float]:
-    """Seconds of a trial and of a run, for label scores."""
+    """Return the seconds of a trial and of a run, for label scores."""
     import torch
 
     from sft.inference.classification import score_labels
@@ -73,7 +73,7 @@ def scoring(model: Any, labels: int, rows: int, rounds: int) -> dict[str, float]
 
 
 def generating(model: Any, rows: int, rounds: int) -> dict[str, float]:
-    """The same for answers of up to 32 tokens."""
+    """Return the same for answers of up to 32 tokens."""
     from sft.inference.generating.engine import GenerationSettings, generate
 
     settings, case = GenerationSettings(NEW_TOKENS, (END,)), make_case(3, rows)
@@ -83,7 +83,7 @@ def generating(model: Any, rows: int, rounds: int) -> dict[str, float]:
 
 
 def training(rows: int, rounds: int) -> dict[str, float]:
-    """The same for an epoch of training on rows that begin alike."""
+    """Return the same for an epoch of training on rows with a shared prefix."""
     import training_peers as peers
 
     from sft.config.sections.training import TrainingConfig
@@ -93,15 +93,15 @@ def training(rows: int, rounds: int) -> dict[str, float]:
 
     peers.ours(peers.adapted(100), peers.make_job(8, peers.BATCH, 1, 0, vocabulary=100))
     job, model = peers.make_job(TRAINED_PREFIX, rows, 1, 0), peers.adapted()
-    given = [TrainingRow(*pair) for pair in zip(job.prompts, job.answers, strict=True)]
-    request = TrainRequest(model, peers._tokenizer(), given, TrainingConfig(), Path("unused"), 0)
+    training_rows = [TrainingRow(*pair) for pair in zip(job.prompts, job.answers, strict=True)]
+    request = TrainRequest(model, peers._tokenizer(), training_rows, TrainingConfig(), Path("unused"), 0)
     arguments = sft_config(request)
     trial = statistics.median(cpu_seconds(lambda: choose_collator(request, arguments)) for _ in range(rounds))
     return {"trial_s": trial, "run_s": cpu_seconds(lambda: peers.ours(model, job))}
 
 
 def share(seconds: dict[str, float], rows: int) -> dict[str, float]:
-    """With the trial's share of a run of 500 rows, in percent."""
+    """Add the trial's share of a run of 500 rows, in percent."""
     run = seconds["run_s"] * RUN / rows
     return {
         "trial_s": round(seconds["trial_s"], 4),
@@ -111,9 +111,9 @@ def share(seconds: dict[str, float], rows: int) -> dict[str, float]:
 
 
 def table(report: dict[str, dict[str, float]]) -> list[str]:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = ["| what | trial, CPU-s | 500 rows, CPU-s | share |", "|" + " --- |" * 4]
-    lines += [f"| {name} | {one['trial_s']} | {one['run_s']} | {one['percent']} % |" for name, one in report.items()]
+    lines += [f"| {name} | {row['trial_s']} | {row['run_s']} | {row['percent']} % |" for name, row in report.items()]
     return [
         *lines,
         "",
@@ -153,7 +153,7 @@ def main() -> None:
     note("training, 19 million parameters", training(trained, rounds), trained)
     print("\n".join(table(report)))
     if options.json:
-        worst = max(one["percent"] for one in report.values())
+        worst = max(figures["percent"] for figures in report.values())
         options.json.write_text(json.dumps({"worst_percent": worst, **report}, indent=2) + "\n", encoding="utf-8")
     if not options.quick:
         write_section("Trials of caches", table(report))

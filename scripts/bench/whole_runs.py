@@ -1,8 +1,8 @@
-"""What scoring labels takes in whole runs, on data of your own: a table of seconds, rows a second and memory.
+"""Measure label scoring in whole runs on your own data: a table of seconds, rows per second and memory.
 
     python scripts/bench/whole_runs.py banking77.json clinc150.json [--write]
 
-Each config is evaluated by the command line, on one thread; the figures are what its result says.
+Each config is evaluated by the command line, on one thread. The figures are those of its result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from record import write_section
 
 
 def evaluate(config: Path, folder: Path) -> dict[str, Any]:
-    """The result of `evaluate`, without what a run of before left."""
+    """Run `evaluate` in an empty folder and return its result."""
     command = [sys.executable, "-m", "sft.cli", "evaluate", str(config), "--results-path", str(folder)]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     (file,) = folder.glob("runs/*/result.json")
@@ -29,7 +29,7 @@ def evaluate(config: Path, folder: Path) -> dict[str, Any]:
 
 
 def line(name: str, result: dict[str, Any]) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     matrix, rows = result["results"]["confusion_matrix"], result["data"]["rows"]["test"]
     timings, resources = result["timings"], result["resources"]
     return (
@@ -44,16 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("configs", nargs="+", type=Path)
     parser.add_argument("--write", action="store_true", help="write the table to RESULTS.md")
-    given = parser.parse_args()
+    options = parser.parse_args()
     table = [
         "| config | rows x labels | prompts, s | scoring, s | rows/s scored | CPU-s, whole run | peak memory |",
         "|" + " --- |" * 7,
     ]
-    for config in given.configs:
+    for config in options.configs:
         with tempfile.TemporaryDirectory(prefix="sft-bench-") as folder:
             table.append(line(config.stem, evaluate(config, Path(folder))))
         print(table[-1], flush=True)
-    if given.write:
+    if options.write:
         write_section("Label scoring, whole runs", ["`evaluate`, nothing trained, one thread.", "", *table])
 
 

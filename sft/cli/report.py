@@ -146,8 +146,8 @@ def reproduce(
 
     recorded = reproducing.recorded(find_run(run))
     reproducing.check_trust(recorded, trust)
-    results = results_path or reproducing.default_place(recorded.folder)
-    folder = reproducing.place_of(recorded, results)
+    results = results_path or reproducing.default_results(recorded.folder)
+    folder = reproducing.reproduction_folder(recorded, results)
     for note in recorded.notes:
         typer.echo(f"warning: {note}", err=True)
     if folder.is_done() and not again:

@@ -1,4 +1,4 @@
-"""What was trained, made ready to be used elsewhere: adapters with another base path, merged models, the hub.
+"""Export trained adapters and models: with another base path, merged, or uploaded to the Hub.
 
-Loads models and scores texts; trains and judges nothing.
+It loads models and scores texts, but does not train or evaluate.
 """

@@ -1,4 +1,4 @@
-"""An adapter copied into a folder of its own, with another base path or as it is. Loads no model."""
+"""Copy an adapter to another folder, unchanged or with another base path, without loading a model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OLDER_WEIGHTS = "adapter_model.bin"
 def write_adapter(
     trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path, record: dict[str, Any] | None
 ) -> str:
-    """Write the adapter to `folder`, which may be its own, its config naming `trained.base`.
+    """Write the adapter with the base `trained.base` to `folder`, which may be its own folder.
 
     Returns:
-        Why vLLM cannot load it as a LoRA, in words; empty where it can.
+        The reason why vLLM cannot load it as a LoRA; empty if it can.
 
     Raises:
-        ModelError: its files are damaged.
-        UserError: it has no weights that can be read.
+        ModelError: its files are corrupt.
+        UserError: it has no readable weights.
     """
     from safetensors.torch import save_file
 
@@ -42,8 +42,8 @@ def write_adapter(
         with quiet():
             tokenizer.save_pretrained(temporary)
         save_file(tensors, str(temporary / ADAPTER_WEIGHTS), metadata={"format": "pt"})
-        named = {**config, "base_model_name_or_path": trained.base.name, "inference_mode": True}
-        (temporary / ADAPTER_CONFIG).write_text(json.dumps(named, indent=2, sort_keys=True), encoding="utf-8")
+        updated = {**config, "base_model_name_or_path": trained.base.name, "inference_mode": True}
+        (temporary / ADAPTER_CONFIG).write_text(json.dumps(updated, indent=2, sort_keys=True), encoding="utf-8")
     return vllm_obstacle(config, tensors)
 
 
@@ -58,14 +58,14 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
             raise ModelError(f"RUN: {file} cannot be read: {one_line(error)}") from error
     if (file := folder / OLDER_WEIGHTS).exists():
         return read_torch_file(file)
-    raise UserError(f"RUN: {folder} has no {ADAPTER_WEIGHTS}; with a training's state dict, give --from-state-dict")
+    raise UserError(f"RUN: {folder} has no {ADAPTER_WEIGHTS}; for a state dict of a training, add --from-state-dict")
 
 
 def read_torch_file(file: Path) -> dict[str, Any]:
-    """A file of torch, read without running any code of it.
+    """Read a torch file without running code from it.
 
     Raises:
-        UserError: it cannot be read so.
+        UserError: it cannot be read in this way.
     """
     import torch
 
@@ -73,7 +73,7 @@ def read_torch_file(file: Path) -> dict[str, Any]:
         with quiet():
             value = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as tensors alone: {one_line(error)}") from None
+        raise UserError(f"{file} cannot be read as plain tensors: {one_line(error)}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{file} holds no dict of tensors but {type(value).__name__}")
+        raise UserError(f"{file}: expected a dict of tensors, got {type(value).__name__}")
     return value

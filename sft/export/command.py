@@ -1,4 +1,4 @@
-"""The command `export` as a whole: what is asked for, what is written where, and how it is loaded from there."""
+"""The command `export`: its options, the files that it writes, and how to load them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ EXPORTS = Path("exports")
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the command line says.
+    """Options of the command line.
 
     Args:
         run: a run folder, or the folder of an adapter or a whole model.
-        merge: make a whole model of an adapter and its base.
-        dtype: of a whole model's weights; None: as the base is loaded.
+        merge: whether to merge an adapter into its base.
+        dtype: dtype of a whole model's weights; None: the dtype of the loaded base.
         push_to_hub: repository to upload to.
-        from_state_dict: file that holds the adapter's weights among those of a whole training.
-        base_model: hub id or folder of the base, instead of the one that the adapter names.
-        output_dir: where it goes; None: `exports/<name>`.
+        from_state_dict: state dict of a training, which contains the adapter's weights.
+        base_model: Hub id or folder of the base, instead of the one in the adapter's config.
+        output_dir: output folder; None: `exports/<name>`.
     """
 
     run: Path
@@ -51,7 +51,7 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """Where it lies, what else there is to say of it, and the lines of Python that load it."""
+    """The output folder, notes on the export, and the Python code that loads it."""
 
     folder: Path
     notes: tuple[str, ...]
@@ -59,11 +59,11 @@ class Exported:
 
 
 def export(request: ExportRequest) -> Exported:
-    """Write what was asked for, and upload it where that was asked for too.
+    """Write the export, and upload it if requested.
 
     Raises:
-        UserError: options that contradict, nothing to export, a folder with other things in it, or a merged model that
-            does not say what the adapter did on its base.
+        UserError: contradictory options, nothing to export, other files in the folder, or a merged model whose scores
+            differ from those of the base with the adapter.
     """
     token = None if request.push_to_hub is None else require_token()
     trained = find_trained(request.run, request.base_model)
@@ -75,7 +75,7 @@ def export(request: ExportRequest) -> Exported:
     notes = (_write_whole if whole else _write_adapter)(request, trained, tokenizer, folder)
     if request.push_to_hub is not None and token is not None:
         if not whole and Path(trained.base.name).exists():
-            log.warning("The adapter names a base that lies on this machine (%s): see --base-model", trained.base.name)
+            log.warning("The adapter's base is a local folder (%s); to change it, use --base-model", trained.base.name)
         log.info("Uploading to %s", request.push_to_hub)
         notes = (*notes, f"Uploaded: {push(folder, request.push_to_hub, token)}")
     return Exported(folder, notes, _loads_by(folder, None if whole else trained.base.name))
@@ -83,28 +83,28 @@ def export(request: ExportRequest) -> Exported:
 
 def _check(request: ExportRequest, trained: Trained) -> None:
     if request.from_state_dict is not None and (request.merge or not trained.is_adapter):
-        raise UserError("--from-state-dict gives an adapter: export that first, then merge what was written")
+        raise UserError("--from-state-dict creates an adapter; export the adapter first, then merge it")
     if request.merge and not trained.is_adapter:
-        raise UserError("--merge: RUN holds a whole model already; leave it out")
+        raise UserError("--merge: RUN is a whole model already; remove --merge")
     if request.dtype is not None and trained.is_adapter and not request.merge:
-        raise UserError("--dtype is for whole models: give --merge too")
+        raise UserError("--dtype applies to whole models; add --merge")
 
 
 def _check_folder(folder: Path, config_name: str) -> None:
-    """An empty folder, or one that holds only what was written by us, and of the same kind."""
+    """Raise unless the folder is empty, or contains only an export of the same kind."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output-dir: {folder} is a file")
+        raise UserError(f"--output-dir: expected a folder, got the file {folder}")
     ours = {RECORD, *(Path(name).parts[0] for name in listed_files(folder))}
-    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if others := [name for name in there if name not in ours and not name.startswith(".")]:
-        raise UserError(f"--output-dir: {folder} holds other things ({others[0]}); choose an empty or a new folder")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others := [name for name in names if name not in ours and not name.startswith(".")]:
+        raise UserError(f"--output-dir: {folder} contains other files ({others[0]}); choose an empty or new folder")
     check_output_folder(folder, config_name)
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     check_writable(existing, "choose another --output-dir")
 
 
 def _tokenizer(trained: Trained) -> PreTrainedTokenizerBase:
-    """The one that lies beside what was trained, with its chat template; else the base's."""
+    """Load the tokenizer in the trained folder, with its chat template, else the base's."""
     if (trained.folder / "tokenizer_config.json").exists():
         return load_tokenizer(trained.base.model_copy(update={"name": str(trained.folder), "chat_template_from": None}))
     return load_tokenizer(trained.base)
@@ -114,17 +114,16 @@ def _write_adapter(
     request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> tuple[str, ...]:
     record = TrainingRecord.in_folder(trained.folder)
-    said = None if record is None else record.as_dict()
     if request.from_state_dict is None:
-        obstacle = write_adapter(trained, tokenizer, folder, said)
+        obstacle = write_adapter(trained, tokenizer, folder, None if record is None else record.as_dict())
     else:
         from sft.export.state_dict import adapter_from
         from sft.model.saving import save_adapter
 
         log.info("Reading %s", request.from_state_dict)
-        made = adapter_from(request.from_state_dict, trained)
-        # without a record: whether these weights come from RUN's own training is not known
-        obstacle = save_adapter(made, tokenizer, folder, trained.base.name)
+        adapted = adapter_from(request.from_state_dict, trained)
+        # without a record, as it is unknown whether these weights come from RUN's own training
+        obstacle = save_adapter(adapted, tokenizer, folder, trained.base.name)
     return (f"vLLM does not load it as a LoRA: {obstacle}",) if obstacle else ("vLLM loads it as a LoRA",)
 
 
@@ -137,17 +136,23 @@ def _write_whole(
 
     probes = probes_for(trained.experiment, tokenizer)
     dtype = request.dtype or str(dtype_of(trained.base)).removeprefix("torch.")
-    found = write_merged(trained, tokenizer, folder, dtype, probes, _record_of_whole(trained))
-    notes = [f"Merging changes {probes.what} by at most {found.merged:.2g} nats"] if trained.is_adapter else []
+    compared = write_merged(trained, tokenizer, folder, dtype, probes, _record_of_whole(trained))
+    notes = (
+        [f"Merging changes {probes.description} by at most {compared.merged:.2g} nats"] if trained.is_adapter else []
+    )
     if dtype != "float32":
-        notes.append(f"In {dtype} instead of float32, {probes.what} change by at most {found.written:.2g} nats")
-    if found.quantized is not None:
-        notes.append(f"Against the quantised base, {probes.what} change by at most {found.quantized:.2g} nats")
+        notes.append(
+            f"In {dtype} instead of float32, {probes.description} change by at most {compared.written:.2g} nats"
+        )
+    if compared.quantized is not None:
+        notes.append(
+            f"Compared with the quantised base, {probes.description} change by at most {compared.quantized:.2g} nats"
+        )
     return tuple(notes)
 
 
 def _record_of_whole(trained: Trained) -> dict[str, Any] | None:
-    """What the model was trained on, before its adapter too."""
+    """Return the training record of the model, including that of its base."""
     record = TrainingRecord.in_folder(trained.folder)
     if record is None:
         return None

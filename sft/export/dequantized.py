@@ -1,4 +1,4 @@
-"""A quantised model as an ordinary one: the same architecture with its weights as plain numbers. Knows no adapters."""
+"""Dequantise a model: the same architecture with ordinary weights."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def dequantized(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """A new model with the numbers that the quantised weights stand for, on the same device, in eval mode.
+    """Return a new model with the dequantised weights, on the same device, in eval mode.
 
     Args:
-        model: as `load_model` gives it; it stays as it is.
-        dtype: of the new weights.
+        model: a model from `load_model`; it is not changed.
+        dtype: dtype of the new weights.
 
     Raises:
-        ModelError: weights stored in a way that is not known here.
+        ModelError: weights with an unknown storage format.
     """
     from accelerate import init_empty_weights
 
@@ -41,20 +41,20 @@ def dequantized(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
                 raise ModelError(f'layer "{name}" is stored as {type(source).__name__}, which cannot be dequantised')
             setattr(module, key, nn.Parameter(value.contiguous()))
         for key, _ in list(module.named_buffers(recurse=False)):
-            if isinstance(held := getattr(source, key, None), torch.Tensor):
-                module.register_buffer(key, held.clone(), key not in module._non_persistent_buffers_set)
+            if isinstance(buffer := getattr(source, key, None), torch.Tensor):
+                module.register_buffer(key, buffer.clone(), key not in module._non_persistent_buffers_set)
     plain.tie_weights()
     plain.generation_config = copy.deepcopy(model.generation_config)
     return plain.eval()
 
 
 def _plain_weight(source: nn.Module, key: str, module: nn.Module) -> torch.Tensor:
-    """One parameter as the ordinary module would hold it."""
+    """Return a parameter as in the ordinary module."""
     if key != "weight" or isinstance(module, nn.Embedding):
         return getattr(source, key).detach().clone()
     if isinstance(module, nn.Linear):
         return dequantize(source).clone()
     if type(module).__name__ == "Conv1D":  # GPT-2's layers store the transpose
         return dequantize(source).T.clone()
-    held: Any = getattr(source, key)
-    return held.detach().clone()
+    value: Any = getattr(source, key)
+    return value.detach().clone()

@@ -1,4 +1,4 @@
-"""A folder uploaded to the hub, with a token from the environment. Knows nothing of what lies in it."""
+"""Upload a folder to the Hub, with a token from the environment."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def require_token() -> str:
-    """The token, before any work is done.
+    """Return the token, before any work starts.
 
     Raises:
-        UserError: the environment holds none.
+        UserError: the environment has no token.
     """
     token = next((value for name in TOKENS if (value := os.environ.get(name, "").strip())), "")
     if not token:
-        raise UserError("--push-to-hub needs a token that may write: set HF_TOKEN in the environment")
+        raise UserError("--push-to-hub needs a token with write permission; set HF_TOKEN in the environment")
     return token
 
 
 def push(folder: Path, repository: str, token: str) -> str:
-    """Upload the folder's files to a model repository, which is made (private) where there is none; its address.
+    """Upload a folder to a model repository, which is created (private) if missing, and return its URL.
 
     Raises:
-        UserError: no network, no such right, or a name that the hub refuses.
+        UserError: no network, no permission, or an invalid repository name.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, HTTPError
@@ -38,6 +38,6 @@ def push(folder: Path, repository: str, token: str) -> str:
         api.upload_folder(folder_path=folder, repo_id=repository, ignore_patterns=[".*"])
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(
-            f'--push-to-hub: "{repository}" was not written: {one_line(error)}; the files lie in {folder}'
+            f'--push-to-hub: "{repository}" was not written: {one_line(error)}; the files are in {folder}'
         ) from error
     return f"https://huggingface.co/{repository}"

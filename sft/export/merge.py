@@ -1,8 +1,8 @@
-"""An adapter merged into its base: a whole model on the disk, put in place once it is seen to say the same.
+"""Merge an adapter into its base, and write the model once its scores agree.
 
-Merged in float32, into a freshly loaded base (running one changes how some quantised weights are stored; those are
-turned into plain numbers first), compared with the base and the adapter side by side, then rounded once. One model is
-in memory at a time, two while weights are dequantised.
+The adapter is merged in float32 into a newly loaded base, as running a base changes how some quantised weights are
+stored. Quantised weights are dequantised first. The merged model is compared with the unmerged one, then rounded once.
+One model is in memory at a time, and two while weights are dequantised.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ log = get_logger(__name__)
 
 
 class Compared(NamedTuple):
-    """The largest differences of a score, in nats.
+    """The largest differences of scores, in nats.
 
     Args:
-        merged: in float32, of the merged model from the base (dequantised, if it was quantised) with the adapter.
-        written: of the model on the disk from the same.
-        quantized: of the model on the disk from the quantised base with the adapter; None where it was not quantised.
-        dtype: of the weights on the disk.
+        merged: difference in float32 between the merged model and the (dequantised) base with the adapter.
+        written: difference between the written model and the (dequantised) base with the adapter.
+        quantized: difference between the written model and the quantised base with the adapter; None without one.
+        dtype: dtype of the written weights.
     """
 
     merged: float
@@ -63,46 +63,48 @@ def write_merged(
     probes: Probes,
     record: dict[str, Any] | None,
 ) -> Compared:
-    """Write the whole model to `folder`, if it scores the probes as the base with the adapter does.
+    """Write the whole model to `folder`, if its scores agree with those of the base with the adapter.
 
     Args:
-        trained: an adapter, or a whole model that is to be had in another dtype.
-        folder: where it goes.
-        dtype: of the weights written.
-        probes: what is scored.
-        record: what is said of its training.
+        trained: an adapter, or a whole model to convert to another dtype.
+        folder: output folder.
+        dtype: dtype of the written weights.
+        probes: prompts and answers to score.
+        record: record of the training.
 
     Raises:
-        ModelError: an adapter that cannot be merged, or scores that differ; nothing is written then.
+        ModelError: the adapter cannot be merged, or scores differ; then nothing is written.
     """
     with filled(folder, MODEL_CONFIG, record) as temporary, _enough_memory():
         log.info("Loading the base and merging" if trained.is_adapter else "Loading the model")
         model, is_quantized = _merged(trained)
-        merged_A = probes.scores(model)  # plain numbers: running them changes nothing
+        merged_A = probes.scores(model)  # running a model without quantised weights does not change it
         model = model.to(getattr(torch, dtype))
         log.info("Writing %.2f GB in %s", model.num_parameters() * model.dtype.itemsize / 1e9, dtype)
         write_model(model, tokenizer, temporary)
         del model
-        log.info("Scoring %s with and without merging", probes.what)
-        before_A = _scores(_side_by_side(trained), probes) if trained.is_adapter else merged_A
-        _require(difference(before_A, merged_A), EXACT, f"merging changes {probes.what}")
+        log.info("Scoring %s with and without merging", probes.description)
+        before_A = _scores(_unmerged(trained), probes) if trained.is_adapter else merged_A
+        _require(difference(before_A, merged_A), EXACT, f"merging changes {probes.description}")
         written_A = _scores(_again(temporary, dtype, trained.base), probes)
         written = difference(before_A, written_A)
-        _require(written, EXACT if dtype == "float32" else float("inf"), f"what was written changes {probes.what}")
+        _require(
+            written, EXACT if dtype == "float32" else float("inf"), f"the written model changes {probes.description}"
+        )
         if written > ROUNDING[dtype]:
-            log.warning("Rounded to %s, the model scores otherwise: by up to %.2g nats", dtype, written)
+            log.warning("Rounding to %s changes scores by up to %.2g nats", dtype, written)
         as_trained_A = _scores(_as_trained(trained), probes) if is_quantized else None
         quantized = None if as_trained_A is None else difference(as_trained_A, written_A)
         return Compared(difference(before_A, merged_A), written, quantized, dtype)
 
 
-def _require(found: float, tolerance: float, what: str) -> None:
-    if not found <= tolerance or found == float("inf"):
-        raise ModelError(f"{what} by up to {found:.2g} nats, more than {tolerance:g}; nothing was written")
+def _require(change: float, tolerance: float, description: str) -> None:
+    if not change <= tolerance or change == float("inf"):
+        raise ModelError(f"{description} by up to {change:.2g} nats, more than {tolerance:g}; nothing was written")
 
 
 def _merged(trained: Trained) -> tuple[PreTrainedModel, bool]:
-    """The model with the adapter's change in its own weights; and whether the base was a quantised one."""
+    """Return the merged model, and whether the base was quantised."""
     base, is_quantized = _plain(trained.base)
     if not trained.is_adapter:
         return base, is_quantized
@@ -110,7 +112,7 @@ def _merged(trained: Trained) -> tuple[PreTrainedModel, bool]:
     if not can_merge(adapted):
         kind = next(iter(adapted.peft_config.values())).peft_type
         raise UserError(
-            f"--merge: {getattr(kind, 'value', kind)} adds tokens or layers, which no weight of the base can hold; "
+            f"--merge: {getattr(kind, 'value', kind)} adds tokens or layers, which cannot be merged into weights; "
             "export the adapter without --merge"
         )
     _untie(adapted)
@@ -126,7 +128,7 @@ def _merged(trained: Trained) -> tuple[PreTrainedModel, bool]:
 
 
 def _untie(adapted: PeftModel) -> None:
-    """Give the head a weight of its own where it shares the embeddings' and the adapter changes one of the two only."""
+    """Untie the head from the embeddings if the adapter changes only one of the two."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     base = adapted.get_base_model()
@@ -139,11 +141,11 @@ def _untie(adapted: PeftModel) -> None:
 
 
 def _plain(config: ModelConfig) -> tuple[PreTrainedModel, bool]:
-    """The base in float32, freshly loaded; and whether it had to be dequantised."""
+    """Load the base in float32; return it, and whether it was dequantised."""
     base = load_model(config if config.quantization is not None else _in_dtype(config, "float32"))
     if not quantization_method(base):
         return base, False
-    if config.quantization is None:  # a quantised checkpoint: its kernels may want the dtype that it was trained in
+    if config.quantization is None:  # kernels of a quantised checkpoint may need its original dtype
         del base
         base = load_model(config)
     plain = dequantized(base, torch.float32)
@@ -152,7 +154,7 @@ def _plain(config: ModelConfig) -> tuple[PreTrainedModel, bool]:
     return plain, True
 
 
-def _side_by_side(trained: Trained) -> Any:
+def _unmerged(trained: Trained) -> Any:
     return load_adapter(_plain(trained.base)[0], trained.folder)
 
 
@@ -162,16 +164,16 @@ def _as_trained(trained: Trained) -> Any:
 
 
 def _again(folder: Path, dtype: str, base: ModelConfig) -> PreTrainedModel:
-    """What was written, as others will load it."""
-    of_the_base = ("revision", "subfolder")
-    kept = {key: value for key, value in base.model_args.items() if key not in of_the_base}
+    """Load the written model as users will load it."""
+    base_only = ("revision", "subfolder")
+    kept = {key: value for key, value in base.model_args.items() if key not in base_only}
     return load_model(_in_dtype(ModelConfig(name=str(folder), model_args=kept), dtype))
 
 
 def _in_dtype(config: ModelConfig, dtype: str) -> ModelConfig:
     arguments = {key: value for key, value in config.model_args.items() if key != "torch_dtype"}
     if str(arguments.get("attn_implementation", "")).startswith("flash"):
-        del arguments["attn_implementation"]  # knows half precision only
+        del arguments["attn_implementation"]  # supports only half precision
     return config.model_copy(update={"model_args": {**arguments, "dtype": dtype}})
 
 
@@ -188,6 +190,6 @@ def _enough_memory() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "--merge: the device has not enough memory for the model in float32; with CUDA_VISIBLE_DEVICES= in the "
-            "environment it is done on the CPU"
+            "--merge: the device has too little memory for the model in float32; set CUDA_VISIBLE_DEVICES= in the "
+            "environment to merge on the CPU"
         ) from error

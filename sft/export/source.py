@@ -1,4 +1,4 @@
-"""What there is to export: the adapter or the whole model of a run folder, or one in a folder of its own."""
+"""Find the adapter or model to export, in a run folder or in its own folder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sft.io import parse_json
 from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG
 from sft.results.store import RunFolder
 
-RUN_SECTIONS = ("dataset", "model", "prompting")  # by which a run's config.json is told from a model's
+RUN_SECTIONS = ("dataset", "model", "prompting")  # these keys distinguish a run's config.json from a model's
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Something that was trained.
+    """A trained adapter or model.
 
     Args:
-        name: what its folder is called.
-        folder: where the adapter, or the whole model, lies.
-        is_adapter: which of the two it is.
-        base: the model that it was trained on, or for a whole model it itself, and how it is loaded.
-        experiment: the run that trained it; None where only the adapter's folder was given.
+        name: name of its folder.
+        folder: folder of the adapter or whole model.
+        is_adapter: whether it is an adapter.
+        base: config of the base model, or of the whole model itself.
+        experiment: the run that trained it; None if only its folder is known.
     """
 
     name: str
@@ -37,42 +37,42 @@ class Trained:
 
 
 def find_trained(run: Path, base_name: str | None = None) -> Trained:
-    """What lies in a run folder, or in the folder of an adapter or a model.
+    """Find the adapter or model in a run folder or in its own folder.
 
     Args:
         run: the folder.
-        base_name: hub id or folder of the base, where it is another than the run or the adapter says.
+        base_name: Hub id or folder of the base, to override the base of the run or adapter.
 
     Raises:
-        UserError: nothing of the kind lies there.
+        UserError: the folder has neither.
     """
     if not run.is_dir():
-        raise UserError(f"RUN: there is no folder {run}")
+        raise UserError(f"RUN: folder {run} not found")
     experiment, folder = _experiment(run), run.resolve()
     if experiment is None:
-        # within a run folder, only that has a name of its own
+        # within a run folder, only the run folder has a distinctive name
         name = folder.parent.name if folder.name in ("adapter", "model") else folder.name
         return _of_folder(name, run, base_name, None)
     return _of_folder(folder.name, _trained_folder(run, experiment), base_name, experiment)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
-        UserError: it cannot be read as one.
+        UserError: the file is not a readable JSON object.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object")
+        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
 
 
 def _experiment(run: Path) -> Experiment | None:
-    """What a run folder's config says; None where it is no run folder."""
+    """Return the experiment of a run folder, or None if it is not a run folder."""
     file = RunFolder(run).config_file
     if (run / ADAPTER_CONFIG).exists() or not file.exists():
         return None
@@ -82,35 +82,35 @@ def _experiment(run: Path) -> Experiment | None:
     try:
         config = parse_config(data, str(file), run)
     except ConfigError as error:
-        raise UserError(f"RUN: its config can no longer be used: {error}") from error
+        raise UserError(f"RUN: its config is no longer valid: {error}") from error
     return Experiment(config.name or run.name, config, config.seed or 0)
 
 
 def _trained_folder(run: Path, experiment: Experiment) -> Path:
-    """Where a run has put what it trained."""
+    """Return the folder of the adapter or model that a run trained."""
     training = experiment.config.training
-    given = training.trainer_args.get("output_dir") if training is not None else None
-    places = [RunFolder(run).adapter, RunFolder(run).model, *([Path(given)] if given is not None else [])]
-    for place in places:
-        if (place / ADAPTER_CONFIG).exists() or (place / MODEL_CONFIG).exists():
-            return place
+    output_dir = training.trainer_args.get("output_dir") if training is not None else None
+    folders = [RunFolder(run).adapter, RunFolder(run).model, *([Path(output_dir)] if output_dir is not None else [])]
+    for folder in folders:
+        if (folder / ADAPTER_CONFIG).exists() or (folder / MODEL_CONFIG).exists():
+            return folder
     if experiment.config.dataset.shots == 0:
         raise UserError(f"RUN: {run} trained nothing (dataset.shots is 0)")
-    raise UserError(f"RUN: {run} has no trained adapter or model (looked in {', '.join(map(str, places))})")
+    raise UserError(f"RUN: {run} has no trained adapter or model (searched {', '.join(map(str, folders))})")
 
 
 def _of_folder(name: str, folder: Path, base_name: str | None, experiment: Experiment | None) -> Trained:
     if (folder / ADAPTER_CONFIG).exists():
-        said = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+        recorded = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         base = experiment.config.model if experiment is not None else None
-        wanted = base_name or (said if base is None else base.name)
-        if not isinstance(wanted, str) or not wanted:
-            raise UserError(f"RUN: {folder / ADAPTER_CONFIG} names no base model; give --base-model")
-        loaded = ModelConfig(name=wanted) if base is None else base.model_copy(update={"name": wanted, "adapter": None})
-        return Trained(name, folder, True, loaded, experiment)
+        model = base_name or (recorded if base is None else base.name)
+        if not isinstance(model, str) or not model:
+            raise UserError(f"RUN: {folder / ADAPTER_CONFIG} has no base model; add --base-model")
+        config = ModelConfig(name=model) if base is None else base.model_copy(update={"name": model, "adapter": None})
+        return Trained(name, folder, True, config, experiment)
     if (folder / MODEL_CONFIG).exists():
         if base_name is not None:
-            raise UserError("--base-model: RUN holds a whole model, which has no base")
+            raise UserError("--base-model: RUN is a whole model, which has no base")
         kept = {} if experiment is None else experiment.config.model.model_args
         return Trained(name, folder, False, ModelConfig(name=str(folder), model_args=kept), experiment)
-    raise UserError(f"RUN: {folder} is neither a run folder nor one with an adapter ({ADAPTER_CONFIG}) or a model")
+    raise UserError(f"RUN: expected a folder of a run, an adapter ({ADAPTER_CONFIG}) or a model, got {folder}")

@@ -1,7 +1,7 @@
-"""An adapter taken out of a full training state dict. Knows the names that wrappers put before a weight's own.
+"""Extract an adapter from the state dict of a training, without the prefixes that wrappers add to names.
 
-A file of safetensors, or one of torch that holds tensors alone (FSDP's and DeepSpeed's consolidated forms do). What is
-read by name is put into the adapter as PEFT makes it on an empty base, so that every method is saved in its own form.
+The file is in safetensors format, or a torch file of plain tensors, such as consolidated files of FSDP and DeepSpeed.
+The weights are loaded by name into PEFT's adapter on an empty base, so that every method is saved in its own format.
 """
 
 from __future__ import annotations
@@ -24,55 +24,55 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-INNER = ("module", "model", "state_dict", "model_state_dict")  # where trainers' own files keep the weights
-# Of DDP and DeepSpeed, FSDP, torch.compile, activation checkpointing.
+INNER = ("module", "model", "state_dict", "model_state_dict")  # keys of the weights in trainers' files
+# Prefixes of DDP and DeepSpeed, FSDP, torch.compile, activation checkpointing.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_fsdp_wrapped_module|_orig_mod|_checkpoint_wrapped_module)\.|^(?:module\.)+")
 _PEFT = "base_model.model."
 
 
 def adapter_from(file: Path, trained: Trained) -> PeftModel:
-    """The adapter of `trained`'s config with the weights in `file`, on a base without weights.
+    """Return the adapter of `trained`'s config with the weights in `file`, on a base without weights.
 
     Raises:
-        UserError: the file cannot be read, or lacks weights of the adapter, or has them in other shapes.
+        UserError: the file cannot be read, lacks weights of the adapter, or has them in other shapes.
     """
-    given = _folded({_own_name(name): value for name, value in read_state(file).items()})
+    state = _folded({_own_name(name): value for name, value in read_state(file).items()})
     base = _empty_base(trained)
-    of_base = {id(value) for value in _named(base).values()}
-    made = _adapter_on(base, trained)
-    wanted = _named(made)
-    ours = {name for name, value in wanted.items() if id(value) not in of_base}
-    found = {name: value for name in ours if (value := _find(name, given)) is not None}
-    needed = {name for name in ours if wanted[name].requires_grad}
-    if missing := sorted(needed.difference(found)):
+    base_ids = {id(value) for value in _named(base).values()}
+    model = _adapter_on(base, trained)
+    named = _named(model)
+    adapter_names = {name for name, value in named.items() if id(value) not in base_ids}
+    tensors = {name: value for name in adapter_names if (value := _find(name, state)) is not None}
+    required = {name for name in adapter_names if named[name].requires_grad}
+    if missing := sorted(required.difference(tensors)):
         raise UserError(
-            f"--from-state-dict: {file} lacks {len(missing)} of the adapter's {len(needed)} weights "
-            f"({missing[0]}); it holds {len(given)} tensors ({next(iter(given), 'none')})"
+            f"--from-state-dict: {file} lacks {len(missing)} of the adapter's {len(required)} weights "
+            f"({missing[0]}); it contains {len(state)} tensors ({next(iter(state), 'none')})"
         )
-    for name, value in found.items():
-        if value.shape != wanted[name].shape:
+    for name, value in tensors.items():
+        if value.shape != named[name].shape:
             raise UserError(
-                f"--from-state-dict: {name} has the shape {list(value.shape)} in {file}, and by RUN's "
-                f"adapter_config.json {list(wanted[name].shape)}"
+                f"--from-state-dict: {name} in {file}: expected the shape {list(named[name].shape)} of RUN's "
+                f"adapter_config.json, got {list(value.shape)}"
             )
         if not value.isfinite().all():
-            raise UserError(f"--from-state-dict: {name} in {file} holds NaN or infinite numbers")
-        wanted[name].data.copy_(value)
-    return made
+            raise UserError(f"--from-state-dict: {name} in {file} contains NaN or infinite numbers")
+        named[name].data.copy_(value)
+    return model
 
 
 def read_state(file: Path) -> Mapping[str, torch.Tensor]:
-    """The tensors in a file, by name.
+    """Return the tensors in a file by name.
 
     Raises:
-        UserError: no such file, or none that holds tensors alone.
+        UserError: the file is missing or not a file of plain tensors.
     """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not file.is_file():
-        raise UserError(f"--from-state-dict: there is no file {file}")
+        raise UserError(f"--from-state-dict: file {file} not found")
     if file.suffix == ".safetensors":
         try:
             return load_file(file)
@@ -81,9 +81,9 @@ def read_state(file: Path) -> Mapping[str, torch.Tensor]:
     value: Any = read_torch_file(file)
     while inner := next((value[key] for key in INNER if isinstance(value.get(key), dict)), None):
         value = inner
-    tensors = {str(name): one for name, one in value.items() if isinstance(one, torch.Tensor)}
+    tensors = {str(name): tensor for name, tensor in value.items() if isinstance(tensor, torch.Tensor)}
     if not tensors:
-        raise UserError(f"--from-state-dict: {file} holds no tensors by name")
+        raise UserError(f"--from-state-dict: {file} contains no named tensors")
     return tensors
 
 
@@ -92,17 +92,17 @@ def _named(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _empty_base(trained: Trained) -> PreTrainedModel:
-    """The base with memory set aside for its weights, which is never touched, so that it takes none."""
+    """Return the base with uninitialised weights, whose memory is never touched and so not used."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
     trust = trusts_remote_code(trained.base.model_args)
     with reading("RUN: base model", trained.base.name, {}):
-        shape = AutoConfig.from_pretrained(trained.base.name, trust_remote_code=trust)
-        if hasattr(shape, "quantization_config"):
-            del shape.quantization_config  # the layers' names and shapes are those of the plain model
+        config = AutoConfig.from_pretrained(trained.base.name, trust_remote_code=trust)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config  # use the layer names and shapes of the ordinary model
         with init_empty_weights(include_buffers=True):
-            base = AutoModelForCausalLM.from_config(shape, trust_remote_code=trust)
+            base = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
     return base.to_empty(device="cpu")
 
 
@@ -113,23 +113,23 @@ def _adapter_on(base: PreTrainedModel, trained: Trained) -> PeftModel:
             config = peft.PeftConfig.from_pretrained(str(trained.folder))
             config.inference_mode = False
             return peft.get_peft_model(base, config)
-    except (TypeError, ValueError, OSError, RuntimeError) as error:  # some methods cut the base's weights up first
-        raise UserError(f"RUN: its adapter cannot be made on a base without weights: {one_line(error)}") from error
+    except (TypeError, ValueError, OSError, RuntimeError) as error:  # some methods first decompose the base's weights
+        raise UserError(f"RUN: its adapter cannot be created on a base without weights: {one_line(error)}") from error
 
 
 def _own_name(name: str) -> str:
     return _WRAPPERS.sub("", name).removeprefix(_PEFT)
 
 
-def _folded(given: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """With a start that is not zero, two adapters were in the training: the one that is saved holds both."""
-    held = {name.replace(f".{HELD}.", "."): value for name, value in given.items() if f".{HELD}." in name}
-    trained = {name.replace(f".{ADAPTER}.", "."): value for name, value in given.items() if f".{HELD}." not in name}
-    return fold_tensors(trained, {name: held[name] for name in held.keys() & trained}) if held else given
+def _folded(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Combine the two adapters of a training with a start other than zero, as the saved adapter does."""
+    held = {name.replace(f".{HELD}.", "."): value for name, value in state.items() if f".{HELD}." in name}
+    trained = {name.replace(f".{ADAPTER}.", "."): value for name, value in state.items() if f".{HELD}." not in name}
+    return fold_tensors(trained, {name: held[name] for name in held.keys() & trained}) if held else state
 
 
-def _find(name: str, given: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-    """The tensor of a parameter of the PEFT model, under its own name or as adapters are saved."""
+def _find(name: str, state: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the tensor of a parameter of the PEFT model, by its own name or its name in saved adapters."""
     own = name.removeprefix(_PEFT)
     saved = own.replace(".modules_to_save", "").replace(f".{ADAPTER}", "")
-    return next((given[one] for one in (own, own.replace(f".{ADAPTER}", ""), saved) if one in given), None)
+    return next((state[key] for key in (own, own.replace(f".{ADAPTER}", ""), saved) if key in state), None)

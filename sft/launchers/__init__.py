@@ -1,4 +1,4 @@
-"""Where an experiment's process runs: one file or folder per launcher, all behind the protocol in `base.py`.
+"""Launchers, which run the process of an experiment: one file or folder each, with the protocol in `base.py`.
 
-Their names: `sft.plugins`.
+Their names are in `sft.plugins`.
 """

@@ -1,4 +1,4 @@
-"""The protocol of a launcher: a Job goes in, a status comes back. Knows nothing of experiments or results."""
+"""The protocol of a launcher: it runs a `Job` and returns a `Status`. Does not know experiments or results."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from sft.errors import UserError
 from sft.threads import thread_variables
 
 Cause = Literal["", "timeout", "limit", "memory"]
-Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process comes to be: see local/launcher.py
+Isolation = Literal["auto", "fork", "spawn", "resident"]  # how a job's process is created; see local/launcher.py
 
 
-_LACKING = {
+_SHORTAGES = {
     errno.EAGAIN: "this user has too many processes and threads (see ulimit -u)",
     errno.EMFILE: "this process has too many open files (see ulimit -n)",
     errno.ENFILE: "this machine has too many open files",
-    errno.ENOMEM: "there is not enough memory",
+    errno.ENOMEM: "this machine has too little free memory",
 }
-NO_THREAD = "can't start new thread"  # all that Python says where the system refuses one
+NO_THREAD = "can't start new thread"  # Python's only message when the system refuses a thread
 
 
 class NoProcessError(UserError, OSError):
-    """A process cannot be started now, because the system has too little of something.
+    """The system lacks the resources to start a process now.
 
-    The user can change it, and code that can do without the process catches it as the OSError that it is.
+    The user can fix it, so it is a UserError. Code that can do without the process catches it as an OSError.
 
     Args:
-        number: one of `NoProcessError.NUMBERS`.
+        number: error number, in `NoProcessError.NUMBERS`.
     """
 
-    NUMBERS = tuple(_LACKING)
+    NUMBERS = tuple(_SHORTAGES)
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"no process can be started: {_LACKING[number]}; raise the limit, or lower --jobs")
+        super().__init__(f"cannot start a process: {_SHORTAGES[number]}; raise the limit, or lower --jobs")
         self.errno = number
 
     @classmethod
     def of(cls, error: Exception) -> NoProcessError | None:
-        """Return the error in these words, or None: it is another one."""
+        """Convert an error that means a lack of resources; return None for others."""
         if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
             return cls(errno.EAGAIN)
         number = error.errno if isinstance(error, OSError) else None
@@ -52,11 +52,11 @@ class NoProcessError(UserError, OSError):
 
 @dataclass(frozen=True)
 class Preparation:
-    """What every launcher is told beside its own options; it may use it to start jobs faster.
+    """Information for every launcher besides its own options, which it may use to start jobs faster.
 
     Args:
-        modules: that jobs import.
-        threads: of parallel regions in each job; None: as many as the libraries take by themselves.
+        modules: modules that jobs import.
+        threads: threads of parallel regions in each job; None: the libraries' default.
     """
 
     modules: tuple[str, ...] = ()
@@ -65,13 +65,13 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job may use.
+    """Limits of a job.
 
     Args:
-        devices: the accelerators it sees, as `CUDA_VISIBLE_DEVICES` names them; None: those of the launcher itself.
-        threads: of its parallel regions; None: as many as the libraries take by themselves.
-        memory: bytes that it and its children may have resident in all; None: no limit.
-        seconds: after which it is ended; None: never.
+        devices: visible accelerators, named as in `CUDA_VISIBLE_DEVICES`; None: those of the launcher itself.
+        threads: threads of parallel regions; None: the libraries' default.
+        memory: resident bytes allowed for the job and its children together; None: no limit.
+        seconds: time limit; None: no limit.
     """
 
     devices: tuple[str, ...] | None = None
@@ -80,7 +80,7 @@ class Resources:
     seconds: float | None = None
 
     def environment(self) -> dict[str, str]:
-        """The variables that libraries read them from, and how threads wait."""
+        """Return the environment variables for devices, threads and the wait policy of threads."""
         devices = {} if self.devices is None else {"CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
         return {**devices, **thread_variables(self.threads)}
 
@@ -91,11 +91,11 @@ class Job:
 
     Args:
         argv: program and arguments; never a shell string.
-        log_file: receives everything the process prints, behind what it holds already.
+        log_file: file to which everything the process prints is appended.
         environment: variables set on top of the launcher's own.
-        resources: what it may use.
-        shares: names what it has in common with other jobs that is dear to load; None: nothing.
-        forkable: whether a process that has imported the libraries with no device visible may become it.
+        resources: limits of the job.
+        shares: name of the data shared with other jobs that is expensive to load; None: nothing.
+        forkable: whether it can be forked from a process that imported the libraries with no device visible.
     """
 
     argv: tuple[str, ...]
@@ -107,21 +107,23 @@ class Job:
 
     @property
     def is_module(self) -> bool:
-        """Whether it is a module run by this very Python: `python -m MODULE ARGUMENTS`."""
+        """Return whether it is a module run by the current Python: `python -m MODULE ARGUMENTS`."""
         return len(self.argv) > 2 and self.argv[:2] == (sys.executable, "-m")
 
     @property
     def variables(self) -> dict[str, str]:
-        """All that is set on top of the launcher's own environment."""
+        """Return all variables set on top of the launcher's own environment."""
         return {**self.resources.environment(), **self.environment}
 
 
 class Status(NamedTuple):
     """How a job ended.
 
-    `exit_code` is negative for the signal that ended it. `cause`: why it was ended: by the launcher, its time being up
-    (`timeout`) or for more memory than it may hold (`limit`), or by the system, which had none left (`memory`); empty
-    where none of these is known.
+    Attributes:
+        exit_code: exit code; negative for the signal that ended the job.
+        seconds: wall time.
+        cause: why the job was ended: `timeout` or `limit` (memory) by the launcher, `memory` by the system when it ran
+            out of memory; empty if unknown.
     """
 
     exit_code: int
@@ -133,31 +135,31 @@ class RunningJob(Protocol):
     """A job that was started."""
 
     def poll(self) -> Status | None:
-        """The status once it has ended, else None; minds its limits. To be called several times a second."""
+        """Enforce the limits; return the status if the job has ended, else None. Call it several times per second."""
 
     def ask_to_end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal to it and all its children, once, and return at once."""
+        """Send a signal to the job and all its children, once, without waiting."""
 
     def kill(self) -> None:
-        """End it and all its children, at once."""
+        """End the job and all its children immediately."""
 
 
 class Launcher(Protocol):
-    """Starts jobs somewhere.
+    """Start jobs.
 
-    A factory `make(preparation, **options)` makes it, with the options of its spec (a user's own: those of
-    `--launcher-arg KEY=VALUE`, as strings).
+    A factory `make(preparation, **options)` creates it. The options are those of its spec, or for a user's own launcher
+    those of `--launcher-arg KEY=VALUE`, as strings.
     """
 
     def ready(self) -> bool:
-        """Whether `start` returns at once; the first call begins what has to be done before, and does not wait."""
+        """Return whether `start` returns immediately. The first call begins preparing and does not wait for it."""
 
     def start(self, job: Job) -> RunningJob:
         """Start `job`.
 
         Raises:
-            NoProcessError: the system has no room for another process now.
+            NoProcessError: the system lacks the resources for another process now.
         """
 
     def close(self) -> None:
-        """No more jobs are to come."""
+        """Release everything; no more jobs follow."""

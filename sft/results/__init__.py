@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, its state, and its result, written so that nothing finished is ever lost."""
+"""The output of a run: its folder, state and result, written so that no finished work is ever lost."""

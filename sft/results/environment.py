@@ -1,4 +1,4 @@
-"""What a run ran on: versions, platform, commit, peak memory, seconds per phase. Imports no heavy library."""
+"""The environment of a run: versions, platform, commit, peak memory, seconds per phase. Imports no slow library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 class Clock:
-    """Seconds per phase: `with clock("train"): …`; a phase entered twice adds up."""
+    """Measure the seconds of each phase with `with clock("train"): …`. Repeated phases add up."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -38,16 +38,16 @@ class Clock:
             self._phases[phase] = self._phases.get(phase, 0.0) + time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each phase so far, and the `total` since the clock was made."""
+        """Return the seconds of each phase so far, and the `total` since the clock was created."""
         rounded = {phase: round(seconds, 3) for phase, seconds in self._phases.items()}
         return {**rounded, "total": round(time.perf_counter() - self._start, 3)}
 
 
 @cache
 def environment() -> dict[str, Any]:
-    """Package versions, Python, platform and the git commit of this code (None outside a checkout), as first seen."""
+    """Return package versions, Python, platform and the git commit of this code (None outside a checkout), cached."""
     return {
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: installed for name in _PACKAGES if (installed := _version(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "git_commit": _git_commit(),
@@ -55,18 +55,18 @@ def environment() -> dict[str, Any]:
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process so far, and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    """Return the CPU seconds of this process so far and of its ended children."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def resources(cpu_before: float = 0.0) -> dict[str, Any]:
-    """What this process used: peak resident bytes, CPU seconds, and the processors there are.
+    """Return the peak resident bytes and CPU seconds of this process, and the number of processors.
 
-    On CUDA also the device and its peak.
+    On CUDA also the device and its peak memory.
 
     Args:
-        cpu_before: CPU seconds that it had used before, for something else.
+        cpu_before: CPU seconds that the process used before, for other work.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report: dict[str, Any] = {
@@ -95,11 +95,11 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this code runs from, with `+changes` when files differ from it."""
-    here = Path(__file__).resolve().parent
+    """Return the commit of this code's checkout, with `+changes` if files differ from it."""
+    folder = Path(__file__).resolve().parent
     try:
-        head = _git(here, "rev-parse", "HEAD")
-        return f"{head}+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else head
+        head = _git(folder, "rev-parse", "HEAD")
+        return f"{head}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -1,12 +1,12 @@
-"""Who runs what: locks by run id, so that each run is in one process's hands, whatever the folder is called.
+"""Locks by run id, so that one process at a time works on a run, whatever the name of its folder.
 
-The kernel lets go of a lock when its holder ends, however it ends; on a network file system it is the server's lock,
-which holds across hosts. Where a file system has no such locks, marker files stand in for them (see `markers`). Users
-may share a folder: who may take over whose lock is up to their umask.
+The kernel releases a lock when its holder ends, even by SIGKILL. On a network file system the server holds the lock,
+which works across hosts. If a file system has no such locks, marker files replace them (see `markers`). Users may share
+a folder; their umask determines who can take over whose lock.
 
-Two kinds. The *claim* is a sweep's: this experiment is ours, from before it starts until what came of it is recorded.
-The *run* lock is held by the process that does the work, so that a sweep that was killed does not leave a run open to
-others while its process is still ending.
+There are two kinds. A sweep holds the *claim* on an experiment from before its start until its outcome is recorded. The
+process that does the work holds the *run* lock, so that after a sweep was killed no other process takes the run while
+its process is still ending.
 """
 
 from __future__ import annotations
@@ -30,26 +30,25 @@ log = get_logger(__name__)
 Kind = Literal["claim", "run"]
 LOCKS = ".locks"
 SECONDS_BETWEEN_TRIES = 0.05
-SECONDS_AFTER_WATCH = 2.0  # for a marker that was watched to be taken over
+SECONDS_AFTER_WATCH = 2.0  # extra wait for taking over a watched marker
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
-_without_flock = set[Path]()  # folders of locks, as far as this process knows
+_without_flock = set[Path]()  # lock folders found to be on a file system without flock
 
 
 class RunBusyError(UserError):
-    """Another process has the run in its hands."""
+    """Another process is working on the run."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class RunLock:
-    """One lock of one run.
+    """A lock of a run.
 
     Args:
         root: the results folder.
-        run_id: of the run.
-        kind: whose lock it is.
-        stale_after: where the file system has no locks: seconds without a sign of life after which a holder is taken
-            over.
+        run_id: id of the run.
+        kind: kind of lock.
+        stale_after: seconds without a heartbeat after which a holder is replaced, on a file system without locks.
     """
 
     def __init__(self, root: Path, run_id: str, kind: Kind, stale_after: float = STALE_AFTER) -> None:
@@ -58,9 +57,12 @@ class RunLock:
         self._lock: BaseFileLock | MarkerLock | None = None
 
     def acquire(self, seconds: float = 0.0) -> bool:
-        """Take it, waiting for at most so long; False when another process holds it, or it is another user's.
+        """Acquire the lock; return False if another process holds it or the file belongs to another user.
 
-        Where a marker's holder has been silent for too long, waiting goes on until the marker was watched.
+        A marker without a recent heartbeat is watched first, so waiting can take longer than `seconds`.
+
+        Args:
+            seconds: time to wait for the lock.
 
         Raises:
             UserError: the lock's file cannot be written, or the file system's locks do not work.
@@ -73,14 +75,14 @@ class RunLock:
                 except OSError as error:
                     if error.errno not in _NO_FLOCK:
                         raise
-                    self._path.unlink(missing_ok=True)  # what flock was tried on
+                    self._path.unlink(missing_ok=True)  # the file that flock was tried on
                     _without_flock.add(self._path.parent)
             _warn_of_markers(self._path.parent)
             return self._acquire_marker(seconds)
         except OSError as error:
-            if isinstance(error, PermissionError) and self._is_there():
+            if isinstance(error, PermissionError) and self._exists():
                 return False
-            raise UserError(self._problem(error)) from None
+            raise UserError(self._error_message(error)) from None
 
     def _acquire_flock(self, seconds: float) -> bool:
         from filelock import FileLock, Timeout
@@ -104,25 +106,28 @@ class RunLock:
                 is_watching = True
                 deadline += seconds_of_watch() + SECONDS_AFTER_WATCH
                 log.warning(
-                    "%s: %s; waiting %.0f s for one", self._path.name, suspects[0].describe(), seconds_of_watch()
+                    "%s: %s; waiting %.0f s for a heartbeat",
+                    self._path.name,
+                    suspects[0].describe(),
+                    seconds_of_watch(),
                 )
             time.sleep(SECONDS_BETWEEN_TRIES)
         self._lock = lock
         return True
 
-    def _is_there(self) -> bool:
+    def _exists(self) -> bool:
         with suppress(OSError):
             return self._path.exists() or bool(MarkerLock(self._path).markers())
         return False
 
-    def _problem(self, error: OSError) -> str:
+    def _error_message(self, error: OSError) -> str:
         if error.errno == errno.ENOLCK:
-            advice = "mend the file system's lock service (NFS: rpc.statd), or choose another --results-path"
+            advice = "fix the file system's lock service (NFS: rpc.statd), or choose another --results-path"
             return f"{self._path} cannot be locked: {error.strerror}; {advice}"
         return f"{self._path} cannot be written: {error.strerror or error}"
 
     def release(self) -> None:
-        """Let go of it, if it is held. Its file goes first: whoever waits on it sees that, and makes a new one."""
+        """Release the lock if it is held. Its file is removed first. Waiting processes then create a new one."""
         if self._lock is not None:
             if not isinstance(self._lock, MarkerLock):
                 with suppress(OSError):
@@ -131,8 +136,8 @@ class RunLock:
             self._lock = None
 
     def is_free(self) -> bool:
-        """Whether nobody holds it now."""
-        if not self._is_there():
+        """Return whether no process holds the lock now."""
+        if not self._exists():
             return True
         if not self.acquire():
             return False
@@ -140,31 +145,31 @@ class RunLock:
         return True
 
     def is_lost(self) -> bool:
-        """Whether another process has taken it over from this one, which gave no sign of life."""
+        """Return whether another process has taken the lock over, because this one sent no heartbeat."""
         return isinstance(self._lock, MarkerLock) and not self._lock.is_held()
 
     def is_silent(self) -> bool:
-        """Whether its holder is taken for dead, though not yet taken over: it has given no sign for too long."""
+        """Return whether the holder has sent no heartbeat for too long, but still has the lock."""
         return self._path.parent in _without_flock and bool(MarkerLock(self._path, self._stale_after).suspects())
 
 
 def has_markers(root: Path) -> bool:
-    """Whether this process has found that a results folder is on a file system without locks."""
+    """Return whether this process has found that a results folder is on a file system without locks."""
     return root / LOCKS in _without_flock
 
 
 @lru_cache
 def _warn_of_markers(folder: Path) -> None:
-    """Once for each results folder."""
+    """Log a warning once per results folder."""
     log.warning(
-        "this file system has no locks (flock): marker files in %s stand in for them; --stale-after says when one that "
-        "gives no sign of life is taken over",
+        "this file system has no locks (flock); using marker files in %s instead. A lock without a heartbeat is taken "
+        "over after --stale-after seconds",
         folder,
     )
 
 
 def locked_ids(root: Path) -> set[str]:
-    """The ids of the runs that somebody holds, or held when they were killed."""
+    """Return the ids of runs that are locked, or were locked when their process was killed."""
     try:
         names = (file.name.split(".") for file in (root / LOCKS).iterdir())
         return {name[0] for name in names if len(name) > 1 and name[1] in get_args(Kind)}

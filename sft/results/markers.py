@@ -1,17 +1,15 @@
-"""Marker files: locks for a file system that has none. A holder gives signs of life; a silent one is taken over.
+"""Marker files: locks for file systems that have none. Holders send heartbeats; silent ones are replaced.
 
-    RESULTS/.locks/<run id>.<kind>.<number>     one line of JSON: who holds it; below it the count of its signs of life
+    RESULTS/.locks/<run id>.<kind>.<number>     one line of JSON about the holder, then a line with its heartbeat count
 
-A lock is free when no marker of it exists. Its holder creates the next number, which the file system lets one process
-do, then lists again: if any other marker exists that was not judged to be left behind, it removes its own and waits.
-Of two processes the later one to list sees the marker of the other, so that no two hold a lock, whatever they judged.
-Markers left behind are removed before the new holder starts: a former holder that wakes up finds its own gone.
+A lock is free if it has no marker. A new holder creates the marker with the next number, which only one process can do,
+and lists the markers again. If there is another marker that it did not find abandoned before, it removes its own marker
+and waits. Of two processes, the later one to list sees the marker of the other, so no two processes hold the lock.
+Abandoned markers are removed before the new holder starts, so a former holder that wakes up finds its marker missing.
 
-A marker is left behind when its process is dead (only judged on its own host), or silent. Hosts disagree on the time,
-and clocks are set: silence is measured by the file system's own clock, and every marker is also watched for three
-intervals between signs, by the watcher's monotonic clock, before it is taken over.
-
-Knows nothing of runs.
+A marker is abandoned if its process is dead (checked only on its own host) or silent. Hosts disagree on the time, and
+clocks are changed. So silence is measured by the clock of the file system, and every marker is also watched for three
+heartbeat intervals by the watcher's monotonic clock before it is taken over.
 """
 
 from __future__ import annotations
@@ -34,16 +32,16 @@ from sft.procfs import process_stat
 
 log = get_logger(__name__)
 
-STALE_AFTER = 900.0  # seconds without a sign of life
-SECONDS_BETWEEN_SIGNS = 30.0
-SIGNS_MISSED = 3
-SECONDS_OF_A_CLOCK = 10.0  # for which the file system's time is computed from the monotonic clock
+STALE_AFTER = 900.0  # seconds without a heartbeat
+SECONDS_BETWEEN_HEARTBEATS = 30.0
+HEARTBEATS_MISSED = 3
+CLOCK_PERIOD = 10.0  # seconds for which the file system's time is computed from the monotonic clock
 LONGEST_MARKER = 4096
 
 
 @dataclass(frozen=True)
 class Marker:
-    """A marker as it was read once. Two that differ have a sign of life between them."""
+    """Contents of a marker when read. If two readings differ, there was a heartbeat in between."""
 
     file: Path
     content: bytes
@@ -51,7 +49,7 @@ class Marker:
 
     @property
     def owner(self) -> dict[str, Any]:
-        """Who wrote it; empty while it is being written, or when it is not one of ours."""
+        """Return its owner's record; empty while it is being written, or if it is not a marker of ours."""
         try:
             owner = json.loads(self.content.split(b"\n")[0])
         except ValueError:
@@ -59,7 +57,7 @@ class Marker:
         return owner if isinstance(owner, dict) else {}
 
     def is_dead(self) -> bool:
-        """Whether its process has certainly ended: it ran on this host, since the same boot, and is gone."""
+        """Return whether its process has certainly ended: it ran on this host since the same boot, and is gone."""
         owner = self.owner
         pid = owner.get("pid")
         if not isinstance(pid, int) or not 0 < pid < 2**31 or [owner.get("host"), owner.get("boot")] != [*_this_host()]:
@@ -68,35 +66,35 @@ class Marker:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        except OSError:  # it exists, and is another user's
+        except OSError:  # the process exists and belongs to another user
             pass
         start = _start_of(pid)
-        return start is not None and start != owner.get("start")  # the id of a process that ended is used again
+        return start is not None and start != owner.get("start")  # another process reuses the id
 
     def silence(self) -> float:
-        """Seconds since its last sign of life, by the file system's clock.
+        """Return the seconds since its last heartbeat, by the file system's clock.
 
-        A time in the future counts like one in the past: a clock was set back, and a living holder corrects it.
+        A time in the future counts like one in the past: a clock was set back, and a living holder updates the time.
         """
-        return abs(_time_of(self.file.parent, int(time.monotonic() / SECONDS_OF_A_CLOCK)) - self.modified / 1e9)
+        return abs(_time_of(self.file.parent, int(time.monotonic() / CLOCK_PERIOD)) - self.modified / 1e9)
 
     def describe(self) -> str:
-        """Who holds it, since when, and how old its last sign is: one line."""
+        """Describe the holder, the start of its lock and the age of its last heartbeat in one line."""
         owner, since = self.owner, ""
         with suppress(TypeError, ValueError, KeyError, OverflowError, OSError):
-            since = time.strftime(", which had it since %Y-%m-%d %H:%M:%S,", time.localtime(owner["since"]))
-        who = (
+            since = time.strftime(", which has held it since %Y-%m-%d %H:%M:%S,", time.localtime(owner["since"]))
+        holder = (
             f"process {plain(str(owner.get('pid', '?')))} on {plain(str(owner.get('host', 'an unknown host')))}{since}"
         )
-        return f"{who} gave no sign of life for {max(_watched_for(self), self.silence()):.0f} s"
+        return f"{holder} has sent no heartbeat for {max(_watched_for(self), self.silence()):.0f} s"
 
 
 class MarkerLock:
-    """One lock, held by at most one process.
+    """A lock, held by at most one process.
 
     Args:
-        base: its path; the markers append a number to it.
-        stale_after: seconds without a sign of life after which a holder is taken over.
+        base: path of the lock; markers append a number to it.
+        stale_after: seconds without a heartbeat after which a holder is replaced.
     """
 
     def __init__(self, base: Path, stale_after: float = STALE_AFTER) -> None:
@@ -107,10 +105,10 @@ class MarkerLock:
         self._process = 0
 
     def acquire(self) -> bool:
-        """Try it once, without waiting; False while another process holds it.
+        """Try to acquire the lock once, without waiting; return False if another process holds it.
 
         Raises:
-            OSError: markers cannot be read, written or removed here.
+            OSError: markers cannot be read, written or removed.
         """
         before = self.markers()
         alive = [marker for marker in before if not marker.is_dead()]
@@ -121,13 +119,13 @@ class MarkerLock:
             return False
         try:
             others = [marker for marker in self.markers() if marker.file != self._file]
-            if is_ours := self.is_held() and all(marker in before for marker in others):
+            if acquired := self.is_held() and all(marker in before for marker in others):
                 for marker in others:
                     marker.file.unlink(missing_ok=True)
         except BaseException:
             self.release()
             raise
-        if not is_ours:
+        if not acquired:
             self.release()
             return False
         for line in silent:
@@ -137,35 +135,35 @@ class MarkerLock:
         return True
 
     def markers(self) -> list[Marker]:
-        """All its markers: none while it is free."""
+        """Return all markers of the lock; none if it is free."""
         files = [entry.path for entry in os.scandir(self._base.parent) if entry.name.startswith(f"{self._base.name}.")]
-        read = (_read(Path(file)) for file in files if _number(Path(file)))
-        return [marker for marker in read if marker is not None]
+        markers = (_read(Path(file)) for file in files if _number(Path(file)))
+        return [marker for marker in markers if marker is not None]
 
     def suspects(self) -> list[Marker]:
-        """Its markers whose holder has been silent for long enough; they are watched before they are taken over."""
+        """Return the markers without a recent heartbeat. They are watched before they are taken over."""
         return [marker for marker in self.markers() if marker.silence() >= self._stale_after]
 
     def is_held(self) -> bool:
-        """Whether this process still holds it: false after another one has taken it over."""
+        """Return whether this process still holds the lock. It is False after another process has taken it over."""
         if self._handle is None or self._process != os.getpid():
             return False
         marker = _read(self._file)
         return marker is not None and marker.content.startswith(self._record)
 
     def release(self) -> None:
-        """Remove the marker, if it is still this process's."""
+        """Remove the marker if it is still this process's."""
         if self._handle is None:
             return
-        _signs.end(self)
+        _heartbeats.end(self)
         with suppress(OSError):
             if self.is_held():
                 self._file.unlink(missing_ok=True)
         os.close(self._handle)
         self._handle = None
 
-    def give_sign(self, count: int) -> None:
-        """Change the marker. Both ways, for file systems that keep one of them from other hosts."""
+    def send_heartbeat(self, count: int) -> None:
+        """Change the marker's content and time, as some file systems show other hosts only one of them."""
         handle = self._handle
         if handle is not None:
             with suppress(OSError):
@@ -175,7 +173,7 @@ class MarkerLock:
                 os.utime(handle)
 
     def _create(self, number: int) -> bool:
-        """Create a marker of that number; False when another process was quicker."""
+        """Create the marker with this number; return False if another process was faster."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         self._file = self._base.with_name(f"{self._base.name}.{number}")
         try:
@@ -194,7 +192,7 @@ class MarkerLock:
             self._handle = None
             self._file.unlink(missing_ok=True)
             raise
-        _signs.begin(self)
+        _heartbeats.begin(self)
         return True
 
     def _is_stale(self, marker: Marker) -> bool:
@@ -202,28 +200,28 @@ class MarkerLock:
         return watched >= seconds_of_watch() and max(watched, marker.silence()) >= self._stale_after
 
 
-class _Signs:
-    """The thread that gives signs of life for all the locks of this process; it runs while there are any."""
+class _Heartbeats:
+    """The thread that sends heartbeats for all locks of this process. It runs while there are any."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Hold nothing: a forked process has neither the thread nor the locks of its parent."""
+        """Forget all locks. A forked process has neither the thread nor the locks of its parent."""
         self._locks = set[MarkerLock]()
         self._guard = threading.Lock()
         self._ended = threading.Event()
 
     def begin(self, lock: MarkerLock) -> None:
-        """Give signs for a lock from now on."""
+        """Start sending heartbeats for a lock."""
         with self._guard:
             self._locks.add(lock)
             if len(self._locks) == 1:
                 self._ended = threading.Event()
-                threading.Thread(target=self._run, args=(self._ended,), name="lock-signs", daemon=True).start()
+                threading.Thread(target=self._run, args=(self._ended,), name="lock-heartbeats", daemon=True).start()
 
     def end(self, lock: MarkerLock) -> None:
-        """Give no more for it. Its handle is used no more after this returns."""
+        """Stop sending heartbeats for a lock. Its handle is not used after this returns."""
         with self._guard:
             self._locks.discard(lock)
             if not self._locks:
@@ -231,26 +229,26 @@ class _Signs:
 
     def _run(self, ended: threading.Event) -> None:
         count = 0
-        while not ended.wait(SECONDS_BETWEEN_SIGNS):
+        while not ended.wait(SECONDS_BETWEEN_HEARTBEATS):
             count += 1
             for lock in tuple(self._locks):
                 with self._guard:
                     if lock in self._locks:
-                        lock.give_sign(count)
+                        lock.send_heartbeat(count)
 
 
 def seconds_of_watch() -> float:
-    """How long a marker is watched before it is taken over: a living holder changes it in that time."""
-    return SIGNS_MISSED * SECONDS_BETWEEN_SIGNS
+    """Return how long a marker is watched before it is taken over. A living holder changes it in that time."""
+    return HEARTBEATS_MISSED * SECONDS_BETWEEN_HEARTBEATS
 
 
-_signs = _Signs()
-os.register_at_fork(after_in_child=_signs.forget)
+_heartbeats = _Heartbeats()
+os.register_at_fork(after_in_child=_heartbeats.forget)
 _watched: dict[Path, tuple[Marker, float]] = {}
 
 
 def _watched_for(marker: Marker) -> float:
-    """Seconds, by the monotonic clock, since this process first saw the marker as it is now."""
+    """Return the seconds, by the monotonic clock, since this process first read the marker with its current content."""
     seen, since = _watched.get(marker.file, (None, 0.0))
     now = time.monotonic()
     if seen != marker:
@@ -265,7 +263,7 @@ def _number(file: Path) -> int:
 
 
 def _read(file: Path) -> Marker | None:
-    """The marker; None when there is none. It is opened each time: network file systems then ask their server."""
+    """Read a marker; return None if it is missing. Opening it each time makes network file systems ask the server."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -278,8 +276,8 @@ def _read(file: Path) -> Marker | None:
 
 @lru_cache(maxsize=16)
 def _offset(folder: Path, period: int) -> float:
-    """The file system's time minus the monotonic clock. A new file has the time of the file system."""
-    del period  # part of the cache's key only
+    """Return the file system's time minus the monotonic clock. A new file has the time of the file system."""
+    del period  # only part of the cache key
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
         return os.fstat(file.fileno()).st_mtime - time.monotonic()
 
@@ -290,7 +288,7 @@ def _time_of(folder: Path, period: int) -> float:
 
 @lru_cache
 def _this_host() -> tuple[str, str]:
-    """The host's name, and what tells its boots and its containers apart: process ids only mean something within."""
+    """Return the host name, and an id of its boot and container, within which process ids are unique."""
     boot = namespace = ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -299,9 +297,9 @@ def _this_host() -> tuple[str, str]:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot; "ended" for one that only waits for its parent.
+    """Return the start time of a process in clock ticks since boot, or "ended" for a zombie.
 
-    None: this system does not say, and only the process id is compared.
+    It is None if the system does not report it. Then only the process id is compared.
     """
     if (stat := process_stat(pid)) is None:
         return None

@@ -1,7 +1,7 @@
-"""Which run a folder is of, by its name: `<slug>-<id>`, or a copy that somebody has renamed.
+"""Find the run id of a folder from its name: `<slug>-<id>`, or the name of a renamed copy.
 
-A copy is a run folder with an id in its name that is not at the end (`x-97698e7aa610 (copy)`, `x-97698e7aa610.bak`), or
-with none, whose result then says which run it is of.
+A copy is a run folder with the id elsewhere in its name (`x-97698e7aa610 (copy)`, `x-97698e7aa610.bak`), or without it;
+then its result has the id.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from sft.io import read_regular
 
 RESULT = "result.json"
-# How a result begins: the id of its run.
+# The first keys of a result, up to the id of its run.
 RESULT_HEAD = re.compile(
     rb'\A\{\s*"checksum": "sha256:[0-9a-f]{64}",\s*"schema_version": 2,\s*"name": "(?:[^"\\]|\\.)*",'
     rb'\s*"id": "([0-9a-f]+)"'
@@ -22,17 +22,17 @@ _ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{12}(?![0-9A-Za-z])")
 
 
 def id_of(folder: Path) -> str:
-    """The id of the run that a folder is of; the end of its name, where nothing better is known."""
+    """Return the run id of a folder, or the end of its name if the id is unknown."""
     tail = folder.name.rpartition("-")[2]
     if _ID.fullmatch(tail):
         return tail
-    if found := _ID.findall(folder.name):
-        return str(found[-1])
+    if ids := _ID.findall(folder.name):
+        return str(ids[-1])
     return _recorded_id(folder) or tail
 
 
 def is_named_by_id(folder: Path) -> bool:
-    """Whether the name ends with the id, as those do that runs are made under."""
+    """Return whether the name ends with the id, as the name of every new run folder does."""
     return folder.name.endswith(f"-{id_of(folder)}")
 
 

@@ -1,6 +1,6 @@
-"""Answers as they come, one JSON line each, so that a long prediction resumes where it stopped.
+"""Partial answers of a split, one JSON line each, so that a long prediction resumes where it stopped.
 
-The file belongs to one run (its name holds the run's id); a last line cut off by a crash is left out.
+The file belongs to one run and has the run's id in its name. An incomplete last line after a crash is dropped.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ class PartialAnswers:
     """Answers of the first rows of a split, in order.
 
     Args:
-        path: of the file; it need not exist.
+        path: path of the file, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> list[dict[str, Any]]:
-        """The answers so far; whatever follows the first broken line is dropped from the file too."""
+        """Return the answers so far. The first broken line and everything after it are removed from the file."""
         try:
             lines = self.path.read_bytes().splitlines(keepends=True)
         except OSError:
             return []
-        answers, good = [], 0
+        answers, intact = [], 0
         for line in lines:
             try:
                 answers.append(parse_json(line.decode("utf-8")))
@@ -39,13 +39,13 @@ class PartialAnswers:
             if not line.endswith(b"\n"):
                 answers.pop()
                 break
-            good += len(line)
+            intact += len(line)
         with self.path.open("r+b") as file:
-            file.truncate(good)
+            file.truncate(intact)
         return answers
 
     def append(self, answers: Sequence[Mapping[str, Any]]) -> None:
-        """Add answers and make them durable."""
+        """Append answers and sync them to disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             for answer in answers:
@@ -54,5 +54,5 @@ class PartialAnswers:
             os.fsync(file.fileno())
 
     def remove(self) -> None:
-        """The prediction is whole and stands elsewhere."""
+        """Remove the file, after the complete prediction was written elsewhere."""
         self.path.unlink(missing_ok=True)

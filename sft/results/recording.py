@@ -1,6 +1,6 @@
-"""Keep `state.json` true while a run goes on: running with its phase, then done, or why not.
+"""Keep `state.json` up to date during a run: `running` with its phase, then `done` or the reason for its failure.
 
-The state is only told of: where it cannot be written (a full disk) the run goes on, and what it fails of is its own.
+If the state cannot be written (a full disk), the run continues and the error is only logged.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SECONDS_BETWEEN_WRITES = 0.5
 
 @contextmanager
 def recording(folder: RunFolder) -> Iterator[Progress]:
-    """State `running` inside, `done` after; on an exception `oom`, `interrupted` or `failed`, with its last line.
+    """Set the state `running` inside, then `done`, or `oom`, `interrupted` or `failed` with the error's last line.
 
-    Yields a `Progress` that keeps phase and step in the state, at most twice a second. Exceptions go on to the caller.
-    What an earlier process left half written in the folder when it was killed is removed.
+    It yields a `Progress` that writes phase and step to the state, at most twice per second. Exceptions propagate.
+    Incomplete files of an earlier, killed process are removed.
 
     Args:
-        folder: of the run, which is this process's alone.
+        folder: folder of the run, which only this process uses.
     """
     started = RunState(
         state="running",
@@ -45,40 +45,40 @@ def recording(folder: RunFolder) -> Iterator[Progress]:
         halvings=halvings(),
     )
     remove_leftovers(folder.path, older_than_seconds=0)
-    _tell(folder, started)
+    _write_state(folder, started)
     try:
         yield _Recorder(folder, started)
-    except RunBusyError:  # taken over: the state is another process's now
+    except RunBusyError:  # another process has taken the run over and writes the state now
         raise
     except BaseException as error:
-        ended = {"state": _state_for(error), "error": _text_of(error), "exit_code": _exit_code_of(error)}
-        _tell(folder, started.model_copy(update=ended))
+        ended = {"state": _state_for(error), "error": _message_of(error), "exit_code": _exit_code_of(error)}
+        _write_state(folder, started.model_copy(update=ended))
         raise
-    _tell(folder, started.model_copy(update={"state": "done", "phase": ""}))
+    _write_state(folder, started.model_copy(update={"state": "done", "phase": ""}))
 
 
-def _tell(folder: RunFolder, state: RunState) -> None:
+def _write_state(folder: RunFolder, state: RunState) -> None:
     try:
         folder.write_state(state)
     except OSError as error:
         log.warning("%s", error)
 
 
-def _text_of(error: BaseException) -> str:
-    """What happened, in one line."""
+def _message_of(error: BaseException) -> str:
+    """Return the error in one line."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted (Ctrl-C)"
     if isinstance(error, SystemExit) and (name := _signal_name(error.code)):
         return f"terminated ({name})"
-    text = redact_text(str(error))  # before it is cut: half a secret is not known as one
+    text = redact_text(str(error))  # before truncating, as half a secret would not be recognised
     last_line = (text.strip() or type(error).__name__).splitlines()[-1][:500]
     return last_line if isinstance(error, UserError) else f"{type(error).__name__}: {last_line}"
 
 
 def _signal_name(code: object) -> str:
-    """The signal that an exit code of more than 128 stands for, else nothing."""
-    known = {128 + number: number.name for number in signal.Signals}
-    return known.get(code, "") if isinstance(code, int) else ""
+    """Return the name of the signal for an exit code above 128, else an empty string."""
+    names = {128 + number: number.name for number in signal.Signals}
+    return names.get(code, "") if isinstance(code, int) else ""
 
 
 def _exit_code_of(error: BaseException) -> int:
@@ -105,4 +105,4 @@ class _Recorder:
             return
         self._phase, self._written = phase, now
         update = {"phase": phase, "done": done, "total": total, "note": note}
-        _tell(self._folder, self._started.model_copy(update=update))
+        _write_state(self._folder, self._started.model_copy(update=update))

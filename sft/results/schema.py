@@ -1,4 +1,4 @@
-"""The versioned form of `result.json` and `state.json`. Knows nothing of how they are made or shown."""
+"""The versioned schema of `result.json` and `state.json`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ Phase = Literal["running", "done", "failed", "oom", "timeout", "interrupted"]
 
 
 class RunResult(BaseModel):
-    """One finished run.
+    """The result of a finished run.
 
     Args:
-        schema_version: of this form; results of version 1 have no checksum.
-        id_version: of what ids are made of, and with it of how data files are read (`sft.config.identity.ID_VERSION`).
-        name, id, seed: of the experiment.
-        recipe_id: shared by the runs that differ only by seed.
-        endpoint: the command that made it.
-        config: the config as validated, without what equals the defaults.
-        results: metrics of the test split by name; `validation` holds those of that split, `accuracy_by_scoring` the
-            accuracy under each kind of label score, `calibration` how probabilities were calibrated, and `uncalibrated`
-            what they were worth before; `undefined` says why a metric is null; `lm_eval` has the figures of the
-            harness's tasks by task.
-        shots: indices' counts, per label, what was asked for, held-out and dropped examples, cut tokens.
-        labelled_examples: how many labelled rows the recipe used in all (trained on, shown or calibrated with).
-        training: loss history, steps, and the batch as the device got it; empty when nothing was trained.
+        schema_version: version of this schema; results of version 1 have no checksum.
+        id_version: version of the id's ingredients and of the reading of data files (`sft.config.identity.ID_VERSION`).
+        name, id, seed: name, id and seed of the experiment.
+        recipe_id: id shared by runs that differ only in their seed.
+        endpoint: the command that created the result.
+        config: the validated config, without values that equal the defaults.
+        results: metrics of the test split by name. `validation` has those of the validation split,
+            `accuracy_by_scoring` the accuracy with each kind of label score, `calibration` the calibration method,
+            `uncalibrated` the metrics before calibration, `undefined` the reason for each null metric, and `lm_eval`
+            the figures of the harness by task.
+        shots: counts of indices, in all and per label, requested, held-out and dropped examples, truncated tokens.
+        labelled_examples: number of labelled rows used by the recipe (for training, as shots or for calibration).
+        training: loss history, steps, and the device's batch size; empty if nothing was trained.
         timings: seconds per phase, and `total`.
-        resources: peak memory in bytes, CPU seconds, device, threads; how often the batch was halved, if it was.
+        resources: peak memory in bytes, CPU seconds, device, threads, and the number of times the batch was halved.
         environment: package versions, Python, platform, git commit.
-        files: SHA-256 of each file of the run that reports compute from, by name; empty in results of before.
-        data: path, content hash, rows of each split, rows that are the same (`sft.dataset.overlap`).
+        files: SHA-256 of each file that reports use, by name; empty in older results.
+        data: path, content hash, rows of each split, duplicate rows (`sft.dataset.overlap`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,16 +57,16 @@ class RunResult(BaseModel):
 
 
 class RunState(BaseModel):
-    """Where a run stands.
+    """The state of a run.
 
     Args:
         state: `running` until it ends.
-        phase, done, total, note: how far it is, while it runs.
-        error: the last meaningful line of a failure.
-        exit_code: of the run's process, when it failed; negative: the signal that ended it.
+        phase, done, total, note: progress, while it runs.
+        error: last informative line of a failure.
+        exit_code: exit code of the run's process if it failed; negative for a signal.
         started, updated: seconds since 1970.
-        pid, host: of the run's process, and where it runs.
-        halvings: how often the batch was halved, after the run had run out of memory.
+        pid, host: id and host of the run's process.
+        halvings: number of times the batch was halved after the run was out of memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -1,4 +1,4 @@
-"""The state of a run: in words, and whether one that is said to run has been left."""
+"""The state of a run in words, and a check whether the process of a running run is gone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _WORDS = {"oom": "out of memory", "timeout": "timed out", "missing": "not run ye
 
 
 def in_words(state: str) -> str:
-    """A state as a person reads it: `oom` is `out of memory`."""
+    """Return a state in words for people: `oom` is `out of memory`."""
     return _WORDS.get(state, state)
 
 
 def is_gone(store: ResultStore, run_id: str) -> bool:
-    """Whether a run whose state says `running` has been left: no process has it in its hands, and no sweep.
+    """Return whether a run in the state `running` has neither a process nor a sweep.
 
-    Each lock is tried for an instant; where that cannot be told, the state is believed. A holder that gave no sign of
-    life for too long counts as gone before it is taken over.
+    It tries each lock briefly. If that fails, the state is trusted. A holder without a recent heartbeat counts as gone
+    even before it is replaced.
     """
     try:
         return all(

@@ -1,4 +1,4 @@
-"""Predictions as a tab-separated table that spreadsheets, pandas and `csv` read alike. Knows no folders."""
+"""Format predictions as a tab-separated table that spreadsheets, pandas and `csv` read in the same way."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 def to_tsv(columns: Mapping[str, Sequence[Any]]) -> str:
-    """A tab-separated table with a header; fields that hold tabs, quotes or newlines are quoted as in CSV."""
+    """Return a tab-separated table with a header. Fields with tabs, quotes or newlines are quoted as in CSV."""
     rows = [list(columns), *([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))]
     return "".join(map(_line, rows))
 
 
 def _line(cells: Sequence[str]) -> str:
     buffer = io.StringIO()
-    # a writer quotes the characters of its own line end only: with both, a lone carriage return stays inside its field
+    # A writer quotes only the characters of its own line end. With both, a lone carriage return is quoted too.
     csv.writer(buffer, delimiter="\t", lineterminator="\r\n").writerow(cells)
     return buffer.getvalue().removesuffix("\r\n") + "\n"
 

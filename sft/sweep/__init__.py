@@ -1,1 +1,1 @@
-"""Many experiments, each its own process: what there is to run, running it, and what came of it. No torch in here."""
+"""Run many experiments, each in its own process: planning, running, outcomes. Imports no torch."""

@@ -1,6 +1,6 @@
-"""All that can be known to be wrong with a grid before anything runs, without a heavy import.
+"""Check a grid before anything runs, without slow imports.
 
-Knows configs and the names of plugs; not data (see `preflight.py`).
+It checks configs and the names of plugins, not data (see `preflight.py`).
 """
 
 from __future__ import annotations
@@ -26,66 +26,69 @@ def load_plan(
     max_experiments: int = 10_000,
     begun: Evaluation | None = None,
 ) -> Plan:
-    """Read a grid or config, check it whole, and expand it.
+    """Read a grid or config, check it completely, and expand it.
 
     Args:
-        path: JSON or Jsonnet.
-        seeds: given on the command line, or None.
-        endpoint: the command it is for; None: whichever its sections are enough for.
-        max_experiments: refuse more than that.
-        begun: the grid's evaluation, where it was begun earlier.
+        path: path of a JSON or Jsonnet file.
+        seeds: seeds from the command line, or None.
+        endpoint: the command; None: the command that the sections suffice for.
+        max_experiments: maximum number of experiments.
+        begun: the evaluation of the grid, if it was started earlier.
 
     Raises:
         ConfigError: every problem of every experiment at once.
-        MissingPackageError: tasks of lm-eval are to be asked, and it is not installed.
+        MissingPackageError: the config has tasks of lm-eval, but it is not installed.
     """
     grid = load_grid(path, max_experiments, begun)
-    endpoint = endpoint or _fitting_endpoint(grid)
+    endpoint = endpoint or _endpoint_for(grid)
     try:
         with hashed_once():
             plan = make_plan(grid, seeds, endpoint)
-    except OSError as error:  # while hashing what the configs name
-        what = f"{quoted(error.filename)} cannot be read: {error.strerror}"
-        raise ConfigError(str(path), [Problem(_key_of(str(error.filename), grid), what)]) from None
+    except OSError as error:  # while hashing files named in the configs
+        reason = f"{quoted(error.filename)} cannot be read: {error.strerror}"
+        raise ConfigError(str(path), [Problem(_key_of(str(error.filename), grid), reason)]) from None
     check_grid(grid, endpoint)
     if len(plan.experiments) > max_experiments:
-        what = f"{len(plan.experiments)} experiments with the seeds; at most {max_experiments} (--max-experiments)"
-        raise ConfigError(str(path), [Problem("seeds", what)])
+        reason = (
+            f"expected at most {max_experiments} experiments (--max-experiments), "
+            f"got {len(plan.experiments)} with all seeds"
+        )
+        raise ConfigError(str(path), [Problem("seeds", reason)])
     return plan
 
 
 def _key_of(file: str, grid: Grid) -> str:
-    """The first setting that names a file, or the folder that it is in."""
+    """Return the first setting that names a file or its folder."""
     for config in grid.configs.values():
         for key, value in settings(config).items():
-            named = str(value).removeprefix("evaluate:")
-            if named and file.startswith(named):
+            path = str(value).removeprefix("evaluate:")
+            if path and file.startswith(path):
                 return key
     return "configs"
 
 
 def check_grid(grid: Grid, endpoint: Endpoint) -> None:
-    """Refuse configs that lack a section of the command.
+    """Raise if configs lack a section of the command.
 
     Raises:
-        ConfigError: every problem at once; one that several experiments share is told once.
-        MissingPackageError: tasks of lm-eval are to be asked, and it is not installed.
+        ConfigError: every problem at once; one that several experiments share is reported once.
+        MissingPackageError: the config has tasks of lm-eval, but it is not installed.
     """
-    found: dict[Problem, list[str]] = {}
+    problems: dict[Problem, list[str]] = {}
     for name, config in grid.configs.items():
         for problem in check_endpoint(config, endpoint):
-            found.setdefault(problem, []).append(name)
-    if found:
+            problems.setdefault(problem, []).append(name)
+    if problems:
         several = len(grid.configs) > 1
-        raise ConfigError(str(grid.source), [_told_once(p, names, several) for p, names in found.items()])
+        raise ConfigError(str(grid.source), [_reported_once(p, names, several) for p, names in problems.items()])
     if endpoint in ("evaluate", "run-experiment") and any(
         config.evaluation.lm_eval for config in grid.configs.values()
     ):
         require_lm_eval()
 
 
-def _fitting_endpoint(grid: Grid) -> Endpoint:
-    """The command that the configs are meant for, as far as their sections tell."""
+def _endpoint_for(grid: Grid) -> Endpoint:
+    """Return the command that the sections of the configs suffice for."""
     configs = grid.configs.values()
     if all(config.inference is None for config in configs):
         return "train"
@@ -94,7 +97,7 @@ def _fitting_endpoint(grid: Grid) -> Endpoint:
     return "run-experiment"
 
 
-def _told_once(problem: Problem, names: Sequence[str], several: bool) -> Problem:
+def _reported_once(problem: Problem, names: Sequence[str], several: bool) -> Problem:
     if not several:
         return problem
     more = f" (and in {len(names) - 1} more experiments)" if len(names) > 1 else ""

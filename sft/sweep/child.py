@@ -1,4 +1,4 @@
-"""A process that ends with this one: what a command starts besides experiments. Knows not what it does."""
+"""End child processes, other than experiments, together with this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS_TO_END = 10.0
 
 @contextmanager
 def ended_with_us(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """While inside, an exception ends the process too: a signal, which may have been for this process alone."""
+    """End the process on an exception inside, as after a signal that was sent to this process alone."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Which experiments this sweep has in its hands, and which another one has, or has had since this one began."""
+"""Claims on experiments: which ones this sweep works on, and which ones another sweep works or has worked on."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from sft.results.store import ResultStore, RunFolder
 
 
 def held_by(folder: RunFolder) -> str:
-    """Who has a run that another sweep has claimed, as far as its state says, and what to do should that one hang."""
+    """Return who works on a run claimed by another sweep, as far as known, and what to do if that process hangs."""
     state = folder.state()
     if state is None or state.pid is None:
-        return "another sweep has it, and has not started it yet; this command waits for that one"
-    started = "" if state.started is None else time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(state.started))
+        return "another sweep has claimed it, but not started it yet; waiting for that sweep"
+    since = "" if state.started is None else time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(state.started))
     host = plain(state.host) or "an unknown host"
     return (
-        f"process {state.pid} on {host} has it{started}, and this command waits for that one. "
-        f"If it hangs, end it there (kill -9 {state.pid}): then this command goes on"
+        f"process {state.pid} on {host} has been running it{since}; waiting for that process. "
+        f"If it hangs, end it there (kill -9 {state.pid}), and this command continues"
     )
 
 
 class Claims:
-    """The claims on the experiments of one sweep.
+    """The claims of a sweep on its experiments.
 
     Args:
-        store: where their runs are.
-        experiments: those that are to run.
+        store: the results folder.
+        experiments: the experiments to run.
     """
 
     def __init__(self, store: ResultStore, experiments: Sequence[Experiment]) -> None:
         self._store = store
         self._kept: dict[str, RunLock] = {}
-        self._seen = {experiment.id: self._last_word(experiment) for experiment in experiments}
+        self._initial_updates = {experiment.id: self._last_update(experiment) for experiment in experiments}
 
     def folder(self, experiment: Experiment) -> RunFolder:
-        """The folder of its run."""
+        """Return the folder of the experiment's run."""
         return self._store.folder(experiment.id, experiment.slug)
 
     def take(self, experiment: Experiment) -> RunLock | None:
-        """The claim on an experiment: the one that was kept, or a new one; None while another sweep has it.
+        """Claim an experiment, or return the kept claim; return None while another sweep has it.
 
         Raises:
             UserError: the lock's file cannot be written.
@@ -55,31 +55,31 @@ class Claims:
         return claim if claim.acquire() else None
 
     def keep(self, experiment: Experiment, claim: RunLock) -> None:
-        """Hold on to an experiment that is to be tried again: no other sweep shall see it between two attempts."""
+        """Keep the claim on an experiment for the next attempt, so that no other sweep takes it in between."""
         self._kept[experiment.id] = claim
 
     def release(self, experiment: Experiment, claim: RunLock) -> None:
-        """Let go of an experiment, unless it was kept."""
+        """Release a claim, unless it was kept."""
         if self._kept.get(experiment.id) is not claim:
             claim.release()
 
     def release_all(self) -> None:
-        """Let go of those that were kept."""
+        """Release the kept claims."""
         for claim in self._kept.values():
             claim.release()
         self._kept.clear()
 
     def is_ending(self, experiment: Experiment) -> bool:
-        """Whether a process still has the run that no sweep claims: one that was killed leaves such for a moment."""
+        """Return whether a process still works on an unclaimed run, as briefly after its sweep was killed."""
         return not self._store.lock(experiment.id, "run").is_free()
 
     def has_failed_since(self, experiment: Experiment) -> bool:
-        """Whether another sweep has tried this run, in vain, since this one began."""
+        """Return whether another sweep has run this experiment and failed since this sweep started."""
         state = self.folder(experiment).state()
         failed = state is not None and state.state in ("failed", "oom", "timeout")
-        return failed and self._last_word(experiment) != self._seen[experiment.id]
+        return failed and self._last_update(experiment) != self._initial_updates[experiment.id]
 
-    def _last_word(self, experiment: Experiment) -> float | None:
-        """When the run's state was last written. Only compared with itself: hosts do not agree on the time."""
+    def _last_update(self, experiment: Experiment) -> float | None:
+        """Return the time of the state's last update. Only compare it for equality, as hosts disagree on the time."""
         state = self.folder(experiment).state()
         return None if state is None else state.updated

@@ -1,4 +1,4 @@
-"""What the person sees while a sweep runs: on a terminal a live table, else one plain line per change of state."""
+"""Show a running sweep: a live table on a terminal, otherwise a line per change of state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHORTEST_ERROR = 30
 
 
 class Line(NamedTuple):
-    """One running experiment."""
+    """A running experiment."""
 
     name: str
     folder: RunFolder
@@ -35,13 +35,13 @@ class Line(NamedTuple):
 
 
 class Display:
-    """Shows a sweep's course; use as a context.
+    """Show the progress of a sweep; use as a context manager.
 
     Args:
-        total: experiments to run.
-        jobs: how many run at a time, for the estimate of the time left.
-        console: where to; a terminal gets the live table.
-        quiet: show nothing but warnings.
+        total: number of experiments to run.
+        jobs: number of experiments at a time, for the estimate of the time left.
+        console: output; a terminal gets the live table.
+        quiet: show only warnings.
     """
 
     def __init__(self, total: int, jobs: int, console: Console, quiet: bool = False) -> None:
@@ -60,7 +60,7 @@ class Display:
             self._live.__enter__()
             self._send_log_above()
             self._draw()
-            self._last_drawn = 0.0  # the first that runs are shown at once
+            self._last_drawn = 0.0  # show the first running experiments immediately
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,24 +69,24 @@ class Display:
             self._live.__exit__(None, None, None)
 
     def started(self, name: str) -> None:
-        """An experiment was started."""
+        """Show that an experiment started."""
         self._started[name] = time.monotonic()
         if self._live is None:
-            self._say(f"started  {name}")
+            self._print(f"started  {name}")
 
     def done(self, name: str, seconds: float | None, note: str) -> None:
-        """An experiment finished; `note` is its leading figure. Without `seconds`: another sweep ran it."""
+        """Show that an experiment finished, with its main figure as `note`. Without `seconds`, another sweep ran it."""
         self._done += 1
         self._ended(name)
         if seconds is not None:
             self._durations.append(seconds)
         took = "by another sweep" if seconds is None else duration(seconds)
-        self._say("  ".join(part for part in (f"done     {name}", note, f"{took}{self._standing()}") if part))
+        self._print("  ".join(part for part in (f"done     {name}", note, f"{took}{self._progress()}") if part))
 
     def failed(self, failure: Failure, seconds: float | None = None) -> None:
-        """An experiment failed (without `seconds`: before it started): one red line with why and where its log is.
+        """Show a failure as a red line with the reason and the log. Without `seconds`, it failed before it started.
 
-        How long it took tells nothing of the others, unless it was ended for taking too long.
+        Only the duration of a timeout is used to estimate the others.
         """
         self._failed += 1
         self._ended(failure.name)
@@ -96,21 +96,21 @@ class Display:
             text = self._failure(failure)
             self._console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
-    def retried(self, name: str, why: str) -> None:
-        """An experiment that ran out of memory is tried again."""
+    def retried(self, name: str, reason: str) -> None:
+        """Show that an experiment that was out of memory is retried."""
         self._ended(name)
-        self._say(f"again    {name}  {why}")
+        self._print(f"again    {name}  {reason}")
 
-    def says(self, text: str) -> None:
-        """Something that the person should know of."""
-        self._say(text)
+    def info(self, text: str) -> None:
+        """Show a message."""
+        self._print(text)
 
-    def warns(self, text: str) -> None:
-        """Something that the person should know of even when all else is to be quiet."""
+    def warning(self, text: str) -> None:
+        """Show a message even if the display is quiet."""
         log.warning("%s", plain(text))
 
     def tick(self, lines: Sequence[Line], elsewhere: int = 0) -> None:
-        """Redraw the running experiments; cheap to call often. `elsewhere`: those that other sweeps run."""
+        """Redraw the running experiments; cheap to call often. `elsewhere` is the number that other sweeps run."""
         self._lines, self._elsewhere = lines, elsewhere
         if self._live is not None and time.monotonic() - self._last_drawn >= SECONDS_BETWEEN_DRAWINGS:
             self._draw()
@@ -129,10 +129,10 @@ class Display:
         self._live.update(course(counts, shown, self._left(), width, height), refresh=True)
 
     def _send_log_above(self) -> None:
-        """Have log lines, too, printed above the live table, not through it."""
+        """Print log lines above the live table."""
         for handler in logging.getLogger(LOGGER_NAME).handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream.isatty():
-                before = handler.setStream(sys.stderr)  # which, while the table lives, prints above it
+                before = handler.setStream(sys.stderr)  # prints above the table while it is shown
                 if before is not None:
                     self._restored.callback(handler.setStream, before)
 
@@ -141,22 +141,22 @@ class Display:
         self._lines = [line for line in self._lines if line.name != name]
 
     def _left(self) -> str:
-        """The time that is left, in words: nothing before the first has finished."""
-        open_ones = self._total - self._done - self._failed
+        """Return the time left in words; empty before the first experiment has finished."""
+        unfinished = self._total - self._done - self._failed
         now = time.monotonic()
         used = [now - started for started in self._started.values()]
-        waiting = max(0, open_ones - len(used) - self._elsewhere)
-        return time_left(seconds_left(self._durations, used, waiting, self._jobs), open_ones)
+        waiting = max(0, unfinished - len(used) - self._elsewhere)
+        return time_left(seconds_left(self._durations, used, waiting, self._jobs), unfinished)
 
-    def _standing(self) -> str:
-        """For a plain line: how many have ended, and what is left. A live table says it by itself."""
+    def _progress(self) -> str:
+        """Return the number of ended experiments and the time left for a plain line. A live table shows them anyway."""
         if self._live is not None:
             return ""
         left = self._left()
         return f"  [{self._done + self._failed} of {self._total}{', ' + left if left else ''}]"
 
     def _failure(self, failure: Failure) -> str:
-        """One line; on a terminal the reason is cut, so that the log's path is seen whole."""
+        """Return a line; on a terminal the reason is truncated so that the log's path fits."""
         parts = [
             f"{in_words(failure.state):<8} {plain(failure.name)}",
             plain(failure.error),
@@ -167,7 +167,7 @@ class Display:
             parts[1] = cut(parts[1], max(_SHORTEST_ERROR, room))
         return "  ".join(part for part in parts if part)
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if self._quiet:
             return
         shown = cut(text, self._console.width) if self._live is not None else plain(text)

@@ -1,6 +1,6 @@
-"""From a grid to experiments: seeds expanded, duplicates found, what is done told from what is to run.
+"""Expand a grid to experiments: apply seeds, find duplicates, and separate finished runs from runs to do.
 
-Knows run folders, not processes.
+It uses run folders, not processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sft.io import json_line, write_atomic
 from sft.results.store import ResultStore, RunFolder
 
 PLAN_VERSION = 1
-Standing = Literal["done", "to run", "failed before"]
+RunStatus = Literal["done", "to run", "failed before"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Plan:
 
     Args:
         experiments: distinct by id, in the grid's order.
-        configurations: how many distinct configs there are, seeds aside.
-        seeds: the seeds that were asked for.
-        duplicates: names that turned out to be the same work as an earlier one, with that one's name.
+        configurations: number of distinct configs, apart from seeds.
+        seeds: the requested seeds.
+        duplicates: names of experiments that equal an earlier one, each with the earlier name.
     """
 
     experiments: tuple[Experiment, ...]
@@ -41,7 +41,7 @@ class Plan:
     duplicates: tuple[tuple[str, str], ...]
 
     def varying(self) -> str:
-        """What varies, in one line: `shots (0, 8, 16) · init (default, pca)`."""
+        """Return what varies in one line: `shots (0, 8, 16) · init (default, pca)`."""
         settings = varying_settings([experiment.config for experiment in self.experiments])
         parts = []
         for setting in settings:
@@ -53,23 +53,23 @@ class Plan:
 def make_plan(grid: Grid, seeds: Sequence[int] | None, endpoint: Endpoint = "run-experiment") -> Plan:
     """Expand a grid's configs over the seeds.
 
-    A config's own `seed` stands for itself; else the command's seeds, else the grid's, else 13. An experiment in which
-    nothing is random runs once, whatever the seeds.
+    A config's own `seed` comes first, then the command's seeds, then the grid's, then 13. A deterministic experiment
+    runs once, whatever the seeds.
 
     Raises:
-        ConfigError: seeds given by the command as well as by a config or the grid.
+        ConfigError: both the command and a config or the grid set seeds.
     """
-    _refuse_two_seeds(grid, seeds)
+    _check_one_source_of_seeds(grid, seeds)
     common = tuple(seeds or grid.seeds or (DEFAULT_SEED,))
-    found: dict[str, Experiment] = {}
+    by_id: dict[str, Experiment] = {}
     duplicates: list[tuple[str, str]] = []
     for name, config in grid.configs.items():
         for experiment in _of_seeds(name, config, common, endpoint):
-            if experiment.id in found:
-                duplicates.append((experiment.name, found[experiment.id].name))
+            if experiment.id in by_id:
+                duplicates.append((experiment.name, by_id[experiment.id].name))
             else:
-                found[experiment.id] = experiment
-    experiments = tuple(found.values())
+                by_id[experiment.id] = experiment
+    experiments = tuple(by_id.values())
     return Plan(experiments, len({e.recipe_id for e in experiments}), common, tuple(duplicates))
 
 
@@ -83,47 +83,46 @@ def _of_seeds(name: str, config: ExperimentConfig, seeds: Sequence[int], endpoin
     return [experiments[0].of_seed(seed, f"{name} seed={seed}") for seed in own]
 
 
-def _refuse_two_seeds(grid: Grid, seeds: Sequence[int] | None) -> None:
+def _check_one_source_of_seeds(grid: Grid, seeds: Sequence[int] | None) -> None:
     if seeds is None:
         return
     source = str(grid.source)
     if grid.seeds is not None:
-        raise ConfigError(
-            source, [Problem("seeds", "the grid sets seeds and --seeds does too: give them in one place")]
-        )
+        raise ConfigError(source, [Problem("seeds", "cannot be combined with --seeds; choose one")])
     for name, config in grid.configs.items():
         if config.seed is not None:
-            what = f"{config.seed}: the config sets a seed and the command does too: give it in one place"
-            raise ConfigError(source, [Problem(f"{name}.seed" if len(grid.configs) > 1 else "seed", what)])
+            reason = f"{config.seed} cannot be combined with a seed from the command; choose one"
+            raise ConfigError(source, [Problem(f"{name}.seed" if len(grid.configs) > 1 else "seed", reason)])
 
 
 def only(plan: Plan, pattern: str | None) -> tuple[Experiment, ...]:
-    """The experiments whose name or id matches a glob (`shots=8*`); all without one.
+    """Return the experiments whose name or id matches a glob (`shots=8*`), or all without a glob.
 
     Raises:
-        UserError: none does.
+        UserError: no experiment matches.
     """
     if pattern is None:
         return plan.experiments
     chosen = tuple(e for e in plan.experiments if fnmatchcase(e.name, pattern) or fnmatchcase(e.id, pattern))
     if not chosen:
         names = [e.name for e in plan.experiments]
-        some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        raise UserError(f'--only "{pattern}" matches no experiment{did_you_mean(pattern, names)} (there are: {some})')
+        available = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        hint = did_you_mean(pattern, names)
+        raise UserError(f'--only "{pattern}" matches no experiment{hint} (available: {available})')
     return chosen
 
 
-def standing(folder: RunFolder, retry_failed: bool, most_halvings: int = 0) -> Standing:
-    """Return whether a run is done, is to run, or failed in a way that the same command would only repeat.
+def run_status(folder: RunFolder, retry_failed: bool, most_halvings: int = 0) -> RunStatus:
+    """Return whether a run is done, to run, or failed in a way that the same command would only repeat.
 
-    Runs that were killed or interrupted, and those that the user had to mend something for (exit code 2), are tried
-    again by themselves; those that failed by themselves, ran out of memory or time only with `retry_failed`.
+    Killed and interrupted runs, and runs with an error that the user can fix (exit code 2), are retried automatically.
+    Runs that failed by themselves, were out of memory or timed out are retried only with `retry_failed`.
 
     Args:
-        folder: of the run.
-        retry_failed: also run those that failed by themselves.
-        most_halvings: how often the batch of a run that is out of memory may be halved. Such a run is to run until its
-            batch was halved that often: the sweep may have been killed before it could start the next try.
+        folder: folder of the run.
+        retry_failed: whether to retry runs that failed by themselves.
+        most_halvings: how often the batch can be halved after running out of memory. A run with fewer halvings is to
+            run, as its sweep may have been killed before the next attempt.
     """
     if folder.is_done():
         return "done"
@@ -140,7 +139,7 @@ def standing(folder: RunFolder, retry_failed: bool, most_halvings: int = 0) -> S
 
 
 def by_model(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Those that share a model one after the other, else in the order given: its files stay in the system's cache."""
+    """Group experiments by model, otherwise in order, so that the model's files stay in the system's cache."""
     groups: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         groups.setdefault(base_key(experiment.config.model), []).append(experiment)
@@ -148,12 +147,12 @@ def by_model(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def write_plan(plan: Plan, store: ResultStore, threads: int | None = None) -> None:
-    """Note which experiments the grid has: the report covers these.
+    """Write the experiments of the grid, which the report covers.
 
     Args:
-        plan: of the grid.
+        plan: plan of the grid.
         store: its results folder.
-        threads: of each experiment, for the same command again; None: not known.
+        threads: threads per experiment, used when the command is repeated; None: unknown.
     """
     entries = b",\n".join(map(json_line, plan_entries(plan, store)))
     number = "" if threads is None else f'"threads": {threads}, '
@@ -162,7 +161,7 @@ def write_plan(plan: Plan, store: ResultStore, threads: int | None = None) -> No
 
 
 def plan_entries(plan: Plan, store: ResultStore) -> list[dict[str, Any]]:
-    """The plan as JSON, for the report: each experiment's name, ids, seed, folder and config."""
+    """Return the plan as JSON for the report: each experiment's name, ids, seed, folder and config."""
     return [
         {
             "name": experiment.name,
@@ -178,9 +177,9 @@ def plan_entries(plan: Plan, store: ResultStore) -> list[dict[str, Any]]:
 
 
 def config_of(experiment: Experiment) -> dict[str, Any]:
-    """The config that a child process is started with: what differs from the defaults, with the name and the seed.
+    """Return the config for a child process: the values that differ from the defaults, with name and seed.
 
-    An `output_dir` becomes a folder of the run's own in it, so that the adapters of a sweep never meet.
+    `output_dir` becomes a subfolder per run, so that adapters of a sweep do not overwrite each other.
     """
     data: dict[str, Any] = experiment.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     arguments = data.get("training", {}).get("trainer_args", {})

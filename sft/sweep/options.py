@@ -1,4 +1,4 @@
-"""How a sweep is run."""
+"""Options of a sweep."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from sft.sweep.slots import Slot
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is run.
+    """Options of a sweep.
 
     Args:
-        plug_folder: the grid's folder, where `"module:function"` plugs are found.
-        do_eval: judge each trained model.
-        slots: one for each experiment that may run at a time.
-        threads: of each experiment; None: not settled yet (see `threads.py`).
-        launcher: where experiments run: a launcher's name, or the user's `"module:factory"`.
-        launcher_args: its own options.
-        limits: what each experiment may use: seconds, bytes.
-        retry_failed: also run those that failed by themselves before.
-        max_failures: start nothing more after so many; None: whatever fails.
-        oom_retry: run one that ran out of memory again with half its batch.
-        stale_after: seconds without a sign of life after which another sweep's experiment is taken over, where the file
-            system has no locks.
-        program: what is started, before the command's name and its arguments.
+        plug_folder: the grid's folder, in which `"module:function"` plugins are found.
+        do_eval: whether to evaluate each trained model.
+        slots: one for each experiment that runs at the same time.
+        threads: threads per experiment; None: not chosen yet (see `fixed_threads.py`).
+        launcher: name of a launcher, or a user's `"module:factory"`.
+        launcher_args: options of the launcher.
+        limits: limits of each experiment: seconds, bytes.
+        retry_failed: whether to retry experiments that failed by themselves before.
+        max_failures: number of failures after which no experiment starts; None: unlimited.
+        oom_retry: whether to retry an experiment that was out of memory with half the batch.
+        stale_after: seconds without a heartbeat after which another sweep's experiment is taken over, on a file system
+            without locks.
+        program: command line before the name of the command.
     """
 
     plug_folder: Path
@@ -48,32 +48,32 @@ class SweepOptions:
     program: tuple[str, ...] = field(default_factory=lambda: (sys.executable, "-m", "sft.cli"))
 
 
-def launcher_arguments(launcher: str, given: Sequence[str], isolation: str | None = None) -> dict[str, str]:
+def launcher_arguments(launcher: str, pairs: Sequence[str], isolation: str | None = None) -> dict[str, str]:
     """Return the options of a launcher.
 
     Args:
-        launcher: its name, or a user's own.
-        given: `KEY=VALUE` of `--launcher-arg`.
-        isolation: of `--isolation`, which is short for `--launcher-arg isolation=…`.
+        launcher: name of the launcher, or a user's own.
+        pairs: `KEY=VALUE` of `--launcher-arg`.
+        isolation: value of `--isolation`, short for `--launcher-arg isolation=…`.
 
     Raises:
-        UserError: no such option, a value that it does not take, or one that is given twice.
+        UserError: an unknown option, an invalid value, or a duplicate option.
     """
-    pairs = [text.partition("=") for text in given]
-    if bad := [text for text, (key, sign, _) in zip(given, pairs, strict=True) if not (key and sign)]:
-        raise UserError(f'--launcher-arg: expected KEY=VALUE, got "{bad[0]}"')
-    named = [*((key, value) for key, _, value in pairs), *([("isolation", isolation)] if isolation else [])]
+    parts = [text.partition("=") for text in pairs]
+    if invalid := [text for text, (key, equals, _) in zip(pairs, parts, strict=True) if not (key and equals)]:
+        raise UserError(f'--launcher-arg: expected KEY=VALUE, got "{invalid[0]}"')
+    items = [*((key, value) for key, _, value in parts), *([("isolation", isolation)] if isolation else [])]
     spec = LAUNCHERS.spec(launcher)
     options = {option.name: option for option in spec.options}
-    found: dict[str, str] = {}
-    for key, value in named:
-        if key in found and found[key] != value:
-            raise UserError(f'--launcher-arg: "{key}" is given twice, as "{found[key]}" and "{value}"')
+    arguments: dict[str, str] = {}
+    for key, value in items:
+        if key in arguments and arguments[key] != value:
+            raise UserError(f'--launcher-arg: duplicate option "{key}": "{arguments[key]}" and "{value}"')
         if launcher in LAUNCHERS and key not in options:
             known = f"known: {', '.join(options)}" if options else "it has none"
-            near = did_you_mean(key, list(options))
-            raise UserError(f'--launcher-arg: the launcher "{launcher}" has no option "{key}"{near} ({known})')
+            hint = did_you_mean(key, list(options))
+            raise UserError(f'--launcher-arg: the launcher "{launcher}" has no option "{key}"{hint} ({known})')
         if key in options and options[key].choices and value not in options[key].choices:
             raise UserError(f'--launcher-arg {key}: expected {" or ".join(options[key].choices)}, got "{value}"')
-        found[key] = value
-    return found
+        arguments[key] = value
+    return arguments

@@ -1,4 +1,4 @@
-"""What came of a sweep, as a value: it decides the exit code."""
+"""The outcome of a sweep, which determines the exit code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 
 class Failure(NamedTuple):
-    """An experiment that did not finish: its name, its state, why, where its log lies.
+    """An experiment that did not finish: its name, state, error and log.
 
-    `retried`: the same command tries it again by itself; else only with `--retry-failed`.
+    `retried` is True if the same command retries it, and False if only `--retry-failed` does.
     """
 
     name: str
@@ -22,16 +22,16 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """What happened to the experiments that were asked for.
+    """The outcome of the requested experiments.
 
     Args:
-        succeeded: names of those that ran now and finished.
-        failed: those that ran now, or before without being retried, and did not finish.
-        skipped: names of those that were done already.
-        not_started: names of those that were left when the sweep ended early.
-        stopped: exit code of what ended the sweep early (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, …), else 0.
-        hurried: whether it was told twice: then nothing is done that takes time.
-        seconds: the sweep took.
+        succeeded: names of experiments that finished now.
+        failed: experiments that failed now, or before without being retried.
+        skipped: names of experiments that were done before.
+        not_started: names of experiments left when the sweep ended early.
+        stopped: exit code if a signal ended the sweep early (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, …), else 0.
+        hurried: whether a second signal came, after which nothing slow is done.
+        seconds: duration of the sweep.
     """
 
     succeeded: tuple[str, ...]
@@ -44,7 +44,7 @@ class SweepOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all well, 1 at least one failure, above 128 stopped from outside, by that signal plus 128."""
+        """Return 0 for success, 1 for at least one failure, or 128 plus the signal that stopped the sweep."""
         if self.stopped:
             return self.stopped
         return 1 if self.failed or self.not_started else 0

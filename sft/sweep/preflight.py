@@ -1,7 +1,7 @@
-"""Before a sweep starts: have a child process open each distinct data set and tokenizer once.
+"""Check the data before a sweep starts: a child process opens each distinct data set and tokenizer once.
 
-A wrong column fails in seconds, and only its own experiments. Knows only how to ask; `sft.pipeline` does the opening,
-in the child, since it needs the heavy libraries.
+A wrong column fails within seconds, and only its own experiments. This module sends the request. `sft.pipeline` opens
+the data in the child, as it needs slow imports.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from sft.sweep.options import SweepOptions
 from sft.sweep.processes import launcher_of, path_argument, take_secrets
 
 POLL_SECONDS = 0.02
-LONGEST_SECONDS = 1800.0  # a hub that does not answer shall not hold up a weekend
+_SECRETS = "places"  # a key named after secrets would be redacted  # words: fixed name
+LONGEST_SECONDS = 1800.0  # so that an unresponsive Hub does not block a sweep over a weekend
 
 
 class Checked(NamedTuple):
-    """What a check found.
+    """Result of a check.
 
-    `problems`: id -> one line, for each experiment that cannot run. `breakdown`: the last lines of a check that itself
-    broke down, else empty; the experiments that it did not get to meet their trouble by themselves. `notes`: what is
-    worth knowing of the data, a sentence each.
+    Attributes:
+        problems: id -> one line, for each experiment that cannot run.
+        breakdown: last log lines if the check itself failed, else empty. Unchecked experiments then fail by themselves.
+        notes: a sentence for each remarkable property of the data.
     """
 
     problems: Mapping[str, str]
@@ -42,7 +44,7 @@ class Checked(NamedTuple):
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """Return False: no request to stop."""
     return False
 
 
@@ -51,28 +53,28 @@ def check_data(
     options: SweepOptions,
     launcher: Launcher | None = None,
     stopped: Callable[[], bool] = never,
-    place: Path | None = None,
+    parent: Path | None = None,
 ) -> Checked:
-    """What is wrong with the data or tokenizer of each experiment that cannot run.
+    """Find problems in the data or tokenizer of each experiment.
 
     Args:
-        experiments: to check; several with the same data are checked once.
-        options: of the sweep that they are checked for.
+        experiments: experiments to check; the same data is checked once.
+        options: options of the sweep.
         launcher: starts the child.
-        stopped: asked again and again; once true the child is ended, and nothing is said to be wrong.
-        place: a folder for the questions and answers, the results folder of a sweep; None: that of the system.
+        stopped: polled; when it returns True, the child is ended and no problem is reported.
+        parent: folder for requests and answers, such as the results folder; None: the system's temporary folder.
     """
     if not experiments:
         return Checked({})
     try:
-        with tempfile.TemporaryDirectory(prefix=CHECKS, dir=place) as folder:
-            return _check_in(Path(folder), experiments, options, launcher or _here(options), stopped)
-    except (OSError, ValueError) as error:  # no room for the questions, or no answer
+        with tempfile.TemporaryDirectory(prefix=CHECKS, dir=parent) as folder:
+            return _check_in(Path(folder), experiments, options, launcher or _local_launcher(options), stopped)
+    except (OSError, ValueError) as error:  # no space for the request, or no answer
         return Checked({}, str(error))
 
 
-def _here(options: SweepOptions) -> Launcher:
-    """Return a launcher on this machine: a question of seconds does not wait in a cluster's queue."""
+def _local_launcher(options: SweepOptions) -> Launcher:
+    """Return a launcher on this machine, as a short check must not wait in a cluster's queue."""
     if LAUNCHERS.spec(options.launcher).is_local:
         return launcher_of(options)
     return launcher_of(replace(options, launcher="local", launcher_args={"isolation": "spawn"}))
@@ -116,28 +118,28 @@ def _check_in(
 
 
 def _request(experiments: Sequence[Experiment]) -> tuple[dict[str, Any], str]:
-    """What the child is asked, and as a JSON list the secrets that it needs for it; empty where there are none."""
-    secrets: dict[str, int] = {}  # each one once: the environment has room for few
+    """Return the request for the child, and its secrets as a JSON list (empty without secrets)."""
+    secrets: dict[str, int] = {}  # each one once, as the environment has little room
     entries = {}
     for experiment in experiments:
-        config, found = split_secrets(config_of(experiment))
-        places = {place: secrets.setdefault(json.dumps(secret), len(secrets)) for place, secret in found.items()}
-        entries[experiment.id] = {"config": config, "endpoint": experiment.endpoint, "places": places}
+        config, by_key = split_secrets(config_of(experiment))
+        numbers = {key: secrets.setdefault(json.dumps(secret), len(secrets)) for key, secret in by_key.items()}
+        entries[experiment.id] = {"config": config, "endpoint": experiment.endpoint, _SECRETS: numbers}
     return entries, f"[{','.join(secrets)}]" if secrets else ""
 
 
 def read_request(path: Path) -> dict[str, Any]:
-    """What `check_data` has asked its child, in the child: id -> `{"config", "endpoint"}`, secrets put back."""
+    """Read the request of `check_data` in the child: id -> `{"config", "endpoint"}`, with secrets restored."""
     entries: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     secrets = take_secrets()
     for entry in entries.values():
-        found = {place: secrets[number] for place, number in entry.pop("places").items()}
-        entry["config"] = join_secrets(entry["config"], found)
+        by_key = {key: secrets[number] for key, number in entry.pop(_SECRETS).items()}
+        entry["config"] = join_secrets(entry["config"], by_key)
     return entries
 
 
 def _run_to_end(job: Job, launcher: Launcher, stopped: Callable[[], bool]) -> Status | None:
-    """The status of a job; None when it was stopped."""
+    """Run a job and return its status, or None if it was stopped."""
     while not launcher.ready():
         if stopped():
             return None

@@ -1,4 +1,4 @@
-"""What a sweep starts: the command of an experiment as a Job, and the launcher for it. Starts nothing itself."""
+"""Create the job and the launcher of an experiment. This module does not start them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sft.sweep.options import SweepOptions
 from sft.sweep.slots import Slot
 
 MOST_HALVINGS = 4
-# What a run imports, beside its plugins: also what is imported late.
+# Modules that a run imports besides its plugins, including late imports.
 _IMPORTED = (
     "sft.pipeline",
     "sft.initialization.apply",
@@ -51,16 +51,16 @@ _IMPORTED = (
 
 
 def preloaded() -> tuple[str, ...]:
-    """Return the modules that the server imports which experiments are forked from: all that a run may need."""
+    """Return the modules that the fork server imports: all that a run may need."""
     plugins = (*METHODS.values(), *(spec for spec in BACKENDS.values() if spec.keeps_base))
     return (*_IMPORTED, *(spec.target.partition(":")[0] for spec in plugins))
 
 
 def launcher_of(options: SweepOptions) -> Launcher:
-    """The launcher that the options name.
+    """Return the launcher named in the options.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: the launcher is unknown.
     """
     preparation = Preparation(preloaded(), options.threads)
     launcher: Launcher = LAUNCHERS.resolve(options.launcher)(preparation, **options.launcher_args)
@@ -70,34 +70,34 @@ def launcher_of(options: SweepOptions) -> Launcher:
 def job_of(
     experiment: Experiment, folder: RunFolder, root: Path, options: SweepOptions, slot: Slot, halvings: int
 ) -> Job:
-    """The process of one experiment, on the config in its run folder."""
+    """Return the job of an experiment, which reads the config in its run folder."""
     command = (*options.program, "run-experiment", path_argument(folder.config_file))
     evaluation = "--do-eval" if options.do_eval else "--no-do-eval"
-    places = ("--results-path", path_argument(root), "--plugs", path_argument(options.plug_folder))
+    folders = ("--results-path", path_argument(root), "--plugs", path_argument(options.plug_folder))
     threads = () if options.threads is None else ("--threads", str(options.threads))
-    more = (evaluation, *places, *threads, "--halvings", str(halvings), "--expect", experiment.id)
+    arguments = (evaluation, *folders, *threads, "--halvings", str(halvings), "--expect", experiment.id)
     secrets = split_secrets(config_of(experiment))[1]
     return Job(
-        argv=(*command, *more),
+        argv=(*command, *arguments),
         log_file=folder.log_file,
         environment={VARIABLE: json.dumps(secrets)} if secrets else {},
         resources=replace(options.limits, devices=slot.devices, threads=options.threads),
         shares=shared_base(experiment),
-        # bitsandbytes chooses its library when it is imported: the server, which sees no device, has that of the CPU
+        # bitsandbytes chooses its library on import, and the fork server without devices has the library for CPUs
         forkable=slot.devices is None or experiment.config.model.quantization is None,
     )
 
 
 def path_argument(path: Path) -> str:
-    """Return a path as an argument of a command, which takes one that starts with a dash for an option."""
+    """Return a path as an argument of a command. A path that starts with a dash would be read as an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def shared_base(experiment: Experiment) -> str | None:
-    """What names the base model for other experiments that could go on with it; None where none should.
+    """Return the name of a base model that other experiments can reuse after this one, or None.
 
-    Not where its own weights are trained, nor with a training method that is not known to restore the model, nor with a
-    quantised base: running one may change how its weights are stored.
+    The base cannot be reused if its weights are trained, if the training method may not restore it, or if it is
+    quantised, as running it may change how its weights are stored.
     """
     config = experiment.config
     training = config.training if experiment.trains else None
@@ -105,20 +105,20 @@ def shared_base(experiment: Experiment) -> str | None:
     backend = (config.inference or InferenceConfig()).backend
     if not restores or config.model.quantization is not None or not BACKENDS.spec(backend).keeps_base:
         return None
-    folder = Path(config.model.name)  # its content too: it may be edited while the sweep runs
+    folder = Path(config.model.name)  # includes the content, which may be edited while the sweep runs
     return base_key(config.model) + (hash_path(folder) if folder.is_absolute() and folder.exists() else "")
 
 
 def public_config(experiment: Experiment) -> dict[str, Any]:
-    """The config for the run's folder: without its secrets, which the process gets by its environment."""
+    """Return the config for the run's folder, without its secrets, which the process gets in its environment."""
     public: dict[str, Any] = split_secrets(config_of(experiment))[0]
     return public
 
 
 def most_halvings(config: ExperimentConfig) -> int:
-    """How often halving the batch may help a run that is out of memory: while it is more than one row.
+    """Return how often the batch of a run that is out of memory can be halved, down to one row.
 
-    Where nothing is trained only the forwards that judge shrink, whose size is not known here.
+    Without training, only the batches for evaluation shrink, and their size is unknown here.
     """
     if config.training is None:
         return MOST_HALVINGS
@@ -126,6 +126,6 @@ def most_halvings(config: ExperimentConfig) -> int:
 
 
 def take_secrets() -> Any:
-    """What a sweep leaves out of the configs in its run folders, and tells the process by its environment."""
+    """Remove and return the secrets that a sweep passes in the environment instead of the config in the run folder."""
     text = os.environ.pop(VARIABLE, None)
     return {} if text is None else parse_json(text)

@@ -1,6 +1,6 @@
-"""The course of a sweep as something to look at: counts, running experiments, one bar, the time that is left.
+"""Render the progress of a sweep: counts, running experiments, a bar, the time left.
 
-The same for the sweep that runs here (`display.py`) and for one that runs elsewhere (`status.py`). Reads nothing.
+It is used for the sweep of this process (`display.py`) and for other sweeps (`status.py`). It reads no files.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sft.log import plain
 from sft.results.schema import RunState
 
 _GAP = "  "
-# Where the terminal lacks room: which column (name 0, phase 1, note 3) is cut to how many, one step after the other.
+# On a narrow terminal, columns (0 name, 1 phase, 3 note) are truncated to these widths, in this order.
 _CUTS = ((3, 12), (0, 24), (1, 8), (3, 6), (0, 12))
 _STYLES = ("bold", "cyan", "", "", "dim")
 _BAR_WIDTH = 32
 
 
 class Counts(NamedTuple):
-    """How many experiments stand where; `elsewhere` are those that another sweep has in its hands."""
+    """Number of experiments by status; `elsewhere` counts the ones that another sweep runs."""
 
     total: int
     done: int = 0
@@ -35,17 +35,17 @@ class Counts(NamedTuple):
 
     @property
     def waiting(self) -> int:
-        """Those that nobody has begun."""
+        """Return the number of experiments that have not started."""
         return max(0, self.total - self.done - self.running - self.failed - self.elsewhere)
 
     def __str__(self) -> str:
-        """`12 done · 2 running · 1 failed · 43 waiting`."""
+        """Return `12 done · 2 running · 1 failed · 43 waiting`."""
         parts = [f"{self.done} done", f"{self.running} running", f"{self.failed} failed", f"{self.waiting} waiting"]
         return " · ".join([*parts, *([f"{self.elsewhere} elsewhere"] if self.elsewhere else [])])
 
 
 class Running(NamedTuple):
-    """A running experiment: its name, what it last said, for how long it has been running."""
+    """A running experiment: its name, last state and running time."""
 
     name: str
     state: RunState
@@ -53,7 +53,7 @@ class Running(NamedTuple):
 
 
 def duration(seconds: float) -> str:
-    """`8 s`, `14 min 20 s`, `3 h 05 min`."""
+    """Format seconds: `8 s`, `14 min 20 s`, `3 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -63,15 +63,16 @@ def duration(seconds: float) -> str:
 
 
 def seconds_left(durations: Sequence[float], used: Sequence[float], waiting: int, slots: int) -> float | None:
-    """An estimate: all take as long as the mean of the finished ones, less what the running ones have used of it.
+    """Estimate the seconds left from the mean duration of finished experiments.
 
     Args:
-        durations: seconds of the finished ones.
-        used: seconds that each running one has been running.
-        waiting: how many are left to start.
-        slots: how many run at a time.
+        durations: seconds of finished experiments.
+        used: seconds so far of each running experiment.
+        waiting: number of experiments left to start.
+        slots: number of experiments at a time.
 
-    None while nothing has finished; 0 when only such are left as already take longer than the mean.
+    Returns:
+        None while nothing has finished; 0 if all remaining experiments already take longer than the mean.
     """
     if not durations:
         return None
@@ -83,9 +84,9 @@ def seconds_left(durations: Sequence[float], used: Sequence[float], waiting: int
     return max(mean, (sum(left) + waiting * mean) / at_a_time)
 
 
-def time_left(seconds: float | None, open_ones: int) -> str:
-    """`about 14 min left`, in steps as rough as the estimate is; empty where there is nothing to say."""
-    if seconds is None or not open_ones:
+def time_left(seconds: float | None, unfinished: int) -> str:
+    """Format the time left, rounded like the estimate: `about 14 min left`; empty if it is unknown."""
+    if seconds is None or not unfinished:
         return ""
     if seconds <= 0:
         return "longer than the others took"
@@ -98,36 +99,36 @@ def time_left(seconds: float | None, open_ones: int) -> str:
 
 
 def course(counts: Counts, running: Sequence[Running], left: str, width: int, height: int) -> RenderableType:
-    """The running experiments, as many as there are lines for; then the bar and the counts.
+    """Render the running experiments that fit on the terminal, then the bar and the counts.
 
     Args:
-        counts: of all experiments.
-        running: those that run.
-        left: the time that is left, in words.
+        counts: counts of all experiments.
+        running: running experiments.
+        left: the time left, in words.
         width, height: characters and lines of the terminal.
     """
     room = max(1, height - 5)
     shown = list(running[:room]) if len(running) <= room else list(running[: max(1, room - 1)])
-    lines = _table([_cells(one) for one in shown], width)
+    lines = _table([_cells(experiment) for experiment in shown], width)
     if len(running) > len(shown):
         lines.append(Text(f"… and {len(running) - len(shown)} more", style="dim", no_wrap=True))
     return Group(*lines, _bar(counts, left, width), Text(cut(str(counts), width), no_wrap=True))
 
 
 def cut(text: str, width: int) -> str:
-    """Text without control characters, of at most so many columns; `…` says that there was more."""
+    """Return text without control characters, truncated to a width with `…`."""
     text = plain(text)
     return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)) + "…"
 
 
-def _cells(one: Running) -> tuple[str, ...]:
-    state = one.state
+def _cells(running: Running) -> tuple[str, ...]:
+    state = running.state
     step = f"{state.done}/{state.total}" if state.total else ""
-    return plain(one.name), plain(state.phase), step, plain(state.note), duration(one.seconds)
+    return plain(running.name), plain(state.phase), step, plain(state.note), duration(running.seconds)
 
 
 def _table(rows: Sequence[tuple[str, ...]], width: int) -> list[Text]:
-    """Aligned lines, never wider than the terminal."""
+    """Return aligned lines, never wider than the terminal."""
     if not rows:
         return []
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]

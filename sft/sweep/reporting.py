@@ -1,4 +1,4 @@
-"""The report of a sweep, made by a process of its own: statistics bring libraries that the parent does without."""
+"""Write the report of a sweep in a child process, as statistics need imports that the parent avoids."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sft.sweep.child import ended_with_us
 log = get_logger(__name__)
 
 
-def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
-    """Have the report written, and say the comparison line by line; the exit code: 1 too where a signal ended it.
+def report_of(store: ResultStore, print_line: Callable[[str], None]) -> int:
+    """Write the report, print the comparison line by line, and return the exit code, which is 1 also after a signal.
 
-    What went wrong stands on standard error, by that process's own word.
+    The process writes its errors to standard error.
 
     Args:
         store: the results folder.
-        say: told each line.
+        print_line: called with each line.
     """
     try:
         process = subprocess.Popen(  # noqa: S603 - argv list, no shell
@@ -36,13 +36,13 @@ def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
             errors="replace",
         )
     except OSError as error:
-        what = NoProcessError.of(error) or error
-        log.warning("%s. The report was not written; `report %s` writes it", what, plain(str(store.root)))
+        reason = NoProcessError.of(error) or error
+        log.warning("%s. The report was not written; `report %s` writes it", reason, plain(str(store.root)))
         return 1
     with process, ended_with_us(process):
         for line in process.stdout or ():
-            say(line.rstrip("\n"))
+            print_line(line.rstrip("\n"))
         code = process.wait()
     if code:
-        log.warning("The report is not whole; `report %s` makes it again", plain(str(store.root)))
+        log.warning("The report is incomplete; `report %s` writes it again", plain(str(store.root)))
     return code if code >= 0 else 1

@@ -1,7 +1,6 @@
-"""Run a finished run again, from its recorded config and seed, in a process and a results folder of its own.
+"""Run a finished run again from its recorded config and seed, in its own process and results folder.
 
-Nothing of the run that was is touched: neither its folder nor where its adapter went to. Whether the two agree is for
-`sft.report.pairs.agreement` to say.
+The original run is not modified: neither its folder nor its adapter. `sft.report.pairs.agreement` compares the two.
 """
 
 from __future__ import annotations
@@ -40,24 +39,23 @@ from sft.sweep.child import ended_with_us
 from sft.sweep.processes import path_argument
 from sft.threads import thread_variables
 
-EARLIER = "earlier"  # where reproductions go that are made once more
-SECONDS_TO_ASK = 0.1  # more than none: the marker of a dead host is then watched and taken over
-# Arguments of the trainer by which the original would be overwritten, or something be told elsewhere.
-_GOES_ELSEWHERE = re.compile(r"output_dir|push_to_hub.*|hub_.*|report_to|run_name|project|trackio_.*")
+EARLIER = "earlier"  # folder of replaced reproductions
+SECONDS_TO_ASK = 0.1  # above 0, so that the marker of a dead host is watched and taken over
+# Arguments of the trainer that would overwrite the original or report to other services.
+_EXTERNAL_OUTPUT = re.compile(r"output_dir|push_to_hub.*|hub_.*|report_to|run_name|project|trackio_.*")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A finished run, and the experiment that its record gives here and now.
+    """A finished run, and the experiment that its record describes now.
 
     Args:
-        folder: where it lies.
-        result: what came of it.
-        config: what is run, as JSON.
-        experiment: the same, checked.
-        notes: what is not as it was: data or a model that has changed, files found elsewhere.
-        threads: that it is run with, those of the original: sums are rounded in another order with others. None: not
-            recorded.
+        folder: folder of the run.
+        result: result of the run.
+        config: config to run, as JSON.
+        experiment: the same config, checked.
+        notes: differences from the original: changed data or models, moved files.
+        threads: threads of the original, as others would round sums in another order; None: not recorded.
     """
 
     folder: RunFolder
@@ -69,10 +67,10 @@ class Recorded:
 
 
 def recorded(folder: RunFolder) -> Recorded:
-    """What a run says of itself.
+    """Read the record of a run.
 
     Raises:
-        UserError: it has no valid result, or cannot be run again: a secret was taken out of its config, files are gone.
+        UserError: it has no valid result, or cannot be run again: its config lacks a secret, or files are missing.
     """
     result = folder.result()
     if result is None:
@@ -80,87 +78,87 @@ def recorded(folder: RunFolder) -> Recorded:
         raise UserError(
             f"{folder.path} {f'cannot be used: {damage}' if damage else 'has no result: it never finished'}"
         )
-    if secret := list(_secret(result.config, "")):
-        what = f"a secret was taken out of {', '.join(secret)}"
+    if keys := list(_redacted_keys(result.config, "")):
         raise UserError(
-            f"{folder.path} cannot be run again: {what}; put it back into a copy of config.json and run that"
+            f"{folder.path} cannot be run again: a secret was removed from {', '.join(keys)}; "
+            "add it to a copy of config.json and run that"
         )
-    config, found = _relocated(_without_places(result.config), results_folder(folder))
+    config, moved = _relocated(_without_external_output(result.config), results_folder(folder))
     plug_paths(Path.cwd())
     parsed = parse_config(config, str(folder.config_file), folder.path)
     experiment = Experiment(result.name, parsed, result.seed, cast("Endpoint", result.endpoint))
     try:
         changed = list(_changes(experiment, result))
-    except OSError as error:  # while hashing what the config names
+    except OSError as error:  # while hashing files named in the config
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
-    return Recorded(folder, result, config, experiment, (*changed, *found), result.resources.get("threads"))
+    return Recorded(folder, result, config, experiment, (*changed, *moved), result.resources.get("threads"))
 
 
-def code_of(run: Recorded) -> list[str]:
-    """What a record names that would run code of its own: the folder may come from somebody else."""
-    found = []
+def user_code(run: Recorded) -> list[str]:
+    """Return the settings of a record that would run code. The folder may come from an untrusted source."""
+    code = []
     if trusts_remote_code(section(run.config, "model", "model_args")):
-        found.append(f"model.model_args.trust_remote_code (the code of {run.experiment.config.model.name})")
-    for where in PLUGIN_SETTINGS:
-        given = value_at(run.config, where)
-        names = given if isinstance(given, list) else [given]
-        found += [f"{where} ({name})" for name in names if isinstance(name, str) and ":" in name]
+        code.append(f"model.model_args.trust_remote_code (the code of {run.experiment.config.model.name})")
+    for key in PLUGIN_SETTINGS:
+        value = value_at(run.config, key)
+        names = value if isinstance(value, list) else [value]
+        code += [f"{key} ({name})" for name in names if isinstance(name, str) and ":" in name]
     if value_at(run.config, "evaluation.lm_eval.allow_code") is True:
-        found.append(
+        code.append(
             f"{LM_EVAL}.allow_code (the tasks {', '.join(section(run.config, 'evaluation', 'lm_eval')['tasks'])})"
         )
-    return found
+    return code
 
 
 def check_trust(run: Recorded, trusted: bool) -> None:
-    """Refuse to run code that only the record of a run asks for.
+    """Raise if the record of a run would run code that the user has not trusted.
 
     Raises:
-        UserError: there is some, and the user has not said that it is trusted.
+        UserError: there is such code, and `trusted` is False.
     """
-    if not trusted and (code := code_of(run)):
+    if not trusted and (code := user_code(run)):
         raise UserError(
-            f"{run.folder.path} would run code that its record names: {plain('; '.join(code))}. "
-            "If you have read it and trust it, give --trust"
+            f"{run.folder.path} would run code named in its record: {plain('; '.join(code))}; "
+            "if you have read it and trust it, add --trust"
         )
 
 
-def default_place(folder: RunFolder) -> Path:
-    """Beside the results: `results-reproduced`."""
+def default_results(folder: RunFolder) -> Path:
+    """Return the default results folder of a reproduction: `results-reproduced` for `results`."""
     root = results_folder(folder)
     return root.with_name(f"{root.name}-reproduced")
 
 
-def place_of(run: Recorded, results: Path) -> RunFolder:
-    """Where its reproduction lies.
+def reproduction_folder(run: Recorded, results: Path) -> RunFolder:
+    """Return the run folder of a reproduction.
 
     Raises:
-        UserError: that is where the run itself lies.
+        UserError: the results folder contains the run itself.
     """
     if results.resolve() == results_folder(run.folder):
-        raise UserError(f"--results-path {results}: the run itself lies there; choose another folder")
+        raise UserError(f"--results-path {results}: contains the run itself; choose another folder")
     return ResultStore(results).folder(run.experiment.id, run.experiment.slug)
 
 
 def set_aside(folder: RunFolder, results: Path) -> None:
-    """Move a reproduction out of the way of a new one.
+    """Move an earlier reproduction to make room for a new one.
 
     Raises:
-        RunBusyError: another process is at it.
+        RunBusyError: another process is running it.
     """
     lock = ResultStore(results).lock(folder.id, "run")
     if not lock.acquire(SECONDS_TO_ASK):
         raise RunBusyError(f"another process is running it: {folder.path}")
     try:
-        place = results / EARLIER
-        place.mkdir(parents=True, exist_ok=True)
-        folder.path.rename(next(to for n in count(1) if not (to := place / f"{folder.path.name}.{n}").exists()))
+        earlier = results / EARLIER
+        earlier.mkdir(parents=True, exist_ok=True)
+        folder.path.rename(next(to for n in count(1) if not (to := earlier / f"{folder.path.name}.{n}").exists()))
     finally:
         lock.release()
 
 
 def run_again(run: Recorded, folder: RunFolder, results: Path) -> None:
-    """Do the work, showing its progress.
+    """Run the experiment and show its progress.
 
     Raises:
         UserError: it did not finish.
@@ -170,86 +168,88 @@ def run_again(run: Recorded, folder: RunFolder, results: Path) -> None:
     process = subprocess.Popen(  # noqa: S603 - argv list, no shell
         watched(_command(run, folder, results)),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # what it says there is said by the comparison too
+        stdout=subprocess.DEVNULL,  # the comparison shows the same figures
         env={**os.environ, **thread_variables(run.threads)},
     )
     with ended_with_us(process):
         code = process.wait()
     if code or folder.result() is None:
-        raise UserError(f"running it again ended with exit code {code}; its log: {folder.log_file}")
+        raise UserError(f"the reproduction ended with exit code {code}; its log: {folder.log_file}")
 
 
 def _command(run: Recorded, folder: RunFolder, results: Path) -> tuple[str, ...]:
     program = (sys.executable, "-m", "sft.cli")
     threads = () if run.threads is None else ("--threads", str(run.threads))
-    places = (path_argument(folder.config_file), "--results-path", path_argument(results), *threads)
+    arguments = (path_argument(folder.config_file), "--results-path", path_argument(results), *threads)
     if run.experiment.endpoint == "evaluate":
-        return (*program, "evaluate", *places)
+        return (*program, "evaluate", *arguments)
     evaluation = "--no-do-eval" if run.experiment.endpoint == "train" else "--do-eval"
     halvings = str(run.result.resources.get("batch_halvings", 0))
     more = ("--plugs", str(Path.cwd()), "--halvings", halvings, "--expect", run.experiment.id)
-    return (*program, "run-experiment", *places, evaluation, *more)
+    return (*program, "run-experiment", *arguments, evaluation, *more)
 
 
-def _secret(value: Any, key: str) -> Iterator[str]:
-    """Keys of what was taken out of a config."""
+def _redacted_keys(value: Any, key: str) -> Iterator[str]:
+    """Yield the keys of removed secrets in a config."""
     if isinstance(value, str):
         if PLACEHOLDER in value:
             yield key
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _secret(item, f"{key}.{name}" if key else plain(name))
+            yield from _redacted_keys(item, f"{key}.{name}" if key else plain(name))
     elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from _secret(item, f"{key}[{place}]")
+        for index, item in enumerate(value):
+            yield from _redacted_keys(item, f"{key}[{index}]")
 
 
-def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config by which nothing is written or told elsewhere."""
+def _without_external_output(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config without arguments that write or report outside the results folder."""
     training = config.get("training")
     if not isinstance(training, dict) or not isinstance(arguments := training.get("trainer_args"), dict):
         return dict(config)
-    kept = {key: value for key, value in arguments.items() if not _GOES_ELSEWHERE.fullmatch(key)}
+    kept = {key: value for key, value in arguments.items() if not _EXTERNAL_OUTPUT.fullmatch(key)}
     return {**config, "training": {**training, "trainer_args": kept}}
 
 
 def _relocated(config: dict[str, Any], root: Path) -> tuple[dict[str, Any], list[str]]:
-    """A config whose paths lead to where the results folder, or what is shipped with this package, now lies."""
+    """Return the config with paths to moved results or to files shipped with this package, and a note for each."""
     notes = []
-    for place, key in PATH_FIELDS:
-        inside = config.get(place)
-        value = inside.get(key) if isinstance(inside, dict) else None
-        if isinstance(inside, dict) and isinstance(value, str) and (now := _elsewhere(Path(value), root)):
-            notes.append(f"{place}.{key} was {plain(value)}, and is read from {now}")
-            config = {**config, place: {**inside, key: str(now)}}
+    for section_name, key in PATH_FIELDS:
+        values = config.get(section_name)
+        value = values.get(key) if isinstance(values, dict) else None
+        if isinstance(values, dict) and isinstance(value, str) and (path := _new_path(Path(value), root)):
+            notes.append(f"{section_name}.{key} was {plain(value)}; it is now read from {path}")
+            config = {**config, section_name: {**values, key: str(path)}}
     return config, notes
 
 
-def _elsewhere(path: Path, root: Path) -> Path | None:
-    """Where something lies that is no longer where it was: of a run of this folder, or of the package's own files."""
+def _new_path(path: Path, root: Path) -> Path | None:
+    """Return the new path of a missing file of this results folder or of the package, or None."""
     if not path.is_absolute() or path.exists():
         return None
     parts = path.parts
-    places = ((RUNS, root), ("etc", shipped_root()))
-    found = (base.joinpath(*parts[n:]) for name, base in places for n, part in enumerate(parts) if part == name)
-    return next((place for place in found if place.exists()), None)
+    roots = ((RUNS, root), ("etc", shipped_root()))
+    candidates = (base.joinpath(*parts[n:]) for name, base in roots for n, part in enumerate(parts) if part == name)
+    return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
 def _changes(experiment: Experiment, result: RunResult) -> Iterator[str]:
-    """What shows that it is not the same work any more."""
+    """Yield the reasons why the reproduction is not the same experiment."""
     recorded_date = result.config.get("prompting", {}).get("date")
     if recorded_date is None and may_read_clock(experiment.config):
         yield (
-            "the run records no prompting.date: a chat template that shows the date showed the day of the run; "
+            "prompting.date was not recorded: a chat template with the date showed the day of the run; "
             f"it now shows {experiment.config.prompting.date}"
         )
     if experiment.id == result.id:
         return
     before, now = result.data.get("sha256"), data_content(experiment.config.dataset)
     if result.id_version < ID_VERSION:
-        yield "it was made by an earlier version of sft, which read data files differently"
+        yield "it was created by an earlier version of sft, which read data files differently"
     elif before and now and now != before:
-        yield f"the data has changed since: {experiment.config.dataset.path}"
+        yield f"the data has changed: {experiment.config.dataset.path}"
     else:
-        what = "a model, an adapter or a plug that it names, or what this version takes for the same work"
-        yield f"it is not the same work any more (id {result.id}, now {experiment.id}): {what} has changed"
+        yield (
+            f"its id has changed ({result.id}, now {experiment.id}): "
+            "a model, an adapter or a plugin in the config, or the definition of ids, has changed"
+        )

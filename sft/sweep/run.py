@@ -1,8 +1,8 @@
-"""Run what a plan still lacks: check the data once, start each experiment as its own process, collect what came of it.
+"""Run the unfinished experiments of a plan: check the data once, start a process per experiment, collect the outcomes.
 
-The parent imports no torch and holds no GPU memory: experiments are `python -m sft.cli run-experiment` on the config in
-their run folder. One that fails neither stops nor harms the others. Several sweeps may share a results folder: each
-experiment is claimed by one of them, and the others wait for it.
+The parent imports no torch and uses no GPU memory. An experiment is `python -m sft.cli run-experiment` with the config
+in its run folder. A failure does not affect other experiments. Several sweeps can share a results folder: one of them
+claims an experiment, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sft.secrets import redact_text
 from sft.sweep.claims import Claims, held_by
 from sft.sweep.display import Display, Line
 from sft.sweep.endings import failure_of, headline, state_after
-from sft.sweep.jobs import Plan, by_model, standing, write_plan
+from sft.sweep.jobs import Plan, by_model, run_status, write_plan
 from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import Failure, SweepOutcome
 from sft.sweep.preflight import check_data
@@ -36,11 +36,11 @@ from sft.sweep.stopping import StopSignals
 
 log = get_logger(__name__)
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 POLL_SECONDS = 0.05
-SECONDS_TO_DIE = 3.0  # for a process that was killed; one that waits for a device cannot
-SECONDS_BETWEEN_LOOKS = 1.0  # at what other sweeps run
-SECONDS_OF_SILENCE = 10.0  # while only others have work
+SECONDS_TO_DIE = 3.0  # for a killed process; one that waits for a device cannot end
+SECONDS_BETWEEN_CHECKS = 1.0  # of the experiments of other sweeps
+SECONDS_OF_SILENCE = 10.0  # without a message while only other sweeps work
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class _Running:
 
 
 class Sweep:
-    """One sweep.
+    """A sweep.
 
     Args:
         plan: all experiments of the grid, for `plan.json`.
-        chosen: those that are asked for now.
-        store: where results go.
-        options: how it is run.
-        launcher: starts the processes; None: the one that the options name.
+        chosen: the requested experiments.
+        store: the results folder.
+        options: options of the sweep.
+        launcher: starts the processes; None: the launcher in the options.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Sweep:
     ) -> None:
         self._plan, self._store, self._options = plan, store, options
         self._launcher = launcher or launcher_of(options)
-        store.tidy()  # also where nothing is left to run: what was killed may have done it all
-        standings = {e.id: standing(self._folder(e), options.retry_failed, self._most_halvings(e)) for e in chosen}
-        self.to_run = by_model([e for e in chosen if standings[e.id] == "to run"])
-        self.done = [e for e in chosen if standings[e.id] == "done"]
-        self.failed_before = [e for e in chosen if standings[e.id] == "failed before"]
+        store.tidy()  # even if nothing is left to run: a killed sweep may have finished everything
+        statuses = {e.id: run_status(self._folder(e), options.retry_failed, self._most_halvings(e)) for e in chosen}
+        self.to_run = by_model([e for e in chosen if statuses[e.id] == "to run"])
+        self.done = [e for e in chosen if statuses[e.id] == "done"]
+        self.failed_before = [e for e in chosen if statuses[e.id] == "failed before"]
         self._waiting: deque[Experiment] = deque()
         self._elsewhere: list[Experiment] = []
         self._running: list[_Running] = []
@@ -86,16 +86,16 @@ class Sweep:
         self._halvings: dict[str, int] = {}
         self._claims = Claims(store, self.to_run)
         self._stuck = False
-        self._crowded = False  # no process can be started before one that runs has ended
+        self._crowded = False  # no process can be started before a running one ends
         self._was_crowded = False
         self._succeeded: list[str] = []
         self._failed = list(self.failures_before)
-        self._looked = 0.0
-        self._idle_since: float | None = None  # since then others alone have work
-        self._held: set[str] = set()  # ids of experiments of which it was said who has them
+        self._elsewhere_checked = 0.0
+        self._idle_since: float | None = None  # start of the time in which only other sweeps work
+        self._reported_holders: set[str] = set()  # ids of experiments whose holder was reported
 
     def note_plan(self) -> None:
-        """Write which experiments the sweep has, and its threads.
+        """Write the experiments and threads of the sweep.
 
         Raises:
             UserError: the plan cannot be written.
@@ -103,7 +103,7 @@ class Sweep:
         write_plan(self._plan, self._store, self._options.threads)
 
     def run(self, display: Display) -> SweepOutcome:
-        """Run what is left to run. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1/2 end the running ones and start no more."""
+        """Run the remaining experiments. Ctrl-C, SIGTERM, SIGHUP and SIGUSR1/2 end the running ones and the sweep."""
         start = time.monotonic()
         self._waiting.extend(self.to_run)
         with StopSignals() as stop:
@@ -112,9 +112,9 @@ class Sweep:
                 while self._has_work() and not stop.asked:
                     self._fill(display)
                     self._collect(display)
-                    self._look_elsewhere(display)
+                    self._check_elsewhere(display)
                     time.sleep(POLL_SECONDS)
-            finally:  # a bug, too, leaves no process behind
+            finally:  # even a bug must leave no process behind
                 self._end_running(display, stop)
                 self._launcher.close()
                 self._claims.release_all()
@@ -132,7 +132,7 @@ class Sweep:
 
     @property
     def failures_before(self) -> tuple[Failure, ...]:
-        """The failures of earlier sweeps that are not tried again."""
+        """Return the failures of earlier sweeps that are not retried."""
         return tuple(failure_of(e.name, self._folder(e)) for e in self.failed_before)
 
     def _folder(self, experiment: Experiment) -> RunFolder:
@@ -146,26 +146,26 @@ class Sweep:
         return self._stuck or (most is not None and len(self._failed) - len(self.failed_before) >= most)
 
     def _pass_preflight(self, display: Display, stop: StopSignals) -> None:
-        """Leave waiting the experiments whose data and tokenizer open; record the others as failed."""
-        display.says("Loading the libraries and checking the data")
-        here = self._launcher if LAUNCHERS.spec(self._options.launcher).is_local else None
-        checked = check_data(self.to_run, self._options, here, lambda: stop.asked, self._store.root)
+        """Record experiments whose data or tokenizer cannot be opened as failed."""
+        display.info("Loading the libraries and checking the data")
+        local = self._launcher if LAUNCHERS.spec(self._options.launcher).is_local else None
+        checked = check_data(self.to_run, self._options, local, lambda: stop.asked, self._store.root)
         if checked.breakdown:
-            log.warning("Checking the data first did not work, starting without:\n%s", checked.breakdown)
+            log.warning("The data check failed; starting without it:\n%s", checked.breakdown)
         for note in checked.notes:
             log.info("%s", note)
         for experiment in self.to_run:
             problem = checked.problems.get(experiment.id)
-            # what another sweep has claimed stays waiting: it may have got beyond what was wrong here
+            # experiments claimed by another sweep stay waiting, as they may work there
             if problem is not None and (claim := self._claims.take(experiment)) is not None:
                 self._waiting.remove(experiment)
-                self._refuse(experiment, problem, display)
+                self._reject(experiment, problem, display)
                 claim.release()
 
-    def _refuse(self, experiment: Experiment, problem: str, display: Display) -> None:
-        """Record an experiment that cannot run as failed, as if it had found out by itself."""
+    def _reject(self, experiment: Experiment, problem: str, display: Display) -> None:
+        """Record an experiment that cannot run as failed, as its own process would."""
         folder = self._folder(experiment)
-        with suppress(UserError, OSError):  # what is said below matters more
+        with suppress(UserError, OSError):  # the message below matters more
             folder.write_config(public_config(experiment))
             folder.write_state(RunState(state="failed", error=problem, exit_code=2))
             with folder.log_file.open("a", encoding="utf-8") as file:
@@ -174,7 +174,7 @@ class Sweep:
         display.failed(self._failed[-1])
 
     def _fill(self, display: Display) -> None:
-        """Give every free slot an experiment."""
+        """Start an experiment in every free slot."""
         while self._waiting and self._free and not (self._is_over() or self._crowded) and self._launcher.ready():
             experiment = self._waiting.popleft()
             claim = None
@@ -191,29 +191,29 @@ class Sweep:
                 claim.release()
 
     def _could_not_start(self, experiment: Experiment, error: Exception, display: Display) -> None:
-        """Start no more where the next would meet the same error, or wait for room; else this experiment has failed."""
+        """Stop or wait if the next experiment would have the same error; otherwise record this one as failed."""
         number = getattr(error, "errno", None)
         if number in NoProcessError.NUMBERS and self._running:
             if not self._was_crowded:
-                display.warns(f"{error}. The next experiment waits until one that runs has ended")
+                display.warning(f"{error}. The next experiment waits until a running one ends")
             self._crowded = self._was_crowded = True
             self._put_back(experiment, error)
-        elif number in (*NoProcessError.NUMBERS, *_NO_ROOM):
+        elif number in (*NoProcessError.NUMBERS, *_NO_SPACE):
             self._stuck = True
             self._put_back(experiment, error)
-            display.warns(f"{error}. No more experiments are started")
+            display.warning(f"{error}. No more experiments are started")
         else:
-            self._refuse(experiment, str(error), display)
+            self._reject(experiment, str(error), display)
 
     def _put_back(self, experiment: Experiment, error: Exception) -> None:
-        """Have an experiment wait that could not be started."""
+        """Let an experiment that could not be started wait."""
         self._waiting.appendleft(experiment)
         halvings = self._halvings.get(experiment.id, 0)
         with suppress(UserError, OSError):
             self._folder(experiment).write_state(RunState(state="interrupted", error=str(error), halvings=halvings))
 
     def _is_ours(self, experiment: Experiment, display: Display) -> bool:
-        """Whether a claimed experiment is still to be run: another sweep may have, or may just be ending it."""
+        """Return whether a claimed experiment is still to run. Another sweep may have run it or may be ending it."""
         if (result := self._folder(experiment).result()) is not None:
             self.done.append(experiment)
             display.done(experiment.name, None, headline(result))
@@ -233,12 +233,12 @@ class Sweep:
     def _start(self, experiment: Experiment, claim: RunLock, display: Display) -> None:
         folder, slot = self._folder(experiment), self._free[-1]
         if damage := self._store.quarantine(folder):
-            display.warns(damage)
+            display.warning(damage)
         before = folder.state()
-        if before is not None and before.state in ("running", "interrupted"):  # on its way with a smaller batch
+        if before is not None and before.state in ("running", "interrupted"):  # continue with its smaller batch
             self._halvings[experiment.id] = before.halvings
         elif before is not None and experiment.id not in self._halvings and self._waits_for_halving(experiment):
-            # --retry-failed is for those who have made room: the whole batch first
+            # with --retry-failed the user may have freed memory: try the full batch first
             self._halvings[experiment.id] = 0 if self._options.retry_failed else before.halvings + 1
         halvings = self._halvings.get(experiment.id, 0)
         folder.write_config(public_config(experiment))
@@ -250,81 +250,81 @@ class Sweep:
         display.started(experiment.name)
 
     def _collect(self, display: Display, stopping: bool = False) -> None:
-        """Record the jobs that have ended; the others go on."""
-        for one in tuple(self._running):
-            if (status := one.job.poll()) is not None:
-                self._running.remove(one)
+        """Record the jobs that have ended."""
+        for running in tuple(self._running):
+            if (status := running.job.poll()) is not None:
+                self._running.remove(running)
                 self._crowded = False
-                self._free.append(one.slot)
-                self._ended(one, status, display, stopping)
-                self._claims.release(one.experiment, one.claim)
+                self._free.append(running.slot)
+                self._ended(running, status, display, stopping)
+                self._claims.release(running.experiment, running.claim)
         now = time.monotonic()
-        lines = [Line(o.experiment.name, o.folder, now - o.started) for o in self._running]
+        lines = [Line(r.experiment.name, r.folder, now - r.started) for r in self._running]
         display.tick(lines, len(self._elsewhere))
 
-    def _look_elsewhere(self, display: Display) -> None:
-        """Take up again what other sweeps had claimed: it is done by now, or theirs still, or left behind."""
+    def _check_elsewhere(self, display: Display) -> None:
+        """Check experiments claimed by other sweeps again: they may be done, still claimed, or abandoned."""
         now = time.monotonic()
         if self._running:
             self._idle_since = None
         elif self._elsewhere:
             self._idle_since = self._idle_since or now
             if now - self._idle_since > SECONDS_OF_SILENCE:
-                self._say_who_has_them(display)
-        if self._elsewhere and now - self._looked > SECONDS_BETWEEN_LOOKS:
-            self._looked = now
+                self._report_holders(display)
+        if self._elsewhere and now - self._elsewhere_checked > SECONDS_BETWEEN_CHECKS:
+            self._elsewhere_checked = now
             self._waiting.extend(self._elsewhere)
             self._elsewhere.clear()
 
-    def _say_who_has_them(self, display: Display) -> None:
-        """Once of each: a process that hangs would be waited for silently."""
+    def _report_holders(self, display: Display) -> None:
+        """Report the holder of each experiment once, so that the user notices a process that hangs."""
         seconds = f"{self._options.stale_after:g}"
-        later = f". It is taken over {seconds} s after its last sign of life" if has_markers(self._store.root) else ""
+        takeover = f". It is taken over {seconds} s after its last heartbeat" if has_markers(self._store.root) else ""
         for experiment in self._elsewhere:
-            if experiment.id not in self._held:
-                self._held.add(experiment.id)
-                display.warns(f"{experiment.name}: {held_by(self._folder(experiment))}{later}")
+            if experiment.id not in self._reported_holders:
+                self._reported_holders.add(experiment.id)
+                display.warning(f"{experiment.name}: {held_by(self._folder(experiment))}{takeover}")
 
     def _end_running(self, display: Display, stop: StopSignals) -> None:
-        """End what still runs. All are asked before any is waited for; those that do not hear are ended."""
-        for one in self._running:
-            one.job.ask_to_end(stop.for_children)
+        """End the running experiments: send all a signal, wait, then kill the remaining ones."""
+        for running in self._running:
+            running.job.ask_to_end(stop.for_children)
         deadline = time.monotonic() + stop.grace
         try:
             while self._running and time.monotonic() < deadline and not stop.hurried:
                 self._collect(display, stopping=True)
                 time.sleep(POLL_SECONDS)
-        finally:  # nobody may be left to show anything to
-            for one in self._running:
-                one.job.kill()
+        finally:  # also if the display fails, as after the terminal has closed
+            for running in self._running:
+                running.job.kill()
         deadline = time.monotonic() + SECONDS_TO_DIE
         while self._running and time.monotonic() < deadline:
             self._collect(display, stopping=True)
             time.sleep(POLL_SECONDS / 5)
 
-    def _ended(self, one: _Running, status: Status, display: Display, stopping: bool) -> None:
-        name = one.experiment.name
+    def _ended(self, running: _Running, status: Status, display: Display, stopping: bool) -> None:
+        name = running.experiment.name
         try:
-            result = one.folder.result()
-        except UserError as error:  # it cannot be read now; where it is good, the same command finds it done
-            self._record(one, RunState(state="failed", error=str(error), exit_code=2), status, display)
+            result = running.folder.result()
+        except UserError as error:  # unreadable now; if it is valid, the same command finds it later
+            self._record(running, RunState(state="failed", error=str(error), exit_code=2), status, display)
             return
-        if result is not None:  # whatever the process did after it was written
+        if result is not None:  # whatever the process did after writing it
             with suppress(UserError, OSError):
-                if not one.claim.is_lost():
-                    one.folder.tidy()
+                if not running.claim.is_lost():
+                    running.folder.tidy()
             self._succeeded.append(name)
             display.done(name, status.seconds, headline(result))
-        elif status.exit_code == RunBusyError.exit_code or one.claim.is_lost():
-            self._elsewhere.append(one.experiment)
+        elif status.exit_code == RunBusyError.exit_code or running.claim.is_lost():
+            self._elsewhere.append(running.experiment)
         elif stopping:
-            self._record(one, RunState(state="interrupted", error="the sweep was stopped"), status, display)
+            self._record(running, RunState(state="interrupted", error="the sweep was stopped"), status, display)
         else:
-            state = state_after(one.folder, status, self._options.limits)
-            if state.state == "oom" and self._may_halve(one.experiment):
-                self._retry(one, state, display)
+            state = state_after(running.folder, status, self._options.limits)
+            if state.state == "oom" and self._may_halve(running.experiment):
+                self._retry(running, state, display)
             else:
-                self._record(one, state, status, display)
+                self._record(running, state, status, display)
 
     def _most_halvings(self, experiment: Experiment) -> int:
         return most_halvings(experiment.config) if self._options.oom_retry else 0
@@ -333,25 +333,26 @@ class Sweep:
         return self._halvings.get(experiment.id, 0) < self._most_halvings(experiment)
 
     def _waits_for_halving(self, experiment: Experiment) -> bool:
-        """Return whether a run is out of memory and its sweep was killed before it could start the next try."""
+        """Return whether a run was out of memory and its sweep was killed before the next attempt."""
         state = self._folder(experiment).state()
         return state is not None and state.state == "oom" and state.halvings < self._most_halvings(experiment)
 
-    def _retry(self, one: _Running, state: RunState, display: Display) -> None:
-        """Have an experiment that ran out of memory tried again with half of its batch, by a later sweep if need be."""
-        halvings = self._halvings[one.experiment.id] = self._halvings.get(one.experiment.id, 0) + 1
-        self._claims.keep(one.experiment, one.claim)
-        self._waiting.appendleft(one.experiment)
+    def _retry(self, running: _Running, state: RunState, display: Display) -> None:
+        """Retry an experiment that was out of memory with half the batch, in this sweep or a later one."""
+        experiment = running.experiment
+        halvings = self._halvings[experiment.id] = self._halvings.get(experiment.id, 0) + 1
+        self._claims.keep(experiment, running.claim)
+        self._waiting.appendleft(experiment)
         with suppress(UserError, OSError):
-            one.folder.write_state(RunState(state="interrupted", error=state.error, halvings=halvings))
-        display.retried(one.experiment.name, f"{state.error}; again with a batch 1/{2**halvings} as large")
+            running.folder.write_state(RunState(state="interrupted", error=state.error, halvings=halvings))
+        display.retried(experiment.name, f"{state.error}; retrying with a batch 1/{2**halvings} as large")
 
-    def _record(self, one: _Running, state: RunState, status: Status, display: Display) -> None:
+    def _record(self, running: _Running, state: RunState, status: Status, display: Display) -> None:
         try:
-            one.folder.write_state(state)
-            failure = failure_of(one.experiment.name, one.folder)
+            running.folder.write_state(state)
+            failure = failure_of(running.experiment.name, running.folder)
         except (UserError, OSError) as error:
             log.warning("%s", error)
-            failure = failure_of(one.experiment.name, one.folder, state.error)
+            failure = failure_of(running.experiment.name, running.folder, state.error)
         self._failed.append(failure)
         display.failed(failure, status.seconds)

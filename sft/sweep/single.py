@@ -1,4 +1,4 @@
-"""One experiment by itself: read from its file, and held while it runs; in a sweep's children and outside of one."""
+"""Load a single experiment and lock it while it runs, in children of a sweep and outside of sweeps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sft.sweep.processes import take_secrets
 
 log = get_logger(__name__)
 
-SECONDS_FOR_LOCK = 8.0  # for a process that was told to end, and is still at it, to let go of the run
+SECONDS_FOR_LOCK = 8.0  # for a process that is ending to release the run
 
 
 def load_experiment(
@@ -32,29 +32,29 @@ def load_experiment(
     plugs: Path | None = None,
     expected: str | None = None,
 ) -> Experiment:
-    """The one experiment of a config file.
+    """Load the single experiment of a config file.
 
     Args:
-        path: JSON or Jsonnet.
-        endpoint: the command it is for; None: whichever its sections are enough for.
-        random_seed: given on the command line, or None.
-        plugs: folder of the user's plugs; None: the config's.
-        expected: the id that it was planned under; None: any.
+        path: path of a JSON or Jsonnet file.
+        endpoint: the command; None: the command that the sections suffice for.
+        random_seed: seed from the command line, or None.
+        plugs: folder of the user's plugins; None: the config's folder.
+        expected: the planned id; None: any.
 
     Raises:
-        UserError: the file holds several, or one that cannot run, or is not what was planned.
+        UserError: the file has several experiments, or the experiment cannot run or differs from the plan.
     """
     experiment = _load(path, endpoint, random_seed, plugs)
     if expected is not None and experiment.id != expected:
         raise UserError(
-            "its data, model or plugs have changed since the sweep was planned; run the same command again, "
-            "which plans anew"
+            "its data, model or plugins have changed since the sweep was planned; "
+            "run the same command again to plan it again"
         )
     return experiment
 
 
 def _load(path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs: Path | None) -> Experiment:
-    plug_paths(plugs or path.resolve().parent)  # before the plan: ids hash what the plugs hold
+    plug_paths(plugs or path.resolve().parent)  # before planning, as ids include the hashes of plugins
     if (secrets := take_secrets()) and endpoint is not None:
         data = join_secrets(parse_json(path.read_text(encoding="utf-8")), secrets)
         config = parse_config(data, str(path), path.parent)
@@ -63,13 +63,13 @@ def _load(path: Path, endpoint: Endpoint | None, random_seed: int | None, plugs:
         )
     plan = check.load_plan(path, None if random_seed is None else (random_seed,), endpoint)
     if len(plan.experiments) != 1:
-        raise UserError(f"{path} holds {len(plan.experiments)} experiments: use run-experiments")
+        raise UserError(f"{path}: expected one experiment, got {len(plan.experiments)}; use run-experiments")
     return plan.experiments[0]
 
 
 @contextmanager
 def held(store: ResultStore, experiment: Experiment) -> Iterator[RunFolder]:
-    """The run's folder, which is this process's alone inside; a damaged result in it is moved out of the way.
+    """Lock and return the run's folder. A damaged result in it is moved to the quarantine.
 
     Raises:
         RunBusyError: another process has it.

@@ -1,7 +1,7 @@
-"""How far the sweep of a results folder is, for `status`: told from its files, whoever runs it, wherever.
+"""Show the progress of a sweep for `status`, from the files in its results folder.
 
-Nothing is changed there. Quick on purpose, whatever the number of experiments: a result counts by being there (`report`
-checks it), and only what has no result is read.
+No file is changed. It is fast for any number of experiments: an existing result counts without being checked (`report`
+checks it), and only experiments without a result are read.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sft.results.states import GONE, in_words, is_gone
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep.progress import Counts, Running, course, cut, seconds_left, time_left
 
-SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_UPDATES = 2.0
 MOST_FAILURES = 10
-_TIMED = 50  # of the last finished ones, the mean of whose seconds tells how long the others take
-_ENDED_BADLY = ("failed", "oom", "timeout", "interrupted")
+_TIMED = 50  # finished experiments whose mean duration estimates the time left
+_FAILED_STATES = ("failed", "oom", "timeout", "interrupted")
 
 
 class _Failed(NamedTuple):
@@ -40,8 +40,8 @@ class _Failed(NamedTuple):
     log: Path
 
 
-class Standing(NamedTuple):
-    """Where the experiments of a plan stand."""
+class SweepProgress(NamedTuple):
+    """The progress of a plan's experiments."""
 
     counts: Counts
     running: Sequence[Running]
@@ -50,60 +50,60 @@ class Standing(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing left to wait for: everything is done, or has failed."""
+        """Return whether every experiment is done or has failed."""
         return self.counts.done + self.counts.failed >= self.counts.total
 
 
 def show_status(results: Path, watch: bool = False) -> None:
-    """Print how far the sweep of a results folder is.
+    """Print the progress of a sweep.
 
     Args:
-        results: the folder.
-        watch: draw it anew every two seconds, until nothing is left to wait for, or Ctrl-C.
+        results: the results folder.
+        watch: redraw it every two seconds until the sweep is over, or Ctrl-C.
 
     Raises:
         UserError: no sweep was run there.
     """
     console = Console(highlight=False)
-    standing = look(results)
-    if watch and not standing.is_over:
+    progress = read_progress(results)
+    if watch and not progress.is_over:
         with suppress(KeyboardInterrupt):
-            _watch(results, standing, console)
+            _watch(results, progress, console)
         return
-    console.print(_describe(standing, console), soft_wrap=True)
+    console.print(_describe(progress, console), soft_wrap=True)
 
 
-def _watch(results: Path, standing: Standing, console: Console) -> None:
-    """Redraw until all is over; where there is no terminal, one line for each change instead, and the whole at last."""
+def _watch(results: Path, progress: SweepProgress, console: Console) -> None:
+    """Redraw until the sweep is over. Without a terminal, print a line per change and the full progress at the end."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-            live.update(_describe(standing, console), refresh=True)
-            while not standing.is_over:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-                standing = look(results)
-                live.update(_describe(standing, console), refresh=True)
+            live.update(_describe(progress, console), refresh=True)
+            while not progress.is_over:
+                time.sleep(SECONDS_BETWEEN_UPDATES)
+                progress = read_progress(results)
+                live.update(_describe(progress, console), refresh=True)
         return
-    said: Counts | None = None
-    while not standing.is_over:
-        if standing.counts != said:
-            console.print(_in_one_line(standing), markup=False, soft_wrap=True)
-            said = standing.counts
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-        standing = look(results)
-    console.print(_describe(standing, console), soft_wrap=True)
+    printed: Counts | None = None
+    while not progress.is_over:
+        if progress.counts != printed:
+            console.print(_in_one_line(progress), markup=False, soft_wrap=True)
+            printed = progress.counts
+        time.sleep(SECONDS_BETWEEN_UPDATES)
+        progress = read_progress(results)
+    console.print(_describe(progress, console), soft_wrap=True)
 
 
 def describe_status(results: Path) -> RenderableType:
-    """How far the sweep of a results folder is, to be printed.
+    """Return the progress of a sweep for printing.
 
     Raises:
         UserError: no sweep was run there.
     """
-    return _describe(look(results), Console(highlight=False))
+    return _describe(read_progress(results), Console(highlight=False))
 
 
-def look(results: Path) -> Standing:
-    """Where each experiment of the plan stands.
+def read_progress(results: Path) -> SweepProgress:
+    """Read the progress of a sweep.
 
     Raises:
         UserError: no sweep was run there.
@@ -120,12 +120,12 @@ def look(results: Path) -> Standing:
             continue
         state = folder.state()
         if state is not None and state.state == "running" and not is_gone(store, folder.id):
-            seconds = max(0.0, now - (state.started or now))  # another machine's clock may be ahead
+            seconds = max(0.0, now - (state.started or now))  # the clock of another host may be ahead
             running.append(Running(_with_host(name, state), state, seconds))
-        elif state is not None and state.state in ("running", *_ENDED_BADLY):
+        elif state is not None and state.state in ("running", *_FAILED_STATES):
             failed.append(_failed(name, folder, state))
     counts = Counts(len(plan), len(finished), len(running), len(failed))
-    return Standing(counts, running, failed, _durations(finished))
+    return SweepProgress(counts, running, failed, _durations(finished))
 
 
 def _plan(store: ResultStore) -> list[Any]:
@@ -136,7 +136,7 @@ def _plan(store: ResultStore) -> list[Any]:
 
 
 def _of_entry(store: ResultStore, entry: Any) -> tuple[str, RunFolder]:
-    """The name and the folder of an experiment of the plan."""
+    """Return the name and folder of an experiment in the plan."""
     try:
         return str(entry["name"]), store.folder(str(entry["id"]), str(entry["folder"]).rpartition("-")[0])
     except (KeyError, TypeError):
@@ -150,13 +150,13 @@ def _failed(name: str, folder: RunFolder, state: RunState) -> _Failed:
 
 
 def _with_host(name: str, state: RunState) -> str:
-    """A running experiment's name, with the machine that it runs on when that is another one."""
+    """Return a running experiment's name, with its host if that is another one."""
     return name if state.host in ("", socket.gethostname()) else f"{name} @{state.host}"
 
 
 def _durations(finished: Sequence[tuple[float, RunFolder]]) -> list[float]:
-    """Seconds of the last ones that finished."""
-    states = [folder.state() for _, folder in sorted(finished, key=lambda one: -one[0])[:_TIMED]]
+    """Return the seconds of the experiments that finished last."""
+    states = [folder.state() for _, folder in sorted(finished, key=lambda item: -item[0])[:_TIMED]]
     return [
         state.updated - state.started
         for state in states
@@ -164,33 +164,33 @@ def _durations(finished: Sequence[tuple[float, RunFolder]]) -> list[float]:
     ]
 
 
-def _left(standing: Standing) -> str:
-    counts = standing.counts
+def _left(progress: SweepProgress) -> str:
+    counts = progress.counts
     if not counts.running:
-        return "" if standing.is_over else "nothing is running"
-    used = [one.seconds for one in standing.running]
-    return time_left(seconds_left(standing.durations, used, counts.waiting, len(used)), counts.running)
+        return "" if progress.is_over else "nothing is running"
+    used = [experiment.seconds for experiment in progress.running]
+    return time_left(seconds_left(progress.durations, used, counts.waiting, len(used)), counts.running)
 
 
-def _in_one_line(standing: Standing) -> str:
-    return ", ".join(part for part in (str(standing.counts), _left(standing)) if part)
+def _in_one_line(progress: SweepProgress) -> str:
+    return ", ".join(part for part in (str(progress.counts), _left(progress)) if part)
 
 
-def _describe(standing: Standing, console: Console) -> RenderableType:
-    """Failures, what runs, the bar and the counts: no more lines than a terminal has."""
+def _describe(progress: SweepProgress, console: Console) -> RenderableType:
+    """Render failures, running experiments, bar and counts in at most the height of the terminal."""
     width, height = console.size
     most = max(1, min(MOST_FAILURES, (height - 8) // 3)) if console.is_terminal else MOST_FAILURES
-    shown = [_failure(one, width) for one in standing.failed[:most]]
+    shown = [_failure(failed, width) for failed in progress.failed[:most]]
     used = sum(len(text.plain) // width + 2 for text in shown)
-    if more := len(standing.failed) - len(shown):
+    if more := len(progress.failed) - len(shown):
         shown.append(Text(f"… and {more} more; `report` lists them all", style="red"))
-    room = height - used if console.is_terminal else len(standing.running) + 8
-    return Group(*shown, course(standing.counts, standing.running, _left(standing), width, room))
+    room = height - used if console.is_terminal else len(progress.running) + 8
+    return Group(*shown, course(progress.counts, progress.running, _left(progress), width, room))
 
 
-def _failure(one: _Failed, width: int) -> Text:
-    """What failed and why; on the next line where its log lies, whole."""
-    what = f"{in_words(one.state)}: {plain(one.name)}"
-    first = cut(f"{what}  {one.error}" if one.error else what, width)
-    # no overflow of its own: a path is folded only where the whole is redrawn
-    return Text(f"{first}\n  {plain(str(one.log))}", style="red")
+def _failure(failed: _Failed, width: int) -> Text:
+    """Render a failure: state, name and error, and on the next line the complete path of its log."""
+    title = f"{in_words(failed.state)}: {plain(failed.name)}"
+    first = cut(f"{title}  {failed.error}" if failed.error else title, width)
+    # without an overflow setting, the path is wrapped only where it is redrawn
+    return Text(f"{first}\n  {plain(str(failed.log))}", style="red")

@@ -1,4 +1,4 @@
-"""Signals that end a sweep, noted rather than raised: nothing is left half done, no child is forgotten."""
+"""Record the signals that end a sweep instead of raising, so that every step completes and every child is ended."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from sft.signals import leave_terminal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-SAVING = (signal.SIGUSR1, signal.SIGUSR2)  # a scheduler's: save what there is to save, and leave
-# What schedulers give at most, of which nobody tells how much it is; SIGINT or SIGTERM after it ends the wait.
+SAVING = (signal.SIGUSR1, signal.SIGUSR2)  # from a scheduler: save and stop
+# An upper limit, as the grace period of the scheduler is unknown. SIGINT or SIGTERM ends the wait.
 GRACE_SECONDS = {signal.SIGUSR1: 600.0, signal.SIGUSR2: 600.0}
 SHORT_GRACE_SECONDS = 4.0
 
 
 class StopSignals:
-    """Notes the signals that come while it is entered as a context. One that was ignored before stays ignored."""
+    """Record signals inside the context. Signals that were ignored before stay ignored."""
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
@@ -26,26 +26,26 @@ class StopSignals:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal has come."""
+        """Return whether a signal has arrived."""
         return self.first is not None
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number; 0 without one."""
+        """Return 128 plus the signal's number; 0 without a signal."""
         return 0 if self.first is None else 128 + self.first
 
     @property
     def for_children(self) -> signal.Signals:
-        """What the running experiments are told."""
+        """Return the signal to send to running experiments."""
         return self.first if self.first in SAVING else signal.SIGTERM
 
     @property
     def grace(self) -> float:
-        """Seconds that they get."""
+        """Return the seconds that running experiments get to end."""
         return SHORT_GRACE_SECONDS if self.first is None else GRACE_SECONDS.get(self.first, SHORT_GRACE_SECONDS)
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python hears none
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only in the main thread
             for number in SIGNALS:
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)

@@ -1,4 +1,4 @@
-"""Training: a method turns rows of token ids into a trained adapter. Knows no data sets, prompts or metrics."""
+"""Train an adapter on rows of token ids. Does not know data sets, prompts or metrics."""
 
 from sft.training.base import Method, TrainingRow, TrainOutcome, TrainRequest, train
 

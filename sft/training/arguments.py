@@ -1,4 +1,4 @@
-"""The arguments of TRL's trainer: our defaults, what the device and the run decide, and the user's on top."""
+"""Arguments of TRL's trainer: our defaults, then those that the device and the run decide, then the user's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sft.memory import halvings
 from sft.model.source import quiet
 from sft.training.base import TrainRequest
 
-KEPT_POINTS = 1000  # of the loss curve at most; longer trainings log every few steps
+KEPT_POINTS = 1000  # the most points of a loss curve; longer trainings log every few steps
 
-CALLERS_OWN = ("output_dir", "seed", "data_seed")  # the final adapter's place and the run's seeds
-# Old names that transformers still takes, but lets its new ones (of which we set one) overrule.
+CALLERS_OWN = ("output_dir", "seed", "data_seed")  # the final adapter's folder and the run's seeds
+# transformers still accepts these old names, but its new names override them, and we set one of the new names.
 ALIASES = {
     "gradient_checkpointing": "activation_checkpointing",
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
@@ -27,7 +27,7 @@ ALIASES = {
 
 
 def sft_config(request: TrainRequest) -> SFTConfig:
-    """TRL's config: our defaults, the device's needs, the user's arguments on top.
+    """Return TRL's config: our defaults, the device's needs, then the user's arguments.
 
     Raises:
         ConfigError: an unknown argument, or values that TRL refuses.
@@ -49,13 +49,13 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         "per_device_train_batch_size": split.per_device,
         "per_device_eval_batch_size": _eval_batch(user, split.per_device),
         "gradient_accumulation_steps": split.accumulation,
-        "save_only_model": False,  # what is saved is there to be resumed from, and removed in the end
+        "save_only_model": False,  # checkpoints serve for resuming and are removed at the end
         "save_total_limit": None,  # see `Checkpointing`
         "output_dir": str(request.work_dir),
         "seed": request.seed,
         "data_seed": request.seed,
     }
-    _check_rows_whole(request, values)
+    _check_no_truncation(request, values)
     for contradiction in trainer_contradictions(user, bool(request.validation)):
         raise refused(contradiction)
     with explained(TRAINER_ARGS), quiet():
@@ -65,13 +65,13 @@ def sft_config(request: TrainRequest) -> SFTConfig:
         return SFTConfig(**values)
 
 
-def user_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """The user's arguments under their current names, without those that the run itself decides.
+def user_arguments(trainer_args: dict[str, Any]) -> dict[str, Any]:
+    """Return the user's arguments under their current names, without those that the run itself decides.
 
     Raises:
-        ConfigError: unknown or removed arguments, each with what to do.
+        ConfigError: unknown or removed arguments, each with a remedy.
     """
-    translated = translate_trainer_args(given)
+    translated = translate_trainer_args(trainer_args)
     if translated.problems:
         raise ConfigError("", translated.problems)
     user = {key: value for key, value in translated.args.items() if key not in CALLERS_OWN}
@@ -82,27 +82,27 @@ def user_arguments(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _eval_batch(user: dict[str, Any], train_batch: int) -> int:
-    given = user.get("per_device_eval_batch_size")
-    return train_batch if given is None else max(1, int(given) >> halvings())
+    batch_size = user.get("per_device_eval_batch_size")
+    return train_batch if batch_size is None else max(1, int(batch_size) >> halvings())
 
 
 def _compute_dtype(request: TrainRequest) -> torch.dtype:
-    """The dtype that the base computes in (quantised weights themselves are integers)."""
+    """Return the dtype that the base model computes in (quantised weights themselves are integers)."""
     return request.model.get_input_embeddings().weight.dtype
 
 
-def _check_rows_whole(request: TrainRequest, values: dict[str, Any]) -> None:
-    """Each row is trained on whole and alone; prompts are shortened where they are rendered."""
+def _check_no_truncation(request: TrainRequest, values: dict[str, Any]) -> None:
+    """Raise when the trainer would truncate a row. Prompts are shortened earlier, where they are rendered."""
     longest = max(len(row) for row in request.rows)
     if values["max_length"] is not None and longest > values["max_length"]:
         raise refused(
-            f"max_length {values['max_length']} would cut answers off (the longest row has {longest} tokens); "
-            "shorten the prompts by prompting.max_input_length"
+            f"max_length {values['max_length']} would truncate answers (the longest row has {longest} tokens); "
+            "shorten the prompts with prompting.max_input_length"
         )
 
 
 def _logging_steps(config: SFTConfig, rows: int) -> int:
-    """Every step, or every few of a long training."""
+    """Return the number of steps between log lines: 1, or more for long trainings."""
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
     steps = config.max_steps if config.max_steps > 0 else -(-rows // batch) * config.num_train_epochs
     return max(1, int(steps) // KEPT_POINTS)

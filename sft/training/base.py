@@ -1,6 +1,6 @@
-"""What a training method is given, what it gives back, and how one is found by its name.
+"""Input and output of a training method, and its lookup by name.
 
-Rows arrive as token ids with the answer apart, so the loss mask is known and never searched for. A method is a
+Rows arrive as token ids with the answer separate, so the loss mask is known and need not be searched for. A method is a
 function `(TrainRequest) -> TrainOutcome` that changes the model's trainable parameters in place.
 """
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """A prompt, its completions, and what some methods need beside them.
+    """A prompt, its completions, and the labels that some methods also need.
 
     Attributes:
         prompt_ids: ids of the prompt.
-        completion_ids: ids of the answer and its end of turn; of a preference pair the chosen one.
-        rejected_ids: ids of the rejected answer of a preference pair; else None.
-        label: class of the row for a classification head; 1 or 0 for a desirable answer or not; else None.
+        completion_ids: ids of the answer and its end of turn; for a preference pair, of the chosen answer.
+        rejected_ids: ids of the rejected answer of a preference pair, else None.
+        label: class of the row for a classification head; 1 or 0 for a desirable or undesirable answer; else None.
         forget: whether an unlearning method is to forget the row.
-        weight: of the row in the loss.
+        weight: weight of the row in the loss.
     """
 
     prompt_ids: list[int]
@@ -45,7 +45,7 @@ class TrainingRow:
 
     @property
     def completions(self) -> tuple[list[int], ...]:
-        """All completions of the prompt."""
+        """Return all completions of the prompt."""
         return (self.completion_ids,) if self.rejected_ids is None else (self.completion_ids, self.rejected_ids)
 
     def __len__(self) -> int:
@@ -54,19 +54,19 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """Everything a method needs.
+    """Input of a training method.
 
     Args:
-        model: the base with a trainable adapter, or a model of which all weights are trained.
-        tokenizer: only its padding id matters; it is never changed.
-        rows: what to learn from.
+        model: the base model with a trainable adapter, or a model of which all weights are trained.
+        tokenizer: only its padding id is used; it is never changed.
+        rows: rows to train on.
         config: the `training` section.
-        work_dir: where intermediate checkpoints may lie; the final adapter is saved by the caller.
-        seed: order of the rows and dropout.
-        progress: told of each step.
-        validation: rows to judge the training by, not to learn from (see `training.validation_size`).
-        identity: one word for what else decides the result (base, data, other seeds): checkpoints in `work_dir` of
-            another one are not resumed from.
+        work_dir: folder for intermediate checkpoints; the caller saves the final adapter.
+        seed: seed of the row order and of dropout.
+        progress: called after each step.
+        validation: rows to evaluate the training on, not to train on (see `training.validation_size`).
+        identity: fingerprint of everything else that determines the result (base model, data, other seeds).
+            Checkpoints in `work_dir` with another identity are not resumed from.
     """
 
     model: PeftModel | PreTrainedModel
@@ -82,20 +82,20 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What training did.
+    """Result of a training.
 
     Attributes:
-        steps: optimiser steps taken.
-        epochs: passes over the rows.
+        steps: number of optimiser steps.
+        epochs: number of passes over the rows.
         seconds: wall time of the steps.
         train_loss: mean loss over all steps.
-        trained_tokens: tokens under the loss in one pass.
-        loss_history: `{"step", "epoch", "loss", "learning_rate", "grad_norm"}`, in order.
-        per_device_batch: rows that the device took at once.
-        accumulation: how many such parts made a step.
-        resumed_from: the step of the checkpoint that this process went on from; what is said above is of all steps.
+        trained_tokens: number of tokens in the loss in one pass.
+        loss_history: `{"step", "epoch", "loss", "learning_rate", "grad_norm"}` of each logged step, in order.
+        per_device_batch: rows per batch on the device.
+        accumulation: such batches per optimiser step.
+        resumed_from: step of the checkpoint that this process resumed from; the figures above cover all steps.
         validation_history: `{"step", "epoch", "loss"}` of each validation, in order.
-        best_step: the step whose weights were kept, as the loss of the validation was lowest then; None: the last one.
+        best_step: the step with the lowest validation loss, whose weights were kept; None: the last step.
     """
 
     steps: int
@@ -112,17 +112,17 @@ class TrainOutcome:
 
 
 class Method(Protocol):
-    """A training method: changes `request.model`'s trainable parameters in place."""
+    """A training method: updates `request.model`'s trainable parameters in place."""
 
     def __call__(self, request: TrainRequest) -> TrainOutcome: ...
 
 
 def train(request: TrainRequest) -> TrainOutcome:
-    """Train with the method that the config names.
+    """Train with the method named in the config.
 
     Raises:
-        DataError: no rows, or a row without a token to learn.
-        ModelError: ids beyond the model's vocabulary, or a loss that is no longer a number.
+        DataError: no rows, or a row without a target token.
+        ModelError: ids beyond the model's vocabulary, or a loss that is not finite.
         UserError: an unknown method.
     """
     with quiet():  # libraries that are imported only now
@@ -132,30 +132,34 @@ def train(request: TrainRequest) -> TrainOutcome:
     for entry in outcome.loss_history:
         if not math.isfinite(entry["loss"]):
             raise ModelError(
-                f"training went astray: the loss is {entry['loss']} at step {entry['step']:.0f}; "
+                f"training diverged: the loss is {_in_words(entry['loss'])} at step {entry['step']:.0f}; "
                 "lower training.trainer_args.learning_rate"
             )
     return outcome
 
 
+def _in_words(loss: float) -> str:
+    return "NaN" if math.isnan(loss) else "infinite"
+
+
 def _check_rows(request: TrainRequest) -> None:
-    """Libraries drop such rows in silence, or fail deep inside; here each has its line."""
+    """Raise for rows that libraries would drop silently or fail on with an unclear error."""
     if not request.rows:
-        raise DataError("there are no rows to train on")
-    _check_some(request, request.rows, "training")
-    _check_some(request, request.validation, "validation")
+        raise DataError("expected at least one row to train on, got none")
+    _check_split(request, request.rows, "training")
+    _check_split(request, request.validation, "validation")
 
 
-def _check_some(request: TrainRequest, rows: Sequence[TrainingRow], kind: str) -> None:
+def _check_split(request: TrainRequest, rows: Sequence[TrainingRow], kind: str) -> None:
     pairs = METHODS.spec(request.config.method).rows == "preference"
-    if alone := [index for index, row in enumerate(rows) if pairs and row.rejected_ids is None]:
-        what = f'"{request.config.method}" compares two'
-        raise DataError(f"{kind} row {alone[0]} has no rejected answer ({len(alone)} such rows): {what}")
-    if bare := [index for index, row in enumerate(rows) if not all(row.completions)]:
-        raise DataError(f"{kind} row {bare[0]} has no token to learn ({len(bare)} such rows): its answer is empty")
-    if lone := [index for index, row in enumerate(rows) if not row.prompt_ids]:
-        raise DataError(f"{kind} row {lone[0]} has no prompt ({len(lone)} such rows): its first token has no context")
+    if unpaired := [index for index, row in enumerate(rows) if pairs and row.rejected_ids is None]:
+        reason = f'"{request.config.method}" compares two answers'
+        raise DataError(f"{kind} row {unpaired[0]} has no rejected answer ({len(unpaired)} such rows): {reason}")
+    if empty := [index for index, row in enumerate(rows) if not all(row.completions)]:
+        raise DataError(f"{kind} row {empty[0]} has no target token ({len(empty)} such rows): its answer is empty")
+    if bare := [index for index, row in enumerate(rows) if not row.prompt_ids]:
+        raise DataError(f"{kind} row {bare[0]} has no prompt ({len(bare)} such rows): its first token has no context")
     size = request.model.get_input_embeddings().weight.shape[0]
     largest = max((max(row.prompt_ids + ids) for row in rows for ids in row.completions), default=0)
     if largest >= size:
-        raise ModelError(f"the tokenizer does not fit the model: id {largest}, but only {size} embeddings")
+        raise ModelError(f"the tokenizer does not match the model: it has id {largest}, the model {size} embeddings")

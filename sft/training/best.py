@@ -1,7 +1,7 @@
-"""Keeps the weights with the lowest loss on the validation rows, and stops when there is nothing more to gain.
+"""Keep the weights with the lowest validation loss, and stop early.
 
-They are kept in memory, and in every checkpoint, so that a resumed training knows them too. Knows nothing of how the
-loss is computed.
+The best weights are kept in memory and in every checkpoint, so that a resumed training has them too. This module does
+not know how the loss is computed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ log = get_logger(__name__)
 
 
 class BestWeights(TrainerCallback):
-    """Puts the best trainable weights back when training ends. To be added before what marks checkpoints as complete.
+    """Keep the best trainable weights. Add it before the callback that marks checkpoints as complete.
 
     Args:
-        model: its trainable parameters are those that are kept.
-        patience: stop after so many validations in a row without a lower loss; None: never.
-        resumed_from: the checkpoint that training goes on from.
+        model: the model whose trainable parameters are kept.
+        patience: stop after this many validations in a row without a lower loss; None: never.
+        resumed_from: the checkpoint that training resumes from.
 
     Attributes:
-        step: of the best weights; None before the first validation.
-        stopped: whether patience has run out.
+        step: step of the best weights; None before the first validation.
+        stopped: whether patience is exhausted.
     """
 
     def __init__(self, model: torch.nn.Module, patience: int | None, resumed_from: Path | None) -> None:
@@ -48,9 +48,11 @@ class BestWeights(TrainerCallback):
     def stopped(self) -> bool:
         return self._patience is not None and self._waited >= self._patience
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **said: Any) -> None:
-        """Compare; a loss that is no number is worse than any."""
-        loss = float(said["metrics"]["eval_loss"])
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
+    ) -> None:
+        """Compare the loss with the lowest so far; NaN is worse than any number."""
+        loss = float(context["metrics"]["eval_loss"])
         if loss < self._loss:
             self._loss, self._waited, self.step = loss, 0, state.global_step
             self._weights = {
@@ -59,25 +61,26 @@ class BestWeights(TrainerCallback):
         else:
             self._waited += 1
         if self.stopped:
-            log.info("The loss on validation rows did not fall any more (patience %d): training ends", self._patience)
+            log.info("Early stopping: the validation loss stopped falling (patience %d)", self._patience)
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:
-        """Into the checkpoint that was just written."""
+        """Add the best weights to the checkpoint that was just written."""
         if self.step is not None:
-            said = {"loss": self._loss.hex(), "step": str(self.step), "waited": str(self._waited)}
-            save_file(self._weights, Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE, metadata=said)
+            metadata = {"loss": self._loss.hex(), "step": str(self.step), "waited": str(self._waited)}
+            save_file(self._weights, Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE, metadata)
 
     def put_back(self) -> None:
         """Give the model its best weights."""
         if self.step is None:
             return
-        log.info("Kept: the weights after step %d, with a validation loss of %.4f", self.step, self._loss)
+        log.info("Kept the weights of step %d (validation loss %.4f)", self.step, self._loss)
         for name, value in self._trained.items():
             value.data.copy_(self._weights[name])
 
     def _read(self, file: Path) -> None:
-        with safe_open(file, framework="pt") as held:
-            said = held.metadata()
-            self._weights = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118 - no mapping
-        self._loss, self.step, self._waited = float.fromhex(said["loss"]), int(said["step"]), int(said["waited"])
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+            self._weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        self._loss, self._waited = float.fromhex(metadata["loss"]), int(metadata["waited"])
+        self.step = int(metadata["step"])

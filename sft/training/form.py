@@ -1,7 +1,6 @@
-"""In which form batches reach a model: side by side with what rows share once, padded, or as TRL takes them.
+"""Choose the form of training batches: packed with the shared prefix once, padded, or TRL's own.
 
-Side by side is exact where the model takes a mask of who sees whom; whether it really does is tried before training, on
-rows of the run. Knows nothing of optimisers.
+Packing is exact if the model respects a custom attention mask. A trial on rows of the run checks this before training.
 """
 
 from __future__ import annotations
@@ -27,39 +26,41 @@ from sft.training.base import TrainRequest
 from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator, packed
 from sft.training.parts import Costs, Part, Row, Splitter, common_prefix
 
-LARGEST_LOGITS = 2**27  # that are made at once: half a GiB, several times in the backward pass
-_DROPS = re.compile(r"^(?!classifier|summary).*drop")  # in a model's config; the two are of heads that are not used
-_TRIED = 12  # tokens before those that are learnt, for the head's mask
+LARGEST_LOGITS = 2**27  # logits computed at once: half a GiB, and several times that in the backward pass
+_DROPS = re.compile(
+    r"^(?!classifier|summary).*drop"
+)  # keys in a model's config; the two exceptions belong to unused heads
+_TRIED = 12  # tokens before the target in the trial of the head's mask
 
 log = get_logger(__name__)
 Collator = CompletionCollator | PartsCollator
 
 
 def choose_collator(request: TrainRequest, arguments: TrainingArguments) -> Collator:
-    """How the rows of a request become batches; said in the log.
+    """Return the collator for the rows of a request, and log the choice.
 
     Raises:
-        ConfigError: `training.shared_prefix` is true, and the model or the rest of the config does not allow it.
+        ConfigError: `training.shared_prefix` is true, but the model or the rest of the config does not allow it.
     """
     plain = CompletionCollator(padding_id(request.tokenizer))
-    asked, ordinary = request.config.shared_prefix, _ordinary(request.model, arguments)
+    shared_prefix, split_obstacle = request.config.shared_prefix, _split_obstacle(request.model, arguments)
     masks = None
-    if (obstacle := ordinary or _obstacle(request, arguments)) is None:
+    if (obstacle := split_obstacle or _packing_obstacle(request, arguments)) is None:
         masks, obstacle = _exact_masks(request, arguments)
-    if asked is True and obstacle is not None:
-        reason = f"rows cannot share what they begin with: {obstacle}"
-        raise ConfigError("", [Problem("training.shared_prefix", reason)])
-    if obstacle is None and asked is not False:
-        log.info("What rows of a batch begin with is computed once")
+    if shared_prefix is True and obstacle is not None:
+        raise ConfigError("", [Problem("training.shared_prefix", f"prefix sharing is not possible: {obstacle}")])
+    if obstacle is None and shared_prefix is not False:
+        log.info("Prefix sharing is on")
         return _parts(request, masks, plain.pad_id)
-    if asked is None:
-        log.info("What rows of a batch begin with is computed for each row: %s", obstacle)
+    if shared_prefix is None:
+        log.info("Prefix sharing is off: %s", obstacle)
     padded = _parts(request, None, plain.pad_id)
-    if ordinary is None and _computes_padded(request, padded):
-        # on CUDA, TRL's head also works on the answers alone, and in pieces
+    if split_obstacle is None and _accepts_logits_mask(request, padded):
+        # on CUDA, TRL's head also computes only the logits for answers, in chunks
         return plain if request.model.device.type == "cuda" and request.config.max_batch_tokens is None else padded
     if request.config.max_batch_tokens is not None:
-        log.warning("training.max_batch_tokens has no effect: %s", ordinary or "the model makes all logits at once")
+        reason = split_obstacle or "the model computes all logits at once"
+        log.warning("training.max_batch_tokens has no effect: %s", reason)
     return plain
 
 
@@ -69,60 +70,60 @@ def _parts(request: TrainRequest, masks: Masks | None, pad_id: int) -> PartsColl
         Costs.of(config, request.model.device.type == "cpu"),
         shares=masks is not None,
         most_tokens=request.config.max_batch_tokens,
-        most_learnt=LARGEST_LOGITS // config.vocab_size,
+        most_targets=LARGEST_LOGITS // config.vocab_size,
     )
     return PartsCollator(splitter, masks, pad_id)
 
 
-def _ordinary(model: Any, arguments: Any) -> str | None:
-    """Why the loss has to be TRL's own computation, or None."""
+def _split_obstacle(model: Any, arguments: Any) -> str | None:
+    """Return the reason why TRL itself must compute the loss of whole batches, or None."""
     base = base_of(model)
     config = text_config(base)
     if arguments.loss_type != "nll" or arguments.label_smoothing_factor:
-        return "the loss is not the plain one"
+        return "the loss is not the default one"
     if arguments.use_liger_kernel:
-        return "Liger's kernels compute the loss"
-    coefficient = arguments.router_aux_loss_coef  # TRL's, over that of the model
+        return "Liger kernels compute the loss"
+    coefficient = arguments.router_aux_loss_coef  # TRL's value overrides the model's
     if coefficient is None:
         coefficient = getattr(config, "router_aux_loss_coef", None)
     if hasattr(config, "output_router_logits") and coefficient:
-        return "the loss also weighs how its experts are used"
+        return "the loss includes an auxiliary loss for experts"
     if arguments.world_size > 1:
-        return "there are several processes"
+        return "training runs in several processes"
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return "the adapter puts virtual tokens before each row"
     if re.search("lomo|layerwise", str(arguments.optim)):
-        return "the optimiser steps in each backward pass"
+        return "the optimiser takes a step in every backward pass"
     if "logits_to_keep" not in inspect.signature(type(base).forward).parameters:
-        return "the model makes the logits of all positions"
+        return "the model always computes the logits of all positions"
     return None
 
 
-def _obstacle(request: TrainRequest, arguments: Any) -> str | None:
-    """Why rows cannot lie side by side, or None."""
+def _packing_obstacle(request: TrainRequest, arguments: Any) -> str | None:
+    """Return the reason why rows cannot be packed, or None."""
     model, base = request.model, base_of(request.model)
     longest = _longest(request)
     if arguments.neftune_noise_alpha:
-        return "noise on the embeddings would be the same for all rows"
-    structural = refuses_masks(base) or _no_places(base) or _stateful(base)
+        return "all rows would share the noise on the embeddings"
+    structural = refuses_masks(base) or _no_positions(base) or _stateful(base)
     if structural is not None:
         return structural
     if (getattr(text_config(base), "attention_chunk_size", None) or longest) < longest:
-        return "its attention works in chunks shorter than the rows"
+        return "the model's attention works in chunks shorter than the rows"
     if getattr(text_config(base), "attn_temperature_tuning", None):
-        return "its attention depends on places in the sequence"
+        return "the model's attention depends on the position in the sequence"
     if rope_grows(base, longest):
-        return "its position encoding changes with the length of the text"
+        return "the model's position encoding changes with the length of the text"
     if getattr(getattr(model, "active_peft_config", None), "alora_invocation_tokens", None):
-        return "the adapter looks for invocation tokens in each row"
+        return "the adapter searches each row for invocation tokens"
     if request.config.shared_prefix is not True and (dropout := _dropout(model)):
-        return f"dropout ({dropout}) would be the same for all rows there; training.shared_prefix: true does it anyway"
+        return f"all rows would share the prefix's dropout ({dropout}); to accept it, set training.shared_prefix: true"
     return None
 
 
-def _no_places(base: Any) -> str | None:
+def _no_positions(base: Any) -> str | None:
     accepts = inspect.signature(type(base).forward).parameters
-    return None if "position_ids" in accepts else "the model takes no positions"
+    return None if "position_ids" in accepts else "the model does not accept position ids"
 
 
 def _stateful(base: Any) -> str | None:
@@ -134,17 +135,17 @@ def _stateful(base: Any) -> str | None:
 
 
 def _dropout(model: nn.Module) -> str | None:
-    """A layer that drops out values of tokens, and how many of them."""
+    """Return the rate and name of a dropout layer or setting that is active, or None."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
             return f"{module.p} in {name}"
-    settings = text_config(base_of(model)).to_dict()  # of what is dropped out without a module
-    shares = {name: share for name, share in settings.items() if _DROPS.search(name) and isinstance(share, float)}
-    return next((f"{share} by {name}" for name, share in shares.items() if share > 0), None)
+    settings = text_config(base_of(model)).to_dict()  # for dropout without a module
+    rates = {name: rate for name, rate in settings.items() if _DROPS.search(name) and isinstance(rate, float)}
+    return next((f"{rate} by {name}" for name, rate in rates.items() if rate > 0), None)
 
 
 def _windows(request: TrainRequest) -> tuple[tuple[str, int | None], ...]:
-    """Sliding windows by type of layer, where one is shorter than a row."""
+    """Return the sliding window by type of layer, if one is shorter than a row."""
     base, longest = base_of(request.model), _longest(request)
     short = [window for window in windows(base) if window < longest]
     if not short:
@@ -158,7 +159,7 @@ def _longest(request: TrainRequest) -> int:
 
 
 def _mask_dtype(model: Any, arguments: Any) -> torch.dtype:
-    """That of the scores of attention."""
+    """Return the dtype of the attention scores."""
     if arguments.bf16:
         return torch.bfloat16
     if arguments.fp16:
@@ -168,31 +169,31 @@ def _mask_dtype(model: Any, arguments: Any) -> torch.dtype:
 
 
 def _exact_masks(request: TrainRequest, arguments: Any) -> tuple[Masks | None, str | None]:
-    """The masks with which rows side by side give what each gives alone; or what is wrong with them.
+    """Return masks with which packed rows give the same logits as single rows, and the reason if there are none.
 
-    An architecture that makes something of its own of masks, windows or positions would train on something else, and
-    nothing would say so.
+    An architecture that handles masks, windows or positions in its own way would otherwise silently train on something
+    else.
     """
     dtype, windows_of_config = _mask_dtype(request.model, arguments), _windows(request)
     masks = Masks(dtype, windows_of_config)
-    fault = _fault(request, masks)
-    if fault is None or not any(window for _, window in windows_of_config):
-        return masks, fault
+    mismatch = _mismatch(request, masks)
+    if mismatch is None or not any(window for _, window in windows_of_config):
+        return masks, mismatch
     full = Masks(dtype, tuple((kind, None) for kind, _ in windows_of_config))
-    if _fault(request, full) is not None:
-        return masks, fault
-    log.info("Rows are packed without the sliding window of the model's config: with it, %s", fault)
+    if _mismatch(request, full) is not None:
+        return masks, mismatch
+    log.info("Rows are packed without the sliding window of the model's config: with it, %s", mismatch)
     return full, None
 
 
-def _fault(request: TrainRequest, masks: Masks) -> str | None:
-    """Try the longest row behind the shortest: what is wrong with its learnt tokens, or None."""
+def _mismatch(request: TrainRequest, masks: Masks) -> str | None:
+    """Pack the longest row after the shortest. Return how its log-probabilities differ from those alone, or None."""
     model = request.model
     by_length = sorted(request.rows, key=len)
     rows = [Row([*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)) for row in (by_length[0], by_length[-1])]
-    together = packed(rows, Part((0, 1), common_prefix(*rows)), masks)
-    learnt = rows[1].ids[rows[1].start :]
-    del together["targets"]
+    inputs = packed(rows, Part((0, 1), common_prefix(*rows)), masks)
+    targets = rows[1].ids[rows[1].start :]
+    del inputs["targets"]
     casting = masks.dtype != model.get_input_embeddings().weight.dtype
     try:
         with (
@@ -200,20 +201,20 @@ def _fault(request: TrainRequest, masks: Masks) -> str | None:
             at_rest(model),
             torch.autocast(model.device.type, masks.dtype) if casting else nullcontext(),
         ):
-            packed_TV = _logits(model, together)[0, -len(learnt) :]
-            fed_1S = torch.tensor([rows[1].ids[:-1]], device=model.device)
-            plain_TV = plain_logits(model, fed_1S, len(learnt))[0]
-        fast_T, plain_T = (chosen_logprobs(logits_TV, learnt) for logits_TV in (packed_TV, plain_TV))
-        require_agreement(fast_T, plain_T, tolerance(model, masks.dtype) * largest(plain_TV), "log-probabilities")
+            packed_TV = _logits(model, inputs)[0, -len(targets) :]
+            ids_1S = torch.tensor([rows[1].ids[:-1]], device=model.device)
+            plain_TV = plain_logits(model, ids_1S, len(targets))[0]
+        packed_T, plain_T = (chosen_logprobs(logits_TV, targets) for logits_TV in (packed_TV, plain_TV))
+        require_agreement(packed_T, plain_T, tolerance(model, masks.dtype) * largest(plain_TV), "log-probabilities")
     except FAILURES as error:
-        if (fault := failed(error)) is None:
+        if (mismatch := failed(error)) is None:
             raise
-        return fault
+        return mismatch
     return None
 
 
-def _computes_padded(request: TrainRequest, collator: PartsCollator) -> bool:
-    """Whether the model's head takes a mask of the tokens to work on, which not all code beyond the library does."""
+def _accepts_logits_mask(request: TrainRequest, collator: PartsCollator) -> bool:
+    """Return whether the model accepts `logits_to_keep` as a mask. Models outside transformers may not."""
     row = request.rows[0]
     ids, start = [*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)
     first = slice(max(0, start - _TRIED), start + 1)
@@ -224,7 +225,7 @@ def _computes_padded(request: TrainRequest, collator: PartsCollator) -> bool:
         with torch.no_grad(), at_rest(request.model):
             return _logits(request.model, part).flatten(0, -2).shape[0] == len(targets)
     except (IndexError, TypeError, ValueError, RuntimeError) as error:
-        log.info("The model's head works on every position: it takes no mask of them (%s)", one_line(error))
+        log.info("The model computes the logits of all positions: it does not accept a mask (%s)", one_line(error))
         return False
 
 

@@ -1,8 +1,8 @@
-"""Which rows of a batch go through the model together: the split that costs least, whatever the loss is.
+"""Split a batch into parts that pass through the model together, at the lowest estimated cost.
 
-Rows lie side by side in one sequence, what they begin with once, seeing only their own; or, in a model that cannot be
-told who sees whom, below one another, padded to the longest. Since losses are summed over the parts of a batch, no
-split changes a result but by rounding. Knows ids alone; arithmetic on whole numbers, so that every run splits alike.
+Rows are packed into one sequence with their common prefix once, and each row attends only to the prefix and itself. In
+a model that does not accept such an attention mask, rows are padded to the longest. Losses are summed over the parts of
+a batch, so a split changes a result only by rounding. The split depends only on ids, so every run splits alike.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import Any, NamedTuple
 
 from sft import sequences
 
-MOST_ROWS = 128  # of a part: looking further would take longer than it saves
-# What a forward with its backward takes however short it is, in products of the weights of one layer: measured on a
-# CPU with adapters on all linear layers; for a device a guess (the same Python starts it, and it multiplies faster).
+MAX_ROWS = 128  # in a part: a longer search would take more time than it saves
+# Fixed cost of a forward and backward pass, in multiplications by the weights of one layer. Measured on a CPU with
+# adapters on all linear layers. A guess for a device, which multiplies faster after the same Python code.
 _START_ON_CPU, _START_ON_DEVICE = 1.5e7, 1e11
-_ATTENTION = 2  # what a product of attention takes compared with one of frozen weights, backward passes included
+_ATTENTION = 2  # cost of a multiplication in attention relative to one by frozen weights, backward passes included
 
 
 class Row(NamedTuple):
-    """Ids of a row, of which those from `start` on are learnt."""
+    """Ids of a row; those from `start` on are targets."""
 
     ids: Sequence[int]
     start: int
 
 
 class Part(NamedTuple):
-    """Rows that go through the model together, by their places in the batch, and how many ids they share."""
+    """Rows that pass through the model together, by index in the batch, and the length of their shared prefix."""
 
     rows: tuple[int, ...]
     shared: int
 
 
 class Costs(NamedTuple):
-    """What a forward costs beside its tokens, in tokens.
+    """Costs of a forward pass beyond its tokens, in tokens.
 
     Args:
-        start: the forward itself.
-        pair: a token that may attend to another one, masked or not.
+        start: fixed cost of the pass.
+        pair: cost of a pair of tokens in attention, masked or not.
     """
 
     start: float
@@ -48,7 +48,7 @@ class Costs(NamedTuple):
 
     @classmethod
     def of(cls, config: Any, on_cpu: bool) -> Costs:
-        """Estimate them from the text config of a transformers model."""
+        """Estimate the costs from the text config of a transformers model."""
         hidden = int(config.hidden_size)
         inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden
         layer = 4 * hidden**2 + 3 * hidden * int(inner if isinstance(inner, int) else max(inner))
@@ -57,29 +57,29 @@ class Costs(NamedTuple):
 
 @dataclass(frozen=True)
 class Splitter:
-    """Splits batches.
+    """Split batches.
 
     Args:
-        costs: see `Costs`.
-        shares: rows lie side by side, what they begin with once; else below one another, padded.
-        most_tokens: how many tokens go through the model at once, padding included; a longer row goes alone.
-        most_learnt: how many tokens are learnt at once (each needs logits over the whole vocabulary).
+        costs: costs of a forward pass.
+        shares: whether rows are packed with their common prefix once; otherwise they are padded.
+        most_tokens: maximum tokens in a part, padding included; a longer row is a part of its own.
+        most_targets: maximum target tokens in a part (each needs logits over the whole vocabulary).
     """
 
     costs: Costs
     shares: bool
     most_tokens: int | None = None
-    most_learnt: int | None = None
+    most_targets: int | None = None
 
     def split(self, rows: Sequence[Row]) -> list[Part]:
-        """Every row in exactly one part."""
+        """Return parts that contain every row exactly once."""
         if self.shares:
-            order = sorted(range(len(rows)), key=lambda place: list(rows[place].ids))  # neighbours begin alike
+            order = sorted(range(len(rows)), key=lambda index: list(rows[index].ids))  # neighbours share a prefix
         else:
-            order = sorted(range(len(rows)), key=lambda place: -len(rows[place].ids))
-        ordered = [rows[place] for place in order]
+            order = sorted(range(len(rows)), key=lambda index: -len(rows[index].ids))
+        ordered = [rows[index] for index in order]
         common = [common_prefix(*pair) if self.shares else 0 for pair in pairwise(ordered)]
-        best: list[tuple[float, int]] = [(0.0, 0)]  # for the first rows: what they cost, where their last part begins
+        best: list[tuple[float, int]] = [(0.0, 0)]  # for the first n rows: their cost and the start of their last part
         for end in range(1, len(rows) + 1):
             ends = self._ending_at(ordered, common, end)
             best.append(min((best[begin][0] + cost, begin) for begin, cost in ends))
@@ -92,27 +92,27 @@ class Splitter:
         return parts[::-1]
 
     def _ending_at(self, rows: Sequence[Row], common: Sequence[int], end: int) -> Iterator[tuple[int, float]]:
-        """Where a part that ends before row `end` may begin, and what it would cost."""
-        own, learnt, longest = 0, 0, 0
+        """Yield the possible starts of a part that ends before row `end`, each with the part's cost."""
+        own, targets, longest = 0, 0, 0
         shared = len(rows[end - 1].ids)
-        for begin in range(end - 1, max(-1, end - 1 - MOST_ROWS), -1):
+        for begin in range(end - 1, max(-1, end - 1 - MAX_ROWS), -1):
             row = rows[begin]
-            own, learnt = own + len(row.ids), learnt + len(row.ids) - row.start
+            own, targets = own + len(row.ids), targets + len(row.ids) - row.start
             longest = max(longest, len(row.ids))
             count = end - begin
             if count > 1:
                 shared = min(shared, common[begin])
             tokens = own - (count - 1) * shared if self.shares else count * longest
-            if count > 1 and (self._too_many(tokens, self.most_tokens) or self._too_many(learnt, self.most_learnt)):
+            if count > 1 and (self._too_many(tokens, self.most_tokens) or self._too_many(targets, self.most_targets)):
                 return
-            seen = tokens if self.shares else longest
-            yield begin, self.costs.start + tokens * (1 + self.costs.pair * seen)
+            attended = tokens if self.shares else longest
+            yield begin, self.costs.start + tokens * (1 + self.costs.pair * attended)
 
     @staticmethod
     def _too_many(count: int, most: int | None) -> bool:
         return most is not None and count > most
 
 
-def common_prefix(one: Row, other: Row) -> int:
-    """How many ids two rows begin with, but for the last one before those that are learnt: it predicts the first."""
-    return min(one.start - 1, other.start - 1, sequences.common_prefix((one.ids, other.ids)))
+def common_prefix(left: Row, right: Row) -> int:
+    """Return the length of the common prefix. It excludes the last prompt id, which predicts the first target."""
+    return min(left.start - 1, right.start - 1, sequences.common_prefix((left.ids, right.ids)))

@@ -1,7 +1,8 @@
-"""Lets a transformers Trainer leave checkpoints that can be trusted, leave early, and go on as if nothing had happened.
+"""Let a transformers Trainer write verified checkpoints, stop early, and resume with bit-identical results.
 
-What its own checkpoints lack is kept beside them: the loss summed since the last log line, the order of the epoch's
-rows, and which adapters are active (it activates a single one when it resumes, and a held start would be lost).
+The marker of a checkpoint keeps what the Trainer's own files lack: the loss summed since the last log line and the
+order of the epoch's rows. Active adapters are restored too: the Trainer would activate a single one on resuming, and a
+held start would be lost.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ log = get_logger(__name__)
 
 
 class Checkpointing(TrainerCallback):
-    """Marks every checkpoint as complete, makes one when a signal asks to leave, and restores what resuming needs.
+    """Mark checkpoints as complete, save one when a signal asks to stop, and restore the state when resuming.
 
-    To be added to the trainer after all other callbacks.
+    Add it to the trainer after all other callbacks.
 
     Args:
         trainer: the trainer, not yet run.
         work: fingerprint of the training (see `checkpoints.fingerprint`).
-        limit: how many checkpoints to keep; None or 0: all. The trainer itself must not remove any: it would do so
-            before the new one is complete.
+        limit: number of checkpoints to keep; None or 0: all. The trainer itself must not remove any: it would do so
+            before the new checkpoint is complete.
 
     Attributes:
-        resumed_from: the checkpoint that training goes on from, to be given to `trainer.train`; None: from the start.
+        resumed_from: the checkpoint to pass to `trainer.train`; None: train from the start.
     """
 
     def __init__(self, trainer: Trainer, work: str, limit: int | None) -> None:
@@ -45,44 +46,44 @@ class Checkpointing(TrainerCallback):
         self._begun = time.perf_counter()
         self._saved_step = -1
         self._epoch_rng = torch.get_rng_state()
-        self._found = _activity(trainer.model)
+        self._initial_activity = _activity(trainer.model)
         self.resumed_from = checkpoints.newest_complete(self._folder, work)
         marker = None if self.resumed_from is None else checkpoints.read_marker(self.resumed_from)
         self.resumed_step = marker.step if marker is not None else None
         self._state: Mapping[str, Any] | None = marker.state if marker is not None else None
 
     def seconds(self) -> float:
-        """Wall time of the training so far, what went before a resumption included."""
+        """Return the wall time of the training so far, including the time before it was resumed."""
         return float((self._state or {}).get("seconds", 0.0)) + time.perf_counter() - self._begun
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
     ) -> None:
-        """Take up what the trainer's own checkpoint lacks."""
+        """Restore the state that the trainer's own checkpoint lacks."""
         self._begun = time.perf_counter()
         if self._state is None:
             return
         log.info("Resuming from step %d of %d", state.global_step, state.max_steps)
-        _restore_activity(self._trainer.model, *self._found)
+        _restore_activity(self._trainer.model, *self._initial_activity)
         sums = self._state["loss"]
         self._trainer._tr_loss.fill_(float.fromhex(sums["since_log"]))
         self._trainer._total_loss_scalar = float.fromhex(sums["logged"])
         self._trainer._globalstep_last_logged = int(sums["logged_step"])
-        self._trainer._initial_global_step = 0  # the mean loss is that of all steps
+        self._trainer._initial_global_step = 0  # the mean loss is over all steps
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
     ) -> None:
-        """Some samplers draw the order of an epoch's rows from the global generator."""
+        """Restore the global generator, from which some samplers draw the row order of an epoch."""
         if self._state is not None and state.global_step == self.resumed_step:
-            drawn = bytearray(base64.b64decode(self._state["epoch_rng"]))
-            torch.set_rng_state(torch.frombuffer(drawn, dtype=torch.uint8))
+            rng_state = bytearray(base64.b64decode(self._state["epoch_rng"]))
+            torch.set_rng_state(torch.frombuffer(rng_state, dtype=torch.uint8))
         self._epoch_rng = torch.get_rng_state()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
     ) -> None:
-        """Leave after this step if a signal asks for it."""
+        """Stop after this step if a signal asks for it."""
         if signals.requested() is not None:
             control.should_save = control.should_training_stop = True
         self._begin(state, control)
@@ -90,26 +91,26 @@ class Checkpointing(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
     ) -> None:
-        """The trainer also comes here when it leaves in mid-epoch; nothing ends then."""
+        """Save at the end of an epoch where needed. The trainer also calls this when it stops in mid-epoch."""
         if not _epoch_is_whole(state) and state.global_step < state.max_steps:
             if signals.requested() is not None:
                 control.should_log = control.should_save = control.should_evaluate = False
         elif signals.requested() is not None or (
             (control.should_log or control.should_evaluate) and self._saved_step == state.global_step
         ):
-            control.should_save = True  # once more, with what is logged and judged at the end of the epoch
+            control.should_save = True  # again, with the logs and evaluations of the epoch's end
         self._begin(state, control)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any
     ) -> None:
-        """A signal may also come while the last validation rows are judged."""
+        """Save if a signal arrived during the evaluation."""
         if signals.requested() is not None:
             control.should_save = True
             self._begin(state, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **context: Any) -> None:
-        """All of it is written: say so, then make room."""
+        """Mark the written checkpoint as complete, then remove older ones."""
         self._saved_step = state.global_step
         epoch_rng = torch.get_rng_state() if _epoch_is_whole(state) else self._epoch_rng
         extra = {
@@ -122,19 +123,20 @@ class Checkpointing(TrainerCallback):
                 "logged_step": self._trainer._globalstep_last_logged,
             },
         }
-        place = self._place(state)
-        (place / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle that nothing reads, tokens of the user in it
+        checkpoint = self._checkpoint(state)
+        # a pickle that is never read and contains tokens of the user
+        (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if hasattr(self._trainer.model, "peft_config"):
-            save_trained(self._trainer.model, place)
-        checkpoints.complete(place, state.global_step, self._work, extra)
+            save_trained(self._trainer.model, checkpoint)
+        checkpoints.complete(checkpoint, state.global_step, self._work, extra)
         if self._limit:
             checkpoints.remove_older(self._folder, self._limit)
 
     def _begin(self, state: TrainerState, control: TrainerControl) -> None:
         if control.should_save:
-            checkpoints.begin(self._place(state))
+            checkpoints.begin(self._checkpoint(state))
 
-    def _place(self, state: TrainerState) -> Path:
+    def _checkpoint(self, state: TrainerState) -> Path:
         return self._folder / f"checkpoint-{state.global_step}"
 
 
@@ -143,7 +145,7 @@ def _epoch_is_whole(state: TrainerState) -> bool:
 
 
 def _activity(model: Any) -> tuple[list[str], dict[str, bool]]:
-    """Which adapters are active, and which parameters are trained."""
+    """Return the active adapters, and whether each parameter is trained."""
     active = list(model.active_adapters) if hasattr(model, "peft_config") else []
     return active, {name: value.requires_grad for name, value in model.named_parameters()}
 

@@ -1,4 +1,4 @@
-"""The order of the rows: batches of about equally long rows, still drawn anew in every epoch. Knows lengths alone."""
+"""Row order with batches of similar length, drawn again in every epoch. Depends only on the lengths."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-CHUNK = 8  # batches whose rows are sorted together: of more, each epoch's batches would hold nearly the same rows
+CHUNK = 8  # batches whose rows are sorted together; with more, batches would be nearly the same in every epoch
 
 
 class LengthSampler(Sampler[int]):
-    """All rows once: shuffled, sorted by length within chunks, and the batches of all chunks shuffled.
+    """Yield all rows once: shuffled, sorted by length within chunks, and the batches of all chunks shuffled.
 
-    Draws from torch's global generator. An incomplete batch comes last, so that all others stay whole.
+    It uses torch's global generator. An incomplete batch comes last, so that all others are full.
 
     Args:
-        lengths: tokens of each row.
-        batch: rows of an optimiser step.
+        lengths: number of tokens in each row.
+        batch: number of rows per optimiser step.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int) -> None:
@@ -33,6 +33,6 @@ class LengthSampler(Sampler[int]):
         in_order = [row for chunk in chunks for row in sorted(chunk, key=lambda row: -self._lengths[row])]
         batches = [in_order[start : start + self._batch] for start in range(0, len(in_order), self._batch)]
         rest = batches.pop() if len(batches[-1]) < self._batch else []
-        for place in torch.randperm(len(batches)).tolist():
-            yield from batches[place]
+        for index in torch.randperm(len(batches)).tolist():
+            yield from batches[index]
         yield from rest

@@ -1,8 +1,8 @@
-"""TRL's trainer as we use it: batches come in parts, and the head works on what predicts answers alone.
+"""TRL's trainer with batches in parts, and logits only for the tokens that predict answers.
 
-Its arguments, callbacks, schedulers and checkpoints are TRL's and transformers' own. Knows nothing of what ids mean.
+Arguments, callbacks, schedulers and checkpoints are TRL's and transformers' own.
 
-Legend: B rows, T tokens, M tokens that are learnt, V vocabulary.
+Legend: B rows, T tokens, M target tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from sft.training.weights import FILE, load_trained
 
 
 class AnswerTrainer(SFTTrainer):
-    """Trains on batches of `PartsCollator`, whose loss is the sum of their parts', and on TRL's own ones its way.
+    """Train on batches of `PartsCollator`, summing the losses of their parts, and on TRL's own batches as TRL does.
 
-    The loss is the mean cross-entropy of the tokens learnt in an optimiser step, however the step is split.
+    The loss is the mean cross-entropy of the target tokens in an optimiser step, however the step is split.
     """
 
     control: TrainerControl
     aux_loss_enabled: bool
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None: it would lie beside the checkpoints, and the run folder says more."""
+        """Write no model card. The run folder has more information."""
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward of each part; their summed loss."""
+        """Run the forward and backward pass of each part and return their summed loss."""
         if "parts" not in inputs:
             return super().training_step(model, inputs, num_items_in_batch)
         losses = [super(AnswerTrainer, self).training_step(model, part, num_items_in_batch) for part in inputs["parts"]]
@@ -45,7 +45,7 @@ class AnswerTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross-entropy of the learnt tokens of a part, summed, over `num_items_in_batch`."""
+        """Return the summed cross-entropy of a part's target tokens, divided by `num_items_in_batch`."""
         if "targets" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         targets_M = inputs.pop("targets")
@@ -53,33 +53,31 @@ class AnswerTrainer(SFTTrainer):
         return cross_entropy(logits_MV.float(), targets_M, reduction="sum") / num_items_in_batch
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Of adapters we keep every number ourselves (see `weights`)."""
+        """Load adapters from our own file, which has all their weights (see `weights`)."""
         if (Path(resume_from_checkpoint) / FILE).exists():
             load_trained(self.model, Path(resume_from_checkpoint))
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
-    def _run_epoch(self, *given: Any, **named: Any) -> None:
-        """Not one step more where a resumed training had come to its end: the trainer looks only after a step."""
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Take no step if a resumed training has already ended. The base class checks only after a step."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
-            super()._run_epoch(*given, **named)
+            super()._run_epoch(*args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The loss of the validation rows: the mean over their tokens, without dropout."""
+        """Return the mean loss over the tokens of the validation rows, without dropout."""
         total, count = 0.0, 0
-        aux_loss_enabled, self.aux_loss_enabled = (
-            self.aux_loss_enabled,
-            False,
-        )  # a mean over batches, whatever their size
+        # The auxiliary loss is a mean over batches, so it would depend on the batch size.
+        aux_loss_enabled, self.aux_loss_enabled = self.aux_loss_enabled, False
         with at_rest(self.model), torch.no_grad(), self.compute_loss_context_manager():
             for batch in self.get_eval_dataloader():
                 for part in batch.get("parts", [batch]):
-                    learnt_M = part["targets"] if "targets" in part else part["labels"][:, 1:]
-                    count += int((learnt_M != IGNORED).sum())
-                    one = torch.ones((), device=learnt_M.device)
-                    total += float(self.compute_loss(self.model, self._prepare_inputs(part), num_items_in_batch=one))
+                    targets_M = part["targets"] if "targets" in part else part["labels"][:, 1:]
+                    count += int((targets_M != IGNORED).sum())
+                    unit = torch.ones((), device=targets_M.device)
+                    total += float(self.compute_loss(self.model, self._prepare_inputs(part), num_items_in_batch=unit))
             metrics = {"eval_loss": total / count}
             self.log(metrics)
         self.aux_loss_enabled = aux_loss_enabled
@@ -87,7 +85,7 @@ class AnswerTrainer(SFTTrainer):
         return metrics
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
-        """For `group_by_length` ours: transformers' goes from the longest rows to the shortest in each epoch."""
+        """Use our sampler for `group_by_length`. That of transformers goes from long to short rows in every epoch."""
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         rows = self.train_dataset if train_dataset is None else train_dataset

@@ -1,7 +1,7 @@
-"""What a training changes of an adapted model, in one file: every number as it is, whatever kind of adapter it is.
+"""The trained weights of an adapted model in one file, exact and for every kind of adapter.
 
-PEFT's own files hold what is needed to use an adapter, which of some kinds is less (the encoder of p-tuning, the
-projection of prefix tuning), and cannot be trained on from there.
+PEFT's own files contain only what inference needs. They lack the encoder of p-tuning and the projection of prefix
+tuning, so training cannot resume from them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ FILE = "trained.safetensors"  # within a checkpoint
 
 
 def save_trained(model: nn.Module, folder: Path) -> None:
-    """Write what is trained, and the start that is held beside it."""
+    """Write the trained weights and the held start."""
     save_file({name: value.detach().cpu().contiguous() for name, value in _changed(model).items()}, folder / FILE)
 
 
 @torch.no_grad()
 def load_trained(model: nn.Module, folder: Path) -> None:
-    """Put back what `save_trained` wrote, into a model of the same kind."""
-    held = load_file(folder / FILE)
+    """Load the weights that `save_trained` wrote into a model of the same kind."""
+    saved = load_file(folder / FILE)
     for name, value in _changed(model).items():
-        value.copy_(held[name])
+        value.copy_(saved[name])
 
 
 def _changed(model: nn.Module) -> dict[str, Tensor]:

@@ -151,7 +151,7 @@ def test_config_errors_come_before_any_process(
         sft.run_grid("mine.json")
     with pytest.raises(UserError, match=r"^config: expected one experiment, got 2; use sft\.run_grid$"):
         sft.run({"configs": {"a": make_config(), "b": make_config(dataset__shots=3)}})
-    with pytest.raises(ConfigError, match="give it in one place"):
+    with pytest.raises(ConfigError, match="cannot be combined with a seed from the command"):
         sft.run({**make_config(), "seed": 14}, random_seed=15)
     assert called.arguments == []
     assert not (here / "results").exists()

@@ -134,7 +134,7 @@ def test_a_changed_file_is_not_read(make_config: MakeConfig, tmp_path: Path) -> 
     run = finished(make_config(), tmp_path)
     scores = run.folder / "label_scores.safetensors"
     scores.write_bytes(scores.read_bytes() + b" ")
-    with pytest.raises(UserError, match=r"^x: label_scores\.safetensors is not the file that the run has written"):
+    with pytest.raises(UserError, match=r"^x: label_scores\.safetensors is not the file that the run wrote"):
         _ = run.label_scores
     with pytest.raises(UserError, match=r"^x: label_scores\.safetensors is not"):
         _ = run.predictions

@@ -85,7 +85,7 @@ def test_a_missing_section(tmp_path: Path, make_config: MakeConfig) -> None:
 
 def test_a_wrong_option(tmp_path: Path, make_config: MakeConfig) -> None:
     config = write(tmp_path / "mine.json", make_config())
-    assert "whole numbers" in error_of("run-experiments", config, "--seeds", "a,b", cwd=tmp_path)
+    assert "expected integers" in error_of("run-experiments", config, "--seeds", "a,b", cwd=tmp_path)
     assert "no runs to report" in error_of("report", tmp_path / "empty", cwd=tmp_path)
 
 

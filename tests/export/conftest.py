@@ -1,4 +1,4 @@
-"""A trained adapter of any kind in a folder of its own, on a tiny base that lies in another."""
+"""Fixtures: a trained adapter of any kind in its own folder, on a tiny base in another folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IDS = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
 
 @pytest.fixture
 def logits() -> Callable[[Any], torch.Tensor]:
-    """Logits of a model on a few ids."""
+    """Return a function for the logits of a model on a few ids."""
 
     @torch.no_grad()
     def of(model: Any) -> torch.Tensor:
@@ -31,7 +31,7 @@ def logits() -> Callable[[Any], torch.Tensor]:
 
 @pytest.fixture
 def save_base(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> Callable[..., str]:
-    """Save a tiny base with its tokenizer; its folder."""
+    """Return a function that saves a tiny base with its tokenizer and returns its folder."""
 
     def save(family: str = "llama", **overrides: Any) -> str:
         make_model(family, **overrides).save_pretrained(tmp_path / "base")
@@ -43,7 +43,7 @@ def save_base(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) ->
 
 @pytest.fixture
 def train_adapter(tokenizer: Any, tmp_path: Path) -> Callable[..., tuple[Path, Any]]:
-    """Train and save an adapter on a base; its folder, and the model as it was trained."""
+    """Return a function that trains and saves an adapter, and returns its folder and the trained model."""
 
     def trained(base: ModelConfig, **section: Any) -> tuple[Path, Any]:
         section = section or {"peft_type": "LORA", "r": 4, "target_modules": "all-linear"}

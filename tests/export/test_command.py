@@ -1,4 +1,4 @@
-"""The command as a person meets it: on a run that was really trained, and what it refuses."""
+"""The command `export` on a really trained run, and its errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def logits(model: Any) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_folder: Path) -> Path:
-    """A run folder."""
+    """Train a run and return its folder."""
     from sft import pipeline
 
     data = {
@@ -63,15 +63,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, data_f
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_an_adapter_goes_where_it_can_be_loaded_by_the_line_that_is_printed(trained: Path, here: Path) -> None:
+def test_an_exported_adapter_loads_with_the_printed_line(trained: Path, cwd: Path) -> None:
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     lines = exported(trained, "--base-model", "org/base")
-    folder = here / "exports" / trained.name
+    folder = cwd / "exports" / trained.name
     assert lines[0] == "vLLM loads it as a LoRA" and lines[1] == f"Exported: exports/{trained.name}"
     expected = f'AutoModelForCausalLM.from_pretrained("org/base"), "exports/{trained.name}")'
     assert lines[2] == f"To load it: PeftModel.from_pretrained({expected}"
@@ -80,18 +80,18 @@ def test_an_adapter_goes_where_it_can_be_loaded_by_the_line_that_is_printed(trai
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
     name = json.loads((trained / "config.json").read_text())["model"]["name"]
     ours, theirs = (
-        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name), str(place))
-        for place in (folder, trained / "adapter")
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name), str(adapter))
+        for adapter in (folder, trained / "adapter")
     )
     assert torch.equal(logits(ours), logits(theirs))
     assert AutoTokenizer.from_pretrained(folder).chat_template
 
 
-def test_merged_it_needs_no_base_and_scores_as_the_run_did(trained: Path, here: Path) -> None:
+def test_a_merged_model_needs_no_base_and_has_the_scores_of_the_run(trained: Path, cwd: Path) -> None:
     lines = exported(trained, "--merge")
     assert lines[0].startswith("Merging changes the label scores of 8 test rows by at most ")
     assert lines[-1] == f'To load it: AutoModelForCausalLM.from_pretrained("exports/{trained.name}-merged")'
-    folder = here / "exports" / f"{trained.name}-merged"
+    folder = cwd / "exports" / f"{trained.name}-merged"
     record, of_adapter = TrainingRecord.in_folder(folder), TrainingRecord.in_folder(trained / "adapter")
     assert record is not None and record == of_adapter
     config = json.loads((trained / "config.json").read_text())
@@ -99,65 +99,65 @@ def test_merged_it_needs_no_base_and_scores_as_the_run_did(trained: Path, here: 
         del config[section]
     config["dataset"]["shots"] = 0
     config["model"] = {"name": str(folder)}
-    (here / "judge.json").write_text(json.dumps(config))
-    assert run("evaluate", here / "judge.json")[0] == 0
-    (judged,) = ResultStore(here / "results").root.glob("runs/*")
-    before, after = (ResultStore(place.parent.parent).folder(place.name[-12:], "mine") for place in (trained, judged))
-    scores = [one.read_scores()["sum_logprob"] for one in (before, after)]
+    (cwd / "evaluate.json").write_text(json.dumps(config))
+    assert run("evaluate", cwd / "evaluate.json")[0] == 0
+    (evaluated,) = ResultStore(cwd / "results").root.glob("runs/*")
+    before, after = (ResultStore(run.parent.parent).folder(run.name[-12:], "mine") for run in (trained, evaluated))
+    scores = [folder.read_scores()["sum_logprob"] for folder in (before, after)]
     assert np.abs(scores[0] - scores[1]).max() < 1e-4
     result = after.result()
     assert result is not None and result.labelled_examples == 6
 
 
-def test_in_its_own_place_only_the_adapters_config_changes(trained: Path, here: Path) -> None:
-    shutil.copytree(trained / "adapter", here / "adapter")
-    before = {path.name: path.read_bytes() for path in (here / "adapter").iterdir()}
-    exported(here / "adapter", "--base-model", "org/base", "--output-dir", here / "adapter")
-    after = {path.name: path.read_bytes() for path in (here / "adapter").iterdir()}
+def test_in_its_own_folder_only_the_adapters_config_changes(trained: Path, cwd: Path) -> None:
+    shutil.copytree(trained / "adapter", cwd / "adapter")
+    before = {path.name: path.read_bytes() for path in (cwd / "adapter").iterdir()}
+    exported(cwd / "adapter", "--base-model", "org/base", "--output-dir", cwd / "adapter")
+    after = {path.name: path.read_bytes() for path in (cwd / "adapter").iterdir()}
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert changed == {"adapter_config.json", "sft.json"}
-    again = exported(here / "adapter", "--output-dir", here / "adapter")
+    again = exported(cwd / "adapter", "--output-dir", cwd / "adapter")
     assert "org/base" in again[-1]
 
 
-def test_a_whole_model_in_another_dtype(trained: Path, here: Path) -> None:
-    exported(trained, "--merge", "--output-dir", here / "merged")
-    lines = exported(here / "merged", "--dtype", "bfloat16", "--output-dir", here / "half")
+def test_a_whole_model_in_another_dtype(trained: Path, cwd: Path) -> None:
+    exported(trained, "--merge", "--output-dir", cwd / "merged")
+    lines = exported(cwd / "merged", "--dtype", "bfloat16", "--output-dir", cwd / "half")
     assert lines[0].startswith("In bfloat16 instead of float32, the ends of 3 sentences change by at most ")
-    assert json.loads((here / "half" / "config.json").read_text())["dtype"] == "bfloat16"
-    assert TrainingRecord.in_folder(here / "half") == TrainingRecord.in_folder(here / "merged")
-    assert "RUN holds a whole model already" in run("export", here / "merged", "--merge")[1]
+    assert json.loads((cwd / "half" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert TrainingRecord.in_folder(cwd / "half") == TrainingRecord.in_folder(cwd / "merged")
+    assert "RUN is a whole model already" in run("export", cwd / "merged", "--merge")[1]
 
 
-def test_what_cannot_be_is_one_line(trained: Path, here: Path) -> None:
-    (here / "mine").mkdir()
-    (here / "mine" / "thesis.txt").write_text("mine")
-    (here / "zero").mkdir()
+def test_invalid_requests_give_one_line_errors(trained: Path, cwd: Path) -> None:
+    (cwd / "mine").mkdir()
+    (cwd / "mine" / "thesis.txt").write_text("mine")
+    (cwd / "zero").mkdir()
     zero = json.loads((trained / "config.json").read_text()) | {"lora": None, "training": None}
     zero["dataset"]["shots"] = 0
-    (here / "zero" / "config.json").write_text(json.dumps(zero))
-    for arguments, said in (
-        ([here / "none"], "RUN: there is no folder"),
-        ([here / "mine"], "is neither a run folder nor one with an adapter"),
-        ([here / "zero"], "trained nothing (dataset.shots is 0)"),
-        ([trained, "--output-dir", here / "mine"], "holds other things (thesis.txt)"),
-        ([trained, "--output-dir", here / "mine" / "thesis.txt"], "is a file"),
+    (cwd / "zero" / "config.json").write_text(json.dumps(zero))
+    for arguments, message in (
+        ([cwd / "none"], "none not found"),
+        ([cwd / "mine"], "RUN: expected a folder of a run, an adapter"),
+        ([cwd / "zero"], "trained nothing (dataset.shots is 0)"),
+        ([trained, "--output-dir", cwd / "mine"], "contains other files (thesis.txt)"),
+        ([trained, "--output-dir", cwd / "mine" / "thesis.txt"], "--output-dir: expected a folder, got the file"),
         ([trained, "--merge", "--output-dir", trained / "adapter"], "contains an adapter (adapter_config.json)"),
-        ([trained, "--dtype", "float16"], "--dtype is for whole models"),
-        ([trained, "--merge", "--from-state-dict", here / "x.pt"], "--from-state-dict gives an adapter"),
-        ([trained, "--merge", "--base-model", here / "mine"], "has no config.json"),
+        ([trained, "--dtype", "float16"], "--dtype applies to whole models"),
+        ([trained, "--merge", "--from-state-dict", cwd / "x.pt"], "--from-state-dict creates an adapter"),
+        ([trained, "--merge", "--base-model", cwd / "mine"], "has no config.json"),
     ):
         code, output = run("export", *arguments)
         assert code != 0, output
-        assert said in output and "\n" not in output.strip(), output
-    assert [path.name for path in (here / "mine").iterdir()] == ["thesis.txt"]
-    assert not (here / "exports").exists()
+        assert message in output and "\n" not in output.strip(), output
+    assert [path.name for path in (cwd / "mine").iterdir()] == ["thesis.txt"]
+    assert not (cwd / "exports").exists()
 
 
 class FakeHub:
-    """What is told to the hub."""
+    """Record the calls to the Hub."""
 
-    calls: list[tuple[str, Any]] = []  # noqa: RUF012 - one hub
+    calls: list[tuple[str, Any]] = []  # noqa: RUF012 - a single Hub
     error: Exception | None = None
 
     def __init__(self, token: str) -> None:
@@ -172,12 +172,12 @@ class FakeHub:
         self.calls.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
 
 
-def test_the_hub_gets_what_was_written(trained: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_written_files_are_uploaded_to_the_hub(trained: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", FakeHub)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     assert "set HF_TOKEN in the environment" in run("export", trained, "--push-to-hub", "me/mine")[1]
-    assert FakeHub.calls == [] and not (here / "exports").exists()
+    assert FakeHub.calls == [] and not (cwd / "exports").exists()
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     lines = exported(trained, "--push-to-hub", "me/mine")
     assert "Uploaded: https://huggingface.co/me/mine" in lines
@@ -187,26 +187,26 @@ def test_the_hub_gets_what_was_written(trained: Path, here: Path, monkeypatch: p
     FakeHub.error = OfflineModeIsEnabled("offline mode\nis enabled")
     code, output = run("export", trained, "--push-to-hub", "me/mine")
     assert code != 0 and output.startswith('--push-to-hub: "me/mine" was not written: offline mode is enabled')
-    assert f"the files lie in exports/{trained.name}" in output and "hf_secret" not in output
+    assert f"the files are in exports/{trained.name}" in output and "hf_secret" not in output
 
 
-def test_an_adapter_from_elsewhere(trained: Path, here: Path, make_tokenizer: Callable[..., Any]) -> None:
-    """Plain PEFT's files: no record, no tokenizer, weights in an older file."""
+def test_an_adapter_of_plain_peft(trained: Path, cwd: Path, make_tokenizer: Callable[..., Any]) -> None:
+    """It has no record, no tokenizer, and weights in the older file format."""
     from safetensors.torch import load_file
 
-    (here / "plain").mkdir()
-    shutil.copy(trained / "adapter" / "adapter_config.json", here / "plain")
+    (cwd / "plain").mkdir()
+    shutil.copy(trained / "adapter" / "adapter_config.json", cwd / "plain")
     state = load_file(trained / "adapter" / "adapter_model.safetensors")
-    torch.save(state, here / "plain" / "adapter_model.bin")
-    exported(here / "plain", "--output-dir", here / "out")
-    ours = load_file(here / "out" / "adapter_model.safetensors")
+    torch.save(state, cwd / "plain" / "adapter_model.bin")
+    exported(cwd / "plain", "--output-dir", cwd / "out")
+    ours = load_file(cwd / "out" / "adapter_model.safetensors")
     assert ours.keys() == state.keys() and all(torch.equal(ours[name], state[name]) for name in state)
-    assert (here / "out" / "tokenizer.json").exists() and TrainingRecord.in_folder(here / "out") is None
+    assert (cwd / "out" / "tokenizer.json").exists() and TrainingRecord.in_folder(cwd / "out") is None
     assert (
-        "holds other things (adapter_config.json)" in run("export", here / "plain", "--output-dir", here / "plain")[1]
+        "contains other files (adapter_config.json)" in run("export", cwd / "plain", "--output-dir", cwd / "plain")[1]
     )
 
 
-def test_adapters_of_two_runs_do_not_meet(trained: Path, here: Path) -> None:
+def test_adapters_of_two_runs_have_different_folders(trained: Path, cwd: Path) -> None:
     exported(trained / "adapter")
-    assert [path.name for path in (here / "exports").iterdir()] == [trained.name]
+    assert [path.name for path in (cwd / "exports").iterdir()] == [trained.name]

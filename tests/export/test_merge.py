@@ -1,4 +1,4 @@
-"""Merging: the same function in one model, whatever the method; told or refused where it is not."""
+"""Merging: the same scores in one model with any method; differences are reported or rejected."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_a_merged_model_is_the_base_with_its_adapter(
     family, section = {**KINDS, **FURTHER}[kind]
     base = ModelConfig(name=save_base(family))
     folder, model = train_adapter(base, **section)
-    found = merge(folder, base, tmp_path / "merged")
-    assert found.merged < 1e-4 and found.written < 1e-4 and found.quantized is None
+    compared = merge(folder, base, tmp_path / "merged")
+    assert compared.merged < 1e-4 and compared.written < 1e-4 and compared.quantized is None
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert torch.allclose(logits(plain), logits(model), atol=1e-5)
     assert (logits(plain) - logits(AutoModelForCausalLM.from_pretrained(base.name))).abs().max() > 1e-3
@@ -58,10 +58,10 @@ def test_a_merged_model_is_the_base_with_its_adapter(
 
 
 @pytest.mark.parametrize("layer", ["embed_tokens", "lm_head"])
-def test_what_shares_its_weight_with_the_changed_layer_stays(
+def test_a_layer_tied_to_the_adapted_layer_does_not_change(
     save_base: Any, train_adapter: Any, logits: Any, tmp_path: Path, layer: str
 ) -> None:
-    """PEFT merges into the one weight that both are; with the adapter beside the base, only one of them changes."""
+    """PEFT merges into the shared weight, while the unmerged adapter changes only one of the layers."""
     base = ModelConfig(name=save_base(**TIED))
     folder, model = train_adapter(base, peft_type="LORA", r=4, target_modules=[layer])
     assert merge(folder, base, tmp_path / "merged").written < 1e-4
@@ -71,7 +71,7 @@ def test_what_shares_its_weight_with_the_changed_layer_stays(
 
 
 @pytest.mark.parametrize("quantisation", ["nf4", pytest.param("int8", marks=pytest.mark.long)])
-def test_a_quantised_base_becomes_plain_numbers_and_it_is_told_what_that_changes(
+def test_a_quantised_base_is_dequantised_and_the_change_is_reported(
     save_base: Any, train_adapter: Any, logits: Any, tmp_path: Path, quantisation: str
 ) -> None:
     pytest.importorskip("bitsandbytes")
@@ -80,19 +80,21 @@ def test_a_quantised_base_becomes_plain_numbers_and_it_is_told_what_that_changes
     name = save_base(hidden_size=128, intermediate_size=256, head_dim=32)
     base = ModelConfig(name=name, quantization=section, model_args={"device_map": "cpu"})
     folder, model = train_adapter(base)
-    found = merge(folder, base, tmp_path / "merged")
-    assert found.merged < 1e-4 and found.quantized is not None and found.quantized < 0.1
+    compared = merge(folder, base, tmp_path / "merged")
+    assert compared.merged < 1e-4 and compared.quantized is not None and compared.quantized < 0.1
     assert "quantization_config" not in json.loads((tmp_path / "merged" / "config.json").read_text())
     plain, trained = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "merged")), logits(model)
     on_the_plain_base = logits(AutoModelForCausalLM.from_pretrained(name))
     assert (plain - trained).abs().max() < 0.1 * (on_the_plain_base - trained).abs().max()
 
 
-def test_weights_are_rounded_once_and_it_is_told(save_base: Any, train_adapter: Any, tmp_path: Path) -> None:
+def test_weights_are_rounded_once_and_the_change_is_reported(
+    save_base: Any, train_adapter: Any, tmp_path: Path
+) -> None:
     base = ModelConfig(name=save_base())
     folder, _ = train_adapter(base)
-    found = merge(folder, base, tmp_path / "merged", "bfloat16")
-    assert found.merged < 1e-4 < found.written < 0.5
+    compared = merge(folder, base, tmp_path / "merged", "bfloat16")
+    assert compared.merged < 1e-4 < compared.written < 0.5
     exact = merge(folder, base, tmp_path / "exact")
     assert exact.written < 1e-4
     rounded, held = (load_file(tmp_path / name / "model.safetensors") for name in ("merged", "exact"))
@@ -100,17 +102,17 @@ def test_weights_are_rounded_once_and_it_is_told(save_base: Any, train_adapter: 
 
 
 @pytest.mark.parametrize("section", [{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3}])
-def test_virtual_tokens_fit_into_no_weight(
+def test_virtual_tokens_cannot_be_merged(
     save_base: Any, train_adapter: Any, tmp_path: Path, section: dict[str, Any]
 ) -> None:
     base = ModelConfig(name=save_base())
     folder, _ = train_adapter(base, **section)
-    with pytest.raises(UserError, match="--merge: PROMPT_TUNING adds tokens or layers, which no weight"):
+    with pytest.raises(UserError, match="--merge: PROMPT_TUNING adds tokens or layers, which cannot be merged"):
         merge(folder, base, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_merge_that_goes_wrong_leaves_nothing_and_an_earlier_one_stays(
+def test_a_failed_merge_writes_nothing_and_keeps_an_earlier_one(
     save_base: Any, train_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from peft import LoraModel
@@ -120,16 +122,16 @@ def test_a_merge_that_goes_wrong_leaves_nothing_and_an_earlier_one_stays(
     merge(folder, base, tmp_path / "earlier")
     before = {file.name: file.read_bytes() for file in (tmp_path / "earlier").iterdir()}
     monkeypatch.setattr(LoraModel, "merge_and_unload", lambda self, safe_merge: self.unload())
-    for place in ("new", "earlier"):
+    for name in ("new", "earlier"):
         with pytest.raises(
             ModelError, match=r"merging changes the ends of 3 sentences by up to .* nats, more than 0.00"
         ):
-            merge(folder, base, tmp_path / place)
+            merge(folder, base, tmp_path / name)
     assert not (tmp_path / "new").exists()
     assert {file.name: file.read_bytes() for file in (tmp_path / "earlier").iterdir()} == before
 
 
-def test_a_file_that_is_not_what_was_merged_is_refused(
+def test_a_written_model_that_differs_from_the_merged_one_is_rejected(
     save_base: Any, train_adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sft.export import merge as module
@@ -138,11 +140,11 @@ def test_a_file_that_is_not_what_was_merged_is_refused(
     folder, _ = train_adapter(base)
     write = module.write_model
 
-    def spoilt(model: Any, tokenizer: Any, to: Path) -> None:
+    def write_changed(model: Any, tokenizer: Any, to: Path) -> None:
         model.model.layers[0].mlp.up_proj.weight.data *= 1.01
         write(model, tokenizer, to)
 
-    monkeypatch.setattr(module, "write_model", spoilt)
-    with pytest.raises(ModelError, match="what was written changes the ends of 3 sentences"):
+    monkeypatch.setattr(module, "write_model", write_changed)
+    with pytest.raises(ModelError, match="the written model changes the ends of 3 sentences"):
         merge(folder, base, tmp_path / "merged")
     assert not (tmp_path / "merged").exists() and EXACT == 1e-3

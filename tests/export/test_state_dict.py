@@ -1,4 +1,4 @@
-"""An adapter out of a whole training's weights, whatever wrapped them."""
+"""Extracting an adapter from the state dict of a training, with any wrapper."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def trained(save_base: Any, train_adapter: Any) -> tuple[Path, Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_adapter(trained: tuple[Path, Any], tmp_path: Path, form: str) -> None:
+def test_the_adapter_is_extracted_from_every_format(trained: tuple[Path, Any], tmp_path: Path, form: str) -> None:
     folder, model = trained
     torch.save(FORMS[form](dict(model.state_dict())), tmp_path / "whole.pt")
     made = adapter_from(tmp_path / "whole.pt", find_trained(folder))
-    found = {name: value for name, value in made.state_dict().items() if "lora_" in name}
-    assert found and all(torch.equal(value, model.state_dict()[name]) for name, value in found.items())
+    weights = {name: value for name, value in made.state_dict().items() if "lora_" in name}
+    assert weights and all(torch.equal(value, model.state_dict()[name]) for name, value in weights.items())
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_every_form_gives_the_adapter(trained: tuple[Path, Any], tmp_path: Path,
     ],
     ids=["a start that is not zero", "a trained head", "VERA", "P_TUNING"],
 )
-def test_the_folder_is_the_one_that_training_would_have_saved(
+def test_the_exported_folder_equals_the_one_saved_by_training(
     save_base: Any, train_adapter: Any, logits: Any, tmp_path: Path, section: dict[str, Any]
 ) -> None:
     folder, model = train_adapter(ModelConfig(name=save_base()), **section)
@@ -76,13 +76,13 @@ def test_the_folder_is_the_one_that_training_would_have_saved(
         config_alone, from_state_dict=tmp_path / "whole.safetensors", output_dir=tmp_path / "exported"
     )
     exported = export(request)
-    ours, theirs = (load_file(one / "adapter_model.safetensors") for one in (exported.folder, folder))
+    ours, theirs = (load_file(path / "adapter_model.safetensors") for path in (exported.folder, folder))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert torch.allclose(logits(PeftModel.from_pretrained(plain, str(exported.folder))), logits(model), atol=1e-5)
 
 
-def test_an_adapters_own_file_is_a_form_too(trained: tuple[Path, Any], tmp_path: Path) -> None:
+def test_the_file_of_a_saved_adapter_is_accepted_too(trained: tuple[Path, Any], tmp_path: Path) -> None:
     folder, model = trained
     made = adapter_from(folder / "adapter_model.safetensors", find_trained(folder))
     name = "base_model.model.model.layers.1.mlp.down_proj.lora_B.default.weight"
@@ -90,35 +90,35 @@ def test_an_adapters_own_file_is_a_form_too(trained: tuple[Path, Any], tmp_path:
 
 
 class Shell:
-    """What a file must not be able to call."""
+    """Code that reading a file must not run."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return eval, ("open('/nowhere/at/all')",)
 
 
-def test_what_cannot_be_used_is_one_line(trained: tuple[Path, Any], tmp_path: Path) -> None:
+def test_unusable_files_give_one_line_errors(trained: tuple[Path, Any], tmp_path: Path) -> None:
     folder, model = trained
     file, source = tmp_path / "whole.pt", find_trained(folder)
     state = dict(model.state_dict())
     name = "base_model.model.model.layers.1.mlp.down_proj.lora_B.default.weight"
 
-    def said(content: Any) -> str:
+    def error_of(content: Any) -> str:
         torch.save(content, file)
         with pytest.raises(UserError) as caught:
             adapter_from(file, source)
         assert "\n" not in str(caught.value) and caught.value.exit_code == 2
         return str(caught.value)
 
-    lacking = said({key: value for key, value in state.items() if key != name})
+    lacking = error_of({key: value for key, value in state.items() if key != name})
     assert f"lacks 1 of the adapter's 28 weights ({name})" in lacking
-    assert "lacks 28 of the adapter's 28" in said({"model.embed_tokens.weight": torch.ones(3)})
-    assert "has the shape [32, 2]" in said({**state, name: torch.ones(32, 2)})
-    assert "holds no tensors by name" in said({"epoch": 3})
-    assert "cannot be read as tensors alone" in said({"state": Shell()})
+    assert "lacks 28 of the adapter's 28" in error_of({"model.embed_tokens.weight": torch.ones(3)})
+    assert "got [32, 2]" in error_of({**state, name: torch.ones(32, 2)})
+    assert "contains no named tensors" in error_of({"epoch": 3})
+    assert "cannot be read as plain tensors" in error_of({"state": Shell()})
     file.write_bytes(pickle.dumps(3))
-    with pytest.raises(UserError, match=r"cannot be read as tensors alone|holds no dict"):
+    with pytest.raises(UserError, match=r"cannot be read as plain tensors|expected a dict"):
         adapter_from(file, source)
-    with pytest.raises(UserError, match="there is no file"):
+    with pytest.raises(UserError, match=r"none\.pt not found"):
         adapter_from(tmp_path / "none.pt", source)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\x00" * 9)
@@ -126,9 +126,9 @@ def test_what_cannot_be_used_is_one_line(trained: tuple[Path, Any], tmp_path: Pa
         adapter_from(broken, source)
 
 
-def test_weights_that_are_no_numbers_are_refused(trained: tuple[Path, Any], tmp_path: Path) -> None:
+def test_weights_with_nan_are_rejected(trained: tuple[Path, Any], tmp_path: Path) -> None:
     folder, model = trained
     state = {name: torch.full_like(value, torch.nan) for name, value in model.state_dict().items() if "lora_A" in name}
     torch.save({**model.state_dict(), **state}, tmp_path / "whole.pt")
-    with pytest.raises(UserError, match="holds NaN or infinite numbers"):
+    with pytest.raises(UserError, match="contains NaN or infinite numbers"):
         adapter_from(tmp_path / "whole.pt", find_trained(folder))

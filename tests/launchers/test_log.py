@@ -1,4 +1,4 @@
-"""What a process prints, by whatever route, reaches its log whole, in order, and without secrets."""
+"""Everything that a process prints, by any route, reaches its log complete, in order, and without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sft.launchers.local.streams import LONGEST_LINE, Log
 from sft.secrets import remember
 
 CANARY = "canary-7c1f9ab-0123456789"
-# What a child prints. A logger whose handler a preloaded library has made holds the stream of before the child began.
+# Output of a child. A handler that a preloaded library has created holds the stream from before the child started.
 ROUTES = """
 import atexit, ctypes, faulthandler, logging, os, subprocess, sys, warnings
 
@@ -52,7 +52,7 @@ with open("/dev/stderr", "w") as stream:
 atexit.register(lambda: os.write(1, f"at exit {secret}".encode()))
 raise RuntimeError(f"exception {secret}")
 """
-SAID = (
+PRINTED = (
     "print", "stderr", "write 1", "write 2", "subprocess", "grandchild", "C stdio", "original stream", "buffer",
     "colours", "early logger", "late logger", "warning", "shell", "device", "at exit", "exception",
 )  # fmt: skip
@@ -102,18 +102,18 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn", "resident"])
-def test_no_route_goes_round_what_hides_secrets(folder: Path, isolation: Isolation) -> None:
-    (folder / "launching.py").write_text(LAUNCHING)  # in a process of its own: a fork server is for a whole process
+def test_every_route_is_redacted(folder: Path, isolation: Isolation) -> None:
+    (folder / "launching.py").write_text(LAUNCHING)  # in its own process, as there is one fork server per process
     command = [sys.executable, "launching.py", isolation]
     answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
     assert (answer.returncode, answer.stdout) == (1, ""), answer.stderr
     log = (folder / "log.txt").read_text()
     assert "canary" not in log + answer.stderr
-    missing = [route for route in SAID if f"{route} <redacted>" not in log]
+    missing = [route for route in PRINTED if f"{route} <redacted>" not in log]
     assert missing == (["at exit"] if isolation == "fork" else []), log  # multiprocessing runs no exit handlers
 
 
-def test_the_log_follows_what_was_there_and_is_whole(folder: Path) -> None:
+def test_output_is_appended_to_the_log_completely(folder: Path) -> None:
     (folder / "many.py").write_text("for n in range(200_000): print('line', n)\nprint('no end of line', end='')")
     log = folder / "new" / "log.txt"
     launcher = LocalLauncher(isolation="spawn")
@@ -123,7 +123,7 @@ def test_the_log_follows_what_was_there_and_is_whole(folder: Path) -> None:
     assert log.read_text() == once * 2
 
 
-def test_a_process_that_leaves_with_the_pipe_in_its_hands_is_not_waited_for(folder: Path) -> None:
+def test_a_detached_process_that_holds_the_pipe_is_not_waited_for(folder: Path) -> None:
     (folder / "leaver.py").write_text(
         "import subprocess, sys\nprint('begun')\n"
         "subprocess.Popen(['sh', '-c', 'sleep 60'], start_new_session=True)\nprint('ended')\n"
@@ -138,7 +138,7 @@ def test_a_process_that_leaves_with_the_pipe_in_its_hands_is_not_waited_for(fold
 
 
 def through_a_log(file: Path, pieces: list[bytes]) -> str:
-    """What a file holds of some writes."""
+    """Return the text of a log after these writes."""
     with Log(file) as log:
         for piece in pieces:
             rest = memoryview(piece)
@@ -154,41 +154,41 @@ def through_a_log(file: Path, pieces: list[bytes]) -> str:
     cuts=st.lists(st.integers(0, 200), max_size=8),
     lines=st.integers(1, 4),
 )
-def test_a_secret_in_pieces_is_found(
+def test_a_secret_in_pieces_is_redacted(
     tmp_path_factory: pytest.TempPathFactory, before: str, cuts: list[int], lines: int
 ) -> None:
     remember({"password": CANARY})
     text = f"{before} {CANARY}\n" * lines
     data = text.encode()
-    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = [data[first:last] for first, last in itertools.pairwise(places)]
-    found = through_a_log(tmp_path_factory.mktemp("log") / "log.txt", pieces)
-    assert found == text.replace(CANARY, "<redacted>")
+    bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    pieces = [data[first:last] for first, last in itertools.pairwise(bounds)]
+    logged = through_a_log(tmp_path_factory.mktemp("log") / "log.txt", pieces)
+    assert logged == text.replace(CANARY, "<redacted>")
 
 
-def test_a_line_without_an_end_is_cut_where_no_secret_is(tmp_path: Path) -> None:
+def test_a_very_long_line_is_not_split_within_a_secret(tmp_path: Path) -> None:
     remember({"password": CANARY})
     word = f"{CANARY} "
     pieces = [word.encode() * 1000] * (2 * LONGEST_LINE // (1000 * len(word)))
-    found = through_a_log(tmp_path / "log.txt", pieces)
-    assert set(found.split()) == {"<redacted>"}
-    assert len(found.split()) == 1000 * len(pieces)
+    logged = through_a_log(tmp_path / "log.txt", pieces)
+    assert set(logged.split()) == {"<redacted>"}
+    assert len(logged.split()) == 1000 * len(pieces)
 
 
-def test_a_private_key_in_pieces_is_hidden_whole(tmp_path: Path) -> None:
+def test_a_private_key_in_pieces_is_redacted_as_a_whole(tmp_path: Path) -> None:
     lines = [f"c2VjcmV0{n:04d}{'x' * 50}" for n in range(40)]
     key = ["-----BEGIN RSA PRIVATE KEY-----", *lines, "-----END RSA PRIVATE KEY-----"]
-    found = through_a_log(tmp_path / "log.txt", [f"{line}\n".encode() for line in ["before", *key, "after"]])
-    assert found == "before\n<redacted>\nafter\n"
+    logged = through_a_log(tmp_path / "log.txt", [f"{line}\n".encode() for line in ["before", *key, "after"]])
+    assert logged == "before\n<redacted>\nafter\n"
     cut_off = through_a_log(tmp_path / "other.txt", [f"{line}\n".encode() for line in key[:20]])
     assert "c2VjcmV0" not in cut_off
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     assert through_a_log(tmp_path / "log.txt", [b"\xff\xfe caf\xc3", b"\xa9 \x00\n"]) == "\\xff\\xfe café \x00\n"
 
 
-def test_neither_a_link_nor_a_fifo_is_written_to(tmp_path: Path) -> None:
+def test_links_and_fifos_are_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("kept")
     (tmp_path / "link.txt").symlink_to(tmp_path / "other.txt")
     os.mkfifo(tmp_path / "fifo.txt")
@@ -198,8 +198,8 @@ def test_neither_a_link_nor_a_fifo_is_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "other.txt").read_text() == "kept"
 
 
-def test_a_log_that_is_closed_touches_no_other_file(tmp_path: Path) -> None:
-    """A served process has answered and ended: its log's file descriptors may be those of other files by then."""
+def test_a_closed_log_touches_no_other_file(tmp_path: Path) -> None:
+    """After a served process has answered and ended, other files may reuse the file descriptors of its log."""
     with Log(tmp_path / "log.txt") as log:
         os.write(log.writer, b"all\n")
     log.close()
@@ -207,8 +207,8 @@ def test_a_log_that_is_closed_touches_no_other_file(tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("kept")
     handles = [os.open(other, os.O_RDWR) for _ in range(8)]
-    log.settle()
-    log.turn_to(tmp_path / "next.txt")
+    log.flush()
+    log.switch_to(tmp_path / "next.txt")
     assert [os.lseek(handle, 0, os.SEEK_CUR) for handle in handles] == [0] * 8
     for handle in handles:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""The environment that the process of a job starts with, before any library is loaded: threads, and how they wait."""
+"""The environment of a job's process before any library is loaded: threads, and their wait policy."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import pytest
 
 from sft.threads import POLICY
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says what a process was started with")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="needs /proc to read the initial environment of a process"
+)
 
-# Of a forked process it is the environment that the server was started with: the libraries were loaded there.
+# For a forked process this is the environment of the server, which loaded the libraries.
 JOB = """
 import json, os, sys
 from pathlib import Path
 
 def show(arguments):
     started = Path("/proc/self/environ").read_bytes().decode().split("\\0")
-    print(json.dumps([dict(one.split("=", 1) for one in started if one), dict(os.environ)]), flush=True)
+    print(json.dumps([dict(entry.split("=", 1) for entry in started if entry), dict(os.environ)]), flush=True)
     return 0
 
 if sys.argv[1:] == ["serve"]:
@@ -51,7 +53,7 @@ NAMES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn", "resident"])
 @pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "5000"}, {"KMP_BLOCKTIME": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
-def test_a_process_is_started_with_its_threads_and_a_policy_unless_the_user_has_one(
+def test_a_process_starts_with_its_threads_and_a_wait_policy_unless_the_user_has_set_one(
     tmp_path: Path, isolation: str, own: dict[str, str]
 ) -> None:
     (tmp_path / "job_show.py").write_text(JOB)

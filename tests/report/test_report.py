@@ -408,7 +408,7 @@ def test_a_damaged_result_is_reported_with_the_reason(tmp_path: Path) -> None:
     damaged.folder.result_file.write_bytes(data)
     run = next(run for run in compare(store).runs if run.id == damaged.id)
     assert run.state == "damaged"
-    assert "its checksum does not fit" in run.error
+    assert "its checksum does not match" in run.error
     assert f"Damaged: {run.name} (its result cannot be used: " in render_text(compare(store))
 
 

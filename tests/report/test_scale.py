@@ -25,7 +25,7 @@ from sft.results.store import ResultStore
 from sft.sweep.jobs import config_of, make_plan, write_plan
 from sft.sweep.options import SweepOptions
 from sft.sweep.run import Sweep
-from sft.sweep.status import look
+from sft.sweep.status import read_progress
 
 NUMBER = 300
 
@@ -95,7 +95,7 @@ def test_the_seeds_of_a_configuration_share_one_config(store: ResultStore) -> No
 
 
 def test_the_status_of_finished_runs_reads_no_results(store: ResultStore, reads: Counter[str]) -> None:
-    assert look(store.root).counts.done == NUMBER
+    assert read_progress(store.root).counts.done == NUMBER
     assert reads["result.json"] == 0
     assert reads["listings"] <= 2
     assert reads["state.json"] <= 50  # of the last ones, for the estimate

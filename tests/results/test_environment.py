@@ -1,4 +1,4 @@
-"""What a run says of where it ran."""
+"""The recorded environment of a run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def test_phases_add_up() -> None:
     assert seconds["total"] >= seconds["train"] >= 0.02
 
 
-def test_versions_and_memory_are_named() -> None:
+def test_versions_and_memory_are_recorded() -> None:
     assert {"torch", "transformers", "trl", "peft"} <= environment()["packages"].keys()
     assert resources()["peak_memory_bytes"] > 10_000_000

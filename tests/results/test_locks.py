@@ -1,4 +1,4 @@
-"""Locks of runs: one holder at a time, however the one before ended."""
+"""Locks of runs: one holder at a time, however the previous one ended."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     assert first.acquire()
     assert not second.acquire()
     assert not second.is_free()
-    assert RunLock(tmp_path, "id", "claim").acquire(), "the kinds are apart"
-    assert RunLock(tmp_path, "other", "run").acquire(), "the runs are apart"
+    assert RunLock(tmp_path, "id", "claim").acquire(), "kinds are independent"
+    assert RunLock(tmp_path, "other", "run").acquire(), "runs are independent"
     assert locked_ids(tmp_path) >= {"id"}
     first.release()
     first.release()
@@ -58,7 +58,7 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     assert second.is_free()
 
 
-def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
+def test_waiting_ends_when_the_holder_ends(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()
@@ -67,33 +67,33 @@ def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
     assert not lock.acquire(0.3)
     assert time.monotonic() - start > 0.25
     os.kill(holder.pid, signal.SIGKILL)
-    assert lock.acquire(5), "a lock survives its holder's crash"
+    assert lock.acquire(5), "a lock is free after its holder's crash"
     holder.wait()
     holder.stdout.close()
     lock.release()
 
 
 @pytest.mark.slow
-def test_no_two_hold_it_while_it_comes_and_goes(tmp_path: Path) -> None:
-    """Its file is removed and made again all the time, under the eyes of those who wait."""
+def test_contenders_never_hold_a_lock_at_the_same_time(tmp_path: Path) -> None:
+    """The lock's file is removed and created again all the time while others wait."""
     log = tmp_path / "log"
     command = [sys.executable, "-c", CONTENDER, str(tmp_path), str(log)]
     contenders = [subprocess.Popen(command) for _ in range(4)]
-    assert [one.wait(60) for one in contenders] == [0] * 4
+    assert [contender.wait(60) for contender in contenders] == [0] * 4
     lines = log.read_text().split()
     assert len(lines) > 100
     assert Counter(lines[::2]).keys() == {"in"}
     assert Counter(lines[1::2]).keys() == {"out"}
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_folder_gives_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / ".locks").write_text("in the way")
     with pytest.raises(UserError, match=r"\.locks.* cannot be written"):
         RunLock(tmp_path, "id", "run").acquire()
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664)])
-def test_who_may_take_over_a_lock_is_up_to_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+def test_the_umask_determines_who_can_take_over_a_lock(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         lock = RunLock(tmp_path, "id", "run")
@@ -114,22 +114,22 @@ def failing(number: int) -> Any:
 def test_the_lock_of_another_user_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("filelock.FileLock.acquire", failing(errno.EACCES))
     with pytest.raises(UserError, match="cannot be written"):
-        RunLock(tmp_path, "id", "run").acquire()  # none is there: the folder is not for us
+        RunLock(tmp_path, "id", "run").acquire()  # there is no lock: the folder is not ours
     (tmp_path / ".locks" / "id.run").touch()
     assert not RunLock(tmp_path, "id", "run").acquire()
     assert not RunLock(tmp_path, "id", "run").is_free()
 
 
-def test_a_lock_service_that_is_down_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_service_that_is_down_gives_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", failing(errno.ENOLCK))
     with pytest.raises(UserError, match=r"cannot be locked: No locks available; .* --results-path$"):
         RunLock(tmp_path, "id", "run").acquire()
 
 
-def test_a_file_system_without_locks_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+def test_a_file_system_without_locks_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
     monkeypatch.setattr("fcntl.flock", failing(errno.ENOSYS))
-    monkeypatch.setattr("sft.results.locks.log.warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr("sft.results.locks.log.warning", lambda text, *values: warnings.append(text % values))
     for run_id in ("a", "b"):
         first, second = RunLock(tmp_path, run_id, "run"), RunLock(tmp_path, run_id, "run")
         assert first.acquire()
@@ -137,9 +137,9 @@ def test_a_file_system_without_locks_is_told_once(tmp_path: Path, monkeypatch: p
         first.release()
         assert second.acquire()
         second.release()
-    assert len(said) == 1
-    assert str(tmp_path / ".locks") in said[0]
+    assert len(warnings) == 1
+    assert str(tmp_path / ".locks") in warnings[0]
 
 
-def test_busy_is_told_by_its_exit_code() -> None:
+def test_a_busy_run_has_its_own_exit_code() -> None:
     assert RunBusyError.exit_code == 75

@@ -1,4 +1,4 @@
-"""Answers that are made durable as they come."""
+"""Partial answers that are synced to disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def test_answers_are_read_back_in_order(tmp_path: Path) -> None:
     assert partial.read() == []
     partial.append([{"predictions": "a"}, {"predictions": "two\nlines"}])
     partial.append([{"predictions": "ü"}])
-    assert [one["predictions"] for one in partial.read()] == ["a", "two\nlines", "ü"]
+    assert [answer["predictions"] for answer in partial.read()] == ["a", "two\nlines", "ü"]
     partial.remove()
     assert partial.read() == []
 
 
-def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path: Path) -> None:
+def test_an_incomplete_line_after_a_crash_is_dropped(tmp_path: Path) -> None:
     partial = PartialAnswers(tmp_path / "answers.jsonl")
     partial.append([{"predictions": "a"}, {"predictions": "b"}])
     whole = partial.path.read_bytes()

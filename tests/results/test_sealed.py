@@ -1,4 +1,4 @@
-"""Results that were cut off, changed or swapped: each is noticed, moved out of the way, and run again."""
+"""Truncated, changed or swapped results: each is detected, moved to the quarantine, and run again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def folder(store: ResultStore) -> RunFolder:
     return folder
 
 
-def is_taken(data: bytes) -> bool:
+def is_accepted(data: bytes) -> bool:
     try:
         RunResult.model_validate(unsealed(data))
     except ValueError:
@@ -49,29 +49,29 @@ def is_taken(data: bytes) -> bool:
     return True
 
 
-def test_what_was_sealed_comes_back() -> None:
+def test_a_sealed_value_is_read_back() -> None:
     value = {"a": [1, 2.5, None], "schema_version": 2}
     assert unsealed(seal(value).encode()) == value
 
 
-def test_a_result_cut_off_at_any_length_is_noticed(folder: RunFolder) -> None:
+def test_truncation_at_any_length_is_detected(folder: RunFolder) -> None:
     data = folder.result_file.read_bytes()
-    assert is_taken(data)
-    assert [length for length in range(len(data)) if is_taken(data[:length])] == []
-    assert not is_taken(data + b"\n")
+    assert is_accepted(data)
+    assert [length for length in range(len(data)) if is_accepted(data[:length])] == []
+    assert not is_accepted(data + b"\n")
 
 
-def test_any_flipped_bit_is_noticed(folder: RunFolder) -> None:
+def test_any_flipped_bit_is_detected(folder: RunFolder) -> None:
     data = folder.result_file.read_bytes()
-    missed = [at for at in range(8 * len(data)) if is_taken(flipped(data, at))]
+    missed = [at for at in range(8 * len(data)) if is_accepted(flipped(data, at))]
     assert missed == []
 
 
-def test_a_thousand_random_bits_of_a_large_result_are_noticed(folder: RunFolder) -> None:
+def test_random_flipped_bits_of_a_large_result_are_detected(folder: RunFolder) -> None:
     numbers = random.Random(1)  # noqa: S311
     data = seal(result(training={"loss": [numbers.random() for _ in range(5000)]}).model_dump(mode="json")).encode()
-    assert is_taken(data)
-    missed = [at for at in numbers.sample(range(8 * len(data)), 1000) if is_taken(flipped(data, at))]
+    assert is_accepted(data)
+    missed = [at for at in numbers.sample(range(8 * len(data)), 1000) if is_accepted(flipped(data, at))]
     assert missed == []
 
 
@@ -81,7 +81,7 @@ def flipped(data: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-def test_a_result_of_the_first_version_is_still_taken(folder: RunFolder) -> None:
+def test_a_result_of_version_1_is_still_accepted(folder: RunFolder) -> None:
     old = {**result().model_dump(mode="json"), "schema_version": 1}
     folder.result_file.write_text(json.dumps(old), encoding="utf-8")
     assert folder.result() == result(schema_version=1)
@@ -91,25 +91,25 @@ def test_a_result_of_the_first_version_is_still_taken(folder: RunFolder) -> None
     ("content", "reason"),
     [
         (seal(result(OTHER).model_dump(mode="json")).encode(), f"it is of another run ({OTHER})"),
-        (json.dumps(result().model_dump(mode="json")).encode(), "it does not begin with a checksum"),
+        (json.dumps(result().model_dump(mode="json")).encode(), "it does not start with a checksum"),
         (seal({"schema_version": 2}).encode(), "it is not a result of this version"),
         (seal({**result().model_dump(mode="json"), "schema_version": 0}).encode(), "not a result of this version"),
         (b"", "Expecting value"),
         (b"\xff\xfe\x00", "codec can't decode"),
         (b"[" * 100_000, "it is nested too deeply"),
-        (b"[]", "it does not begin with a checksum"),
+        (b"[]", "it does not start with a checksum"),
     ],
 )
-def test_what_is_no_result_of_this_run_is_moved_away_and_named(
+def test_an_invalid_result_is_quarantined_and_reported(
     store: ResultStore, folder: RunFolder, content: bytes, reason: str
 ) -> None:
     folder.result_file.write_bytes(content)
     assert folder.result() is None
-    said = store.quarantine(folder)
-    assert said is not None
-    assert reason in said
+    message = store.quarantine(folder)
+    assert message is not None
+    assert reason in message
     (moved,) = (store.root / "quarantine").iterdir()
-    assert str(moved) in said
+    assert str(moved) in message
     assert moved.read_bytes() == content
     assert not folder.result_file.exists()
     assert store.quarantine(folder) is None
@@ -120,17 +120,17 @@ def test_a_result_of_a_newer_version_is_neither_used_nor_moved(store: ResultStor
     folder.result_file.write_text(content)
     for use in (folder.result, folder.is_done, folder.damage, folder.tidy, lambda: store.quarantine(folder)):
         with pytest.raises(
-            ResultAccessError, match=r"result\.json was written by a newer version of sft \(3\): update"
+            ResultAccessError, match=r"result\.json was written by a newer version of sft \(3\); update sft"
         ):
             use()
     store.tidy()
     assert folder.result_file.read_text() == content
     folder.result_file.write_text(content.replace("accuracy", "xccuracy"))
-    assert store.quarantine(folder) is not None, "changed by chance: it may not even be of that version"
+    assert store.quarantine(folder) is not None, "after a random change even the version is unknown"
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES, errno.ETIMEDOUT])
-def test_a_result_that_cannot_be_read_for_a_moment_stays(
+def test_a_temporarily_unreadable_result_stays(
     store: ResultStore, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def fails(path: Path, *_: object, **__: object) -> bytes:
@@ -146,8 +146,8 @@ def test_a_result_that_cannot_be_read_for_a_moment_stays(
     assert not (store.root / "quarantine").exists()
 
 
-@pytest.mark.parametrize("content", [None, "a file in the folder's place"])
-def test_where_there_is_no_result_there_is_none(store: ResultStore, content: str | None) -> None:
+@pytest.mark.parametrize("content", [None, "a file instead of the folder"])
+def test_a_missing_result_is_none(store: ResultStore, content: str | None) -> None:
     folder = store.folder(OTHER, "b-run")
     if content is not None:
         folder.path.parent.mkdir(parents=True)
@@ -155,20 +155,20 @@ def test_where_there_is_no_result_there_is_none(store: ResultStore, content: str
     assert (folder.result(), folder.is_done(), folder.damage(), store.quarantine(folder)) == (None, False, None, None)
 
 
-def test_a_second_damage_does_not_overwrite_the_first(store: ResultStore, folder: RunFolder) -> None:
+def test_a_second_damaged_result_does_not_overwrite_the_first(store: ResultStore, folder: RunFolder) -> None:
     for content in (b"first", b"second"):
         folder.result_file.write_bytes(content)
         store.quarantine(folder)
     assert sorted(path.read_bytes() for path in (store.root / "quarantine").iterdir()) == [b"first", b"second"]
 
 
-def test_a_good_result_stays_where_it_is(store: ResultStore, folder: RunFolder) -> None:
+def test_a_valid_result_is_not_moved(store: ResultStore, folder: RunFolder) -> None:
     assert store.quarantine(folder) is None
     assert folder.result() == result()
 
 
 def test_tidying_up_after_a_kill(store: ResultStore, folder: RunFolder) -> None:
-    """Killed after the result and before the state: a lock's file, half a file, and a state that is old."""
+    """As after a kill between writing the result and the state: a lock file, an incomplete file, an outdated state."""
     folder.write_state(RunState(state="running", phase="test", halvings=1))
     half = folder.path / ".state.json.sft-abcd1234.tmp"
     half.write_text("{")
@@ -189,7 +189,7 @@ def test_tidying_up_after_a_kill(store: ResultStore, folder: RunFolder) -> None:
     assert list((store.root / ".locks").iterdir()) == []
 
 
-def test_tidying_up_leaves_alone_what_is_held(store: ResultStore, folder: RunFolder) -> None:
+def test_tidying_up_does_not_touch_locked_runs(store: ResultStore, folder: RunFolder) -> None:
     folder.write_state(RunState(state="running"))
     lock = store.lock(ID, "run")
     assert lock.acquire()

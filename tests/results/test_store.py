@@ -1,4 +1,4 @@
-"""Run folders: atomic, verified, found by id whatever their name."""
+"""Run folders: atomic writes, verified reads, and lookup by id whatever their name."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def test_a_damaged_or_foreign_result_is_none(folder: RunFolder, damage: Any) -> 
     assert folder.result() is None
 
 
-def test_numbers_that_json_lacks_become_null(folder: RunFolder) -> None:
+def test_nan_becomes_null(folder: RunFolder) -> None:
     folder.write_result(result(results={"auroc": float("nan")}))
     assert json.loads((folder.path / "result.json").read_text())["results"] == {"auroc": None}
 
 
-def test_a_renamed_experiment_finds_its_old_folder(tmp_path: Path) -> None:
+def test_a_renamed_experiment_uses_its_old_folder(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     store.folder("0123456789ab", "old-name").write_result(result())
     assert store.folder("0123456789ab", "new-name").path.name == "old-name-0123456789ab"
 
 
-def test_a_folder_that_cannot_be_listed_for_a_moment_is_not_an_empty_one(
+def test_a_temporarily_unreadable_folder_is_not_treated_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ResultStore(tmp_path)
@@ -114,7 +114,7 @@ def test_scores_are_stored_per_split(folder: RunFolder) -> None:
     assert load_file(folder.path / "label_scores.validation.safetensors")["sum_logprob"].tolist() == [[-2.0, -4.0]]
 
 
-def test_recording_ends_in_done_or_says_why_not(folder: RunFolder) -> None:
+def test_recording_ends_in_done(folder: RunFolder) -> None:
     with recording(folder) as progress:
         progress("train", 3, 40, "loss 0.31")
         state = folder.state()
@@ -129,7 +129,7 @@ def test_recording_ends_in_done_or_says_why_not(folder: RunFolder) -> None:
     ("error", "state"),
     [(ValueError("first\nlast"), "failed"), (MemoryError("full"), "oom"), (KeyboardInterrupt(), "interrupted")],
 )
-def test_recording_tells_failures_apart(folder: RunFolder, error: BaseException, state: str) -> None:
+def test_recording_distinguishes_failures(folder: RunFolder, error: BaseException, state: str) -> None:
     with pytest.raises(type(error)), recording(folder):
         raise error
     assert _ended(folder).state == state
@@ -151,20 +151,22 @@ def test_recording_keeps_the_last_line_of_the_error(folder: RunFolder) -> None:
         (ValueError("boom"), "ValueError: boom", 1),
     ],
 )
-def test_recording_names_the_signal(folder: RunFolder, error: BaseException, text: str, code: int) -> None:
+def test_recording_records_signals_and_exit_codes(
+    folder: RunFolder, error: BaseException, text: str, code: int
+) -> None:
     with pytest.raises(type(error)), recording(folder):
         raise error
     ended = _ended(folder)
     assert (ended.error, ended.exit_code) == (text, code)
 
 
-def test_a_store_that_can_be_written_keeps_no_trace_of_the_probe(tmp_path: Path) -> None:
+def test_the_check_of_a_writable_store_leaves_no_files(tmp_path: Path) -> None:
     root = tmp_path / "new" / "results"
     ResultStore(root).check_writable()
     assert list(root.iterdir()) == []
 
 
-def test_a_store_that_cannot_be_written_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_store_gives_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match=r"the folder .*taken cannot be written: File exists; choose another"):
         ResultStore(tmp_path / "taken").check_writable()
@@ -183,7 +185,7 @@ def _ended(folder: RunFolder) -> RunState:
     return state
 
 
-def test_a_full_disk_keeps_the_state_from_being_told_and_nothing_else(
+def test_a_full_disk_prevents_only_writing_the_state(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def disk_full(*_: object) -> None:
@@ -193,12 +195,12 @@ def test_a_full_disk_keeps_the_state_from_being_told_and_nothing_else(
     monkeypatch.setattr(logging.getLogger("sft"), "propagate", True)
     with recording(folder) as progress:
         progress("train", 1, 2)
-    with pytest.raises(ZeroDivisionError), recording(folder):  # the first trouble is the one that is told
+    with pytest.raises(ZeroDivisionError), recording(folder):  # the run's own error is raised
         raise ZeroDivisionError
     assert "state.json cannot be written" in caplog.text
 
 
-def test_recording_removes_what_a_killed_writer_left(folder: RunFolder) -> None:
+def test_recording_removes_incomplete_files_of_a_killed_writer(folder: RunFolder) -> None:
     folder.write_state(RunState(state="running"))
     half, other = folder.path / ".result.json.sft-abcd1234.tmp", folder.path / ".hidden"
     half.write_text("{")
@@ -208,16 +210,16 @@ def test_recording_removes_what_a_killed_writer_left(folder: RunFolder) -> None:
     assert other.exists()
 
 
-def test_memory_that_ran_out_in_a_library_is_told_as_such(folder: RunFolder) -> None:
+def test_an_out_of_memory_error_within_a_library_is_recognised(folder: RunFolder) -> None:
     class OutOfMemoryError(RuntimeError):
-        """As torch calls it."""
+        """Named as in torch."""
 
     with pytest.raises(RuntimeError), halved(2), recording(folder):
         raise RuntimeError("training failed") from OutOfMemoryError("CUDA out of memory")
     assert (_ended(folder).state, _ended(folder).halvings) == ("oom", 2)
 
 
-def test_the_id_of_a_renamed_folder_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_the_id_of_a_renamed_folder_does_not_block(tmp_path: Path) -> None:
     folder = tmp_path / "renamed"
     folder.mkdir()
     os.mkfifo(folder / "result.json")

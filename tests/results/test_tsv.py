@@ -1,4 +1,4 @@
-"""The table of predictions: it reads back whatever the texts hold."""
+"""The table of predictions is read back exactly, whatever its texts contain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 from sft.results.tsv import to_tsv
 
 
-def test_tsv_reads_back_whatever_the_text_holds() -> None:
+def test_tsv_is_read_back_exactly() -> None:
     columns = {
         "text": ['tab\there "quoted"', "two\nlines", "", "carriage\rreturn"],
         "n": [1, None, 2.5, 0],

@@ -1,7 +1,8 @@
-/* Preloaded into a process: the Nth call that touches a file below FAULT_FOLDER fails, as a bad or full disk would.
+/* Preloaded into a process: the Nth call on a file in FAULT_FOLDER fails, as on a bad or full disk.
  *
- *   FAULT_FOLDER  absolute path; FAULT_AT  which call fails, counted over all processes (FAULT_COUNT is a file whose
- *   length is the count); FAULT_ERRNO  with what; FAULT_LAST  "1": all later ones fail too; FAULT_LOG  tells what failed.
+ *   FAULT_FOLDER  absolute path; FAULT_AT  number of the failing call, counted over all processes (FAULT_COUNT is a file
+ *   whose length is the count); FAULT_ERRNO  error number; FAULT_LAST  "1": all later calls fail too; FAULT_LOG  log of
+ *   failed calls.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -101,7 +102,7 @@ int rename(const char *from, const char *to) {
     return real(from, to);
 }
 
-int close(int fd) { /* the descriptor is gone even where this fails, as on Linux */
+int close(int fd) { /* the descriptor is closed even if this fails, as on Linux */
     char path[PATH_MAX];
     REAL(close);
     if (fd > 2 && inside_fd(fd, path) && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY && fails("close", path)) {

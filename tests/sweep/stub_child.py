@@ -1,15 +1,15 @@
-"""Stands for `python -m sft.cli` in a sweep: keeps run folders, states and locks as that does, and does no work.
+"""Stub for `python -m sft.cli` in a sweep: it writes run folders, states and locks, but does no work.
 
     python -m stub_child run-experiment CONFIG --do-eval --results-path R --plugs P --halvings N
     python -m stub_child check-data REQUEST ANSWER --plugs P
     python -m stub_child serve         # the first of these for each request on standard input
 
-What each experiment does is said by the variable STUB, JSON of the experiment's name -> behaviour; the others simply
-succeed. STUB_AUDIT names a file that tells who wrote which result; STUB_SECONDS how long each one takes. STUB_SIGNS
-takes flock away, and is the seconds between the signs of life that markers get; STUB_HOST is the host's name.
+The variable STUB sets the behaviour of experiments: JSON of experiment name -> behaviour. Others simply succeed.
+STUB_AUDIT is a file that records which process wrote which result, STUB_SECONDS the duration of each experiment.
+STUB_HEARTBEATS disables flock and is the seconds between heartbeats of markers; STUB_HOST is the host's name.
 """
 
-# ruff: noqa: T201 - what it prints is its answer
+# ruff: noqa: T201 - its answer is what it prints
 from __future__ import annotations
 
 import errno
@@ -43,19 +43,19 @@ FOREVER = 600
 
 
 def no_flock(*_: object) -> None:
-    """As a file system without locks answers."""
+    """Fail as on a file system without locks."""
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
-if "STUB_SIGNS" in os.environ:
+if "STUB_HEARTBEATS" in os.environ:
     fcntl.flock = no_flock
-    markers.SECONDS_BETWEEN_SIGNS = float(os.environ["STUB_SIGNS"])
+    markers.SECONDS_BETWEEN_HEARTBEATS = float(os.environ["STUB_HEARTBEATS"])
 if "STUB_HOST" in os.environ:
     socket.gethostname = lambda: os.environ["STUB_HOST"]
 
 
 def audit(word: str, *more: object) -> None:
-    """One line for the judge of the test, outside of the results."""
+    """Append a line for the test's checks, outside of the results."""
     if path := os.environ.get("STUB_AUDIT"):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.write(handle, (" ".join(map(str, (word, *more, os.getpid()))) + "\n").encode())
@@ -63,7 +63,7 @@ def audit(word: str, *more: object) -> None:
 
 
 def result_of(experiment: Experiment) -> RunResult:
-    """A result that depends on the experiment alone."""
+    """Return a result that depends only on the experiment."""
     number = int(hashlib.sha256(experiment.id.encode()).hexdigest()[:6], 16) / 2**24
     return RunResult(
         name=experiment.name, id=experiment.id, recipe_id=experiment.recipe_id, seed=experiment.seed,
@@ -74,7 +74,7 @@ def result_of(experiment: Experiment) -> RunResult:
 
 
 def behave(what: str, halvings: int) -> None:
-    """What is asked of an experiment instead of plain success."""
+    """Simulate the requested behaviour of an experiment."""
     if what.startswith("hang"):
         hang(family="family" in what)
     if what == "eat":
@@ -82,7 +82,7 @@ def behave(what: str, halvings: int) -> None:
         time.sleep(FOREVER)
         del eaten
     if what.startswith("oom") and halvings < int(what.removeprefix("oom")):
-        raise MemoryError("no room for the batch")
+        raise MemoryError("no memory for the batch")
     if what == "save":
         with checkpointing():
             while requested() is None:
@@ -102,7 +102,7 @@ def behave(what: str, halvings: int) -> None:
 
 
 def hang(family: bool) -> None:
-    """Hear no signal, and have children that do not either, one of them in a session of its own."""
+    """Ignore all signals, and start children that do too, one of them in its own session."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # children inherit this
     if family:
@@ -114,7 +114,7 @@ def hang(family: bool) -> None:
 
 
 def work(experiment: Experiment, folder: RunFolder, halvings: int) -> None:
-    """One run, from the first state to the result."""
+    """Simulate a run, from the first state to the result."""
     with halved(halvings), recording(folder) as progress:
         progress("train", 0, 2)
         audit("begin", experiment.id)
@@ -130,7 +130,7 @@ def work(experiment: Experiment, folder: RunFolder, halvings: int) -> None:
 
 
 def run_experiment(config: Path, results: Path, plugs: Path, halvings: int) -> None:
-    """As `sft.cli` does it."""
+    """Run an experiment like `sft.cli`."""
     experiment = load_experiment(config, "run-experiment", None, plugs)
     with held(ResultStore(results), experiment) as folder:
         if folder.result() is None:
@@ -138,7 +138,7 @@ def run_experiment(config: Path, results: Path, plugs: Path, halvings: int) -> N
 
 
 def run_command(words: Sequence[str]) -> int:
-    """One of the two commands that do something, with the exit codes of the real ones."""
+    """Run a command and return the exit code of the real one."""
     command, *rest = words
     try:
         if command == "check-data":
@@ -161,7 +161,7 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The command of the arguments, or those that are asked for."""
+    """Run the command of the arguments, or serve requests."""
     configure_logging()
     install_handlers()
     sys.exit(serve(run_command, lambda: True) if sys.argv[1:] == ["serve"] else run_command(sys.argv[1:]))

@@ -1,12 +1,12 @@
-"""Runs something again and again while its first, second, third … touch of the disk fails; to be run under `fault.c`.
+"""Run something repeatedly while its first, second, third … disk access fails; to be run under `fault.c`.
 
     LD_PRELOAD=fault.so python stub_faults.py write|run FOLDER ERRNO STICKY
 
-`write`: the ways to write a file. `run`: a whole stub experiment. One JSON line for each attempt, until one does so
-little that the fault does not come to pass.
+`write` tests the ways to write a file, `run` a whole stub experiment. It prints a JSON line per attempt, until an
+attempt ends before its fault.
 """
 
-# ruff: noqa: T201 - what it prints is its answer
+# ruff: noqa: T201 - its answer is what it prints
 from __future__ import annotations
 
 import json
@@ -34,7 +34,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 def attempt(command: Callable[[], None], output: Path) -> int:
-    """Its exit code, in a process of its own."""
+    """Run a command in its own process and return its exit code."""
     pid = os.fork()
     if pid == 0:
         handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -54,42 +54,42 @@ def attempt(command: Callable[[], None], output: Path) -> int:
 
 
 def faulty(folder: Path, at: int, number: int, sticky: bool) -> Path:
-    """From now on that call fails; where the failed ones are written down."""
-    count, told = folder.with_name("count"), folder.with_name("told")
-    for file in (count, told):
+    """Set the call that fails, and return the log of failed calls."""
+    count, faults = folder.with_name("count"), folder.with_name("faults")
+    for file in (count, faults):
         file.unlink(missing_ok=True)
     os.environ.update(
         FAULT_FOLDER=str(folder), FAULT_AT=str(at), FAULT_ERRNO=str(number), FAULT_LAST="1" if sticky else "",
-        FAULT_COUNT=str(count), FAULT_LOG=str(told),
+        FAULT_COUNT=str(count), FAULT_LOG=str(faults),
     )  # fmt: skip
-    return told
+    return faults
 
 
 def writes(folder: Path, at: int) -> dict[str, Any] | None:
-    """One attempt of each way to write, over an old file."""
+    """Overwrite an old file in each way, once."""
     answer: dict[str, Any] = {}
     number, sticky = int(sys.argv[3]), sys.argv[4] == "1"
     for name, write in WRITERS.items():
         file = folder / f"{name}.txt"
         file.write_text(OLD)
-        told = faulty(folder, at, number, sticky)
+        faults = faulty(folder, at, number, sticky)
         code = attempt(lambda file=file, write=write: write(file), folder.with_name("output"))  # type: ignore[misc]
         os.environ.pop("FAULT_AT")
-        if not told.exists():
+        if not faults.exists():
             return None
         text, output = file.read_text(), folder.with_name("output").read_text()
         again = attempt(lambda file=file, write=write: write(file), folder.with_name("output"))  # type: ignore[misc]
         answer[name] = {
-            "code": code, "fault": told.read_text(), "output": output, "again": again,
+            "code": code, "fault": faults.read_text(), "output": output, "again": again,
             "held": "old" if text == OLD else "new" if NEW in text else text[:100],
             "left": sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) if not sticky else [],
         }  # fmt: skip
-        told.unlink()
+        faults.unlink()
     return answer
 
 
 def runs(folder: Path, at: int) -> dict[str, Any] | None:
-    """One attempt of a whole experiment in a new results folder, then one without a fault."""
+    """Run a whole experiment in a new results folder, then again without a fault."""
     number, sticky = int(sys.argv[3]), sys.argv[4] == "1"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -101,17 +101,17 @@ def runs(folder: Path, at: int) -> dict[str, Any] | None:
         "--halvings", "0", str(number), "1" if sticky else "0",
     ]  # fmt: skip
     run = ResultStore(folder).folder(experiment.id, experiment.slug)
-    told = faulty(folder, at, number, sticky)
+    faults = faulty(folder, at, number, sticky)
     code = attempt(stub_child.main, folder.with_name("output"))
     os.environ.pop("FAULT_AT")
-    if not told.exists():
+    if not faults.exists():
         return None
     output = folder.with_name("output").read_text()
     held = "none" if not run.result_file.exists() else "whole" if run.result() is not None else "broken"
     again = attempt(stub_child.main, folder.with_name("output2"))
     state = run.state()
     return {
-        "code": code, "fault": told.read_text(), "output": output, "held": held, "again": again,
+        "code": code, "fault": faults.read_text(), "output": output, "held": held, "again": again,
         "output2": folder.with_name("output2").read_text(),
         "then": "whole" if run.result() is not None else "no", "state": state.state if state else "",
         "left": sorted(str(path) for path in folder.rglob(".*.tmp")),
@@ -119,12 +119,12 @@ def runs(folder: Path, at: int) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """All attempts."""
-    what, folder, number, sticky = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    """Run all attempts."""
+    command, folder, number, sticky = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     folder.mkdir(parents=True, exist_ok=True)
     for at in range(1, 1000):
-        sys.argv[1:] = [what, str(folder), number, sticky]
-        answer = writes(folder, at) if what == "write" else runs(folder, at)
+        sys.argv[1:] = [command, str(folder), number, sticky]
+        answer = writes(folder, at) if command == "write" else runs(folder, at)
         if answer is None:
             return
         print(json.dumps(answer), flush=True)

@@ -1,9 +1,9 @@
-"""A sweep in a results folder of 128 KiB that is nearly full, then once more with room; needs the right to mount.
+"""Run a sweep in a nearly full results folder of 128 KiB, then again with free space; needs permission to mount.
 
-python stub_full.py FOLDER            # exits with 77 where nothing can be mounted
+python stub_full.py FOLDER            # exits with 77 if nothing can be mounted
 """
 
-# ruff: noqa: T201 - what it prints is its answer
+# ruff: noqa: T201 - its answer is what it prints
 from __future__ import annotations
 
 import json
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from stub_rounds import start_sweep
 
-NUMBER, SIZE, ROOM = "4", 128, 40  # KiB
+NUMBER, SIZE, FREE = "4", 128, 40  # KiB
 
 
 def main() -> None:
-    """Both sweeps; what was printed, and what was found."""
+    """Run both sweeps and print their outputs and files as JSON."""
     results = Path(sys.argv[1])
     results.mkdir(parents=True)
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}k", "none", str(results)], check=False)
@@ -25,23 +25,23 @@ def main() -> None:
         sys.exit(77)
     try:
         filler = results / "filler"
-        filler.write_bytes(b"x" * 1024 * (SIZE - ROOM))
-        found = []
+        filler.write_bytes(b"x" * 1024 * (SIZE - FREE))
+        answers = []
         for _ in range(2):
             process = start_sweep(results, "--number", NUMBER)
             output, _ = process.communicate(timeout=120)
             files = {str(path): path.read_text() for path in results.rglob("*.json")}
             broken = [path for path, text in files.items() if not is_json(text)]
             done = len(list(results.glob("runs/*/result.json")))
-            found.append({"code": process.returncode, "output": output, "broken": broken, "done": done})
+            answers.append({"code": process.returncode, "output": output, "broken": broken, "done": done})
             filler.unlink(missing_ok=True)
-        print(json.dumps(found))
+        print(json.dumps(answers))
     finally:
         subprocess.run(["umount", "-l", str(results)], check=False)
 
 
 def is_json(text: str) -> bool:
-    """Whether it is whole."""
+    """Return whether the text is valid JSON."""
     try:
         json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Rounds of a stub sweep that is killed at a random moment and run again until it is done; and how each is judged.
+"""Rounds of a stub sweep that is killed at a random moment and run again until it is done, with the checks of each.
 
 Used by `test_kill.py` with few rounds and by `scripts/bench/kill.py` with many.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 HERE = Path(__file__).resolve().parent
-MOST_RUNS = 8  # of one sweep, until it is done
+MAX_RUNS = 8  # of a sweep, until it is done
 SECONDS_FOR_ORPHANS = 5.0
 VICTIMS = ("parent", "child", "child", "server")  # a child is twice as likely
 TIMED = ("timings", "resources")
@@ -32,14 +32,14 @@ TIMED = ("timings", "resources")
 
 @dataclass
 class Rounds:
-    """A sweep that is disturbed again and again.
+    """A sweep that is disturbed repeatedly.
 
     Args:
-        folder: everything lies in it.
-        isolation: how experiments are started.
-        command: the sweep's; None: stubs.
-        stubs: the number of stubs.
-        slowest: the latest moment of a kill, as a share of the seconds that an undisturbed sweep takes.
+        folder: folder for all files.
+        isolation: how experiment processes are created.
+        command: command of the sweep; None: stubs.
+        stubs: number of stubs.
+        slowest: latest time of a kill, as a share of the duration of an undisturbed sweep.
     """
 
     folder: Path
@@ -61,34 +61,34 @@ class Rounds:
         self.expected = report_of(self.folder / "undisturbed")
 
     def close(self) -> None:
-        """No more rounds."""
+        """End the server."""
         if self.server is not None:
             self.server.close()
 
-    def round(self, number: int, chance: random.Random, whom: str | None = None) -> None:
-        """Kill something once, then run the same command until it is done, and check the results.
+    def round(self, number: int, chance: random.Random, kind: str | None = None) -> None:
+        """Kill a process once, let the same command finish, then check the results.
 
-        A round that kills nobody, because the sweep ended first, is repeated.
+        If the sweep ended before the kill, the round starts again, so that each round has a victim.
 
         Args:
-            number: names the round's folder.
-            chance: draws the moment, and the victim where none is given.
-            whom: the kind of victim, one of VICTIMS.
+            number: number of the round's folder.
+            chance: draws the time, and the victim if none is given.
+            kind: kind of the victim, one of VICTIMS.
         """
         results = self.folder / f"round-{number}"
-        while not self._disturb(results, chance, whom):
+        while not self._disturb(results, chance, kind):
             self.missed += 1
             assert self.missed < 10 + 2 * (number + 1), f"{self.missed} sweeps had ended before they could be killed"
             shutil.rmtree(results)
             audit_of(results).unlink(missing_ok=True)
-        for _ in range(MOST_RUNS):
+        for _ in range(MAX_RUNS):
             process = self._start(results)
             self.runs += 1
             if process.wait(120) == 0:
                 break
         else:
-            raise AssertionError(f"not done after {MOST_RUNS} more runs: {log_of(results)}")
-        self._judge(results)
+            raise AssertionError(f"not done after {MAX_RUNS} more runs: {log_of(results)}")
+        self._check(results)
 
     def _start(self, results: Path) -> subprocess.Popen[bytes] | Served:
         results.mkdir(parents=True, exist_ok=True)
@@ -104,33 +104,33 @@ class Rounds:
                 env=environment(SFT_ROUNDS=self.marker, **audit),
             )
 
-    def _disturb(self, results: Path, chance: random.Random, whom: str | None) -> bool:
-        """Start the sweep and kill it or one of its processes at some moment; False where it had ended before."""
+    def _disturb(self, results: Path, chance: random.Random, kind: str | None) -> bool:
+        """Start the sweep and kill it or one of its processes; return False if the sweep ended before."""
         process = self._start(results)
         time.sleep(chance.uniform(0.05, self.latest))
-        whom = whom or chance.choice(VICTIMS)
+        kind = kind or chance.choice(VICTIMS)
         victim = None
-        while whom != "parent" and victim is None and process.poll() is None:
+        while kind != "parent" and victim is None and process.poll() is None:
             time.sleep(chance.uniform(0, 0.1))  # there may be no such process yet
-            victim = chosen(process.pid, whom, chance)
+            victim = chosen(process.pid, kind, chance)
         killed = False
-        if process.poll() is None and (victim is not None or whom == "parent"):
+        if process.poll() is None and (victim is not None or kind == "parent"):
             with suppress(psutil.NoSuchProcess):
                 (victim or psutil.Process(process.pid)).kill()
                 killed = True
-        self.victims[whom] += killed
-        process.wait(10 if killed and whom == "parent" else 120)
+        self.victims[kind] += killed
+        process.wait(10 if killed and kind == "parent" else 120)
         self._wait_for_orphans()
         return killed
 
     def _wait_for_orphans(self) -> None:
         deadline = time.monotonic() + SECONDS_FOR_ORPHANS
         server = None if self.server is None else self.server.process.pid
-        while left := [one for one in marked(self.marker) if one.pid != server]:
-            assert time.monotonic() < deadline, f"still there: {[one.cmdline() for one in left]}"
+        while left := [process for process in marked(self.marker) if process.pid != server]:
+            assert time.monotonic() < deadline, f"still alive: {[process.cmdline() for process in left]}"
             time.sleep(0.02)
 
-    def _judge(self, results: Path) -> None:
+    def _check(self, results: Path) -> None:
         assert report_of(results) == self.expected
         accepted = Counter(line.split()[1] for line in audit_lines(results) if line.startswith("accepted"))
         assert set(accepted.values()) <= {1}, accepted
@@ -145,14 +145,14 @@ class Rounds:
 
 
 class Server:
-    """`stub_sweep.py serve`: sweeps as processes of their own, without the seconds that imports take."""
+    """`stub_sweep.py serve`: start sweeps as processes without the time for imports."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         command = [sys.executable, str(HERE / "stub_sweep.py"), "serve"]
         self.process = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, env=dict(variables), text=True)
 
     def start(self, results: Path, arguments: Sequence[str], variables: Mapping[str, str], times: int = 1) -> Served:
-        """One sweep, or several of the same at once."""
+        """Start a sweep, or several equal ones at once."""
         assert self.process.stdin is not None
         request = {
             "arguments": [str(results), *arguments], "output": str(output_of(results)), "environment": dict(variables),
@@ -163,12 +163,12 @@ class Server:
         return Served(self.process)
 
     def close(self) -> None:
-        """No more sweeps."""
+        """End the server."""
         self.process.communicate()
 
 
 class Served:
-    """What a `Server` has started, with what is needed of `Popen`: of several sweeps the first, and the worst code."""
+    """A sweep started by a `Server`, like `Popen`: of several sweeps the first one, with the worst exit code."""
 
     def __init__(self, server: subprocess.Popen[str]) -> None:
         assert server.stdout is not None
@@ -178,7 +178,7 @@ class Served:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, None while it runs."""
+        """Return its exit code, or None while it runs."""
         if self._code is None and select.select([self._answers], [], [], 0)[0]:
             self._read()
         return self._code
@@ -189,7 +189,7 @@ class Served:
         return self._code
 
     def wait(self, seconds: float) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for its end and return its exit code."""
         if self._code is None:
             assert select.select([self._answers], [], [], seconds)[0], "the sweep never ended"
             return self._read()
@@ -197,36 +197,36 @@ class Served:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of a stub sweep."""
+    """Return the environment of a stub sweep."""
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
 
 
-def chosen(parent: int, whom: str, chance: random.Random) -> psutil.Process | None:
-    """The fork server, or a child that is an experiment, of the sweep with that process id."""
+def chosen(parent: int, kind: str, chance: random.Random) -> psutil.Process | None:
+    """Return the fork server or an experiment's process of the sweep with this process id."""
     with suppress(psutil.Error):
-        below = psutil.Process(parent).children(recursive=True)
-        servers = [one for one in below if one.ppid() == parent and "forkserver" in " ".join(one.cmdline())]
-        tracker = [one for one in below if "resource_tracker" in " ".join(one.cmdline())]
-        if whom == "server":
+        descendants = psutil.Process(parent).children(recursive=True)
+        servers = [p for p in descendants if p.ppid() == parent and "forkserver" in " ".join(p.cmdline())]
+        tracker = [p for p in descendants if "resource_tracker" in " ".join(p.cmdline())]
+        if kind == "server":
             return servers[0] if servers else None
-        children = [one for one in below if one not in servers and one not in tracker]
+        children = [p for p in descendants if p not in servers and p not in tracker]
         return chance.choice(children) if children else None
     return None
 
 
 def marked(marker: str) -> list[psutil.Process]:
-    """The processes that were started with that mark in their environment, zombies aside."""
-    found = []
+    """Return the processes with that marker in their environment, without zombies."""
+    matches = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("SFT_ROUNDS") == marker:
-                found.append(process)
-    return found
+                matches.append(process)
+    return matches
 
 
 def report_of(results: Path) -> dict[str, Any]:
-    """The report without what differs between two runs of the same."""
+    """Return the report without values that differ between two equal runs."""
     report: dict[str, Any] = json.loads((results / "aggregated_results.json").read_text(encoding="utf-8"))
     for run in report["runs"]:
         for key in TIMED:
@@ -235,27 +235,27 @@ def report_of(results: Path) -> dict[str, Any]:
 
 
 def audit_of(results: Path) -> Path:
-    """The stubs' own account, outside the results."""
+    """Return the path of the stubs' audit log, outside the results."""
     return results.with_name(results.name + ".audit")
 
 
 def audit_lines(results: Path) -> list[str]:
-    """Its lines."""
+    """Return the lines of the audit log."""
     return audit_of(results).read_text().splitlines() if audit_of(results).exists() else []
 
 
 def output_of(results: Path) -> Path:
-    """What the sweeps printed."""
+    """Return the path of the sweeps' output."""
     return results.with_name(results.name + ".txt")
 
 
 def log_of(results: Path) -> str:
-    """The same as text."""
+    """Return the sweeps' output."""
     return output_of(results).read_text()
 
 
 def start_sweep(results: Path, *arguments: str, stub: Mapping[str, str] | None = None, **more: str) -> Popen[str]:
-    """A stub sweep as a process in a session of its own, which hears all signals; `stub`: name -> behaviour."""
+    """Start a stub sweep in its own session, with all signals unblocked; `stub`: name -> behaviour."""
     results.mkdir(parents=True, exist_ok=True)
     variables = {"STUB": json.dumps(dict(stub or {})), "STUB_AUDIT": str(audit_of(results)), **more}
     return subprocess.Popen(
@@ -269,39 +269,39 @@ def start_sweep(results: Path, *arguments: str, stub: Mapping[str, str] | None =
 
 
 def wait_for_audit(results: Path, word: str, times: int = 1, seconds: float = 30) -> list[str]:
-    """The lines of the stubs' account that begin with that word, once there are so many."""
+    """Wait until the audit log has `times` lines that start with a word, and return them."""
     deadline = time.monotonic() + seconds
-    while len(found := [line for line in audit_lines(results) if line.split()[0] == word]) < times:
-        assert time.monotonic() < deadline, f"{word}: {found}"
+    while len(matches := [line for line in audit_lines(results) if line.split()[0] == word]) < times:
+        assert time.monotonic() < deadline, f"{word}: {matches}"
         time.sleep(0.01)
-    return found
+    return matches
 
 
 def audited_pids(results: Path) -> set[int]:
-    """Every process that the stubs told of: themselves and their children."""
+    """Return every process id in the audit log: the stubs and their children."""
     return {int(word) for line in audit_lines(results) for word in line.split()[1:] if word.isdecimal()}
 
 
 def alive(pids: Iterable[int]) -> list[int]:
-    """Those that still are, zombies aside."""
-    found = []
+    """Return the process ids that are alive, without zombies."""
+    matches = []
     for pid in pids:
         with suppress(psutil.Error):
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
-    return found
+                matches.append(pid)
+    return matches
 
 
 def wait_until_gone(pids: Iterable[int], seconds: float) -> None:
-    """Fail where one still is after so long."""
+    """Fail if a process is still alive after some seconds."""
     deadline = time.monotonic() + seconds
     while left := alive(pids):
-        assert time.monotonic() < deadline, f"still there: {left}"
+        assert time.monotonic() < deadline, f"still alive: {left}"
         time.sleep(0.02)
 
 
 def states_of(results: Path) -> dict[str, dict[str, Any]]:
-    """`state.json` by the experiment's name."""
+    """Return `state.json` by the experiment's name."""
     return {
         path.parent.name.rpartition("-")[0]: json.loads(path.read_text()) for path in results.glob("runs/*/state.json")
     }

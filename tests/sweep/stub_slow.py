@@ -1,4 +1,4 @@
-"""A module whose import takes a while, as torch's does."""
+"""A module whose import is slow, like torch's."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""A whole sweep of stub experiments as a process of its own: what is run is `stub_child`, all else is the real thing.
+"""A sweep of stub experiments in its own process: it runs `stub_child`, everything else is the real code.
 
     python stub_sweep.py RESULTS --number 12 --jobs 2 --isolation fork
-    python stub_sweep.py serve         # sweeps for each line (JSON) on standard input, without the time of imports
+    python stub_sweep.py serve         # sweeps for each JSON line on standard input, without the time for imports
 
-Behaviour of the experiments (named a, b, c, …): see `stub_child`.
+See `stub_child` for the behaviour of the experiments, which are named a, b, c, ….
 """
 
-# ruff: noqa: T201 - what it prints is its answer
+# ruff: noqa: T201 - its answer is what it prints
 from __future__ import annotations
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import stub_child  # noqa: F401 - takes flock away where that is asked for
+import stub_child  # noqa: F401 - disables flock on request
 
 from sft.config.reading.load import Grid
 from sft.config.sections.schema import ExperimentConfig
@@ -39,7 +39,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def plan_of(number: int) -> Plan:
-    """So many zero-shot experiments, named by letters."""
+    """Return a plan of zero-shot experiments, named by letters."""
     section = {
         "dataset": {"path": "hub/data", "task_type": "classification"},
         "model": {"name": "hub/model"},
@@ -55,7 +55,7 @@ def plan_of(number: int) -> Plan:
 
 
 def options_of(jobs: int = 2, isolation: str = "fork", limits: Resources | None = None, **more: object) -> SweepOptions:
-    """Options of a sweep of stubs."""
+    """Return the options of a stub sweep."""
     return SweepOptions(
         plug_folder=HERE,
         slots=(Slot(),) * jobs,
@@ -66,8 +66,8 @@ def options_of(jobs: int = 2, isolation: str = "fork", limits: Resources | None 
     )
 
 
-def arguments(given: list[str]) -> argparse.Namespace:
-    """Those of `run-experiments` that the tests use."""
+def arguments(words: list[str]) -> argparse.Namespace:
+    """Parse the options of `run-experiments` that the tests use."""
     parser = argparse.ArgumentParser()
     parser.add_argument("results", type=Path)
     parser.add_argument("--number", type=int, default=12)
@@ -80,11 +80,11 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--retry-failed", action="store_true")
     parser.add_argument("--no-oom-retry", action="store_true")
     parser.add_argument("--preload", nargs="*", default=["stub_child", "stub_sweep"])
-    return parser.parse_args(given)
+    return parser.parse_args(words)
 
 
 def serve() -> None:
-    """Fork sweeps for each line (`times` of the same at once), say their process ids, and how each has ended."""
+    """Fork sweeps for each line (`times` equal ones at once), and print their process ids and exit codes."""
     for line in sys.stdin:
         request = json.loads(line)
         pids = [forked(request, index) for index in range(request["times"])]
@@ -93,7 +93,7 @@ def serve() -> None:
 
 
 def forked(request: dict[str, Any], index: int) -> int:
-    """The process id of a sweep; several write to several files."""
+    """Fork a sweep and return its process id. Each of several sweeps writes to its own file."""
     pid = os.fork()
     if pid == 0:
         os.environ.update(request["environment"])
@@ -104,13 +104,13 @@ def forked(request: dict[str, Any], index: int) -> int:
     return pid
 
 
-def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
-    """The report without statistics, in this process: hundreds of sweeps of stubs would wait for libraries."""
+def report_of(store: ResultStore, print_line: Callable[[str], None]) -> int:
+    """Write the report without statistics, in this process. Hundreds of stub sweeps would wait for imports."""
     try:
         comparison = compare(store)
-        say(render_text(comparison))
+        print_line(render_text(comparison))
         for file in write_report(Built(comparison, {}), ("json", "md")):
-            say(f"Report: {file}")
+            print_line(f"Report: {file}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -118,20 +118,20 @@ def report_of(store: ResultStore, say: Callable[[str], None]) -> int:
 
 
 def main(words: list[str]) -> None:
-    """The sweep, with the exit codes of `run-experiments`."""
+    """Run the sweep and exit with the code of `run-experiments`."""
     sys.stdout, sys.stderr = RedactingStream(sys.stdout, lossy=True), RedactingStream(sys.stderr, lossy=True)
     configure_logging()
     install_handlers()
-    given = arguments(words)
+    args = arguments(words)
     command.report_of = report_of  # type: ignore[attr-defined]
-    processes.preloaded = lambda: tuple(given.preload)  # what the real children need is not needed here
-    stopping.SHORT_GRACE_SECONDS = given.grace or stopping.SHORT_GRACE_SECONDS
-    limits = Resources(seconds=given.timeout, memory=given.memory)
-    more = {"retry_failed": given.retry_failed, "oom_retry": not given.no_oom_retry, "stale_after": given.stale_after}
-    plan = plan_of(given.number)
+    processes.preloaded = lambda: tuple(args.preload)  # the stubs need no other modules
+    stopping.SHORT_GRACE_SECONDS = args.grace or stopping.SHORT_GRACE_SECONDS
+    limits = Resources(seconds=args.timeout, memory=args.memory)
+    more = {"retry_failed": args.retry_failed, "oom_retry": not args.no_oom_retry, "stale_after": args.stale_after}
+    plan = plan_of(args.number)
     try:
         sys.exit(
-            command.run(plan, plan.experiments, given.results, options_of(given.jobs, given.isolation, limits, **more))
+            command.run(plan, plan.experiments, args.results, options_of(args.jobs, args.isolation, limits, **more))
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

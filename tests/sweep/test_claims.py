@@ -1,4 +1,4 @@
-"""What is tried again, by whom, and what another sweep sees of it meanwhile."""
+"""Retries, and what another sweep sees of them meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep import run as sweep_module
 from sft.sweep.display import Display
-from sft.sweep.jobs import Plan, make_plan, standing
+from sft.sweep.jobs import Plan, make_plan, run_status
 from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.preflight import Checked
@@ -30,7 +30,7 @@ from sft.sweep.single import load_experiment
 
 
 class Ended:
-    """A job that has ended when it is first looked at."""
+    """A job that has ended at the first poll."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -43,7 +43,7 @@ class Ended:
 
 
 class Launcher:
-    """Does in the run's folder what `work(folder, halvings)` does, at once; its answer is the exit code."""
+    """Call `work(folder, halvings)` immediately for each job; it returns the exit code."""
 
     def __init__(self, work: Callable[[RunFolder, int], int]) -> None:
         self.work, self.halvings = work, list[int]()
@@ -60,7 +60,7 @@ class Launcher:
 
 @pytest.fixture
 def plan() -> Plan:
-    """One experiment that trains, in batches of eight."""
+    """Return a plan of one experiment that trains in batches of eight."""
     data = {
         "dataset": {"path": "hub/data", "task_type": "classification", "shots": 4},
         "model": {"name": "hub/model"},
@@ -73,7 +73,7 @@ def plan() -> Plan:
 
 
 @pytest.fixture(autouse=True)
-def nothing_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked({}))
 
 
@@ -84,33 +84,33 @@ def run(plan: Plan, folder: Path, launcher: Launcher, **options: Any) -> SweepOu
 
 
 def finish(folder: RunFolder) -> int:
-    nothing: dict[str, Any] = {name: {} for name in (
+    empty: dict[str, Any] = {name: {} for name in (
         "config", "results", "shots", "training", "timings", "resources", "environment", "data",
     )}  # fmt: skip
     folder.write_result(
         RunResult(
-            name="a", id=folder.id, recipe_id="r", seed=13, endpoint="run-experiment", labelled_examples=0, **nothing
+            name="a", id=folder.id, recipe_id="r", seed=13, endpoint="run-experiment", labelled_examples=0, **empty
         )
     )
     return 0
 
 
 def hungry(folder: RunFolder, halvings: int) -> int:
-    """Fits into memory with a quarter of the batch."""
+    """Succeed with a quarter of the batch, else be out of memory."""
     if halvings >= 2:
         return finish(folder)
     folder.write_state(RunState(state="oom", error="MemoryError", exit_code=1, halvings=halvings))
     return 1
 
 
-def test_what_runs_out_of_memory_is_tried_with_half_until_it_fits(plan: Plan, tmp_path: Path) -> None:
+def test_the_batch_is_halved_until_it_fits_into_memory(plan: Plan, tmp_path: Path) -> None:
     launcher = Launcher(hungry)
     assert run(plan, tmp_path, launcher).succeeded == ("a",)
     assert launcher.halvings == [0, 1, 2]
     assert run(plan, tmp_path, launcher).skipped == ("a",)
 
 
-def test_without_retries_or_with_no_batch_to_halve_it_has_failed(plan: Plan, tmp_path: Path) -> None:
+def test_an_experiment_fails_without_retries_or_when_the_batch_cannot_be_halved(plan: Plan, tmp_path: Path) -> None:
     never = Launcher(lambda folder, halvings: hungry(folder, 0))
     outcome = run(plan, tmp_path, never)
     assert never.halvings == [0, 1, 2, 3]
@@ -120,7 +120,7 @@ def test_without_retries_or_with_no_batch_to_halve_it_has_failed(plan: Plan, tmp
     assert once.halvings == [0]
 
 
-def test_another_sweep_sees_no_gap_between_two_attempts(plan: Plan, tmp_path: Path) -> None:
+def test_another_sweep_cannot_claim_between_two_attempts(plan: Plan, tmp_path: Path) -> None:
     """The claim is kept from the first attempt to the last."""
     (experiment,) = plan.experiments
     claims = []
@@ -134,7 +134,7 @@ def test_another_sweep_sees_no_gap_between_two_attempts(plan: Plan, tmp_path: Pa
     assert ResultStore(tmp_path).lock(experiment.id, "claim").acquire()
 
 
-def test_a_retry_that_was_cut_short_goes_on_with_the_next_sweep(plan: Plan, tmp_path: Path) -> None:
+def test_an_interrupted_retry_continues_in_the_next_sweep(plan: Plan, tmp_path: Path) -> None:
     def killed_after_the_first(folder: RunFolder, halvings: int) -> int:
         if halvings:
             raise KeyError("the parent dies here")
@@ -143,13 +143,13 @@ def test_a_retry_that_was_cut_short_goes_on_with_the_next_sweep(plan: Plan, tmp_
     with pytest.raises(KeyError):
         run(plan, tmp_path, Launcher(killed_after_the_first))
     (experiment,) = plan.experiments
-    assert standing(ResultStore(tmp_path).folder(experiment.id, experiment.slug), False) == "to run"
+    assert run_status(ResultStore(tmp_path).folder(experiment.id, experiment.slug), False) == "to run"
     launcher = Launcher(hungry)
     assert run(plan, tmp_path, launcher).succeeded == ("a",)
     assert launcher.halvings == [1, 2]
 
 
-def test_a_failure_of_before_is_tried_whatever_the_clocks_say(plan: Plan, tmp_path: Path) -> None:
+def test_an_earlier_failure_is_retried_even_if_clocks_differ(plan: Plan, tmp_path: Path) -> None:
     (experiment,) = plan.experiments
     folder = ResultStore(tmp_path).folder(experiment.id, experiment.slug)
     ahead = RunState(state="failed", error="boom", exit_code=1, updated=4e9)
@@ -158,7 +158,7 @@ def test_a_failure_of_before_is_tried_whatever_the_clocks_say(plan: Plan, tmp_pa
     assert run(plan, tmp_path, Launcher(lambda f, _: finish(f)), retry_failed=True).succeeded == ("a",)
 
 
-def test_a_failure_of_another_sweep_meanwhile_is_not_repeated(
+def test_a_failure_in_another_sweep_meanwhile_is_not_repeated(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (experiment,) = plan.experiments
@@ -174,7 +174,7 @@ def test_a_failure_of_another_sweep_meanwhile_is_not_repeated(
     assert launcher.halvings == []
 
 
-def test_a_full_disk_stops_the_taking_of_work_and_fails_nothing(
+def test_a_full_disk_stops_starting_experiments_without_failing_them(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -185,7 +185,7 @@ def test_a_full_disk_stops_the_taking_of_work_and_fails_nothing(
     assert (outcome.failed, outcome.not_started, outcome.exit_code) == ((), ("a",), 1)
 
 
-def test_a_child_runs_nothing_but_what_was_planned(
+def test_a_child_runs_only_the_planned_experiment(
     tmp_path: Path, make_config: Callable[..., dict[str, Any]], data_folder: Path
 ) -> None:
     copy = tmp_path / "data"
@@ -203,17 +203,17 @@ def test_a_child_runs_nothing_but_what_was_planned(
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "message"),
     [
-        (None, "another sweep has it, and has not started it yet"),
+        (None, "another sweep has claimed it, but not started it yet"),
         (
             RunState(state="running", pid=4711, host="node7", started=1.7e9),
-            "process 4711 on node7 has it since 2023-11-1",
+            "process 4711 on node7 has been running it since 2023-11-1",
         ),
     ],
 )
-def test_after_a_silence_it_is_said_who_has_what_is_waited_for(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: RunState | None, said: str
+def test_after_a_silence_the_holders_of_claims_are_reported(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: RunState | None, message: str
 ) -> None:
     monkeypatch.setattr(sweep_module, "SECONDS_OF_SILENCE", 0.3)
     (experiment,) = plan.experiments
@@ -224,12 +224,12 @@ def test_after_a_silence_it_is_said_who_has_what_is_waited_for(
         store.folder(experiment.id, experiment.slug).write_state(state)
     warned: list[str] = []
 
-    def warns(self: Display, text: str) -> None:
+    def warning(self: Display, text: str) -> None:
         warned.append(text)
-        held.release()  # as when the process was ended
+        held.release()  # as if the process had ended
 
-    monkeypatch.setattr(Display, "warns", warns)
+    monkeypatch.setattr(Display, "warning", warning)
     run(plan, tmp_path, Launcher(lambda *_: 1))
     (line,) = warned
-    assert line.startswith(f"{experiment.name}: {said}")
-    assert "waits for that one" in line
+    assert line.startswith(f"{experiment.name}: {message}")
+    assert "waiting for that" in line

@@ -1,4 +1,4 @@
-"""What a sweep says at its end: what happened, and what to do about what is not done."""
+"""The summary of a sweep: what happened, and what to do about unfinished experiments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sft.sweep.run import SweepOptions
 
 @pytest.fixture
 def plan() -> Plan:
-    """Three zero-shot experiments."""
+    """Return a plan of three zero-shot experiments."""
     configs = {
         name: ExperimentConfig.model_validate(
             {
@@ -63,7 +63,7 @@ def failure(retried: bool) -> Failure:
         ),
     ],
 )
-def test_the_advice_tells_what_is_tried_again_from_what_is_not(outcome: SweepOutcome, lines: list[str]) -> None:
+def test_the_advice_distinguishes_automatic_retries(outcome: SweepOutcome, lines: list[str]) -> None:
     assert command._advice(outcome) == lines
 
 
@@ -77,16 +77,18 @@ def test_a_sweep_of_failures(
     problems = {experiment.id: "no column" for experiment in others}
     monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
     assert command.run(plan, plan.experiments, store.root, SweepOptions(tmp_path)) == 1
-    said = capsys.readouterr().out
-    assert "3 configurations, 1 seed · 0 done, 3 failed" in said
-    assert "try the 2 experiments that failed" in said
-    assert "Add --retry-failed to try the 1 experiment" in said
-    assert f"Report: {store.root}/report.html · {store.root}/aggregated_results.md\n" in said
-    places = [said.index(part) for part in ("labelled", "Failed: a (ValueError: boom)", "Report: ", "Run the same")]
-    assert places == sorted(places)  # the table, failures, where everything is, advice
+    printed = capsys.readouterr().out
+    assert "3 configurations, 1 seed · 0 done, 3 failed" in printed
+    assert "try the 2 experiments that failed" in printed
+    assert "Add --retry-failed to try the 1 experiment" in printed
+    assert f"Report: {store.root}/report.html · {store.root}/aggregated_results.md\n" in printed
+    positions = [
+        printed.index(part) for part in ("labelled", "Failed: a (ValueError: boom)", "Report: ", "Run the same")
+    ]
+    assert positions == sorted(positions)  # the table, failures, paths, advice
 
 
-def test_quiet_says_nothing_before_the_comparison(
+def test_quiet_prints_only_the_comparison(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     problems = {experiment.id: "no column" for experiment in plan.experiments}
@@ -95,25 +97,25 @@ def test_quiet_says_nothing_before_the_comparison(
     assert capsys.readouterr().out.startswith("3 configurations, 1 seed · 0 done, 3 failed · ")
 
 
-def test_where_the_report_cannot_be_written_all_else_is_said(
+def test_if_the_report_cannot_be_written_everything_else_is_printed(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(_: ResultStore, say: Callable[[str], None]) -> int:
-        say("instruction  labelled")
+    def full(_: ResultStore, print_line: Callable[[str], None]) -> int:
+        print_line("instruction  labelled")
         return 2
 
     problems = {experiment.id: "no column" for experiment in plan.experiments}
     monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
     monkeypatch.setattr(command, "report_of", full)
     assert command.run(plan, plan.experiments, tmp_path / "results", SweepOptions(tmp_path)) == 1
-    said = capsys.readouterr().out
-    assert "instruction  labelled" in said
-    assert "Run the same command again to try the 3 experiments" in said
-    assert f"Runs, with their logs: {tmp_path / 'results' / 'runs'}" in said
-    assert "Report:" not in said
+    printed = capsys.readouterr().out
+    assert "instruction  labelled" in printed
+    assert "Run the same command again to try the 3 experiments" in printed
+    assert f"Runs, with their logs: {tmp_path / 'results' / 'runs'}" in printed
+    assert "Report:" not in printed
 
 
-def test_damaged_results_are_named_at_the_end(
+def test_damaged_results_are_listed_at_the_end(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = ResultStore(tmp_path / "results")
@@ -127,11 +129,11 @@ def test_damaged_results_are_named_at_the_end(
 
     monkeypatch.setattr(sweep_module, "check_data", move)
     command.run(plan, plan.experiments, store.root, SweepOptions(tmp_path))
-    said = capsys.readouterr().out
-    assert f"1 damaged result moved to {store.root / 'quarantine'}, and run again: {damaged.path.name}.1" in said
+    printed = capsys.readouterr().out
+    assert f"1 damaged result moved to {store.root / 'quarantine'}, and run again: {damaged.path.name}.1" in printed
 
 
-def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(
+def test_an_unwritable_results_folder_is_reported_before_anything_runs(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> Checked:
@@ -153,4 +155,4 @@ def test_stale_after_reaches_the_sweep(
     monkeypatch.setattr("sft.sweep.command.run", lambda *values: options.append(values[3]) or 0)
     grid = str(repository / "etc/configs/jsonnet/demo.jsonnet")
     assert run_command(["run-experiments", grid, "--results-path", str(tmp_path), *given]) == 0
-    assert [one.stale_after for one in options] == [seconds]
+    assert [option.stale_after for option in options] == [seconds]

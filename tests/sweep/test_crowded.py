@@ -1,4 +1,4 @@
-"""A system that has no room for another process: experiments wait for it, or stay for the same command again."""
+"""A system without resources for another process: experiments wait, or are left for the same command."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import stub_child
 from stub_sweep import options_of, plan_of
 
-ROOM = "this user has too many processes and threads (see ulimit -u); raise the limit, or lower --jobs"
+SHORTAGE = "this user has too many processes and threads (see ulimit -u); raise the limit, or lower --jobs"
 
 
 class CrowdedLauncher:
-    """Has room for so many jobs at a time; they are done when they are looked at for the third time."""
+    """Start at most `room` jobs at a time; they are done at the third poll."""
 
     def __init__(self, room: int, store: ResultStore) -> None:
         self.room, self.store, self.refused, self.running = room, store, 0, 0
@@ -53,11 +53,11 @@ class CrowdedLauncher:
 
 class CrowdedJob:
     def __init__(self, launcher: CrowdedLauncher) -> None:
-        self.launcher, self.looks = launcher, 0
+        self.launcher, self.polls = launcher, 0
 
     def poll(self) -> Status | None:
-        self.looks += 1
-        if self.looks < 3:
+        self.polls += 1
+        if self.polls < 3:
             return None
         self.launcher.running -= 1
         for experiment in plan_of(4).experiments:
@@ -76,7 +76,7 @@ class CrowdedJob:
 
 
 def run_with(room: int, tmp_path: Path) -> tuple[SweepOutcome, CrowdedLauncher]:
-    """A sweep of four experiments, two at a time."""
+    """Run a sweep of four experiments, two at a time."""
     plan, store = plan_of(4), ResultStore(tmp_path)
     launcher = CrowdedLauncher(room, store)
     sweep = Sweep(plan, plan.experiments, store, options_of(isolation="spawn"), launcher)
@@ -90,20 +90,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_module, "POLL_SECONDS", 0.001)
 
 
-def test_the_next_experiment_waits_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_next_experiment_waits_for_resources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     outcome, launcher = run_with(1, tmp_path)
     assert (sorted(outcome.succeeded), outcome.exit_code) == (["a", "b", "c", "d"], 0)
-    assert 1 <= launcher.refused <= 3, "not tried again before one has ended"
-    assert caplog.text.count(f"{ROOM}. The next experiment waits until one that runs has ended") == 1
+    assert 1 <= launcher.refused <= 3, "not retried before one has ended"
+    assert caplog.text.count(f"{SHORTAGE}. The next experiment waits until a running one ends") == 1
 
 
-def test_without_any_room_the_experiments_stay_for_the_same_command(
+def test_without_any_resources_the_experiments_are_left_for_the_same_command(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcome, launcher = run_with(0, tmp_path)
     assert (outcome.not_started, outcome.failed, outcome.exit_code) == (("a", "b", "c", "d"), (), 1)
     assert launcher.refused == 1
-    assert f"no process can be started: {ROOM}. No more experiments are started" in caplog.text
+    assert f"cannot start a process: {SHORTAGE}. No more experiments are started" in caplog.text
     assert run_with(2, tmp_path)[0].exit_code == 0
 
 
@@ -121,20 +121,20 @@ def _no_pipe() -> NoReturn:
 
 @pytest.mark.parametrize("isolation", ["spawn", "resident", "fork"])
 @pytest.mark.parametrize(
-    ("target", "refuse", "told"),
+    ("target", "refuse", "message"),
     [
-        ((subprocess, "Popen"), _no_process, ROOM),
-        ((threading.Thread, "start"), _no_thread, ROOM),
+        ((subprocess, "Popen"), _no_process, SHORTAGE),
+        ((threading.Thread, "start"), _no_thread, SHORTAGE),
         ((os, "pipe"), _no_pipe, "this process has too many open files (see ulimit -n)"),
     ],
 )
-def test_what_the_system_refuses_is_told_in_one_line(
+def test_a_shortage_gives_a_one_line_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     isolation: Isolation,
     target: tuple[object, str],
     refuse: Callable[..., object],
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr("multiprocessing.forkserver.ensure_running", _no_process)
     launcher = LocalLauncher(isolation=isolation)
@@ -142,16 +142,16 @@ def test_what_the_system_refuses_is_told_in_one_line(
     before = len(list(Path("/dev/fd").iterdir()))
     with monkeypatch.context() as patch:
         patch.setattr(*target, refuse)
-        with pytest.raises(NoProcessError, match="no process can be started: ") as caught:
+        with pytest.raises(NoProcessError, match="cannot start a process: ") as caught:
             launcher.start(Job((sys.executable, "-m", "stub_child"), tmp_path / "log.txt", shares="base"))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.exit_code == 2
     for thread in threading.enumerate():
         if thread.name.startswith("log "):
             thread.join(5)
-    assert len(list(Path("/dev/fd").iterdir())) <= before, "what was opened is closed again"
+    assert len(list(Path("/dev/fd").iterdir())) <= before, "opened files are closed again"
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_not_converted() -> None:
     assert NoProcessError.of(RuntimeError("a bug")) is None
     assert NoProcessError.of(FileNotFoundError(errno.ENOENT, "no such program")) is None

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a live table on a terminal, else one line per change of state."""
+"""The display of a running sweep: a live table on a terminal, else a line per change of state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lines = Callable[..., Line]
 
 @pytest.fixture
 def line(tmp_path: Path) -> Lines:
-    """A running experiment, with what its state says."""
+    """Return a factory of running experiments with a state."""
 
     def make(name: str, seconds: float, **state: object) -> Line:
         folder = RunFolder(tmp_path / f"run-{abs(hash(name)):012x}")
@@ -40,20 +40,20 @@ def terminal(text: io.StringIO, width: int = 120, height: int = 40) -> Console:
 
 
 def frames(text: io.StringIO) -> list[list[str]]:
-    """The lines of each drawing, what was printed above the table first; without colours and cursor movements."""
+    """Return the lines of each drawing, with lines above the table first, without colours and cursor movements."""
     drawn = re.split(r"(?:\r?\x1b\[(?:1A|2K))+", text.getvalue())
-    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", one).strip("\r\n").splitlines() for one in drawn]
+    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).strip("\r\n").splitlines() for frame in drawn]
 
 
 def shown(text: io.StringIO) -> list[str]:
-    """All lines."""
+    """Return all lines."""
     return [line for frame in frames(text) for line in frame]
 
 
 def test_plain_lines_when_piped(line: Lines) -> None:
     text = io.StringIO()
     with Display(total=3, jobs=1, console=Console(file=text, width=40)) as display:
-        display.says("Loading")
+        display.info("Loading")
         display.started("a")
         display.tick([line("a", 1.0, phase="train")])
         display.done("a", 10.0, "accuracy .812")
@@ -68,7 +68,7 @@ def test_plain_lines_when_piped(line: Lines) -> None:
     ]
 
 
-def test_failures_before_the_start_do_not_bend_the_estimate() -> None:
+def test_failures_before_the_start_do_not_change_the_estimate() -> None:
     text = io.StringIO()
     with Display(total=4, jobs=1, console=Console(file=text, width=200)) as display:
         display.failed(Failure("a", "failed", "no column", LOG))
@@ -77,14 +77,14 @@ def test_failures_before_the_start_do_not_bend_the_estimate() -> None:
     assert "[3 of 4, about 10 s left]" in text.getvalue()
 
 
-def test_what_another_sweep_ran_counts_and_tells_no_duration() -> None:
+def test_experiments_of_another_sweep_count_without_a_duration() -> None:
     text = io.StringIO()
     with Display(total=2, jobs=1, console=Console(file=text, width=200)) as display:
         display.done("a", None, "accuracy .812")
     assert text.getvalue() == "done     a  accuracy .812  by another sweep  [1 of 2]\n"
 
 
-def test_what_runs_has_used_up_some_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_running_experiments_is_subtracted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(display_module.time, "monotonic", lambda: now[0])
     text = io.StringIO()
@@ -96,12 +96,12 @@ def test_what_runs_has_used_up_some_of_the_time(monkeypatch: pytest.MonkeyPatch)
         display.started("c")
         now[0] = 100.0
         display.done("b", 100.0, "")
-    said = [one for one in text.getvalue().splitlines() if one.startswith("done")]
-    assert "[1 of 3, about 1 min 00 s left]" in said[0]  # b has used a minute, c is still to start
-    assert "[2 of 3, about 40 s left]" in said[1]
+    printed = [one for one in text.getvalue().splitlines() if one.startswith("done")]
+    assert "[1 of 3, about 1 min 00 s left]" in printed[0]  # b has run for a minute, c has not started
+    assert "[2 of 3, about 40 s left]" in printed[1]
 
 
-def test_a_terminal_gets_a_live_table(line: Lines) -> None:
+def test_a_terminal_shows_a_live_table(line: Lines) -> None:
     text = io.StringIO()
     with Display(total=3, jobs=1, console=terminal(text)) as display:
         display.tick([line("shots=8", 5.0, phase="train", done=3, total=40, note="loss 0.31")], elsewhere=1)
@@ -140,18 +140,18 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(line: Lines, width: int
         assert cell_len(row.rstrip()) <= width
 
 
-def test_a_failure_shows_the_path_of_its_log_whole() -> None:
+def test_a_failure_shows_the_complete_path_of_its_log() -> None:
     text = io.StringIO()
     with Display(total=2, jobs=1, console=terminal(text, width=100)) as display:
         display.failed(Failure("b", "failed", "E" * 400, LOG), 1.0)
-    (said,) = [one for one in shown(text) if one.startswith("failed")]
-    assert said.endswith(f"…  ({LOG})")
-    assert len(said) <= 100
+    (printed,) = [one for one in shown(text) if one.startswith("failed")]
+    assert printed.endswith(f"…  ({LOG})")
+    assert len(printed) <= 100
     assert "\x1b[31m" in text.getvalue()
 
 
 @pytest.mark.parametrize("on_terminal", [False, True])
-def test_names_reach_the_terminal_as_text(line: Lines, on_terminal: bool) -> None:
+def test_names_are_shown_as_plain_text(line: Lines, on_terminal: bool) -> None:
     text = io.StringIO()
     console = Console(file=text, width=200, force_terminal=on_terminal)
     name = "a\x1b]0;title\x07 [red]\x9b31m"
@@ -165,23 +165,23 @@ def test_names_reach_the_terminal_as_text(line: Lines, on_terminal: bool) -> Non
     assert not any(part in shown for part in ("\x1b]", "\x07", "\x9b", "\x1b[2J"))
 
 
-def test_quiet_says_nothing_but_warnings(line: Lines, caplog: pytest.LogCaptureFixture) -> None:
+def test_quiet_shows_only_warnings(line: Lines, caplog: pytest.LogCaptureFixture) -> None:
     text = io.StringIO()
     with (
         caplog.at_level("WARNING", logger="sft"),
         Display(total=2, jobs=1, console=terminal(text), quiet=True) as display,
     ):
-        display.says("Loading")
+        display.info("Loading")
         display.started("a")
         display.tick([line("a", 1.0)])
         display.done("a", 1.0, "")
         display.failed(Failure("b", "failed", "boom", LOG))
-        display.warns("a result was damaged")
+        display.warning("a result was damaged")
     assert text.getvalue() == ""
     assert "a result was damaged" in caplog.text
 
 
-def test_log_lines_go_above_the_live_table(line: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_lines_are_printed_above_the_live_table(line: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     text, errors = io.StringIO(), io.StringIO()
     monkeypatch.setattr(errors, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stderr", errors)
@@ -191,9 +191,9 @@ def test_log_lines_go_above_the_live_table(line: Lines, monkeypatch: pytest.Monk
         configure_logging()
         with Display(total=2, jobs=1, console=terminal(text)) as display:
             display.tick([line("a", 1.0)])
-            logger.warning("while the table lives")
+            logger.warning("while the table is shown")
         logger.warning("afterwards")
     finally:
         logger.handlers = before
-    assert "warning: while the table lives" in shown(text)
+    assert "warning: while the table is shown" in shown(text)
     assert errors.getvalue() == "warning: afterwards\n"

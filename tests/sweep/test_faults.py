@@ -1,6 +1,6 @@
-"""Every touch of the disk fails once: files are old or new, never in between, and the same command then completes.
+"""Every disk access fails once: files are old or new, never in between, and the same command then completes.
 
-The faults are made by `fault.c`, which is compiled here and preloaded.
+`fault.c` creates the faults. It is compiled here and preloaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stub_rounds import HERE, Server, environment, output_of, report_of, start_sweep
 
 CALLS_OF_A_WRITE = {"open", "write", "fsync", "close", "rename"}
-# What may fail without harm to the run: telling of its state, probing the folder, letting go of its lock.
+# Files whose failures do not harm the run: its state, the check of the folder, its lock.
 HARMLESS = ("state.json", ".locks", "config.json", "plan.json", "log.txt")
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`fault.c`, compiled."""
+    """Compile `fault.c` and return the library."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("no C compiler, or not Linux: faults cannot be preloaded")
@@ -64,13 +64,13 @@ def attempts(library: Path, tmp_path: Path) -> Callable[..., list[dict[str, Any]
 def test_a_file_is_old_or_new_at_every_fault(
     attempts: Callable[..., list[dict[str, Any]]], number: int, sticky: bool
 ) -> None:
-    found = attempts("write", number, sticky)
-    assert {word["fault"].split()[0] for one in found for word in one.values()} == CALLS_OF_A_WRITE
-    for name, one in ((name, one) for attempt in found for name, one in attempt.items()):
-        assert one["held"] in ("old", "new"), one
-        assert one["code"] != 0, one
-        assert f"{name}.txt" in one["output"], "the path is named"
-        assert (one["again"], one["left"]) == (0, []), one
+    answers = attempts("write", number, sticky)
+    assert {write["fault"].split()[0] for answer in answers for write in answer.values()} == CALLS_OF_A_WRITE
+    for name, write in ((name, write) for answer in answers for name, write in answer.items()):
+        assert write["held"] in ("old", "new"), write
+        assert write["code"] != 0, write
+        assert f"{name}.txt" in write["output"], "the path is named"
+        assert (write["again"], write["left"]) == (0, []), write
 
 
 @pytest.mark.parametrize(
@@ -81,23 +81,23 @@ def test_a_file_is_old_or_new_at_every_fault(
         pytest.param(errno.ENOSPC, False, marks=pytest.mark.long),
     ],
 )
-def test_a_run_is_whole_or_not_done_at_every_fault(
+def test_a_run_is_complete_or_not_done_at_every_fault(
     attempts: Callable[..., list[dict[str, Any]]], number: int, sticky: bool
 ) -> None:
-    found = attempts("run", number, sticky)
-    assert len(found) > 30
-    for one in found:
-        fault = one["fault"].splitlines()[0]
-        assert one["held"] in ("none", "whole"), one
-        assert "Traceback" not in one["output"], one
-        if one["code"] == 0:
-            assert one["held"] == "whole", one
-            told_of = "state.json" in one["output"]  # the folder's own sync names no file
-            assert sticky or told_of or any(name in fault for name in HARMLESS) or fault.endswith("/it"), one
+    answers = attempts("run", number, sticky)
+    assert len(answers) > 30
+    for answer in answers:
+        fault = answer["fault"].splitlines()[0]
+        assert answer["held"] in ("none", "whole"), answer
+        assert "Traceback" not in answer["output"], answer
+        if answer["code"] == 0:
+            assert answer["held"] == "whole", answer
+            reported = "state.json" in answer["output"]  # syncing the folder names no file
+            assert sticky or reported or any(name in fault for name in HARMLESS) or fault.endswith("/it"), answer
         else:
-            assert one["code"] == 2, one
-            assert "/it" in one["output"].split("error: ")[1], "the path is named"
-        assert (one["again"], one["then"], one["left"]) == (0, "whole", []), one
+            assert answer["code"] == 2, answer
+            assert "/it" in answer["output"].split("error: ")[1], "the path is named"
+        assert (answer["again"], answer["then"], answer["left"]) == (0, "whole", []), answer
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +108,19 @@ def server(library: Path) -> Iterator[Server]:
 
 
 def faulty_sweep(server: Server, folder: Path, at: int, number: int, sticky: bool) -> tuple[int, str, bool]:
-    """Exit code and output of a sweep of three whose Nth touch fails, and whether there was one."""
-    results, told = folder / f"results-{at}", folder / f"told-{at}"
+    """Run a sweep of three whose Nth disk access fails; return exit code, output, and whether there was a fault."""
+    results, faults = folder / f"results-{at}", folder / f"faults-{at}"
     results.mkdir(exist_ok=True)
     variables = {
         "FAULT_FOLDER": str(results), "FAULT_AT": str(at), "FAULT_ERRNO": str(number),
-        "FAULT_LAST": "1" if sticky else "", "FAULT_COUNT": str(folder / f"count-{at}"), "FAULT_LOG": str(told),
+        "FAULT_LAST": "1" if sticky else "", "FAULT_COUNT": str(folder / f"count-{at}"), "FAULT_LOG": str(faults),
     }  # fmt: skip
     code = server.start(results, ["--number", "3", "--jobs", "2"], variables).wait(60)
-    return code, output_of(results).read_text(), told.exists()
+    return code, output_of(results).read_text(), faults.exists()
 
 
-def judge_sweeps(server: Server, folder: Path, steps: Iterator[int], number: int, sticky: bool) -> int:
-    """How many faults there were; fail on the first that does harm."""
+def check_sweeps(server: Server, folder: Path, steps: Iterator[int], number: int, sticky: bool) -> int:
+    """Run sweeps with faults and return the number of faults; fail on the first harmful one."""
     plain = server.start(folder / "plain", ["--number", "3"], {})
     assert plain.wait(60) == 0
     expected, times = report_of(folder / "plain"), 0
@@ -154,7 +154,7 @@ def judge_sweeps(server: Server, folder: Path, steps: Iterator[int], number: int
 )
 def test_a_sweep_survives_faults(tmp_path: Path, server: Server, number: int, sticky: bool, step: int) -> None:
     (tmp_path / "plain").mkdir()
-    times = judge_sweeps(server, tmp_path, iter(range(1 + step // 2, 1000, step)), number, sticky)
+    times = check_sweeps(server, tmp_path, iter(range(1 + step // 2, 1000, step)), number, sticky)
     assert times > 100 / step
 
 
@@ -180,8 +180,8 @@ def test_a_full_disk_truncates_nothing_and_the_next_run_completes(tmp_path: Path
     assert (free["code"], free["done"]) == (0, 4), free["output"]
 
 
-def test_damaged_and_foreign_results_are_named_moved_away_and_run_again(tmp_path: Path) -> None:
-    """`a` is cut off, `b` has one bit flipped, `c` is the valid result of `d`, which stays."""
+def test_damaged_and_foreign_results_are_quarantined_reported_and_run_again(tmp_path: Path) -> None:
+    """`a` is truncated, `b` has one flipped bit, `c` is the valid result of `d`, which stays."""
     results = tmp_path / "results"
     first = start_sweep(results, "--number", "4")
     first.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""From a grid to experiments: seeds, duplicates, order, and what is left to run."""
+"""Expanding a grid to experiments: seeds, duplicates, order, and the experiments left to run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sft.errors import ConfigError, UserError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
 from sft.sweep.describe import describe, describe_dry_run, describe_duplicates, describe_names, parse_seeds
-from sft.sweep.jobs import make_plan, only, plan_entries, standing
+from sft.sweep.jobs import make_plan, only, plan_entries, run_status
 
 
 def config(shots: int = 4, **changes: Any) -> ExperimentConfig:
@@ -38,7 +38,7 @@ def grid(configs: dict[str, ExperimentConfig], seeds: tuple[int, ...] | None = N
 SHOTS = {f"shots={shots}": config(shots) for shots in (0, 4, 16)}
 
 
-def test_random_experiments_run_with_every_seed_others_once() -> None:
+def test_random_experiments_run_with_every_seed_deterministic_ones_once() -> None:
     plan = make_plan(grid(SHOTS, (13, 14)), None)
     assert [e.name for e in plan.experiments] == [
         "shots=0", "shots=4 seed=13", "shots=4 seed=14", "shots=16 seed=13", "shots=16 seed=14",
@@ -56,49 +56,49 @@ def test_seeds_that_are_all_overridden_are_one_run() -> None:
     assert [e.name for e in plan.experiments] == ["fixed", "free seed=13", "free seed=14"]
 
 
-def test_one_of_a_thing_is_no_plural_and_an_empty_list_is_named() -> None:
+def test_counts_are_singular_or_plural_and_an_empty_list_is_shown_as_none() -> None:
     assert describe(make_plan(grid({"a": config()}, (13, 14)), None)).startswith("1 configuration, 2 seeds: 2 exp")
     metrics = {"a": config(evaluation={"metrics": ["boom:met"]}), "b": config(evaluation={"metrics": []})}
     assert make_plan(grid(metrics), None).varying() == "metrics (boom:met, none)"
 
 
-def test_names_are_listed_as_text() -> None:
+def test_names_are_listed_as_plain_text() -> None:
     plan = make_plan(grid({"a\x1b[2J": config(), "b": config(8), "c\x1b[2J": config(8)}), None)
     assert describe_names(plan) == ["  a[2J", "  b"]
-    assert describe_duplicates(plan) == ['"c[2J" is the same work as "b": it runs once']
+    assert describe_duplicates(plan) == ['"c[2J" is the same as "b" and runs once']
     assert "\x1b" not in describe_dry_run(plan, plan.experiments, Path("results"), False)
 
 
-def test_one_seed_adds_nothing_to_the_name() -> None:
+def test_a_single_seed_is_not_added_to_the_name() -> None:
     assert [e.name for e in make_plan(grid({"a": config()}), [7]).experiments] == ["a"]
 
 
-def test_the_same_work_runs_once() -> None:
+def test_equal_experiments_run_once() -> None:
     twice = {"first": config(), "second": config(description="the same")}
     plan = make_plan(grid(twice), None)
     assert [e.name for e in plan.experiments] == ["first"]
     assert plan.duplicates == (("second", "first"),)
 
 
-def test_a_seed_in_two_places_is_refused() -> None:
-    with pytest.raises(ConfigError, match="grid sets seeds"):
+def test_seeds_from_two_sources_are_rejected() -> None:
+    with pytest.raises(ConfigError, match="cannot be combined with --seeds; choose one"):
         make_plan(grid(SHOTS, (13,)), [14])
-    with pytest.raises(ConfigError, match="the config sets a seed and the command does too"):
+    with pytest.raises(ConfigError, match="cannot be combined with a seed from the command"):
         make_plan(grid({"a": config(seed=5)}), [14])
     assert make_plan(grid({"a": config(seed=5)}), None).experiments[0].seed == 5
 
 
-def test_only_takes_names_and_ids() -> None:
+def test_only_accepts_names_and_ids() -> None:
     plan = make_plan(grid(SHOTS, (13, 14)), None)
     assert [e.name for e in only(plan, "shots=4*")] == ["shots=4 seed=13", "shots=4 seed=14"]
     assert only(plan, plan.experiments[0].id) == plan.experiments[:1]
     assert only(plan, None) == plan.experiments
-    with pytest.raises(UserError, match=r'--only "shots=5" matches no experiment.*there are: shots=0, shots=4 seed=13'):
+    with pytest.raises(UserError, match=r'--only "shots=5" matches no experiment.*available: shots=0, shots=4 seed=13'):
         only(plan, "shots=5")
 
 
 @pytest.mark.parametrize(
-    ("state", "where"),
+    ("state", "status"),
     [
         (None, "to run"),
         (RunState(state="running"), "to run"),
@@ -110,21 +110,21 @@ def test_only_takes_names_and_ids() -> None:
         (RunState(state="timeout", exit_code=-15), "failed before"),
     ],
 )
-def test_what_is_tried_again_by_itself(tmp_path: Path, state: RunState | None, where: str) -> None:
+def test_which_runs_are_retried_automatically(tmp_path: Path, state: RunState | None, status: str) -> None:
     folder = ResultStore(tmp_path).folder("0123456789ab", "run")
     if state is not None:
         folder.write_state(state)
-    assert standing(folder, retry_failed=False) == where
-    assert standing(folder, retry_failed=True) == "to run"
+    assert run_status(folder, retry_failed=False) == status
+    assert run_status(folder, retry_failed=True) == "to run"
 
 
-def test_a_batch_that_can_still_be_halved_is_tried_again(tmp_path: Path) -> None:
+def test_a_run_whose_batch_can_be_halved_is_retried(tmp_path: Path) -> None:
     folder = ResultStore(tmp_path).folder("0123456789ab", "run")
     folder.write_state(RunState(state="oom", exit_code=1, halvings=2))
-    assert [standing(folder, False, most) for most in (0, 2, 3)] == ["failed before", "failed before", "to run"]
+    assert [run_status(folder, False, most) for most in (0, 2, 3)] == ["failed before", "failed before", "to run"]
 
 
-def test_adding_a_value_renumbers_nothing() -> None:
+def test_adding_a_value_does_not_change_other_ids() -> None:
     small = make_plan(grid(SHOTS, (13, 14)), None)
     large = make_plan(grid({**SHOTS, "shots=8": config(8)}, (13, 14)), None)
     assert {e.id for e in small.experiments} < {e.id for e in large.experiments}
@@ -138,7 +138,7 @@ def test_a_child_config_gives_the_same_id(tmp_path: Path) -> None:
         assert child.id == entry["id"]
 
 
-def test_each_run_of_a_sweep_has_an_output_folder_of_its_own(tmp_path: Path) -> None:
+def test_each_run_of_a_sweep_has_its_own_output_folder(tmp_path: Path) -> None:
     configs = {str(shots): config(shots, training={"trainer_args": {"output_dir": "out"}}) for shots in (4, 8)}
     plan = make_plan(grid(configs), None)
     folders = [
@@ -157,13 +157,13 @@ def test_seeds_are_parsed(text: str | None, seeds: tuple[int, ...] | None) -> No
 
 
 @pytest.mark.parametrize("text", ["", "a", "1.5", "-1", "13;14", "²", "٣", "4294967296", "9" * 5000])
-def test_wrong_seeds_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="whole numbers"):
+def test_invalid_seeds_are_rejected(text: str) -> None:
+    with pytest.raises(UserError, match="expected integers from 0"):
         parse_seeds(text)
 
 
 @pytest.mark.parametrize(("seed", "bound"), [("-1", "equal to 0"), ("4294967296", "equal to 4294967295")])
-def test_a_seed_beyond_what_generators_take_is_refused(seed: str, bound: str) -> None:
+def test_a_seed_outside_the_range_of_generators_is_rejected(seed: str, bound: str) -> None:
     answer = CliRunner().invoke(app, ["show-prompt", "no.json", "--random-seed", seed])
     assert answer.exit_code == 2
     assert "Invalid value for '--random-seed': Input should be" in answer.output

@@ -1,4 +1,4 @@
-"""Kill -9 at random moments, to the sweep, a child or the fork server: nothing lost, nothing twice, nobody left."""
+"""SIGKILL at random moments to the sweep, a child or the fork server: no result is lost or repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import stub_rounds
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals exist only on Linux")
 
 
 @pytest.mark.slow
@@ -26,15 +26,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="parent-death si
         pytest.param("spawn", 12, [None], marks=pytest.mark.long),
     ],
 )
-def test_a_sweep_that_is_killed_and_run_again_is_as_if_nothing_had_been(
+def test_a_sweep_that_was_killed_and_run_again_has_the_same_results(
     tmp_path: Path, isolation: str, stubs: int, victims: list[str | None]
 ) -> None:
     """By default one round for each kind of victim; many rounds with random victims in the long run."""
     chance = random.Random(20)  # noqa: S311
     rounds = stub_rounds.Rounds(tmp_path, isolation, stubs=stubs)
     try:
-        for index, whom in enumerate(victims):
-            rounds.round(index, chance, whom)
+        for index, kind in enumerate(victims):
+            rounds.round(index, chance, kind)
     finally:
         rounds.close()
     assert sum(rounds.victims.values()) == len(victims), rounds.victims

@@ -1,4 +1,4 @@
-"""Sweeps on a file system without locks: killed, stopped, or on a host that died, while another one waits."""
+"""Sweeps on a file system without locks: killed, suspended, or on a dead host, while another one waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="process start times are read from /proc"),
 ]
 
-SIGNS = "0.3"
+INTERVAL = "0.3"
 TWO = ("--number", "2", "--jobs", "2")
 
 
@@ -32,17 +32,17 @@ def family(process: Popen[str]) -> list[psutil.Process]:
 
 
 def send(processes: list[psutil.Process], number: int) -> None:
-    for one in processes:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            os.kill(one.pid, number)
+            os.kill(process.pid, number)
 
 
 def counts(results: Path, word: str) -> list[int]:
     return sorted(Counter(line.split()[1] for line in audit_lines(results) if line.split()[0] == word).values())
 
 
-def judge(results: Path) -> None:
-    """Each experiment has one result, and nothing is left."""
+def check_results(results: Path) -> None:
+    """Check that each experiment has one result and no lock is left."""
     assert counts(results, "accepted") == [1, 1]
     assert counts(results, "twice") == []
     assert not list(results.glob(".locks/*"))
@@ -51,52 +51,52 @@ def judge(results: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "node7"], ids=["this host", "another host"])
-def test_what_a_killed_sweep_held_is_taken_over(tmp_path: Path, host: str) -> None:
+def test_the_claims_of_a_killed_sweep_are_taken_over(tmp_path: Path, host: str) -> None:
     results = tmp_path / "results"
     elsewhere = {"STUB_HOST": host} if host else {}
-    first = start_sweep(results, *TWO, stub={"a": "wait", "b": "wait"}, STUB_SIGNS=SIGNS, **elsewhere)
+    first = start_sweep(results, *TWO, stub={"a": "wait", "b": "wait"}, STUB_HEARTBEATS=INTERVAL, **elsewhere)
     wait_for_audit(results, "begin", 2)
     send(family(first), signal.SIGKILL)
     first.communicate()
     assert len(list(results.glob(".locks/*"))) == 4
     start = time.monotonic()
-    second = start_sweep(results, *TWO, "--stale-after", "2", STUB_SIGNS=SIGNS)
+    second = start_sweep(results, *TWO, "--stale-after", "2", STUB_HEARTBEATS=INTERVAL)
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 0, output
-    assert ("on node7, which had it since" in output) == bool(host), output
+    assert ("on node7, which has held it since" in output) == bool(host), output
     assert ("its lock is taken over" in output) == bool(host), output
     assert (time.monotonic() - start > 2) or not host
-    judge(results)
+    check_results(results)
 
 
-def test_a_sweep_that_works_on_is_waited_for(tmp_path: Path) -> None:
+def test_a_living_sweep_is_waited_for(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    first = start_sweep(results, *TWO, STUB_SIGNS=SIGNS, STUB_SECONDS="4", STUB_HOST="node7")
+    first = start_sweep(results, *TWO, STUB_HEARTBEATS=INTERVAL, STUB_SECONDS="4", STUB_HOST="node7")
     wait_for_audit(results, "begin", 2)
-    second = start_sweep(results, *TWO, "--stale-after", "1", STUB_SIGNS=SIGNS)
-    outputs = [one.communicate(timeout=60)[0] for one in (first, second)]
+    second = start_sweep(results, *TWO, "--stale-after", "1", STUB_HEARTBEATS=INTERVAL)
+    outputs = [sweep.communicate(timeout=60)[0] for sweep in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert "its lock is taken over" not in "".join(outputs)
     assert counts(results, "begin") == [1, 1]
-    judge(results)
+    check_results(results)
 
 
-def test_one_that_was_stopped_and_wakes_up_writes_nothing(tmp_path: Path) -> None:
+def test_a_suspended_sweep_that_wakes_up_writes_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    first = start_sweep(results, *TWO, STUB_SIGNS=SIGNS, STUB_SECONDS="1.5")
+    first = start_sweep(results, *TWO, STUB_HEARTBEATS=INTERVAL, STUB_SECONDS="1.5")
     wait_for_audit(results, "begin", 2)
     stopped = family(first)
     send(stopped, signal.SIGSTOP)
     pids = audited_pids(results)
     try:
-        second = start_sweep(results, *TWO, "--stale-after", "1", STUB_SIGNS=SIGNS, STUB_SECONDS="1.5")
+        second = start_sweep(results, *TWO, "--stale-after", "1", STUB_HEARTBEATS=INTERVAL, STUB_SECONDS="1.5")
         wait_for_audit(results, "begin", 4)
     finally:
         send(stopped, signal.SIGCONT)  # while the second one works
-    outputs = [one.communicate(timeout=60)[0] for one in (first, second)]
+    outputs = [sweep.communicate(timeout=60)[0] for sweep in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert "Traceback" not in "".join(outputs)
     accepted = {int(line.split()[2]) for line in audit_lines(results) if line.startswith("accepted")}
     assert not accepted & pids
     assert not alive(pids)
-    judge(results)
+    check_results(results)

@@ -1,4 +1,4 @@
-"""Options of launchers: each takes only its own."""
+"""Options of launchers: each accepts only its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sft.sweep.options import SweepOptions, launcher_arguments
 
 
 @pytest.mark.parametrize(
-    ("launcher", "given", "isolation", "expected"),
+    ("launcher", "pairs", "isolation", "expected"),
     [
         ("local", [], None, {}),
         ("local", [], "spawn", {"isolation": "spawn"}),
@@ -24,14 +24,14 @@ from sft.sweep.options import SweepOptions, launcher_arguments
         ("mine:launcher", ["queue=long", "extra=a=b"], None, {"queue": "long", "extra": "a=b"}),
     ],
 )
-def test_what_a_launcher_is_given(
-    launcher: str, given: list[str], isolation: str | None, expected: dict[str, str]
+def test_the_options_of_a_launcher(
+    launcher: str, pairs: list[str], isolation: str | None, expected: dict[str, str]
 ) -> None:
-    assert launcher_arguments(launcher, given, isolation) == expected
+    assert launcher_arguments(launcher, pairs, isolation) == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "isolation", "said"),
+    ("pairs", "isolation", "message"),
     [
         (["isolation"], None, '--launcher-arg: expected KEY=VALUE, got "isolation"'),
         (["=x"], None, '--launcher-arg: expected KEY=VALUE, got "=x"'),
@@ -41,22 +41,22 @@ def test_what_a_launcher_is_given(
             'the launcher "local" has no option "isolatoin"; did you mean "isolation"? (known: ',
         ),
         (["isolation=forks"], None, 'isolation: expected auto or fork or spawn or resident, got "forks"'),
-        (["isolation=fork"], "spawn", '"isolation" is given twice, as "fork" and "spawn"'),
+        (["isolation=fork"], "spawn", 'duplicate option "isolation": "fork" and "spawn"'),
     ],
 )
-def test_what_it_does_not_take(given: list[str], isolation: str | None, said: str) -> None:
+def test_invalid_options_are_rejected(pairs: list[str], isolation: str | None, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        launcher_arguments("local", given, isolation)
-    assert said in str(caught.value)
+        launcher_arguments("local", pairs, isolation)
+    assert message in str(caught.value)
 
 
-def test_data_is_checked_here_whatever_launches_the_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_checked_locally_with_any_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Any]] = []
     monkeypatch.setattr(
         preflight, "launcher_of", lambda options: asked.append((options.launcher, options.launcher_args))
     )
-    here = SweepOptions(Path(), launcher_args={"isolation": "resident"})
-    preflight._here(here)
+    options = SweepOptions(Path(), launcher_args={"isolation": "resident"})
+    preflight._local_launcher(options)
     monkeypatch.setitem(LAUNCHERS._specs, "far", LauncherSpec("far", is_local=False))
-    preflight._here(replace(here, launcher="far", launcher_args={"queue": "long"}))
+    preflight._local_launcher(replace(options, launcher="far", launcher_args={"queue": "long"}))
     assert asked == [("local", {"isolation": "resident"}), ("local", {"isolation": "spawn"})]

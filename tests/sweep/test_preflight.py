@@ -1,4 +1,4 @@
-"""The check of the data in a child: what it finds, and that its own breakdown is not taken for good news."""
+"""The data check in a child: its findings, and that its own failure does not count as success."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def config(tmp_path: Path, make_config: Callable[..., dict[str, Any]]) -> Path:
     return path
 
 
-def test_nothing_to_check_is_nothing_wrong(tmp_path: Path) -> None:
+def test_without_experiments_there_are_no_problems(tmp_path: Path) -> None:
     assert check_data([], SweepOptions(tmp_path)) == Checked({})
 
 
-def test_a_check_that_breaks_down_is_not_all_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # a Python that has no sft: stands for whatever may befall the child
+def test_a_failed_check_is_not_reported_as_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # not a Python: represents any failure of the child
     monkeypatch.setattr(sys, "executable", "/bin/false")
     options = SweepOptions(config.parent, launcher_args={"isolation": "spawn"})
     checked = check_data(load_plan(config, None, None).experiments, options)
@@ -44,13 +44,13 @@ def test_a_check_that_breaks_down_is_not_all_valid(config: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_check_that_works_finds_nothing_wrong(config: Path) -> None:
+def test_a_check_of_a_valid_config_finds_no_problems(config: Path) -> None:
     answer = CliRunner().invoke(app, ["validate", str(config), "--data"])
     assert answer.exit_code == 0, answer.output
     assert answer.output.splitlines()[-1] == "All valid."
 
 
-def test_a_secret_is_told_to_the_child_once_and_stands_in_no_file(
+def test_a_secret_is_passed_to_the_child_once_and_written_to_no_file(
     tmp_path: Path, make_config: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Job] = []
@@ -84,16 +84,16 @@ def test_a_secret_is_told_to_the_child_once_and_stands_in_no_file(
     experiments = load_plan(path, None, None).experiments
     results = tmp_path / "results"
     results.mkdir()
-    assert check_data(experiments, SweepOptions(tmp_path), Launcher(), place=results) == Checked({})
+    assert check_data(experiments, SweepOptions(tmp_path), Launcher(), parent=results) == Checked({})
     assert Path(asked[0].argv[-4]).parent.parent == results
     assert list(results.iterdir()) == []
     assert asked[0].environment[VARIABLE].count("canary") == 1
 
 
-def test_a_problem_names_the_experiments_that_have_it(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = json.loads(config.read_text(encoding="utf-8"))
+def test_a_problem_lists_its_experiments(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    single = json.loads(config.read_text(encoding="utf-8"))
     names = [f"with {word}" for word in "abc"]
-    configs = {name: {**one, "prompting": {**one["prompting"], "instruction": name}} for name in names}
+    configs = {name: {**single, "prompting": {**single["prompting"], "instruction": name}} for name in names}
     config.write_text(json.dumps({"configs": configs}), encoding="utf-8")
     first, _, last = load_plan(config, None, None).experiments
     problems = {first.id: "no column", last.id: "no column"}

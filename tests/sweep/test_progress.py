@@ -1,4 +1,4 @@
-"""Counts, durations and the estimate of the time that is left."""
+"""Counts, durations and the estimate of the time left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_durations(seconds: float, text: str) -> None:
         ([10.0], [4.0], 0, 1, 6.0),
         ([10.0], [4.0, 9.0], 0, 2, 6.0),
         ([10.0], [4.0], 2, 1, 26.0),
-        ([10.0], [9.0, 9.0], 1, 2, 10.0),  # the one that waits takes its ten seconds, however soon it starts
+        ([10.0], [9.0, 9.0], 1, 2, 10.0),  # the waiting experiment takes ten seconds, however soon it starts
         ([10.0], [30.0], 0, 1, 0.0),
         ([10.0], [], 100, 4, 250.0),
         ([10.0], [], 1, 8, 10.0),
@@ -32,7 +32,7 @@ def test_the_estimate(durations: list[float], used: list[float], waiting: int, s
 
 
 @pytest.mark.parametrize(
-    ("seconds", "open_ones", "text"),
+    ("seconds", "unfinished", "text"),
     [
         (None, 3, ""),
         (20.0, 0, ""),
@@ -44,8 +44,8 @@ def test_the_estimate(durations: list[float], used: list[float], waiting: int, s
         (11_000.0, 1, "about 3 h 05 min left"),
     ],
 )
-def test_the_estimate_in_words(seconds: float | None, open_ones: int, text: str) -> None:
-    assert time_left(seconds, open_ones) == text
+def test_the_estimate_in_words(seconds: float | None, unfinished: int, text: str) -> None:
+    assert time_left(seconds, unfinished) == text
 
 
 def test_counts_add_up() -> None:
@@ -54,7 +54,7 @@ def test_counts_add_up() -> None:
     assert str(counts) == "3 done · 2 running · 1 failed · 3 waiting · 1 elsewhere"
 
 
-def test_cut_text_is_as_wide_as_asked_for() -> None:
+def test_text_is_truncated_to_a_width() -> None:
     assert cut("shots=8", 7) == "shots=8"
     assert cut("shots=16", 7) == "shots=…"
     assert cut("日本語", 5) == "日本…"

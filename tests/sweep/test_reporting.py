@@ -1,4 +1,4 @@
-"""The report's own process: what it says, how it fails, and that it ends with the sweep."""
+"""The process of the report: its output, its failures, and that it ends with the sweep."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from sft.sweep import reporting
 CHILD = "import sys, time, os, signal\n"
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Other code in the place of the report."""
+def replace_report(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Run other code instead of the report."""
     monkeypatch.setattr(reporting, "watched", lambda _: [sys.executable, "-c", CHILD + code])
 
 
-def test_its_lines_are_said_and_its_code_returned(
+def test_its_lines_are_printed_and_its_exit_code_is_returned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
-    stand_in(monkeypatch, "print('Δ one'); print('two')")
-    assert reporting.report_of(ResultStore(tmp_path), said.append) == 0
-    assert said == ["Δ one", "two"]
+    lines: list[str] = []
+    replace_report(monkeypatch, "print('Δ one'); print('two')")
+    assert reporting.report_of(ResultStore(tmp_path), lines.append) == 0
+    assert lines == ["Δ one", "two"]
     assert not caplog.text
-    stand_in(monkeypatch, "sys.exit(2)")
-    assert reporting.report_of(ResultStore(tmp_path), said.append) == 2
-    assert "The report is not whole" in caplog.text
-    stand_in(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
-    assert reporting.report_of(ResultStore(tmp_path), said.append) == 1
+    replace_report(monkeypatch, "sys.exit(2)")
+    assert reporting.report_of(ResultStore(tmp_path), lines.append) == 2
+    assert "The report is incomplete" in caplog.text
+    replace_report(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert reporting.report_of(ResultStore(tmp_path), lines.append) == 1
 
 
-def test_where_no_process_can_be_started_the_sweep_says_so(
+def test_if_no_process_can_be_started_the_sweep_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -55,7 +55,7 @@ def test_where_no_process_can_be_started_the_sweep_says_so(
     assert "\n" not in line
 
 
-def test_a_folder_without_runs_is_told_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_runs_is_reported_by_the_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert reporting.report_of(ResultStore(tmp_path / "-none"), lambda _: None) == 2
     assert "no runs to report" in capfd.readouterr().err
 
@@ -77,7 +77,7 @@ def test_it_ends_with_the_sweep(tmp_path: Path) -> None:
     assert not child.is_running()
 
 
-def test_secrets_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     known.clear()
     assert hand_on() == {}
     remember({"api_key": "canary-51c0ffee42"})

@@ -1,4 +1,4 @@
-"""A finished run again: what is run, where, what stays untouched, what is said first, and what cannot be run again."""
+"""Reproducing a run: what is run and where, what is not modified, which warnings come first, what is impossible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Configs = Callable[..., dict[str, Any]]
 
 
 def run_cli(*arguments: object) -> tuple[int, str]:
-    """The exit code, and all that was said; errors as they were raised."""
+    """Run a command and return its exit code and output; raise its errors."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, UserError):
         raise result.exception
@@ -35,7 +35,7 @@ def run_cli(*arguments: object) -> tuple[int, str]:
 
 
 def finished(root: Path, config: Mapping[str, Any], endpoint: Endpoint = "run-experiment", **changes: Any) -> RunFolder:
-    """A run folder made by hand, as a run leaves it."""
+    """Create a run folder like that of a finished run."""
     parsed = parse_config(config, "x.json", root)
     experiment = Experiment("one", parsed, 14, endpoint)
     folder = ResultStore(root / "results").folder(experiment.id, experiment.slug)
@@ -57,17 +57,21 @@ def zero(make_config: Configs) -> dict[str, Any]:
 
 @pytest.fixture
 def redone(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Instead of running, write the recorded result with these metrics; how often that was is in `times`."""
-    told: dict[str, Any] = {"results": {"accuracy": 0.5}, "times": 0}
+    """Write the recorded result with these metrics instead of running; `times` counts the calls."""
+    replaced: dict[str, Any] = {"results": {"accuracy": 0.5}, "times": 0}
 
-    def stand_in(run: reproducing.Recorded, folder: RunFolder, results: Path) -> None:
-        told["times"] += 1
+    def write_result(run: reproducing.Recorded, folder: RunFolder, results: Path) -> None:
+        replaced["times"] += 1
         shutil.copytree(run.folder.path, folder.path, dirs_exist_ok=True)
-        changes = {"id": run.experiment.id, "results": told["results"], "data": told.get("data", run.result.data)}
+        changes = {
+            "id": run.experiment.id,
+            "results": replaced["results"],
+            "data": replaced.get("data", run.result.data),
+        }
         folder.write_result(run.result.model_copy(update=changes))
 
-    monkeypatch.setattr(reproducing, "run_again", stand_in)
-    return told
+    monkeypatch.setattr(reproducing, "run_again", write_result)
+    return replaced
 
 
 def files_of(folder: RunFolder) -> dict[str, bytes]:
@@ -75,23 +79,23 @@ def files_of(folder: RunFolder) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_training_run_again_gives_the_same_to_the_last_score(
+def test_a_reproduced_training_is_bit_identical(
     make_config: Configs, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = {"max_steps": 2, "per_device_train_batch_size": 2, "output_dir": str(tmp_path / "adapters")}
     config = make_config(training={"trainer_args": arguments}, name="one")
     (tmp_path / "one.json").write_text(json.dumps(config), encoding="utf-8")
     results = tmp_path / "results"
-    code, said = run_cli("run-experiment", tmp_path / "one.json", "--results-path", results, "--random-seed", 14)
-    assert code == 0, said
+    code, output = run_cli("run-experiment", tmp_path / "one.json", "--results-path", results, "--random-seed", 14)
+    assert code == 0, output
     (folder,) = ResultStore(results).folders()
     before, adapter = files_of(folder), files_of(RunFolder(tmp_path / "adapters"))
     assert adapter
     capfd.readouterr()
-    code, said = run_cli("reproduce", results / "one")
-    assert code == 0, said
-    assert "all 9 predictions are the same, and all label scores too\nReproduced exactly." in said
-    assert "training.loss" in said
+    code, output = run_cli("reproduce", results / "one")
+    assert code == 0, output
+    assert "all 9 predictions are the same, and all label scores too\nReproduced exactly." in output
+    assert "training.loss" in output
     assert "score" in capfd.readouterr().err  # its progress
     assert (files_of(folder), files_of(RunFolder(tmp_path / "adapters"))) == (before, adapter)
     (again,) = ResultStore(tmp_path / "results-reproduced").folders()
@@ -102,82 +106,80 @@ def test_a_training_run_again_gives_the_same_to_the_last_score(
     assert (result.id, result.seed, result.training["loss_history"]) == (first.id, 14, first.training["loss_history"])
 
 
-def test_what_agrees_is_exit_code_0_and_what_does_not_is_1(
+def test_agreement_is_exit_code_0_and_disagreement_is_1(
     zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
 ) -> None:
     run = finished(tmp_path, zero)
-    code, said = run_cli("reproduce", run.path)
+    code, output = run_cli("reproduce", run.path)
     assert (code, redone["times"]) == (0, 1)
-    assert f"Run again: {tmp_path}/results-reproduced/runs/{run.path.name}" in said
-    code, said = run_cli("reproduce", run.path)
+    assert f"Run again: {tmp_path}/results-reproduced/runs/{run.path.name}" in output
+    code, output = run_cli("reproduce", run.path)
     assert (code, redone["times"]) == (0, 1)
-    assert "(--again does it once more)" in said
+    assert "(--again does it once more)" in output
     redone["results"] = {"accuracy": 0.25}
-    code, said = run_cli("reproduce", run.path, "--again")
+    code, output = run_cli("reproduce", run.path, "--again")
     assert (code, redone["times"]) == (1, 2)
-    assert "Not reproduced, metrics differ: accuracy." in said
+    assert "Not reproduced, metrics differ: accuracy." in output
     earlier = tmp_path / "results-reproduced" / reproducing.EARLIER / f"{run.path.name}.1"
     assert json.loads((earlier / "result.json").read_text())["results"] == {"accuracy": 0.5}  # nothing is lost
 
 
-def test_it_may_run_elsewhere_but_not_where_the_run_itself_lies(
+def test_it_runs_in_any_folder_except_that_of_the_run_itself(
     zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
 ) -> None:
     run = finished(tmp_path, zero)
-    with pytest.raises(UserError, match="the run itself lies there; choose another folder"):
+    with pytest.raises(UserError, match="contains the run itself; choose another folder"):
         run_cli("reproduce", run.path, "--results-path", tmp_path / "x" / ".." / "results")
     assert redone["times"] == 0
     run_cli("reproduce", run.path, "--results-path", tmp_path / "there")
     assert (tmp_path / "there" / "runs" / run.path.name / "result.json").exists()
 
 
-def test_data_that_has_changed_is_told_first(zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]) -> None:
+def test_changed_data_is_reported_first(zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]) -> None:
     shutil.copytree(zero["dataset"]["path"], tmp_path / "data")
     zero["dataset"]["path"] = str(tmp_path / "data")
     run = finished(tmp_path, zero, data={"sha256": "0" * 64})
-    code, said = run_cli("reproduce", run.path)
-    assert (code, "warning" in said) == (0, False)  # the id is of the content: nothing has changed
+    code, output = run_cli("reproduce", run.path)
+    assert (code, "warning" in output) == (0, False)  # the id depends on the content, which has not changed
     with (tmp_path / "data" / "test.csv").open("a", encoding="utf-8") as file:
         file.write("more,good\n")
     redone["data"] = {"sha256": "1" * 64}
-    code, said = run_cli("reproduce", run.path)
-    assert said.startswith(f"warning: the data has changed since: {tmp_path / 'data'}\n")
+    code, output = run_cli("reproduce", run.path)
+    assert output.startswith(f"warning: the data has changed: {tmp_path / 'data'}\n")
     assert code == 1
-    assert "Not reproduced: the metrics agree, but the data has changed (" in said.splitlines()[-1]
-    assert redone["times"] == 2  # other work: not what was reproduced before
+    assert "Not reproduced: the metrics agree, but the data has changed (" in output.splitlines()[-1]
+    assert redone["times"] == 2  # another experiment than the one reproduced before
 
 
-def test_a_model_that_has_changed_is_told_first(zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]) -> None:
+def test_a_changed_model_is_reported_first(zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]) -> None:
     shutil.copytree(zero["model"]["name"], tmp_path / "model")
     zero["model"]["name"] = str(tmp_path / "model")
     run = finished(tmp_path, zero)
     (tmp_path / "model" / "more.txt").write_text("x")
-    _, said = run_cli("reproduce", run.path)
-    assert said.startswith(f"warning: it is not the same work any more (id {run.id}, now ")
-    assert "a model, an adapter or a plug" in said.splitlines()[0]
+    _, output = run_cli("reproduce", run.path)
+    assert output.startswith(f"warning: its id has changed ({run.id}, now ")
+    assert "a model, an adapter or a plugin" in output.splitlines()[0]
 
 
-def test_a_date_that_was_not_recorded_is_told_first(
-    zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
-) -> None:
+def test_an_unrecorded_date_is_reported_first(zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]) -> None:
     shutil.copytree(zero["model"]["name"], tmp_path / "model")
     zero["model"]["name"] = str(tmp_path / "model")
     template = tmp_path / "model" / "chat_template.jinja"
     template.write_text("{{ strftime_now('%Y') }}" + template.read_text(encoding="utf-8"), encoding="utf-8")
     run = finished(tmp_path, zero)
-    _, said = run_cli("reproduce", run.path)
-    assert said.startswith("warning: the run records no prompting.date: ")
-    assert "it now shows 2024-07-26" in said
+    _, output = run_cli("reproduce", run.path)
+    assert output.startswith("warning: prompting.date was not recorded: ")
+    assert "it now shows 2024-07-26" in output
     dated = {**zero, "prompting": {**zero["prompting"], "date": "2030-01-02"}}
     run = finished(tmp_path / "dated", dated)
-    code, said = run_cli("reproduce", run.path)
-    assert (code, "warning" in said) == (0, False)
+    code, output = run_cli("reproduce", run.path)
+    assert (code, "warning" in output) == (0, False)
     assert redone["times"] == 2
 
 
-def test_a_secret_that_was_taken_out_is_missed_by_name(zero: dict[str, Any], tmp_path: Path) -> None:
+def test_the_key_of_a_removed_secret_is_reported(zero: dict[str, Any], tmp_path: Path) -> None:
     run = finished(tmp_path, {**zero, "model": {**zero["model"], "model_args": {"token": "hf_0123456789abcdef"}}})
-    with pytest.raises(UserError, match=r"a secret was taken out of model\.model_args\.token; put it back"):
+    with pytest.raises(UserError, match=r"a secret was removed from model\.model_args\.token; add it"):
         run_cli("reproduce", run.path)
 
 
@@ -196,12 +198,12 @@ def test_a_secret_that_was_taken_out_is_missed_by_name(zero: dict[str, Any], tmp
         ),
     ],
 )
-def test_code_that_a_record_names_runs_only_with_trust(
+def test_code_named_in_a_record_runs_only_with_trust(
     section: str, changes: dict[str, Any], named: str, zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
 ) -> None:
     (tmp_path / "mine.yaml").write_text("task: mine\n")
     run = finished(tmp_path, {**zero, section: {**zero.get(section, {}), **changes}})
-    with pytest.raises(UserError, match=f"would run code that its record names: .*{named}.*give --trust"):
+    with pytest.raises(UserError, match=f"would run code named in its record: .*{named}.*add --trust"):
         run_cli("reproduce", run.path)
     assert redone["times"] == 0
     assert not (tmp_path / "results-reproduced").exists()
@@ -209,7 +211,7 @@ def test_code_that_a_record_names_runs_only_with_trust(
     assert redone["times"] == 1
 
 
-def test_files_that_are_gone_are_named(zero: dict[str, Any], tmp_path: Path) -> None:
+def test_missing_files_are_reported(zero: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(zero["dataset"]["path"], tmp_path / "data")
     zero["dataset"]["path"] = str(tmp_path / "data")
     run = finished(tmp_path, zero)
@@ -220,11 +222,11 @@ def test_files_that_are_gone_are_named(zero: dict[str, Any], tmp_path: Path) -> 
         run.result_file.unlink()
         run_cli("reproduce", run.path)
     run.result_file.write_text("{}")
-    with pytest.raises(UserError, match="cannot be used: it does not begin with a checksum"):
+    with pytest.raises(UserError, match="cannot be used: it does not start with a checksum"):
         run_cli("reproduce", run.path)
 
 
-def test_a_results_folder_may_have_moved_with_the_adapter_in_it(
+def test_a_results_folder_with_an_adapter_can_be_moved(
     zero: dict[str, Any], tmp_path: Path, redone: dict[str, Any]
 ) -> None:
     adapter = tmp_path / "results" / "runs" / "trained-0" / "adapter"
@@ -234,14 +236,14 @@ def test_a_results_folder_may_have_moved_with_the_adapter_in_it(
     run = finished(tmp_path, zero)
     moved = tmp_path / "elsewhere"
     (tmp_path / "results").rename(moved)
-    code, said = run_cli("reproduce", moved / "one")
+    code, output = run_cli("reproduce", moved / "one")
     assert (code, redone["times"]) == (0, 1)
     now = moved / "runs" / "trained-0" / "adapter"
-    assert said.startswith(f"warning: model.adapter was {adapter}, and is read from {now}\n")
+    assert output.startswith(f"warning: model.adapter was {adapter}; it is now read from {now}\n")
     assert (tmp_path / "elsewhere-reproduced" / "runs" / run.path.name).is_dir()
 
 
-def test_nothing_is_written_or_told_where_the_original_was(make_config: Configs, tmp_path: Path) -> None:
+def test_nothing_is_written_or_reported_outside_the_results_folder(make_config: Configs, tmp_path: Path) -> None:
     arguments = {
         "output_dir": "adapters",
         "hub_model_id": "me/x",
@@ -249,9 +251,9 @@ def test_nothing_is_written_or_told_where_the_original_was(make_config: Configs,
         "max_steps": 2,
     }
     run = finished(tmp_path, make_config(training__trainer_args=arguments))
-    found = reproducing.recorded(run)
-    assert found.config["training"]["trainer_args"] == {"max_steps": 2}
-    assert (found.experiment.id, found.notes) == (run.id, ())
+    recorded = reproducing.recorded(run)
+    assert recorded.config["training"]["trainer_args"] == {"max_steps": 2}
+    assert (recorded.experiment.id, recorded.notes) == (run.id, ())
 
 
 @pytest.mark.parametrize(
@@ -263,46 +265,46 @@ def test_the_command_is_the_recorded_one(
     make_config: Configs, tmp_path: Path, endpoint: Endpoint, command: str, more: list[str]
 ) -> None:
     run = reproducing.recorded(finished(tmp_path, make_config(), endpoint, resources={"batch_halvings": 2}))
-    folder = reproducing.place_of(run, tmp_path / "again")
-    found = reproducing._command(run, folder, tmp_path / "again")
-    assert found[:5] == (sys.executable, "-m", "sft.cli", command, str(folder.config_file))
-    assert set(more) <= set(found)
-    assert ("--expect" in found) == (endpoint != "evaluate")
+    folder = reproducing.reproduction_folder(run, tmp_path / "again")
+    argv = reproducing._command(run, folder, tmp_path / "again")
+    assert argv[:5] == (sys.executable, "-m", "sft.cli", command, str(folder.config_file))
+    assert set(more) <= set(argv)
+    assert ("--expect" in argv) == (endpoint != "evaluate")
 
 
 @pytest.mark.long
-def test_it_computes_with_the_recorded_threads(zero: dict[str, Any], tmp_path: Path) -> None:
+def test_it_uses_the_recorded_threads(zero: dict[str, Any], tmp_path: Path) -> None:
     run = finished(tmp_path, zero, resources={"threads": 3})  # OMP_NUM_THREADS is 1 here: see conftest.py
-    _, said = run_cli("reproduce", run.path)
-    assert "Run again" in said
+    _, output = run_cli("reproduce", run.path)
+    assert "Run again" in output
     (again,) = ResultStore(tmp_path / "results-reproduced").folders()
     assert (result := again.result()) is not None
     assert result.resources["threads"] == 3
 
 
-def test_it_asks_for_the_recorded_threads_unless_others_are_asked_for(
+def test_it_requests_the_recorded_threads_unless_others_are_requested(
     zero: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = finished(tmp_path, zero, resources={"threads": 3})
     commands: list[list[str]] = []
 
-    def noted(recorded: reproducing.Recorded, folder: RunFolder, results: Path) -> None:
+    def record(recorded: reproducing.Recorded, folder: RunFolder, results: Path) -> None:
         commands.append([*reproducing._command(recorded, folder, results)])
 
-    monkeypatch.setattr(reproducing, "run_again", noted)
+    monkeypatch.setattr(reproducing, "run_again", record)
     for more in ((), ("--threads", "2")):
         with pytest.raises(UserError):  # there is nothing to compare
             run_cli("reproduce", run.path, "--again", *more)
     assert [command[command.index("--threads") + 1] for command in commands] == ["3", "2"]
 
 
-def test_a_run_without_recorded_threads_has_the_default(zero: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_without_recorded_threads_uses_the_default(zero: dict[str, Any], tmp_path: Path) -> None:
     run = reproducing.recorded(finished(tmp_path, zero, resources={}))
-    folder = reproducing.place_of(run, tmp_path / "again")
+    folder = reproducing.reproduction_folder(run, tmp_path / "again")
     assert "--threads" not in reproducing._command(run, folder, tmp_path / "again")
 
 
-def test_a_run_that_fails_again_names_its_log(
+def test_a_failed_reproduction_reports_its_log(
     zero: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = finished(tmp_path, zero)
@@ -313,7 +315,7 @@ def test_a_run_that_fails_again_names_its_log(
     assert (config["name"], config["seed"]) == ("one", 14)
 
 
-def test_a_reproduction_that_another_process_is_at_stays_where_it_is(zero: dict[str, Any], tmp_path: Path) -> None:
+def test_a_reproduction_that_another_process_runs_is_not_moved(zero: dict[str, Any], tmp_path: Path) -> None:
     run = finished(tmp_path, zero)
     lock = ResultStore(tmp_path / "results").lock(run.id, "run")
     assert lock.acquire()

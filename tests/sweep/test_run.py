@@ -1,4 +1,4 @@
-"""A whole sweep by the command: one killed, one with a wrong column, the others finish; then only those two run."""
+"""A real sweep: one experiment killed, one with a wrong column, the others finish; then only those two run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "sft.cli", "run-experiments"]
 
 
 def write_grid(path: Path, make_config: Callable[..., dict[str, Any]], broken: str) -> Path:
-    """Four zero-shot experiments that differ by instruction; one of them reads the column `broken`."""
+    """Write a grid of four zero-shot experiments with different instructions; one reads the column `broken`."""
     configs = {
         f"instruction {n}": make_config(
             dataset__shots=0, lora=None, training=None, prompting__instruction=f"Question {n}: how is it?"
@@ -31,7 +31,7 @@ def write_grid(path: Path, make_config: Callable[..., dict[str, Any]], broken: s
 
 
 def kill_when_running(results: Path, name: str, deadline: float) -> None:
-    """Send SIGKILL to the process of the experiment called `name` as soon as it has said that it runs."""
+    """Send SIGKILL to the process of the experiment `name` as soon as its state is `running`."""
     while time.monotonic() < deadline:
         for state_file in results.glob(f"runs/{name}-*/state.json"):
             state = json.loads(state_file.read_text())
@@ -43,7 +43,7 @@ def kill_when_running(results: Path, name: str, deadline: float) -> None:
 
 
 @pytest.mark.slow
-def test_one_killed_and_one_wrong_leave_the_others_alone(
+def test_a_killed_and_an_invalid_experiment_do_not_affect_the_others(
     tmp_path: Path, make_config: Callable[..., dict[str, Any]]
 ) -> None:
     grid, results = write_grid(tmp_path / "grid.json", make_config, broken="tweet"), tmp_path / "results"

@@ -1,4 +1,4 @@
-"""One experiment held by one process: another is told so, and what a damaged result becomes."""
+"""An experiment locked by a process: another process gets an error, and a damaged result is quarantined."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def experiment() -> Experiment:
     return Experiment("one", ExperimentConfig.model_validate(data))
 
 
-def test_a_run_is_in_one_hand_only(tmp_path: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_has_one_process_at_a_time(
+    tmp_path: Path, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(single, "SECONDS_FOR_LOCK", 0.0)
     store = ResultStore(tmp_path)
     with held(store, experiment):
@@ -38,14 +40,14 @@ def test_a_run_is_in_one_hand_only(tmp_path: Path, experiment: Experiment, monke
     assert not list((tmp_path / ".locks").iterdir())
 
 
-def test_an_error_lets_go_of_the_run(tmp_path: Path, experiment: Experiment) -> None:
+def test_an_error_releases_the_run(tmp_path: Path, experiment: Experiment) -> None:
     store = ResultStore(tmp_path)
     with pytest.raises(ValueError, match="boom"), held(store, experiment):
         raise ValueError("boom")
     assert store.lock(experiment.id, "run").is_free()
 
 
-def test_a_damaged_result_is_put_aside(tmp_path: Path, experiment: Experiment) -> None:
+def test_a_damaged_result_is_quarantined(tmp_path: Path, experiment: Experiment) -> None:
     store = ResultStore(tmp_path)
     folder = store.folder(experiment.id, experiment.slug)
     folder.path.mkdir(parents=True)

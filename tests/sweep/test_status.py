@@ -1,4 +1,4 @@
-"""How far a sweep is, told from its folder alone: what runs, what was left, what failed, and what is not there."""
+"""The progress of a sweep, read from its folder: running, abandoned, failed and missing experiments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep import status as status_module
 from sft.sweep.jobs import Plan, make_plan, write_plan
-from sft.sweep.status import describe_status, look, show_status
+from sft.sweep.status import describe_status, read_progress, show_status
 
 
 @pytest.fixture
 def plan() -> Plan:
-    """Six zero-shot experiments."""
+    """Return a plan of six zero-shot experiments."""
     configs = {
         name: ExperimentConfig.model_validate(
             {
@@ -38,7 +38,7 @@ def plan() -> Plan:
 
 @pytest.fixture
 def store(plan: Plan, tmp_path: Path) -> ResultStore:
-    """a is done, b runs, c was left, d failed, e ran out of time, f waits."""
+    """Return a store in which a is done, b runs, c was abandoned, d failed, e timed out, f waits."""
     store = ResultStore(tmp_path)
     write_plan(plan, store)
     a, b, c, d, e, _ = (folder_of(store, plan, name) for name in "abcdef")
@@ -65,27 +65,27 @@ def text_of(store: ResultStore, width: int = 100) -> str:
     return text.getvalue()
 
 
-def test_each_experiment_is_told_by_where_it_stands(plan: Plan, store: ResultStore) -> None:
+def test_the_status_of_each_experiment_is_shown(plan: Plan, store: ResultStore) -> None:
     lock = store.lock(folder_of(store, plan, "b").id, "run")
     assert lock.acquire()
-    said = text_of(store)
+    output = text_of(store)
     lock.release()
-    assert "1 done · 1 running · 3 failed · 1 waiting" in said
-    assert [line.split() for line in said.splitlines() if line.startswith("b ")] == [
+    assert "1 done · 1 running · 3 failed · 1 waiting" in output
+    assert [line.split() for line in output.splitlines() if line.startswith("b ")] == [
         ["b", "train", "3/40", "loss", "0.31", "15", "s"]
     ]
-    assert "interrupted: c  its process is gone\n" in said
-    assert "failed: d  ValueError: boom\n" in said
-    assert "timed out: e  slower\n" in said
-    assert str(folder_of(store, plan, "e").log_file) in said
-    assert "4 of 6" in said
-    assert "about 25 s left" in said  # 5 of b's, and then 20 of f's
+    assert "interrupted: c  its process is gone\n" in output
+    assert "failed: d  ValueError: boom\n" in output
+    assert "timed out: e  slower\n" in output
+    assert str(folder_of(store, plan, "e").log_file) in output
+    assert "4 of 6" in output
+    assert "about 25 s left" in output  # 5 for b, then 20 for f
 
 
-def test_a_sweep_that_is_about_to_start_a_run_has_not_left_it(plan: Plan, store: ResultStore) -> None:
+def test_a_run_that_a_sweep_is_about_to_start_is_not_abandoned(plan: Plan, store: ResultStore) -> None:
     claim = store.lock(folder_of(store, plan, "c").id, "claim")
     assert claim.acquire()
-    assert [one.name for one in look(store.root).running] == ["c"]
+    assert [experiment.name for experiment in read_progress(store.root).running] == ["c"]
     claim.release()
 
 
@@ -93,12 +93,12 @@ def test_without_a_sweep_nothing_is_estimated(store: ResultStore) -> None:
     assert "nothing is running" in text_of(store)
 
 
-def test_many_failures_are_counted_not_listed(plan: Plan, store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_failures_are_counted(plan: Plan, store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_module, "MOST_FAILURES", 1)
     assert "… and 3 more; `report` lists them all" in text_of(store)
 
 
-def test_a_run_elsewhere_names_its_machine(plan: Plan, store: ResultStore) -> None:
+def test_a_run_on_another_host_shows_its_host(plan: Plan, store: ResultStore) -> None:
     folder = folder_of(store, plan, "b")
     folder.write_state(RunState(state="running", host="node17", started=time.time()))
     lock = store.lock(folder.id, "run")
@@ -107,15 +107,15 @@ def test_a_run_elsewhere_names_its_machine(plan: Plan, store: ResultStore) -> No
     lock.release()
 
 
-def test_a_folder_without_a_sweep_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_sweep_gives_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no sweep was run here: there is no plan\.json"):
-        look(tmp_path / "nowhere")
+        read_progress(tmp_path / "nowhere")
     (tmp_path / "plan.json").write_text('{"experiments": [{"name": "a"}]}')
     with pytest.raises(UserError, match="is not a plan of this version"):
-        look(tmp_path)
+        read_progress(tmp_path)
 
 
-def test_watching_ends_when_nothing_is_left_to_wait_for(
+def test_watching_ends_when_the_sweep_is_over(
     plan: Plan, store: ResultStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def finish_one(_: float) -> None:
@@ -127,6 +127,6 @@ def test_watching_ends_when_nothing_is_left_to_wait_for(
 
     monkeypatch.setattr(status_module.time, "sleep", finish_one)
     show_status(store.root, watch=True)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "1 done · 0 running · 4 failed · 1 waiting, nothing is running"
-    assert said[-1] == "6 done · 0 running · 0 failed · 0 waiting"
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == "1 done · 0 running · 4 failed · 1 waiting, nothing is running"
+    assert output[-1] == "6 done · 0 running · 0 failed · 0 waiting"

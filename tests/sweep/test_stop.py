@@ -1,4 +1,4 @@
-"""A sweep that is stopped: every child is asked and waited for, and what happened is said and written."""
+"""Stopping a sweep: every child gets a signal and is waited for, and the outcome is printed and written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOTH = ["fork", pytest.param("spawn", marks=pytest.mark.long)]
 
 
 class FakeLauncher:
-    """Jobs that note what is done to them; the last one started does `last` when it is looked at."""
+    """Start jobs that record calls; the last one raises or sends `last` when it is polled."""
 
     def __init__(self, last: BaseException | signal.Signals, number: int = 2) -> None:
         self.last, self.number, self.events, self.started = last, number, list[str](), 0
@@ -69,7 +69,7 @@ class FakeJob:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    """Three zero-shot experiments, two at a time."""
+    """Return a sweep of three zero-shot experiments, two at a time."""
     plan = plan_of(3)
     return Sweep(plan, plan.experiments, ResultStore(tmp_path / "results"), options_of(isolation="spawn"))
 
@@ -80,12 +80,12 @@ def run_with(sweep: Sweep, launcher: FakeLauncher) -> SweepOutcome:
         return sweep.run(display)
 
 
-def nothing_wrong(*_: object) -> Checked:
+def no_problems(*_: object) -> Checked:
     return Checked({})
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "sent"),
     [
         (signal.SIGINT, "SIGTERM"),
         (signal.SIGTERM, "SIGTERM"),
@@ -94,16 +94,16 @@ def nothing_wrong(*_: object) -> Checked:
         (signal.SIGUSR2, "SIGUSR2"),
     ],
 )
-def test_all_children_are_asked_before_any_is_waited_for(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, told: str
+def test_all_children_get_a_signal_before_any_is_waited_for(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, sent: str
 ) -> None:
-    monkeypatch.setattr(sweep_module, "check_data", nothing_wrong)
+    monkeypatch.setattr(sweep_module, "check_data", no_problems)
     monkeypatch.setattr("sft.sweep.stopping.SHORT_GRACE_SECONDS", 0.2)
     monkeypatch.setattr("sft.sweep.stopping.GRACE_SECONDS", {})
     monkeypatch.setattr("sft.sweep.stopping.leave_terminal", lambda: None)
     launcher = FakeLauncher(number)
     outcome = run_with(sweep, launcher)
-    assert launcher.events == [f"ask 1 {told}", f"ask 2 {told}", "kill 1", "kill 2", "closed"]
+    assert launcher.events == [f"ask 1 {sent}", f"ask 2 {sent}", "kill 1", "kill 2", "closed"]
     assert outcome.exit_code == 128 + number
     assert [(failure.name, failure.state, failure.retried) for failure in outcome.failed] == [
         ("a", "interrupted", True),
@@ -113,7 +113,7 @@ def test_all_children_are_asked_before_any_is_waited_for(
 
 
 def test_a_bug_leaves_no_child_behind(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_module, "check_data", nothing_wrong)
+    monkeypatch.setattr(sweep_module, "check_data", no_problems)
     monkeypatch.setattr("sft.sweep.stopping.SHORT_GRACE_SECONDS", 0.2)
     launcher = FakeLauncher(ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError):
@@ -122,8 +122,8 @@ def test_a_bug_leaves_no_child_behind(sweep: Sweep, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_display_that_breaks_leaves_no_child_behind(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the output's reader has gone: every line is an error from then on."""
-    monkeypatch.setattr(sweep_module, "check_data", nothing_wrong)
+    """As if the reader of the output had closed it: every line is an error."""
+    monkeypatch.setattr(sweep_module, "check_data", no_problems)
     launcher = FakeLauncher(signal.SIGCONT)
     sweep._launcher = launcher
     with Display(3, 2, Console(file=io.StringIO())) as display:
@@ -133,7 +133,7 @@ def test_a_display_that_breaks_leaves_no_child_behind(sweep: Sweep, monkeypatch:
     assert {"kill 1", "kill 2"} <= set(launcher.events)
 
 
-def test_a_stop_while_the_data_is_checked_counts_what_was_not_started(
+def test_a_stop_during_the_data_check_counts_experiments_not_started(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*arguments: object) -> Checked:
@@ -147,15 +147,15 @@ def test_a_stop_while_the_data_is_checked_counts_what_was_not_started(
     assert outcome.exit_code == 130
 
 
-def test_a_refusal_keeps_the_earlier_log(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_experiment_keeps_its_earlier_log(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     problems: Mapping[str, str] = {experiment.id: "no column" for experiment in sweep.to_run}
     monkeypatch.setattr(sweep_module, "check_data", lambda *_: Checked(problems))
     folder = sweep._folder(sweep.to_run[0])
     folder.write_config({})
-    folder.log_file.write_text("what an earlier run said\n", encoding="utf-8")
+    folder.log_file.write_text("output of an earlier run\n", encoding="utf-8")
     outcome = run_with(sweep, FakeLauncher(signal.SIGINT))
     assert [failure.error for failure in outcome.failed] == ["no column"] * 3
-    assert folder.log_file.read_text(encoding="utf-8") == "what an earlier run said\nno column\n"
+    assert folder.log_file.read_text(encoding="utf-8") == "output of an earlier run\nno column\n"
 
 
 @pytest.mark.slow
@@ -167,16 +167,14 @@ def test_a_refusal_keeps_the_earlier_log(sweep: Sweep, monkeypatch: pytest.Monke
         pytest.param(signal.SIGHUP, "fork", marks=pytest.mark.long),
     ],
 )
-def test_a_sweep_that_is_stopped_once_reports_and_leaves_nobody(
-    tmp_path: Path, number: signal.Signals, isolation: str
-) -> None:
-    """`a` is done, `b` hears no signal and has children, `c` would go, `d` never starts."""
+def test_a_stopped_sweep_reports_and_leaves_no_process(tmp_path: Path, number: signal.Signals, isolation: str) -> None:
+    """`a` is done, `b` ignores signals and has children, `c` would end, `d` never starts."""
     results = tmp_path / "results"
     stub = {"b": "hang family", "c": "wait"}
     process = start_sweep(results, "--number", "4", "--isolation", isolation, "--grace", "1.5", stub=stub)
     wait_for_audit(results, "hangs")
     wait_for_audit(results, "begin", 3)
-    os.killpg(process.pid, number)  # as a terminal does: the fork server gets it as well
+    os.killpg(process.pid, number)  # like a terminal, which also sends it to the fork server
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + number, output
     assert {name: state["state"] for name, state in states_of(results).items()} == {
@@ -193,7 +191,7 @@ def test_a_sweep_that_is_stopped_once_reports_and_leaves_nobody(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", BOTH)
-def test_ctrl_c_twice_ends_it_at_once(tmp_path: Path, isolation: str) -> None:
+def test_ctrl_c_twice_ends_the_sweep_immediately(tmp_path: Path, isolation: str) -> None:
     results = tmp_path / "results"
     process = start_sweep(
         results, "--number", "3", "--isolation", isolation, "--grace", "60", stub={"a": "hang family", "b": "hang"}
@@ -229,7 +227,7 @@ def test_a_schedulers_signal_lets_children_save(tmp_path: Path, number: signal.S
 @pytest.mark.slow
 @pytest.mark.parametrize("second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_ctrl_c_ends_the_long_wait_for_children_that_save(tmp_path: Path, second: signal.Signals) -> None:
-    """Another notice of the scheduler's does not: some send several."""
+    """Further signals of the scheduler do not, as some schedulers send several."""
     results = tmp_path / "results"
     process = start_sweep(results, "--number", "1", stub={"a": "hang family"})
     wait_for_audit(results, "hangs")
@@ -238,14 +236,14 @@ def test_ctrl_c_ends_the_long_wait_for_children_that_save(tmp_path: Path, second
         time.sleep(0.4)
     assert process.poll() is None
     process.send_signal(second)
-    process.communicate(timeout=15)  # of 600 seconds
+    process.communicate(timeout=15)  # instead of 600 seconds
     assert process.returncode == 128 + signal.SIGUSR1
     wait_until_gone(audited_pids(results), 5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", BOTH)
-def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isolation: str) -> None:
+def test_a_stop_during_the_data_check_leaves_no_process(tmp_path: Path, isolation: str) -> None:
     results = tmp_path / "results"
     process = start_sweep(results, "--isolation", isolation, STUB_CHECK="hang")
     wait_for_audit(results, "hangs")
@@ -258,7 +256,7 @@ def test_a_stop_during_the_check_of_the_data_leaves_nobody(tmp_path: Path, isola
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stop_while_the_fork_server_still_imports_leaves_nobody(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_stop_during_the_imports_of_the_fork_server_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     results = tmp_path / "results"
     process = start_sweep(results, "--preload", "stub_slow", STUB_IMPORT="60")
     wait_for_audit(results, "imports")
@@ -270,8 +268,8 @@ def test_a_stop_while_the_fork_server_still_imports_leaves_nobody(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", BOTH)
-def test_nobody_outlives_a_sweep_that_is_killed_outright(tmp_path: Path, isolation: str) -> None:
-    """Not even a child that hears no signal, nor its child in another session."""
+def test_no_process_outlives_a_killed_sweep(tmp_path: Path, isolation: str) -> None:
+    """Not even a child that ignores signals, or its child in another session."""
     results = tmp_path / "results"
     process = start_sweep(results, "--number", "1", "--isolation", isolation, stub={"a": "hang family"})
     wait_for_audit(results, "hangs")
@@ -281,7 +279,7 @@ def test_nobody_outlives_a_sweep_that_is_killed_outright(tmp_path: Path, isolati
 
 
 @pytest.mark.slow
-def test_output_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
+def test_a_closed_output_does_not_stop_the_sweep(tmp_path: Path) -> None:
     results = tmp_path / "results"
     process = start_sweep(results, "--number", "3", "--jobs", "1", STUB_SECONDS="0.5")
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Sweeps whose standard streams are files, full, or closed: every experiment runs, and the report is written."""
+"""Sweeps with standard streams that are files, full, or closed: every experiment runs, and the report is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG = [(isolation, streams) for isolation in ("fork", "spawn") for streams in S
 
 @pytest.mark.long
 @pytest.mark.parametrize(("isolation", "streams"), [("fork", ">>out 2>&-"), *LONG])
-def test_a_sweep_with_streams_of_any_kind(
+def test_a_sweep_with_any_kind_of_streams(
     tmp_path: Path, make_config: Callable[..., dict[str, Any]], streams: str, isolation: str
 ) -> None:
     config = make_config(dataset__shots=0, lora=None, training=None)

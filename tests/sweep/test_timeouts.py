@@ -1,4 +1,4 @@
-"""Time, memory and deaths: processes that do not end are ended with all their children, and told apart afterwards."""
+"""Timeouts, memory limits and crashes: processes are ended with all their children, and the causes recorded."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.slow
         pytest.param("spawn", 20, 10, marks=pytest.mark.long),
     ],
 )
-def test_hung_families_are_gone_five_seconds_after_their_time(
+def test_hanging_processes_and_their_children_are_ended_soon_after_the_timeout(
     tmp_path: Path, isolation: str, number: int, timeout: int
 ) -> None:
     results = tmp_path / "results"
     names = "abcdefghijklmnopqrst"[:number]
     arguments = ("--number", str(number), "--jobs", str(number), "--isolation", isolation, "--timeout", str(timeout))
     process = start_sweep(results, *arguments, stub=dict.fromkeys(names, "hang family"))
-    wait_for_audit(results, "hangs", number // 2)  # on a slow machine some do not get so far in time
+    wait_for_audit(results, "hangs", number // 2)  # on a slow machine some time out before
     started = max(state["started"] for state in states_of(results).values())
     while len(states_of(results)) < number and process.poll() is None:
         time.sleep(0.05)
@@ -58,7 +58,7 @@ def test_hung_families_are_gone_five_seconds_after_their_time(
 
 
 @pytest.mark.parametrize("isolation", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
-def test_one_that_holds_too_much_memory_is_ended(tmp_path: Path, isolation: str) -> None:
+def test_an_experiment_over_its_memory_limit_is_killed(tmp_path: Path, isolation: str) -> None:
     results, limit = tmp_path / "results", 300 * 2**20
     arguments = ("--number", "2", "--isolation", isolation, "--memory", str(limit), "--no-oom-retry")
     process = start_sweep(results, *arguments, stub={"a": "eat"})
@@ -66,12 +66,12 @@ def test_one_that_holds_too_much_memory_is_ended(tmp_path: Path, isolation: str)
     assert process.returncode == 1
     states = states_of(results)
     assert (states["a"]["state"], states["b"]["state"]) == ("oom", "done"), output
-    assert "held more than 0.3 GiB of memory" in states["a"]["error"]
-    assert "held more than" in output
+    assert "used more than 0.3 GiB of memory" in states["a"]["error"]
+    assert "used more than" in output
 
 
-def test_one_without_memory_is_tried_again_with_less(tmp_path: Path) -> None:
-    """`a` and `b` fit after one and two halvings, `c` never does; how often is recorded."""
+def test_an_experiment_out_of_memory_is_retried_with_half_the_batch(tmp_path: Path) -> None:
+    """`a` and `b` fit after one and two halvings, `c` never does; the halvings are recorded."""
     results = tmp_path / "results"
     stub = {"a": "oom1", "b": "oom2", "c": "oom9"}
     process = start_sweep(results, "--number", "4", stub=stub)
@@ -80,11 +80,11 @@ def test_one_without_memory_is_tried_again_with_less(tmp_path: Path) -> None:
     states = {name: (state["state"], state["halvings"]) for name, state in states_of(results).items()}
     assert states == {"a": ("done", 1), "b": ("done", 2), "c": ("oom", 4), "d": ("done", 0)}, output
     assert output.count("again    c") == 4
-    assert "MemoryError: no room for the batch" in states_of(results)["c"]["error"]
+    assert "MemoryError: no memory for the batch" in states_of(results)["c"]["error"]
 
 
-def test_a_sweep_that_was_killed_before_it_could_halve_the_batch_goes_on_with_half(tmp_path: Path) -> None:
-    """What the experiment itself has written of its lack of memory is not the last word of the sweep."""
+def test_after_a_kill_before_the_retry_the_next_sweep_halves_the_batch(tmp_path: Path) -> None:
+    """The state `oom` that the experiment itself wrote does not end its retries."""
     results = tmp_path / "results"
     (experiment,) = plan_of(1).experiments
     folder = ResultStore(results).folder(experiment.id, experiment.slug)
@@ -96,10 +96,10 @@ def test_a_sweep_that_was_killed_before_it_could_halve_the_batch_goes_on_with_ha
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert (states_of(results)["a"]["state"], states_of(results)["a"]["halvings"]) == ("done", 2)
-    assert "again" not in output, "a batch that did not fit is not tried again"
+    assert "again" not in output, "a batch that did not fit is not repeated"
 
 
-def test_no_oom_retry_leaves_it_at_one(tmp_path: Path) -> None:
+def test_no_oom_retry_makes_a_single_attempt(tmp_path: Path) -> None:
     results = tmp_path / "results"
     process = start_sweep(results, "--number", "1", "--no-oom-retry", stub={"a": "oom1"})
     process.communicate(timeout=60)
@@ -107,7 +107,7 @@ def test_no_oom_retry_leaves_it_at_one(tmp_path: Path) -> None:
     assert (states_of(results)["a"]["state"], states_of(results)["a"]["halvings"]) == ("oom", 0)
 
 
-def test_deaths_are_told_apart(tmp_path: Path) -> None:
+def test_causes_of_failures_are_distinguished(tmp_path: Path) -> None:
     results = tmp_path / "results"
     stub = {"a": "crash", "b": "die", "c": "wrong", "d": "die 137"}
     process = start_sweep(results, "--number", "5", "--jobs", "5", stub=stub)
@@ -133,9 +133,9 @@ def folder(tmp_path: Path) -> RunFolder:
 @pytest.mark.parametrize(
     ("status", "memory", "state", "error"),
     [
-        (Status(-9, 1.0, "memory"), None, "oom", "the system ended it for lack of memory"),
-        (Status(-9, 1.0, "memory"), 2**30, "oom", "the system ended it for lack of memory"),
-        (Status(-9, 1.0, "limit"), 2**30, "oom", "held more than 1.0 GiB of memory"),
+        (Status(-9, 1.0, "memory"), None, "oom", "killed by the system for lack of memory"),
+        (Status(-9, 1.0, "memory"), 2**30, "oom", "killed by the system for lack of memory"),
+        (Status(-9, 1.0, "limit"), 2**30, "oom", "used more than 1.0 GiB of memory"),
         (Status(-15, 1.0, "timeout"), None, "timeout", "took longer than 5 s"),
         (Status(143, 1.0, "timeout"), None, "timeout", "took longer than 5 s"),
         (Status(-9, 1.0), None, "failed", "ended by SIGKILL"),
@@ -143,27 +143,32 @@ def folder(tmp_path: Path) -> RunFolder:
         (Status(-11, 1.0), None, "failed", "ended by SIGSEGV"),
         (Status(-40, 1.0), None, "failed", "ended by signal 40"),
         (Status(0, 1.0), None, "failed", "ended with exit code 0 and no result"),
-        (Status(1, 1.0), None, "failed", "ended with exit code 1 before it had a log: has the program changed since"),
+        (
+            Status(1, 1.0),
+            None,
+            "failed",
+            "ended with exit code 1 before it opened its log; has the program changed since",
+        ),
     ],
 )
-def test_an_ending_becomes_a_state(
+def test_an_exit_status_becomes_a_state(
     folder: RunFolder, status: Status, memory: int | None, state: str, error: str
 ) -> None:
-    found = state_after(folder, status, Resources(seconds=5, memory=memory))
-    assert (found.state, found.halvings) == (state, 1)
-    assert error in found.error
-    assert found.exit_code
+    recorded = state_after(folder, status, Resources(seconds=5, memory=memory))
+    assert (recorded.state, recorded.halvings) == (state, 1)
+    assert error in recorded.error
+    assert recorded.exit_code
 
 
-def test_the_runs_own_word_counts_where_it_ended_by_itself(folder: RunFolder) -> None:
+def test_the_runs_own_error_is_used_if_it_ended_by_itself(folder: RunFolder) -> None:
     folder.write_state(RunState(state="failed", error="ValueError: boom", exit_code=1))
     assert state_after(folder, Status(1, 1.0), Resources()).error == "ValueError: boom"
     folder.log_file.write_text("Traceback …\nValueError: boom\n", encoding="utf-8")
     assert failure_of("a", folder).error == "ValueError: boom"
 
 
-def test_the_last_line_of_the_log_stands_in_for_a_state(folder: RunFolder) -> None:
+def test_without_a_final_state_the_last_line_of_the_log_is_the_error(folder: RunFolder) -> None:
     folder.log_file.write_text("Traceback …\nImportError: no such module\n", encoding="utf-8")
-    found: Any = state_after(folder, Status(1, 1.0), Resources())
-    assert found.error == "ImportError: no such module"
-    assert json.loads((folder.path / "state.json").read_text())["state"] == "running"  # it is the sweep that writes
+    recorded: Any = state_after(folder, Status(1, 1.0), Resources())
+    assert recorded.error == "ImportError: no such module"
+    assert json.loads((folder.path / "state.json").read_text())["state"] == "running"  # the sweep writes the state

@@ -1,4 +1,4 @@
-"""Several sweeps on one results folder: each experiment runs once, and all of them see the whole."""
+"""Several sweeps in one results folder: each experiment runs once, and all sweeps report all results."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def judge(results: Path, experiments: int) -> None:
-    """Each experiment was begun and accepted once."""
+def check_results(results: Path, experiments: int) -> None:
+    """Check that each experiment started once and was accepted once."""
     for word in ("begin", "accepted"):
         counts = Counter(line.split()[1] for line in audit_lines(results) if line.startswith(word))
         assert set(counts.values()) == {1}, counts
@@ -46,16 +46,16 @@ def test_eight_at_once_run_each_experiment_once(tmp_path: Path, server: Server, 
     sweeps.wait(120)
     outputs = [Path(f"{output_of(results)}{n or ''}").read_text() for n in range(EIGHT)]
     assert sweeps.codes == [0] * EIGHT, "\n".join(outputs)
-    judge(results, 12)
+    check_results(results, 12)
     tables = [text.partition("\n\n")[2] for text in outputs]
-    assert len(set(tables)) == 1, "they do not tell the same"
+    assert len(set(tables)) == 1, "their tables differ"
     assert "Traceback" not in "".join(outputs)
     assert {run["state"] for run in report_of(results)["runs"]} == {"done"}
 
 
 @pytest.mark.slow
-def test_those_that_wait_take_over_from_one_that_is_killed(tmp_path: Path) -> None:
-    """The first has claimed `a`, `b` and `c`; the others find nothing to do but to wait for it."""
+def test_waiting_sweeps_take_over_from_a_killed_one(tmp_path: Path) -> None:
+    """The first sweep has claimed `a`, `b` and `c`; the others can only wait for it."""
     results = tmp_path / "results"
     first = start_sweep(results, "--number", "3", "--jobs", "3", stub=dict.fromkeys("abc", "wait"))
     wait_for_audit(results, "begin", 3)

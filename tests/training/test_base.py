@@ -1,4 +1,4 @@
-"""What `train` refuses before and after a method runs, and a user's own method."""
+"""Rows and losses that `train` rejects, and a user's own method."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ def request_for(model: Any, rows: list[TrainingRow], method: str = "sft") -> Tra
     return TrainRequest(model, None, rows, TrainingConfig(method=method), Path("unused"), seed=0)  # type: ignore[arg-type]
 
 
-def test_no_rows_are_refused(make_model: Callable[..., Any]) -> None:
-    with pytest.raises(DataError, match="no rows"):
+def test_no_rows_are_rejected(make_model: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match="expected at least one row"):
         train(request_for(make_model(), []))
 
 
-def test_a_row_without_a_token_to_learn_is_refused(make_model: Callable[..., Any]) -> None:
-    with pytest.raises(DataError, match=r"row 1 has no token to learn \(1 such"):
+def test_a_row_without_a_target_token_is_rejected(make_model: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match=r"row 1 has no target token \(1 such"):
         train(request_for(make_model(), [TrainingRow([1], [2]), TrainingRow([1], [])]))
 
 
-def test_a_row_without_a_prompt_is_refused(make_model: Callable[..., Any]) -> None:
+def test_a_row_without_a_prompt_is_rejected(make_model: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match="row 0 has no prompt"):
         train(request_for(make_model(), [TrainingRow([], [1])]))
 
 
-def test_ids_beyond_the_vocabulary_are_refused(make_model: Callable[..., Any]) -> None:
-    with pytest.raises(ModelError, match="id 300, but only 300 embeddings"):
+def test_ids_beyond_the_vocabulary_are_rejected(make_model: Callable[..., Any]) -> None:
+    with pytest.raises(ModelError, match="it has id 300, the model 300 embeddings"):
         train(request_for(make_model(vocabulary=300), [TrainingRow([1], [300])]))
 
 
-def test_an_unknown_method_is_refused(make_model: Callable[..., Any]) -> None:
+def test_an_unknown_method_is_rejected(make_model: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match='unknown training method "sfft"; did you mean "sft"'):
         train(request_for(make_model(), [TrainingRow([1], [2])], "sfft"))
 
 
-def test_a_users_method_runs_and_a_lost_loss_is_told(
+def test_a_users_method_runs_and_divergence_is_reported(
     make_model: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_method.py").write_text(
         "from sft.training import TrainOutcome\n"
         "def fine(request):\n"
         "    return TrainOutcome(1, 1.0, 0.0, 0.5, len(request.rows), ({'step': 1.0, 'loss': 0.5},))\n"
-        "def astray(request):\n"
+        "def diverging(request):\n"
         "    return TrainOutcome(2, 1.0, 0.0, 0.5, 1, ({'step': 7.0, 'loss': float('nan')},))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -57,8 +57,10 @@ def test_a_users_method_runs_and_a_lost_loss_is_told(
     outcome = train(request_for(make_model(), rows, "own_method:fine"))
     assert isinstance(outcome, TrainOutcome)
     assert outcome.trained_tokens == 1
-    with pytest.raises(ModelError, match=r"nan at step 7; lower training.trainer_args.learning_rate"):
-        train(request_for(make_model(), rows, "own_method:astray"))
+    with pytest.raises(
+        ModelError, match=r"training diverged: the loss is NaN at step 7; lower training.trainer_args.learning_rate"
+    ):
+        train(request_for(make_model(), rows, "own_method:diverging"))
 
 
 def test_a_preference_pair_is_one_row_with_two_completions() -> None:

@@ -1,4 +1,4 @@
-"""Validation rows: their loss, the weights that are kept, when to stop, and all of that after a resumption."""
+"""Validation rows: their loss, the best weights, early stopping, and all of that when resuming."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fit(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Trained
 
 @torch.no_grad()
 def loss_of(model: Any, rows: list[TrainingRow]) -> float:
-    """Of the answers' tokens, row by row: the reference."""
+    """Return the loss of the answer tokens, row by row, as the reference."""
     parts = []
     for row in rows:
         ids = torch.tensor([row.prompt_ids + row.completion_ids])
@@ -74,24 +74,24 @@ def validation(trained: Trained) -> list[float]:
     return [entry["loss"] for entry in trained.outcome.validation_history]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["side by side", "padded"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["packed", "padded"])
 def test_the_weights_with_the_lowest_loss_are_kept(fit: Callable[..., Trained], tmp_path: Path, dropout: float) -> None:
     trained = fit(tmp_path, dropout=dropout, learning_rate=5e-2)
-    found = validation(trained)
-    assert len(found) == 6 and trained.outcome.steps == 18
-    best = min(range(6), key=lambda epoch: found[epoch])
-    assert best < 5  # else the last weights would do
+    history = validation(trained)
+    assert len(history) == 6 and trained.outcome.steps == 18
+    best = min(range(6), key=lambda epoch: history[epoch])
+    assert best < 5  # otherwise the last weights would pass too
     assert trained.outcome.best_step == 3 * (best + 1)
-    assert loss_of(trained.model, OTHERS) == pytest.approx(found[best], abs=1e-5)
+    assert loss_of(trained.model, OTHERS) == pytest.approx(history[best], abs=1e-5)
 
 
-def test_patience_runs_out(fit: Callable[..., Trained], tmp_path: Path) -> None:
+def test_training_stops_when_patience_is_exhausted(fit: Callable[..., Trained], tmp_path: Path) -> None:
     whole, stopped = fit(tmp_path / "whole"), fit(tmp_path / "stopped", patience=2)
-    found = validation(stopped)
-    best = min(range(len(found)), key=lambda epoch: found[epoch])
-    assert len(found) == best + 3 < 6
-    assert found == validation(whole)[: len(found)]
-    assert stopped.outcome.steps == 3 * len(found)
+    history = validation(stopped)
+    best = min(range(len(history)), key=lambda epoch: history[epoch])
+    assert len(history) == best + 3 < 6
+    assert history == validation(whole)[: len(history)]
+    assert stopped.outcome.steps == 3 * len(history)
 
 
 @pytest.mark.parametrize(("step", "given"), [(5, {}), (9, {}), (3, {"eval_strategy": "steps", "eval_steps": 2})])
@@ -108,14 +108,14 @@ def test_a_resumed_training_knows_the_best_weights(
         assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
-def test_a_signal_while_the_last_rows_are_judged(
+def test_a_signal_during_the_last_evaluation(
     fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(tmp_path / "whole")
     on_evaluate = BestWeights.on_evaluate
 
-    def interrupted(self: Any, args: Any, state: Any, control: Any, **said: Any) -> None:
-        on_evaluate(self, args, state, control, **said)
+    def interrupted(self: Any, args: Any, state: Any, control: Any, **context: Any) -> None:
+        on_evaluate(self, args, state, control, **context)
         if state.global_step == 18:
             signal.raise_signal(signal.SIGUSR1)
 
@@ -126,7 +126,7 @@ def test_a_signal_while_the_last_rows_are_judged(
     assert resumed.outcome == replace(whole.outcome, seconds=resumed.outcome.seconds, resumed_from=18)
 
 
-def test_what_is_judged_once_at_the_start_is_not_judged_again(fit: Callable[..., Trained], tmp_path: Path) -> None:
+def test_the_evaluation_at_the_start_is_not_repeated_when_resuming(fit: Callable[..., Trained], tmp_path: Path) -> None:
     given = {"eval_on_start": True, "num_train_epochs": 2}
     whole = fit(tmp_path / "whole", **given)
     with pytest.raises(SystemExit):
@@ -137,10 +137,10 @@ def test_what_is_judged_once_at_the_start_is_not_judged_again(fit: Callable[...,
 
 
 @pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
-def test_validation_rows_may_be_longer_than_those_trained_on(
+def test_validation_rows_may_be_longer_than_training_rows(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, family: str
 ) -> None:
-    """And longer than the model's window, which those trained on are not."""
+    """The validation rows are longer than the model's window, the training rows are not."""
     kinds = {"layer_types": ["sliding_attention", "full_attention"]} if family == "gemma3_text" else {}
     longer = [TrainingRow([9, 8, 7, *range(40 + row, 100 + row)], [31, 5]) for row in range(4)]
     losses = []
@@ -155,7 +155,7 @@ def test_validation_rows_may_be_longer_than_those_trained_on(
 
 
 @pytest.mark.parametrize("given", [{"label_smoothing_factor": 0.1}, {}], ids=["smoothing", "virtual tokens"])
-def test_rows_are_judged_in_the_trainers_own_way_too(
+def test_rows_are_evaluated_with_the_trainers_own_loss_too(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, given: dict[str, Any]
 ) -> None:
     section = AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3)
@@ -170,8 +170,8 @@ def test_rows_are_judged_in_the_trainers_own_way_too(
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)  # a mean over tokens, however they are batched
 
 
-def test_what_has_stopped_stays_stopped(fit: Callable[..., Trained], tmp_path: Path) -> None:
-    """A crash between the end of the training and the run's result."""
+def test_a_stopped_training_stays_stopped_when_resumed(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    """As after a crash between the end of the training and the run's result."""
     first = fit(tmp_path, patience=1, save_strategy="epoch")
     again = fit(tmp_path, patience=1, save_strategy="epoch")
     assert again.outcome.resumed_from == first.outcome.steps
@@ -191,6 +191,8 @@ def test_what_has_stopped_stays_stopped(fit: Callable[..., Trained], tmp_path: P
         {"auto_find_batch_size": True},
     ],
 )
-def test_the_trainers_own_way_is_refused(fit: Callable[..., Trained], tmp_path: Path, given: dict[str, Any]) -> None:
+def test_the_trainers_own_early_stopping_is_rejected(
+    fit: Callable[..., Trained], tmp_path: Path, given: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigError, match=next(iter(given))):
         fit(tmp_path, **given)

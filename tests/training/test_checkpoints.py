@@ -1,4 +1,4 @@
-"""Checkpoints on disk: only whole ones of the same work count, and only what is ours is removed."""
+"""Checkpoints on disk: only complete ones of the same training are used, and only ours are removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(work_dir: Path, step: int, work: str = "mine", files: tuple[str, ...] 
     return folder
 
 
-def test_the_most_steps_win_not_the_latest_nor_the_last_in_the_alphabet(tmp_path: Path) -> None:
+def test_the_checkpoint_with_the_most_steps_is_used(tmp_path: Path) -> None:
     for step in (10, 9, 2):
         write(tmp_path, step)
     assert newest_complete(tmp_path, "mine") == tmp_path / "checkpoint-10"
@@ -37,19 +37,19 @@ def test_the_most_steps_win_not_the_latest_nor_the_last_in_the_alphabet(tmp_path
 
 
 @pytest.mark.parametrize("name", [*FILES, "complete.json"])
-def test_a_file_that_is_cut_flipped_or_gone_is_noticed(
+def test_a_truncated_changed_or_missing_file_is_detected(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     older, newest = write(tmp_path, 1), write(tmp_path, 2)
     whole = (newest / name).read_bytes()
-    drawn = random.Random(0)  # noqa: S311 - no secret
+    generator = random.Random(0)  # noqa: S311 - no secret
     for case in range(12):
         content = bytearray(whole)
-        content[drawn.randrange(len(content) - 1)] ^= 1 << drawn.randrange(7)
-        damaged = bytes(content) if case % 2 else whole[: drawn.randrange(len(whole) - 1)]
-        (newest / name).write_bytes(damaged)
+        content[generator.randrange(len(content) - 1)] ^= 1 << generator.randrange(7)
+        corrupt = bytes(content) if case % 2 else whole[: generator.randrange(len(whole) - 1)]
+        (newest / name).write_bytes(corrupt)
         caplog.clear()
-        assert newest_complete(tmp_path, "mine") == older, damaged
+        assert newest_complete(tmp_path, "mine") == older, corrupt
         assert len(caplog.records) == 1 and "checkpoint-2" in caplog.text
     (newest / name).unlink()
     assert newest_complete(tmp_path, "mine") == older
@@ -57,31 +57,31 @@ def test_a_file_that_is_cut_flipped_or_gone_is_noticed(
     assert newest_complete(tmp_path, "mine") == newest
 
 
-def test_what_is_passed_over_is_named_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_checkpoints_are_logged_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = write(tmp_path, 1)
     write(tmp_path, 2, work="another")
     begin(tmp_path / "checkpoint-3")
     (tmp_path / "checkpoint-4").mkdir()
-    write(tmp_path, 5, files=FILES[:2])  # what a trainer leaves that saves the model only
+    write(tmp_path, 5, files=FILES[:2])  # as a trainer with save_only_model leaves it
     (write(tmp_path, 6) / "scaler.pt").write_text("of another training")
     write(tmp_path, 7).rename(tmp_path / "checkpoint-8")
     (tmp_path / "checkpoint-last").mkdir()
     (tmp_path / "checkpoint-9").touch()
     assert newest_complete(tmp_path, "mine") == whole
     assert [record.message for record in caplog.records] == [
-        "Not resumed from: checkpoint-8 (incomplete), checkpoint-6 (scaler.pt differs from what was written), "
+        "Skipped checkpoints: checkpoint-8 (incomplete), checkpoint-6 (scaler.pt differs from what was written), "
         "checkpoint-5 (incomplete), checkpoint-4 (incomplete), checkpoint-3 (incomplete), "
-        "checkpoint-2 (of another training)"
+        "checkpoint-2 (from another training)"
     ]
 
 
-def test_a_marker_that_leads_out_of_the_folder_is_none(tmp_path: Path) -> None:
+def test_a_marker_with_a_path_outside_the_folder_is_invalid(tmp_path: Path) -> None:
     folder = write(tmp_path, 1)
     (tmp_path / "precious").write_text("mine")
-    said = json.loads((folder / "complete.json").read_text())
-    said.pop("checksum")
-    said["files"].append({"name": "../precious", "sha256": "", "size": 0})
-    (folder / "complete.json").write_text(json.dumps({**said, "checksum": digest(canonical_json(said))}))
+    marker = json.loads((folder / "complete.json").read_text())
+    marker.pop("checksum")
+    marker["files"].append({"name": "../precious", "sha256": "", "size": 0})
+    (folder / "complete.json").write_text(json.dumps({**marker, "checksum": digest(canonical_json(marker))}))
     assert read_marker(folder) is None
     remove_all(tmp_path)
     assert (tmp_path / "precious").read_text() == "mine"
@@ -94,7 +94,7 @@ def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
     assert newest_complete(tmp_path, "mine") == folder
 
 
-def test_removing_leaves_what_is_not_ours(tmp_path: Path) -> None:
+def test_removing_keeps_files_that_are_not_ours(tmp_path: Path) -> None:
     work_dir = tmp_path / ".checkpoints"
     for step in (1, 2, 3):
         write(work_dir, step)
@@ -111,14 +111,14 @@ def test_removing_leaves_what_is_not_ours(tmp_path: Path) -> None:
     assert left == ["README.md", "checkpoint-2/notes.txt", "checkpoint-9/model.bin"]
 
 
-def test_removing_all_of_ours_removes_the_folder(tmp_path: Path) -> None:
+def test_removing_all_our_checkpoints_removes_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "work", 1)
     remove_all(tmp_path / "work")
     assert not (tmp_path / "work").exists()
     remove_all(tmp_path / "work")
 
 
-def test_a_checkpoint_whose_removal_was_cut_short_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_removed_checkpoint_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, unlink, gone = write(tmp_path, 1), Path.unlink, []
 
     def cut_short(path: Path, missing_ok: bool = False) -> None:
@@ -135,7 +135,7 @@ def test_a_checkpoint_whose_removal_was_cut_short_is_none(tmp_path: Path, monkey
     assert [path.name for path in folder.iterdir()] == [checkpoints.STARTED]
 
 
-def test_somebody_elses_folder_is_not_written_into(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_ours_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1").mkdir()
-    with pytest.raises(UserError, match="in the way of a checkpoint"):
+    with pytest.raises(UserError, match="expected a free path for a checkpoint"):
         begin(tmp_path / "checkpoint-1")

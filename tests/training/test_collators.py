@@ -1,4 +1,4 @@
-"""Batches: padded, split, and side by side; their losses and gradients are those of rows one by one."""
+"""Padded, split and packed batches: their losses and gradients equal those of single rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator
 from sft.training.parts import Costs, Splitter
 
-TOGETHER = Costs(1e9, 0.0)  # one part, whatever the rows
+TOGETHER = Costs(1e9, 0.0)  # always one part
 
 
 def feature(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
@@ -22,9 +22,9 @@ def feature(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
 
 
 def make_features(shared: int, rows: int = 5) -> list[dict[str, list[int]]]:
-    beginning = [11 + place * place % 83 for place in range(shared)]
+    prefix = [11 + index * index % 83 for index in range(shared)]
     return [
-        feature(beginning + [100 + row + place for place in range(1 + 3 * row)], list(range(200, 201 + row % 3)))
+        feature(prefix + [100 + row + index for index in range(1 + 3 * row)], list(range(200, 201 + row % 3)))
         for row in range(rows)
     ]
 
@@ -36,7 +36,7 @@ def test_it_pads_and_masks() -> None:
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
-def test_side_by_side() -> None:
+def test_packed() -> None:
     features = [feature([1, 2, 3], [4, 5]), feature([1, 2, 6], [7])]
     batch = PartsCollator(Splitter(TOGETHER, shares=True), Masks(torch.float32), 0)(features)
     (part,) = batch["parts"]
@@ -55,7 +55,7 @@ def test_side_by_side() -> None:
     ]
 
 
-def test_windows_hide_what_is_far_behind() -> None:
+def test_windows_mask_distant_tokens() -> None:
     masks = Masks(torch.float32, (("full_attention", None), ("sliding_attention", 2)))
     made = masks.of(torch.tensor([-1, -1, 0, 1]), torch.tensor([0, 1, 2, 2]))
     assert isinstance(made, dict)
@@ -87,8 +87,8 @@ def adapted(model: Any, checkpointing: bool) -> Any:
     return made
 
 
-def learn(model: Any, losses: list[Tensor], count: int) -> tuple[float, dict[str, Tensor]]:
-    """The mean loss and every gradient."""
+def loss_and_gradients(model: Any, losses: list[Tensor], count: int) -> tuple[float, dict[str, Tensor]]:
+    """Return the mean loss and every gradient."""
     model.zero_grad()
     loss = torch.stack(losses).sum() / count
     loss.backward()
@@ -100,21 +100,21 @@ def of_parts(model: Any, batch: dict[str, Any]) -> tuple[float, dict[str, Tensor
     for part in batch["parts"]:
         targets = part.pop("targets")
         losses.append(cross_entropy(model(**part, use_cache=False).logits.flatten(0, -2), targets, reduction="sum"))
-    return learn(model, losses, len(batch["labels"]))
+    return loss_and_gradients(model, losses, len(batch["labels"]))
 
 
 def of_padded(model: Any, features: list[dict[str, list[int]]]) -> tuple[float, dict[str, Tensor]]:
     """The reference: the model's own loss of a padded batch, with every position through the head."""
     batch = CompletionCollator(0)(features)
     count = int((batch["labels"] != IGNORED).sum())
-    return learn(model, [model(**batch, use_cache=False).loss * count], count)
+    return loss_and_gradients(model, [model(**batch, use_cache=False).loss * count], count)
 
 
-def assert_equal(found: tuple[float, dict[str, Tensor]], expected: tuple[float, dict[str, Tensor]]) -> None:
-    assert found[0] == pytest.approx(expected[0], abs=1e-5)
-    assert found[1].keys() == expected[1].keys() and found[1]
+def assert_equal(actual: tuple[float, dict[str, Tensor]], expected: tuple[float, dict[str, Tensor]]) -> None:
+    assert actual[0] == pytest.approx(expected[0], abs=1e-5)
+    assert actual[1].keys() == expected[1].keys() and actual[1]
     for name, gradient in expected[1].items():
-        assert float((found[1][name] - gradient).norm() / gradient.norm()) < 1e-4, name
+        assert float((actual[1][name] - gradient).norm() / gradient.norm()) < 1e-4, name
 
 
 STILL = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
@@ -129,7 +129,7 @@ FAMILIES = {"llama": {}, "qwen2": {}, "gpt2": STILL, "gemma": {}, "mistral": {}}
 def test_loss_and_gradients_are_those_of_the_padded_batch(
     make_model: Callable[..., Any], family: str, shared: int, attention: str, checkpointing: bool
 ) -> None:
-    """Beginnings as of 0, 2 and 8 in-context examples."""
+    """Prefix lengths as of 0, 2 and 8 in-context examples."""
     model = adapted(make_model(family, attn_implementation=attention, **FAMILIES[family]), checkpointing)
     features = make_features(shared)
     expected = of_padded(model, features)
@@ -160,4 +160,4 @@ def test_windows_shorter_than_the_rows(make_model: Callable[..., Any], family: s
     batch = PartsCollator(Splitter(TOGETHER, shares=True), Masks(torch.float32, kinds), 0)(features)
     assert_equal(of_parts(model, batch), expected)
     wide = PartsCollator(Splitter(TOGETHER, shares=True), Masks(torch.float32), 0)(features)
-    assert abs(of_parts(model, wide)[0] - expected[0]) > 1e-4  # without its window it is another model
+    assert abs(of_parts(model, wide)[0] - expected[0]) > 1e-4  # without its window the loss differs

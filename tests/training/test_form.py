@@ -1,4 +1,4 @@
-"""In which form batches are: chosen by the model and the config, said in the log, and tried before it is used."""
+"""The form of batches: chosen by the model and the config, logged, and tried before training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Choose = Callable[..., Any]
 
 @pytest.fixture
 def choose(tokenizer: Any, tmp_path: Path) -> Choose:
-    """The collator of a model with an adapter: `choose(model, lora={…}, training={…}, **trainer arguments)`."""
+    """Return the collator of a model with an adapter: `choose(model, lora={…}, training={…}, **trainer arguments)`."""
 
     def run(model: Any, lora: Any = None, training: Any = None, **arguments: Any) -> Any:
         section = LoraSection(**{"r": 4, "target_modules": "all-linear", **(lora or {})})
@@ -54,12 +54,12 @@ def shares(collator: Any) -> bool:
         ("llama", {"attn_implementation": "eager"}),
     ],
 )
-def test_rows_share_what_they_begin_with(
+def test_rows_share_their_prefix(
     make_model: Callable[..., Any], choose: Choose, caplog: pytest.LogCaptureFixture, family: str, shape: dict[str, Any]
 ) -> None:
     caplog.set_level("INFO", logger="sft")
     assert shares(choose(make_model(family, **shape)))
-    assert "is computed once" in caplog.text
+    assert "Prefix sharing is on" in caplog.text
 
 
 def test_a_window_that_the_model_ignores_is_left_out(
@@ -72,8 +72,10 @@ def test_a_window_that_the_model_ignores_is_left_out(
     assert {window for _, window in collator.masks.windows} == {None}
 
 
-def test_in_half_precision_rounding_is_told_from_another_model(make_model: Callable[..., Any], choose: Choose) -> None:
-    """Logits differ between the forms by about what they differ from those in full precision, and no more."""
+def test_in_half_precision_rounding_is_distinguished_from_a_mismatch(
+    make_model: Callable[..., Any], choose: Choose
+) -> None:
+    """Logits differ between the forms by about as much as from those in full precision."""
     exact, coarse = (make_model(num_hidden_layers=6) for _ in range(2))
     coarse = coarse.to(torch.bfloat16)
     assert shares(choose(coarse))
@@ -94,10 +96,10 @@ def test_in_half_precision_rounding_is_told_from_another_model(make_model: Calla
                     "max_position_embeddings": 32}), {}, "position encoding changes"),
         (("opt", {"word_embed_proj_dim": 32, "ffn_dim": 64}), {}, "dropout (0.1 by"),
         (("llama", {}), {"neftune_noise_alpha": 5.0}, "noise on the embeddings"),
-        (("llama", {}), {"label_smoothing_factor": 0.1}, "the loss is not the plain one"),
+        (("llama", {}), {"label_smoothing_factor": 0.1}, "the loss is not the default one"),
     ],
 )  # fmt: skip
-def test_and_where_not_it_says_why(
+def test_the_reason_against_prefix_sharing_is_logged(
     make_model: Callable[..., Any],
     choose: Choose,
     caplog: pytest.LogCaptureFixture,
@@ -111,27 +113,27 @@ def test_and_where_not_it_says_why(
         shape = {"n_layer": 2, "n_head": 4}
     collator = choose(make_model(family, **shape), **given)
     assert not shares(collator) and why in caplog.text
-    assert isinstance(collator, CompletionCollator) == ("plain one" in why)
+    assert isinstance(collator, CompletionCollator) == ("default one" in why)
     if "dropout" in why:
         assert shares(choose(make_model(family, **shape), training={"shared_prefix": True}, **given))
         return
-    with pytest.raises(ConfigError, match=r"training.shared_prefix: rows cannot share"):
+    with pytest.raises(ConfigError, match=r"training.shared_prefix: prefix sharing is not possible"):
         choose(make_model(family, **shape), training={"shared_prefix": True}, **given)
 
 
-def test_a_model_that_makes_something_of_its_own_is_found_out(
+def test_a_model_with_its_own_positions_is_detected(
     make_model: Callable[..., Any], choose: Choose, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make_model()
     forward = model.model.forward
-    # as an architecture does that numbers the tokens itself
+    # as an architecture that computes the positions itself
     model.model.forward = lambda *args, **given: forward(*args, **{**given, "position_ids": None})
     caplog.set_level("INFO", logger="sft")
     assert not shares(choose(model))
     assert "its log-probabilities differ by up to" in caplog.text
 
 
-def test_virtual_tokens_stand_before_each_row(
+def test_virtual_tokens_come_before_each_row(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     section = AdapterSection(peft_type="PROMPT_TUNING", num_virtual_tokens=3)
@@ -144,7 +146,7 @@ def test_virtual_tokens_stand_before_each_row(
 
 @pytest.mark.parametrize("arguments", [{}, {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 3}])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_training_goes_the_same_way_in_either_form(
+def test_losses_and_weights_are_the_same_in_either_form(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, arguments: dict[str, Any], checkpointing: bool
 ) -> None:
     curves, weights = [], []
@@ -159,14 +161,14 @@ def test_a_training_goes_the_same_way_in_either_form(
         curves.append(train(TrainRequest(model, tokenizer, ROWS, config, tmp_path, 1)).loss_history)
         hook.remove()
         assert most is None or max(rows * tokens for rows, tokens in fed) <= 60
-        trained_on = [rows for rows, tokens in fed if tokens > 20]  # what is shorter is the trial before
+        trained_on = [rows for rows, tokens in fed if tokens > 20]  # the trial before training is shorter
         assert (max(trained_on) == 1) == (shared is None or most == 60)
         weights.append({name: value for name, value in model.named_parameters() if value.requires_grad})
     for curve in curves[1:]:
-        for one, other in zip(curve, curves[0], strict=True):
-            assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
-            assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
-    for some in weights[1:]:
-        for name, value in some.items():
+        for point, expected in zip(curve, curves[0], strict=True):
+            assert point["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+            assert point["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+    for values in weights[1:]:
+        for name, value in values.items():
             # AdamW divides small gradients by themselves
             assert torch.allclose(value, weights[0][name], atol=2e-3), name

@@ -1,4 +1,4 @@
-"""The split of a batch: every row once, never over budget, and none cheaper among all splits of the same order."""
+"""Splitting a batch: every row once, never over budget, and at the lowest cost among all splits of the same order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sft.training.parts import Costs, Part, Row, Splitter, common_prefix
 
 
 def rows_of(seed: int, count: int = 7) -> list[Row]:
-    """Rows of three families that begin alike, of different lengths."""
+    """Return rows of different lengths with one of three prefixes."""
     draw = random.Random(seed)  # noqa: S311
     families = [[draw.randrange(9) for _ in range(draw.randint(0, 30))] for _ in range(3)]
     made = []
@@ -24,10 +24,10 @@ def rows_of(seed: int, count: int = 7) -> list[Row]:
 
 
 def cost(splitter: Splitter, rows: list[Row], parts: list[Part]) -> float:
-    """What a split costs, spelt out."""
+    """Return the cost of a split, computed directly."""
     total = 0.0
     for part in parts:
-        lengths = [len(rows[place].ids) for place in part.rows]
+        lengths = [len(rows[index].ids) for index in part.rows]
         if splitter.shares:
             tokens = part.shared + sum(length - part.shared for length in lengths)
             total += splitter.costs.start + tokens + splitter.costs.pair * tokens**2
@@ -38,21 +38,21 @@ def cost(splitter: Splitter, rows: list[Row], parts: list[Part]) -> float:
 
 
 def all_splits(splitter: Splitter, rows: list[Row]) -> Iterator[list[Part]]:
-    """Every way to cut the sorted rows."""
-    key = (lambda place: list(rows[place].ids)) if splitter.shares else (lambda place: -len(rows[place].ids))
+    """Yield every split of the sorted rows."""
+    key = (lambda index: list(rows[index].ids)) if splitter.shares else (lambda index: -len(rows[index].ids))
     order = sorted(range(len(rows)), key=key)
     for cuts in itertools.product((False, True), repeat=len(rows) - 1):
         groups: list[list[int]] = [[order[0]]]
-        for place, cut in zip(order[1:], cuts, strict=True):
-            groups.append([place]) if cut else groups[-1].append(place)
-        yield [Part(tuple(group), shared_by([rows[place] for place in group])) for group in groups]
+        for index, cut in zip(order[1:], cuts, strict=True):
+            groups.append([index]) if cut else groups[-1].append(index)
+        yield [Part(tuple(group), shared_by([rows[index] for index in group])) for group in groups]
 
 
 def shared_by(rows: list[Row]) -> int:
     if len(rows) == 1:
         return 0
     limit = min(row.start for row in rows) - 1
-    return next((place for place in range(limit) if len({row.ids[place] for row in rows}) > 1), limit)
+    return next((index for index in range(limit) if len({row.ids[index] for row in rows}) > 1), limit)
 
 
 @pytest.mark.parametrize("shares", [True, False])
@@ -60,25 +60,25 @@ def shared_by(rows: list[Row]) -> int:
 def test_no_split_is_cheaper(seed: int, shares: bool) -> None:
     rows = rows_of(seed)
     splitter = Splitter(Costs(start=seed * 4.0, pair=0.01), shares)
-    found = splitter.split(rows)
-    assert sorted(place for part in found for place in part.rows) == list(range(len(rows)))
+    parts = splitter.split(rows)
+    assert sorted(index for part in parts for index in part.rows) == list(range(len(rows)))
     if shares:
-        assert all(part.shared == shared_by([rows[place] for place in part.rows]) for part in found)
+        assert all(part.shared == shared_by([rows[index] for index in part.rows]) for part in parts)
     cheapest = min(cost(splitter, rows, parts) for parts in all_splits(splitter, rows))
-    assert cost(splitter, rows, found) == pytest.approx(cheapest)
+    assert cost(splitter, rows, parts) == pytest.approx(cheapest)
 
 
 @pytest.mark.parametrize("shares", [True, False])
 def test_no_part_is_over_budget(shares: bool) -> None:
     rows = [*rows_of(1, 20), Row(list(range(90)), 80)]
     parts = Splitter(Costs(1e6, 0.0), shares, most_tokens=60).split(rows)
-    assert sorted(place for part in parts for place in part.rows) == list(range(21))
+    assert sorted(index for part in parts for index in part.rows) == list(range(21))
     for part in parts:
-        lengths = [len(rows[place].ids) - part.shared for place in part.rows]
+        lengths = [len(rows[index].ids) - part.shared for index in part.rows]
         tokens = part.shared + sum(lengths) if shares else len(lengths) * max(lengths)
         assert tokens <= 60 or part.rows == (20,)
     assert len(Splitter(Costs(1e6, 0.0), shares).split(rows)) == 1
-    few = Splitter(Costs(1e6, 0.0), shares, most_learnt=6).split(rows[:20])
+    few = Splitter(Costs(1e6, 0.0), shares, most_targets=6).split(rows[:20])
     assert all(sum(len(rows[p].ids) - rows[p].start for p in part.rows) <= 6 or len(part.rows) == 1 for part in few)
 
 
@@ -90,7 +90,7 @@ def test_the_last_token_of_a_prompt_is_never_shared() -> None:
     assert Splitter(Costs(1e6, 0.0), shares=True).split([same, same]) == [Part((0, 1), 2)]
 
 
-def test_rows_that_begin_alike_go_together() -> None:
+def test_rows_with_a_common_prefix_share_a_part() -> None:
     rows = [Row([kind] * 40 + [5, row, 6], 42) for row in range(3) for kind in (1, 2)]
     parts = Splitter(Costs(8.0, 1e-4), shares=True).split(rows)
     assert sorted(sorted(part.rows) for part in parts) == [[0, 2, 4], [1, 3, 5]]

@@ -1,4 +1,4 @@
-"""A training that was left or killed goes on as if nothing had happened, bit by bit."""
+"""A training that was stopped or killed resumes with bit-identical results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = 8  # two epochs of four batches, the last one smaller
 
 
 class Killed(BaseException):
-    """What stands for a crash."""
+    """Simulated crash."""
 
 
 class Trained(NamedTuple):
@@ -47,7 +47,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def fit(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Trained]:
-    """Train from the base on: `fit(folder, adapter, at={3: what happens after step 3}, …, trainer arguments)`."""
+    """Train from the base model: `fit(folder, adapter, at={3: event after step 3}, …, trainer arguments)`."""
 
     def run(
         folder: Path, made: Callable[[Any], Any] | None = None, at: dict[int, Any] | None = None, **arguments: Any
@@ -64,7 +64,7 @@ def fit(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Trained
             elif happens is not None:
                 raise happens
 
-        torch.rand(3)  # whatever ran before
+        torch.rand(3)  # stands for code that ran before
         model = (made or lora())(make_model())
         request = TrainRequest(model, tokenizer, ROWS, TrainingConfig(trainer_args=given), folder, 1, progress)
         with halved(times):
@@ -79,15 +79,15 @@ def lora(**arguments: Any) -> Callable[[Any], Any]:
     return lambda base: create_adapter(base, section, None, 3)
 
 
-def assert_same(found: Trained, expected: Trained, resumed_from: int | None) -> None:
-    given = replace(found.outcome, seconds=expected.outcome.seconds, resumed_from=None)
-    assert given == expected.outcome  # the whole loss history, to the last bit
-    assert found.outcome.resumed_from == resumed_from
-    assert found.weights.keys() == expected.weights.keys()
-    assert all(torch.equal(value, expected.weights[name]) for name, value in found.weights.items())
+def assert_same(actual: Trained, expected: Trained, resumed_from: int | None) -> None:
+    outcome = replace(actual.outcome, seconds=expected.outcome.seconds, resumed_from=None)
+    assert outcome == expected.outcome  # includes the whole loss history, bit by bit
+    assert actual.outcome.resumed_from == resumed_from
+    assert actual.weights.keys() == expected.weights.keys()
+    assert all(torch.equal(value, expected.weights[name]) for name, value in actual.weights.items())
 
 
-def left_at(fit: Callable[..., Trained], folder: Path, step: int, *given: Any, **arguments: Any) -> None:
+def stop_at(fit: Callable[..., Trained], folder: Path, step: int, *given: Any, **arguments: Any) -> None:
     with pytest.raises(SystemExit) as caught:
         fit(folder, *given, at={step: signal.SIGUSR1}, **arguments)
     assert caught.value.code == 128 + signal.SIGUSR1
@@ -107,7 +107,7 @@ ACCUMULATED = {"logging_steps": 3, "per_device_train_batch_size": 2, "gradient_a
         pytest.param(STEPS, ACCUMULATED, marks=pytest.mark.long),
     ],
 )
-def test_a_training_that_was_asked_to_leave_goes_on(
+def test_a_training_that_a_signal_stopped_resumes(
     fit: Callable[..., Trained],
     tmp_path: Path,
     step: int,
@@ -115,7 +115,7 @@ def test_a_training_that_was_asked_to_leave_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole = fit(tmp_path / "whole", **arguments)
-    left_at(fit, tmp_path / "left", step, **arguments)
+    stop_at(fit, tmp_path / "left", step, **arguments)
     caplog.set_level("INFO", logger="sft")
     assert_same(fit(tmp_path / "left", **arguments), whole, step)
     assert f"Resuming from step {step} of {STEPS}" in caplog.text
@@ -139,16 +139,16 @@ def test_a_training_that_was_asked_to_leave_goes_on(
 def test_with_other_arguments_too(fit: Callable[..., Trained], tmp_path: Path, arguments: dict[str, Any]) -> None:
     whole = fit(tmp_path / "whole", **arguments)
     for step in (3, 4, 5):
-        left_at(fit, tmp_path / str(step), step, **arguments)
+        stop_at(fit, tmp_path / str(step), step, **arguments)
         assert_same(fit(tmp_path / str(step), **arguments), whole, step)
 
 
 @pytest.mark.long
-def test_as_often_as_need_be(fit: Callable[..., Trained], tmp_path: Path) -> None:
+def test_resuming_several_times(fit: Callable[..., Trained], tmp_path: Path) -> None:
     arguments = {"group_by_length": True}  # the order of an epoch's rows is drawn from the global generator
     whole = fit(tmp_path / "whole", **arguments)
     for step in (1, 4, 6, STEPS):
-        left_at(fit, tmp_path / "left", step, **arguments)
+        stop_at(fit, tmp_path / "left", step, **arguments)
     again = fit(tmp_path / "left", **arguments)
     assert_same(again, whole, STEPS)
     assert again.outcome.seconds > 0
@@ -180,19 +180,19 @@ KINDS = {
 )
 def test_every_kind_of_adapter(fit: Callable[..., Trained], tmp_path: Path, made: Any) -> None:
     whole = fit(tmp_path / "whole", made)
-    left_at(fit, tmp_path / "left", 3, made)
+    stop_at(fit, tmp_path / "left", 3, made)
     assert_same(fit(tmp_path / "left", made), whole, 3)
 
 
-def test_what_has_ended_in_the_middle_of_an_epoch_goes_no_further(fit: Callable[..., Trained], tmp_path: Path) -> None:
+def test_a_training_that_ended_in_mid_epoch_takes_no_further_step(fit: Callable[..., Trained], tmp_path: Path) -> None:
     """Thirteen rows in fours: four steps an epoch."""
     given = {"max_steps": 5, "lr_scheduler_type": "constant"}
     whole = fit(tmp_path / "whole", **given)
-    left_at(fit, tmp_path / "left", 5, **given)
+    stop_at(fit, tmp_path / "left", 5, **given)
     assert_same(fit(tmp_path / "left", **given), whole, 5)
 
 
-def test_a_held_start_is_that_of_the_checkpoint_whatever_the_initialiser_draws_now(
+def test_a_held_start_comes_from_the_checkpoint_not_from_the_initialiser(
     fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "never_the_same.py").write_text(
@@ -212,7 +212,7 @@ def test_a_held_start_is_that_of_the_checkpoint_whatever_the_initialiser_draws_n
         starts.append({name: value.detach().clone() for name, value in model.named_parameters() if "held" in name})
         return model
 
-    left_at(fit, tmp_path / "left", 3, noted)
+    stop_at(fit, tmp_path / "left", 3, noted)
     end = fit(tmp_path / "left", noted)
     assert end.outcome.resumed_from == 3
     for name, value in starts[0].items():
@@ -234,7 +234,7 @@ def test_quantised_bases(
         return pissa(load_model(config))
 
     whole = fit(tmp_path / "whole", made)
-    left_at(fit, tmp_path / "left", 3, made)
+    stop_at(fit, tmp_path / "left", 3, made)
     again = fit(tmp_path / "left", made)
     assert_same(again, whole, 3)
     trained = [value for name, value in again.weights.items() if ".default." in name]
@@ -242,7 +242,7 @@ def test_quantised_bases(
     assert any(bool((value != value.bfloat16().float()).any()) for value in trained)
 
 
-def test_after_a_crash_the_newest_whole_checkpoint_counts(
+def test_after_a_crash_the_newest_intact_checkpoint_is_used(
     fit: Callable[..., Trained], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     saving = {"save_strategy": "steps", "save_steps": 2}
@@ -254,19 +254,19 @@ def test_after_a_crash_the_newest_whole_checkpoint_counts(
         (6, "", lambda newest: None),
         (4, "checkpoint-6 (optimizer.pt differs", lambda newest: (newest / "optimizer.pt").write_bytes(b"short")),
     ]
-    for step, said, damage in cases:
+    for step, message, damage in cases:
         shutil.rmtree(tmp_path / "again", ignore_errors=True)
         shutil.copytree(tmp_path / "cut", tmp_path / "again")
         damage(tmp_path / "again" / "checkpoint-6")
         caplog.clear()
         assert_same(fit(tmp_path / "again", **saving), whole, step)
-        assert said in caplog.text
+        assert message in caplog.text
 
 
-def test_the_checkpoint_of_another_training_is_not_taken(
+def test_the_checkpoint_of_another_training_is_not_used(
     fit: Callable[..., Trained], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    left_at(fit, tmp_path / "left", 3)
+    stop_at(fit, tmp_path / "left", 3)
     changes: list[dict[str, Any]] = [
         {"rows": ROWS[1:]},
         {"identity": "another"},
@@ -277,23 +277,23 @@ def test_the_checkpoint_of_another_training_is_not_taken(
         shutil.copytree(tmp_path / "left", tmp_path / str(index))
         caplog.clear()
         assert fit(tmp_path / str(index), **change).outcome.resumed_from is None
-        assert "checkpoint-3 (of another training)" in caplog.text
+        assert "checkpoint-3 (from another training)" in caplog.text
 
 
-def test_what_is_only_logged_or_saved_otherwise_is_the_same_training(
+def test_arguments_for_logging_and_saving_do_not_change_the_training(
     fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
-    left_at(fit, tmp_path / "left", 3)
+    stop_at(fit, tmp_path / "left", 3)
     again = fit(tmp_path / "left", save_strategy="epoch", logging_steps=1, run_name="another", save_total_limit=1)
     assert_same(again, fit(tmp_path / "whole"), 3)
 
 
-def test_with_halved_batches_the_steps_are_the_same_and_the_checkpoints_of_whole_ones_count(
+def test_halved_batches_give_the_same_steps_and_use_the_checkpoints_of_full_ones(
     fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
     made = lora(lora_dropout=0.0)
     whole = fit(tmp_path / "whole", made, per_device_train_batch_size=8)
-    left_at(fit, tmp_path / "left", 3, made, per_device_train_batch_size=8)
+    stop_at(fit, tmp_path / "left", 3, made, per_device_train_batch_size=8)
     attempts = [("new", None, 9, (1, 8)), ("left", 3, 1, (4, 2))]
     for folder, step, halvings, split in attempts:
         given = fit(tmp_path / folder, made, per_gpu_train_batch_size=8, halvings=halvings)
@@ -306,11 +306,11 @@ def test_with_halved_batches_the_steps_are_the_same_and_the_checkpoints_of_whole
             assert torch.allclose(value, whole.weights[name], rtol=1e-4, atol=1e-6)
 
 
-def test_the_parts_of_a_batch_weigh_as_their_tokens_in_models_that_take_no_loss_arguments(
+def test_parts_are_weighted_by_tokens_in_models_that_accept_no_loss_arguments(
     fit: Callable[..., Trained], make_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     def made(base: Any) -> Any:
-        base.accepts_loss_kwargs = False  # as Gemma 4 and others say of themselves
+        base.accepts_loss_kwargs = False  # as Gemma 4 and others declare
         return lora(lora_dropout=0.0)(base)
 
     whole = fit(tmp_path, made, per_device_train_batch_size=8)
@@ -320,7 +320,7 @@ def test_the_parts_of_a_batch_weigh_as_their_tokens_in_models_that_take_no_loss_
     )
 
 
-def test_only_so_many_checkpoints_are_kept_and_none_goes_before_the_next_is_whole(
+def test_old_checkpoints_are_removed_only_after_the_next_is_complete(
     fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import Trainer
@@ -339,8 +339,8 @@ def test_only_so_many_checkpoints_are_kept_and_none_goes_before_the_next_is_whol
     assert not (tmp_path / "checkpoint-8" / "training_args.bin").exists()  # a pickle, with the user's tokens in it
 
 
-def test_losses_that_were_not_logged_yet_are_kept(fit: Callable[..., Trained], tmp_path: Path) -> None:
-    left_at(fit, tmp_path, 3, logging_steps=2)
+def test_losses_not_yet_logged_are_kept(fit: Callable[..., Trained], tmp_path: Path) -> None:
+    stop_at(fit, tmp_path, 3, logging_steps=2)
     folder = sorted(tmp_path.glob("checkpoint-*"))[0]
     marker = read_marker(folder)
     assert marker is not None
@@ -349,11 +349,11 @@ def test_losses_that_were_not_logged_yet_are_kept(fit: Callable[..., Trained], t
     assert float.fromhex(marker.state["loss"]["since_log"]) > 0
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(fit: Callable[..., Trained], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_ours_is_not_touched(fit: Callable[..., Trained], tmp_path: Path) -> None:
     from sft.errors import UserError
 
     (tmp_path / "checkpoint-2").mkdir()
     (tmp_path / "checkpoint-2" / "mine").write_text("mine")
-    with pytest.raises(UserError, match="in the way of a checkpoint"):
+    with pytest.raises(UserError, match="expected a free path for a checkpoint"):
         fit(tmp_path, save_strategy="steps", save_steps=2)
     assert (tmp_path / "checkpoint-2" / "mine").read_text() == "mine"

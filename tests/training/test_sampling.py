@@ -1,4 +1,4 @@
-"""Batches of about equally long rows: all rows once, little padding, another order each time."""
+"""Batches of rows of similar length: all rows once, little padding, another order in every epoch."""
 
 from __future__ import annotations
 

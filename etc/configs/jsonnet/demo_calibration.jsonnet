@@ -1,6 +1,6 @@
-// What do calibrated label probabilities bring, without and with in-context examples? Nothing is trained.
+// Does calibrating label probabilities help, without and with in-context examples? Nothing is trained.
 //   python -m sft.cli run-experiments etc/configs/jsonnet/demo_calibration.jsonnet --results-path results/demo_calibration
-// Every run stores its scores, so that another calibration needs no model:
+// Every run stores its scores, so another calibration method needs no model:
 //   python -m sft.cli report results/demo_calibration --calibration batch
 local grid = import 'lib/grid.libsonnet';
 

@@ -1,5 +1,5 @@
-// Does it help to tell what an answer can look like? The customer's town in an order: as the model likes, or one word
-// that ends as towns do there. Needs the extra "constrain": pip install 'sft[constrain]'
+// Does it help to constrain the form of an answer? The customer's town in an order: any answer, or one word with a
+// typical ending of towns. Needs the extra "constrain": pip install 'sft[constrain]'
 //   python -m sft.cli run-experiments etc/configs/jsonnet/demo_constrained.jsonnet --results-path results/demo_constrained
 // Other ways: { choices: ['Ashton', 'Norport'] } for a closed list, { json_schema: { type: 'object', … } } for JSON.
 local grid = import 'lib/grid.libsonnet';

@@ -1,4 +1,4 @@
-// The same question for generated answers: the customer's town in an order, judged by exact match.
+// The same question for generated answers: the customer's town in an order, evaluated by exact match.
 //   python -m sft.cli run-experiments etc/configs/jsonnet/demo_extraction.jsonnet --results-path results/demo_extraction
 local grid = import 'lib/grid.libsonnet';
 

@@ -1,5 +1,5 @@
-// Does it matter how a LoRA begins? Each initialiser at a few and at more shots; the model's function at step 0 is the
-// same for all. PEFT's eva and corda look at the rows that are trained on.
+// Does the initialisation of a LoRA matter? Each initialiser with a few and with more shots; the model's function at step
+// 0 is the same for all. PEFT's eva and corda use the training rows.
 //   python -m sft.cli run-experiments etc/configs/jsonnet/demo_initialisers.jsonnet --results-path results/demo_initialisers
 local grid = import 'lib/grid.libsonnet';
 

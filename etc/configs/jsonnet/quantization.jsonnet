@@ -1,5 +1,5 @@
-// Does a quantised base cost accuracy? The same recipe on the base as it is, in eight and in four bits (by two packages),
-// and on checkpoints that others have quantised. Needs: pip install bitsandbytes torchao gptqmodel~=7.6.0 optimum
+// Does a quantised base cost accuracy? The same recipe on the unquantised base, in eight and in four bits (by two
+// packages), and on quantised checkpoints. Needs: pip install bitsandbytes torchao gptqmodel~=7.6.0 optimum
 local grid = import 'lib/grid.libsonnet';
 
 local quantized(config_class, args) = {
@@ -26,7 +26,7 @@ grid({
   'dataset.shots': [0, 32],
   model: {
     full: { name: 'Qwen/Qwen2.5-0.5B-Instruct' },
-    // with the default threshold, 6, a text's numbers would depend on what else is in its batch
+    // with the default threshold, 6, a text's scores would depend on the other texts in its batch
     int8: bitsandbytes({ load_in_8bit: true, llm_int8_threshold: 0 }),
     nf4: bitsandbytes(nf4),
     nf4_double: bitsandbytes(nf4 { bnb_4bit_use_double_quant: true }),

@@ -1,1 +1,1 @@
-"""Experiments as processes of this machine."""
+"""Run experiments as processes on this machine."""

@@ -1,4 +1,4 @@
-"""Which accelerators a job could be given, without importing what would initialise them."""
+"""Find the accelerators for jobs without importing libraries that would initialise them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SECONDS_TO_ANSWER = 20  # the driver may have to wake up first
-_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and either's under Windows
+SECONDS_TO_ANSWER = 20  # the driver may have to start first
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, of AMD, and of both under Windows
 
 
 def visible_devices() -> tuple[str, ...]:
-    """The devices that a child of this process would see, as `CUDA_VISIBLE_DEVICES` names them: numbers or UUIDs.
+    """Return the devices visible to a child of this process, named as in `CUDA_VISIBLE_DEVICES`: numbers or UUIDs.
 
-    Those of that variable where it is set (empty: none), else all that the driver's own program lists; none without it.
+    They come from that variable if it is set (empty: none), otherwise from `nvidia-smi`; without either there are none.
     """
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return _named(named)
@@ -35,14 +35,14 @@ def visible_devices() -> tuple[str, ...]:
 
 
 def device_may_be_visible() -> bool:
-    """Whether a child might find a device, also where no program lists it: a container without one, another maker's."""
+    """Return whether a child might find a device, even without `nvidia-smi` or with another vendor's device."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return bool(_named(named))
     return any(Path(driver).exists() for driver in _DRIVERS) or bool(visible_devices())
 
 
 def _named(value: str) -> tuple[str, ...]:
-    """The entries of `CUDA_VISIBLE_DEVICES` up to the first that names no device, as the driver reads it."""
+    """Return the entries of `CUDA_VISIBLE_DEVICES` up to the first that is not a device, as the driver reads it."""
     names = []
     for entry in value.split(","):
         name = entry.strip()

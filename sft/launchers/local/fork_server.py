@@ -1,11 +1,11 @@
-"""A job as a fork of a server process that has the heavy imports done: ready in some hundredths of a second.
+"""Start a job as a fork of a server process that has done the slow imports, in a few hundredths of a second.
 
-Python's own fork server does the forking. The server only imports: a child forked after a parallel region would hang,
-and one forked after CUDA was initialised could not use it, so the server sees no device. Each child is a process like
-any other: its own session, log, environment, memory and devices. It ends when the process that asked for it ends.
+Python's fork server does the forking. The server only imports modules: a child forked after a parallel region would
+hang, and one forked after the initialisation of CUDA could not use it, so the server sees no device. Each child has its
+own session, log, environment, memory and devices. It ends when the process that requested it ends.
 
-Only jobs of the form `python -m MODULE ARGUMENTS` can be forked; others, and those that say that they are not
-`forkable`, are started afresh.
+Only jobs of the form `python -m MODULE ARGUMENTS` can be forked. Other jobs, and jobs that are not `forkable`, start as
+new processes.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from typing import Any
 from sft.launchers.base import Job, NoProcessError, Resources
 from sft.launchers.local.lifetime import watch
 from sft.launchers.local.sockets import use_own_folder
-from sft.launchers.local.spawn import FreshProcess, Spawning
+from sft.launchers.local.spawn import FreshProcess, SpawnStarter
 from sft.launchers.local.streams import Log, redirect
 from sft.log import get_logger
 
 log = get_logger(__name__)
 
-_SERVER_GONE = 255  # what multiprocessing says of a child whose server can no longer tell
-# What multiprocessing does first in a child is to import the program that asks for it.
+_SERVER_GONE = 255  # multiprocessing's exit code for a child whose server has ended
+# In a child, multiprocessing first imports the program that requested it.
 _NO_GUARD = (
-    "A forked process ended with exit code %s before it began: does the program that starts the sweep do so under "
-    '`if __name__ == "__main__":`? Experiments start as fresh processes'
+    "A forked process ended with exit code %s before its job started; start the sweep under "
+    '`if __name__ == "__main__":`. Experiments now start as new processes'
 )
-_TRIES = 2  # at a fork: the server may have been ended a moment ago
-# What a terminal or a scheduler sends to the whole process group of the sweep: ending the server is not their business.
+_TRIES = 2  # attempts to fork: the server may have just ended
+# A terminal or a scheduler sends these to the whole process group of the sweep. They must not end the server.
 _KEPT_FROM_SERVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# PYTHONSAFEPATH: as -P, for processes whose command line is multiprocessing's.
-_SERVER_SEES = {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "PYTHONSAFEPATH": "1"}
+# PYTHONSAFEPATH is like -P, for processes whose command line multiprocessing sets.
+_SERVER_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "PYTHONSAFEPATH": "1"}
 
 
 class ForkedProcess:
     """A child of the fork server.
 
     Args:
-        job: to run.
-        server_gone: called when the server turns out to have ended.
+        job: the job to run.
+        server_gone: called when the server has ended.
     """
 
     lives_on = False
@@ -59,17 +59,17 @@ class ForkedProcess:
     def __init__(self, job: Job, server_gone: Callable[[], None]) -> None:
         self._server_gone = server_gone
         context = multiprocessing.get_context("forkserver")
-        outside = {name: os.environ.get(name) for name in _SERVER_SEES}
+        inherited = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
         with Log(job.log_file) as self._log:
-            arguments = (job.argv[2:], Output(self._log.writer), {**outside, **job.variables})
+            arguments = (job.argv[2:], Output(self._log.writer), {**inherited, **job.variables})
             self._process: ForkServerProcess = context.Process(target=run_module, args=arguments)
             self._process.start()
         self.pid = self._process.pid or 0
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it; 255 when the server itself has gone.
+        """Return None while it runs, a negative number for the signal that ended it, or 255 if the server has ended.
 
-        A child that nobody can tell of any more is ended.
+        Without the server the exit code of a child is unknown, so the child is ended.
         """
         code = self._process.exitcode
         if code == _SERVER_GONE:
@@ -79,33 +79,36 @@ class ForkedProcess:
         return code
 
     def close(self) -> None:
-        """It has ended: have all that it printed in its log."""
+        """Complete the log of the ended process."""
         self._log.close()
 
 
-class Forking:
-    """Starts each job as a fork of the server, which is started on first use.
+class ForkStarter:
+    """Start each job as a fork of the server, which starts on first use.
 
     Args:
-        preload: modules that it imports; one that is missing is left to the child that needs it.
-        threads: of parallel regions in the children: the libraries read it when they are imported, by the server.
+        preload: modules that the server imports; a missing one fails only in the child that needs it.
+        threads: threads of parallel regions in the children. Libraries read it when the server imports them.
     """
 
     def __init__(self, preload: Sequence[str] = (), threads: int | None = None) -> None:
         self._preload = ["sft.launchers.local.silence", *preload, "sft.launchers.local.freeze"]
-        self._server_sees = {**_SERVER_SEES, **Resources(threads=threads).environment()}
+        self._server_environment = {**_SERVER_ENVIRONMENT, **Resources(threads=threads).environment()}
         self._warming: threading.Thread | None = None
         self._works = True
-        self._fresh = Spawning()
+        self._fresh = SpawnStarter()
 
     def ready(self) -> bool:
-        """Whether the server's imports are done; the first call starts it."""
+        """Return whether the server's imports are done. The first call starts the server."""
         if self._works and self._warming is None:
             warming = threading.Thread(target=self._warm_up, name="fork server", daemon=True)
             try:
                 self._start_server()
                 warming.start()
-            except (OSError, RuntimeError) as error:  # a TMPDIR too long for a socket's address, or too many threads
+            except (
+                OSError,
+                RuntimeError,
+            ) as error:  # TMPDIR is too long for a socket address, or there are too many threads
                 if isinstance(error, RuntimeError) and NoProcessError.of(error) is None:
                     raise
                 self._gone(error)
@@ -114,7 +117,7 @@ class Forking:
         return self._warming is None or not self._warming.is_alive()
 
     def start(self, job: Job) -> ForkedProcess | FreshProcess:
-        """Fork it, waiting for the server where it is not `ready`; without one that works, start it afresh."""
+        """Fork the job, after waiting for the server to be `ready`. Start a new process if the server does not work."""
         if not (job.is_module and job.forkable):
             return self._fresh.start(job)
         while not self.ready():
@@ -122,7 +125,7 @@ class Forking:
         if self._works:
             for tries_left in reversed(range(_TRIES)):
                 try:
-                    self._start_server()  # again, should it have ended
+                    self._start_server()  # again, if it has ended
                     return ForkedProcess(job, self._forget_server)
                 except (EOFError, OSError) as error:
                     if not tries_left:
@@ -130,39 +133,39 @@ class Forking:
         return self._fresh.start(job)
 
     def close(self) -> None:
-        """Nothing to do: the server ends with this process and the last child."""
+        """Do nothing. The server ends with this process and the last child."""
 
     def _forget_server(self) -> None:
-        """It has ended: not `ready` before another one is."""
+        """After the server has ended, be `ready` only when a new one is."""
         self._warming = None
 
     def _warm_up(self) -> None:
-        """The server answers once its imports are done: wait for a first child, which does nothing."""
+        """Wait for a first, empty child. The server starts it once its imports are done."""
         try:
-            nothing = multiprocessing.get_context("forkserver").Process(target=int)
-            nothing.start()
-            nothing.join()
+            empty = multiprocessing.get_context("forkserver").Process(target=int)
+            empty.start()
+            empty.join()
         except (EOFError, OSError) as error:
             self._gone(error)
         else:
-            if nothing.exitcode and 0 < nothing.exitcode != _SERVER_GONE:
+            if empty.exitcode and 0 < empty.exitcode != _SERVER_GONE:
                 self._works = False
-                log.warning(_NO_GUARD, nothing.exitcode)
+                log.warning(_NO_GUARD, empty.exitcode)
 
     def _gone(self, error: Exception) -> None:
         self._works = False
-        log.warning("The fork server does not answer (%s): experiments start as fresh processes", error or "it ended")
+        log.warning("The fork server failed (%s). Experiments now start as new processes", error or "it ended")
 
     def _start_server(self) -> None:
         use_own_folder()
         multiprocessing.set_forkserver_preload(self._preload)
-        with _environment(self._server_sees), _signals_blocked():
+        with _environment(self._server_environment), _signals_blocked():
             multiprocessing.forkserver.ensure_running()
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Inside, a process that is started sees these; afterwards they are as they were."""
+    """Set environment variables for processes started inside, and restore them afterwards."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -173,7 +176,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Inside, a process that is started does not hear the terminal's Ctrl-C and the like."""
+    """Block Ctrl-C and similar signals in processes started inside."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT_FROM_SERVER)
     try:
         yield
@@ -190,7 +193,7 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 
 class Output:
-    """A file descriptor on its way to a forked child, by way of the server."""
+    """A file descriptor that is passed to a forked child through the server."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -199,24 +202,24 @@ class Output:
         return _output, (DupFd(self.number),)
 
 
-def _output(handed_on: Any) -> Output:
-    return Output(handed_on.detach())
+def _output(duplicate: Any) -> Output:
+    return Output(duplicate.detach())
 
 
 def run_module(argv: tuple[str, ...], output: Output, variables: Mapping[str, str | None]) -> None:
-    """In the forked child: become a process of its own, then do what `python -m` would.
+    """Detach the forked child into its own session, then run the module like `python -m`.
 
     Args:
         argv: the module and its arguments.
-        output: receives what it prints.
-        variables: of the environment; None: not set.
+        output: receives everything that the module prints.
+        variables: environment variables; None: not set.
     """
     os.setsid()
     redirect(output.number)
     os.close(output.number)
     _set(variables)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT_FROM_SERVER)
-    if (parent := multiprocessing.parent_process()) is not None:  # the sweep; the kernel's would be the server
+    if (parent := multiprocessing.parent_process()) is not None:  # the sweep; for the kernel the parent is the server
         watch(parent.join)
     module, *arguments = argv
     sys.argv = [module, *arguments]

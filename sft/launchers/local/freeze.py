@@ -1,7 +1,7 @@
-"""The last import of a fork server: from here on its garbage collector leaves alone what is there.
+"""The last import of a fork server: exclude all objects created so far from garbage collection.
 
-A full collection over the imported libraries would otherwise be half of what a short experiment costs, and would copy
-their memory pages into every child.
+Otherwise a full collection over the imported libraries would take half of the time of a short experiment and copy their
+memory pages into every child.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""That a child ends when the process that asked for it ends, however it ends: killed outright, too."""
+"""End a child when the process that requested it ends, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -16,65 +16,65 @@ from sft.import_path import PYTHON_FLAGS
 from sft.launchers.base import NoProcessError
 from sft.launchers.local.process_group import ProcessGroup
 
-SECONDS_TO_END = 4.0  # between being asked to end and being ended
-_SECONDS_MORE = 2.0  # after which the reaper has evidently not done it
+SECONDS_TO_END = 4.0  # between SIGTERM and SIGKILL
+_SECONDS_MORE = 2.0  # extra time, after which the reaper must have failed
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def bound_to_this_process() -> Callable[[], None] | None:
-    """For `Popen(preexec_fn=…)`: the child gets SIGTERM when this process ends. None but on Linux."""
+    """Return a `preexec_fn` for `Popen` that sends the child SIGTERM when this process ends. None except on Linux."""
     if sys.platform != "linux":
         return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # all that takes a lock, before the fork
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # done before the fork, as it takes locks
 
     def bind() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it ended before the line above: nobody is left to send the signal
+        if os.getppid() != parent:  # the parent ended before the line above, so no signal will come
             os._exit(128 + signal.SIGTERM)
 
     return bind
 
 
 def end_when_killed(number: int = signal.SIGKILL) -> None:
-    """In a process itself: have the kernel send it this signal when its parent ends. Nothing but on Linux."""
+    """Have the kernel send this signal to the current process when its parent ends. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def watch(wait_for_parent: Callable[[], object]) -> None:
-    """In a child that leads its group: when `wait_for_parent` returns, end the group, strays outside it included.
+    """End the current process group and its descendants when `wait_for_parent` returns. Call it in the group's leader.
 
-    In a thread of its own: neither a handler that never comes to run nor one that ignores the signal is in its way. It
-    asks, and a process outside the group (`reaper.py`) ends what has not heard: the leader may, this thread with it.
+    A thread does it, so that a blocked or ignored signal handler cannot prevent it. The thread sends SIGTERM. A process
+    outside the group (`reaper.py`) kills what remains, as the leader may end first, and this thread with it.
     """
 
     def end_with_parent() -> None:
         wait_for_parent()
         group = ProcessGroup(os.getpid())
         patience = SECONDS_TO_END
-        with suppress(Exception):  # what is below does it too, as long as the leader lives
-            members = group.descendants_born()
-            if group.others_live():
+        with suppress(Exception):  # the lines below do the same as long as the leader lives
+            members = group.descendants_with_birth()
+            if group.others_alive():
                 _start_reaper(group.pid, members)
                 patience += _SECONDS_MORE
         group.send(signal.SIGTERM)
         time.sleep(patience)
-        group.kill_others()
+        group.kill_outside()
         os.killpg(0, signal.SIGKILL)
 
     try:
         threading.Thread(target=end_with_parent, name="parent watch", daemon=True).start()
     except RuntimeError as error:
-        if (lacking := NoProcessError.of(error)) is None:
+        if (shortage := NoProcessError.of(error)) is None:
             raise
-        # Nothing has begun: no traceback, and the exit code with which the same command tries it again.
-        os.write(2, f"{lacking}\n".encode())
-        os._exit(lacking.exit_code)
+        # The job has not started: print no traceback, and exit with the code after which the same command tries again.
+        os.write(2, f"{shortage}\n".encode())
+        os._exit(shortage.exit_code)
 
 
 def _start_reaper(group: int, members: list[tuple[int, float]]) -> None:
-    """Afresh rather than forked: nothing of a process full of threads and locks is in its way."""
-    deadline = time.monotonic() + SECONDS_TO_END  # its clock counts on though somebody sets the date
+    """Start the reaper as a new process rather than a fork, free of this process's threads and locks."""
+    deadline = time.monotonic() + SECONDS_TO_END  # a monotonic clock, which ignores changes of the date
     subprocess.Popen(  # noqa: S603 - argv list, no shell
         [
             sys.executable,

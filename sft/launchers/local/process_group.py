@@ -1,4 +1,4 @@
-"""A process and all that it started, as seen from outside: signals to all of them, and the memory that they hold."""
+"""A process and all its descendants, seen from outside: signals to all of them, and their memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class ProcessGroup:
-    """The group that a process leads, and descendants that left it for groups of their own.
+    """The process group of a leader, and descendants in other groups.
 
     Args:
-        pid: of the leader.
+        pid: process id of the leader.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._seen: set[psutil.Process] = set()
+        self._known: set[psutil.Process] = set()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the whole group; to the leader alone while it is about to make it.
+        """Send a signal to the whole group, or to the leader alone if the group does not exist yet.
 
-        Descendants are noted first: once their parents have ended, nothing tells that they were part of this.
+        Descendants are noted first: once their parents have ended, they cannot be identified.
         """
         self._note_descendants()
         self._send(number)
@@ -42,61 +42,61 @@ class ProcessGroup:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to the group and to every descendant, wherever it has gone."""
+        """Send SIGKILL to the group and to every descendant, also those in other groups."""
         self.send(signal.SIGKILL)
-        self._kill_seen()
+        self._kill_known()
 
-    def kill_others(self) -> None:
-        """SIGKILL to every descendant outside the group: for a leader that does it to its own."""
+    def kill_outside(self) -> None:
+        """Send SIGKILL to every descendant outside the group. The leader itself calls this."""
         self._note_descendants()
-        self._kill_seen(but_group=self.pid)
+        self._kill_known(except_group=self.pid)
 
-    def end_rest(self) -> None:
-        """SIGKILL to what is left of the group and of those that were noted, and to what they have started since.
+    def end_all(self) -> None:
+        """Send SIGKILL to the remaining group, the noted descendants, and their children.
 
-        All but this very process, which one of them may have started.
+        The current process is excluded, as one of them may have started it.
         """
         import psutil
 
         self._note_descendants()
-        for process in tuple(self._seen):
+        for process in tuple(self._known):
             with suppress(psutil.Error):
-                self._seen.update(process.children(recursive=True))
-        self._seen.discard(psutil.Process())
-        self.sweep_up()
+                self._known.update(process.children(recursive=True))
+        self._known.discard(psutil.Process())
+        self.kill_remaining()
 
-    def sweep_up(self) -> None:
-        """End what a leader that has ended left behind: in its group, and what was seen of it outside."""
+    def kill_remaining(self) -> None:
+        """Kill the processes that an ended leader left behind: its group, and the noted descendants."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._kill_seen()
+        self._kill_known()
 
-    def descendants_born(self) -> list[tuple[int, float]]:
-        """The descendants, each with the time of its birth (see `_birth`)."""
+    def descendants_with_birth(self) -> list[tuple[int, float]]:
+        """Return the process ids of the descendants with their birth times (see `_birth`)."""
         import psutil
 
-        found = []
+        descendants = []
         self._note_descendants()
-        for process in self._seen:
+        for process in self._known:
             with suppress(psutil.Error):
-                found.append((process.pid, _birth(process)))
-        return found
+                descendants.append((process.pid, _birth(process)))
+        return descendants
 
     def note(self, pid: int, born: float) -> None:
-        """That a process is a descendant, where it is still the one that was born then."""
+        """Note a process as a descendant, if the process with this id was born at that time."""
         import psutil
 
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             if _birth(process) == born:
-                self._seen.add(process)
+                self._known.add(process)
 
-    def others_live(self) -> bool:
-        """Whether anybody but the leader is left: of its group, or noted. Those that only wait for burial are not."""
-        return any(map(_lives, self._seen)) or any(map(_lives, self._members()))
+    def others_alive(self) -> bool:
+        """Return whether other processes of the group or noted descendants are alive. Zombies do not count."""
+        return any(map(_is_alive, self._known)) or any(map(_is_alive, self._members()))
 
     def _members(self) -> Iterator[psutil.Process]:
-        """The group but for its leader: its descendants and what they left behind."""
+        """Yield the processes of the group other than its leader."""
         import psutil
 
         for pid in psutil.pids():
@@ -104,10 +104,10 @@ class ProcessGroup:
                 if pid != self.pid and os.getpgid(pid) == self.pid:
                     yield psutil.Process(pid)
 
-    def holds_more_than(self, limit: int) -> bool:
-        """Whether leader and descendants hold more memory than that, in bytes; what several share counts once in all.
+    def exceeds(self, limit: int) -> bool:
+        """Return whether leader and descendants use more memory than a limit in bytes. Shared memory counts once.
 
-        How much is shared takes the system a while to tell: only asked where it matters.
+        Measuring shared memory is slow, so it is done only when the sum of resident memory exceeds the limit.
         """
         return self._sum(_resident) > limit and self._sum(_proportional) > limit
 
@@ -122,12 +122,12 @@ class ProcessGroup:
         return total
 
     def _note_descendants(self) -> None:
-        self._seen.update(self._descendants())
+        self._known.update(self._descendants())
 
-    def _kill_seen(self, but_group: int | None = None) -> None:
-        for process in self._seen:
-            with suppress(Exception):  # psutil's own kinds: it has ended, or its number is another's by now
-                if but_group is None or os.getpgid(process.pid) != but_group:
+    def _kill_known(self, except_group: int | None = None) -> None:
+        for process in self._known:
+            with suppress(Exception):  # errors of psutil: the process has ended, or its id was reused
+                if except_group is None or os.getpgid(process.pid) != except_group:
                     process.kill()
 
     def _descendants(self) -> list[psutil.Process]:
@@ -139,7 +139,7 @@ class ProcessGroup:
             return []
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     import psutil
 
     try:
@@ -149,7 +149,7 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _birth(process: psutil.Process) -> float:
-    """Return when a process was born: on Linux in seconds since the system started, so that no set clock moves it."""
+    """Return the birth time of a process: on Linux since the system start, so that clock changes do not affect it."""
     stat = process_stat(process.pid)
     return float(process.create_time()) if stat is None else stat.start / os.sysconf("SC_CLK_TCK")
 
@@ -159,7 +159,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _proportional(process: psutil.Process) -> int:
-    """What a process holds, its shared pages divided among those that share them; resident where nobody tells."""
+    """Return the memory of a process with shared pages divided among their users, or its resident memory if unknown."""
     import psutil
 
     try:
@@ -168,8 +168,8 @@ def _proportional(process: psutil.Process) -> int:
         return _resident(process)
 
 
-def kills_for_lack_of_memory() -> int:
-    """How many processes the kernel has ended so far for lack of memory; 0 where it does not say."""
+def out_of_memory_kills() -> int:
+    """Return the number of processes that the kernel has killed so far for lack of memory; 0 if unknown."""
     with suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -1,11 +1,10 @@
-"""Ends what is left of a group of processes that nobody watches over any more, once they have had time to end.
+"""Kill the remaining processes of a group whose leader may have ended, after a grace period.
 
     python -m sft.launchers.local.reaper GROUP DEADLINE [PID:BORN…]
 
-GROUP is the number of the group and of its leader, DEADLINE the time at which it is ended; the others are descendants,
-wherever they have gone, with the time at which they were born: the number may be another process's by then. Both times
-are of clocks that setting the date does not move. Ends itself as soon as nobody but the leader is left, which sees to
-itself.
+GROUP is the id of the group and of its leader. DEADLINE is the time at which the group is killed. The other arguments
+are descendants in any group, with their birth times, as ids may be reused. Both times are of clocks that changes of the
+date do not affect. It exits as soon as only the leader is left, which ends by itself.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import time
 
 from sft.launchers.local.process_group import ProcessGroup
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_CHECKS = 0.1
 
 
 def main() -> None:
-    """Wait for them to end, and end those that have not."""
+    """Wait until the deadline for the processes to end, then kill them."""
     number, deadline, *members = sys.argv[1:]
     group = ProcessGroup(int(number))
     for member in members:
         pid, born = member.split(":")
         group.note(int(pid), float(born))
-    while group.others_live():
+    while group.others_alive():
         if time.monotonic() >= float(deadline):
-            group.end_rest()
+            group.end_all()
             return
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(SECONDS_BETWEEN_CHECKS)
 
 
 if __name__ == "__main__":

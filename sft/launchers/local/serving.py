@@ -1,4 +1,4 @@
-"""In a process that outlives its jobs: what is asked for on standard input, one after the other. See `resident.py`."""
+"""Run the jobs requested on standard input one after the other, in a process that outlives them. See `resident.py`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from sft.launchers.local.streams import redirect
 def serve(run: Callable[[Sequence[str]], int], is_fit: Callable[[], bool]) -> int:
     """Run each request, `{"argv", "environment"}` on a line, and answer `{"exit_code", "fit"}`.
 
-    Ends when no more can come, and after a job that failed or that `is_fit` has doubts about: a fresh process is
-    cheaper than a wrong figure. Returns the last job's exit code.
+    It ends when standard input ends, after a job that failed, and when `is_fit` returns False: a new process is cheaper
+    than a wrong figure.
 
     Args:
-        run: does what the arguments of a command say; its exit code.
-        is_fit: whether this process may take another job.
+        run: runs a command with the given arguments and returns its exit code.
+        is_fit: returns whether this process may run another job.
+
+    Returns:
+        The exit code of a failed or unfit last job, else 0.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    requests = os.fdopen(os.dup(0), encoding="utf-8")  # a job that reads its standard input must not eat them
+    requests = os.fdopen(os.dup(0), encoding="utf-8")  # a job that reads its standard input must not consume requests
     redirect(2)
     for line in iter(requests.readline, ""):
         request = json.loads(line)

@@ -1,7 +1,7 @@
-"""The first import of a fork server: what the others print while they are imported goes nowhere.
+"""The first import of a fork server: discard everything that later imports print.
 
-Its terminal is that of the sweep, and its children have logs of their own. And it ends with the sweep, in the midst of
-its imports too: its children are told by themselves.
+The server shares the terminal of the sweep, and its children have their own logs. The server also ends with the sweep,
+even during its imports. Its children watch the sweep themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from sft.launchers.local.lifetime import end_when_killed
 
 end_when_killed()
-_nothing = os.open(os.devnull, os.O_WRONLY)
-os.dup2(_nothing, 1)
-os.dup2(_nothing, 2)
-os.close(_nothing)
+_null = os.open(os.devnull, os.O_WRONLY)
+os.dup2(_null, 1)
+os.dup2(_null, 2)
+os.close(_null)

@@ -1,6 +1,6 @@
-"""The folder of the fork server's socket, which outlives no sweep for long: a killed one cannot remove its own.
+"""The folder of the fork server's socket. A killed sweep cannot remove its folder, so the next sweep does.
 
-Python would make `pymp-…` in the system's temporary folder, and leave it there for good when the process is killed.
+Python would create `pymp-…` in the system's temporary folder and leave it there forever when the process is killed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _PREFIX = "sft-fork-"
 
 
 def use_own_folder() -> None:
-    """Have multiprocessing put its sockets into a folder of ours, and remove the folders of sweeps that were killed.
+    """Make multiprocessing put its sockets into our own folder, and remove the folders of killed sweeps.
 
-    Whoever uses a folder holds a lock on it, which ends with the process.
+    A sweep holds a lock on its folder, which ends with the process.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
     config = process.current_process()._config  # type: ignore[attr-defined]
     if config.get("tempdir") is not None:
@@ -35,25 +35,25 @@ def use_own_folder() -> None:
 
 
 def _locked_folder() -> Path:
-    """Return a new folder; its lock is held until this process ends."""
+    """Create and return a folder that is locked until this process ends."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         handle = os.open(folder, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks: then nobody removes it either
+        with suppress(OSError):  # without locks in the file system, no sweep removes the folder either
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if folder.exists():  # another sweep may have taken it for an old one before it was locked
+        if folder.exists():  # another sweep may have removed it as an old one before it was locked
             return folder
         os.close(handle)
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not in a fork of it
+    if os.getpid() == owner:  # not in a fork
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_old(place: Path) -> None:
-    """Remove the folders of this user that nobody holds."""
-    for folder in place.glob(f"{_PREFIX}*"):
+def _remove_old(parent: Path) -> None:
+    """Remove this user's folders that no process has locked."""
+    for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

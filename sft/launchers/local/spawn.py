@@ -1,4 +1,4 @@
-"""A job as a fresh process of this machine. Slow to start where imports are heavy, and safe everywhere."""
+"""Start a job as a new process. Safe everywhere, but slow to start if imports are slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sft.launchers.local.streams import Log
 
 
 class FreshProcess:
-    """A process started by `exec`, in a session of its own."""
+    """A new process in its own session."""
 
     lives_on = False
 
@@ -31,34 +31,34 @@ class FreshProcess:
         self.pid = self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """Return None while it runs, or a negative number for the signal that ended it."""
         return self._process.poll()
 
     def close(self) -> None:
-        """It has ended: have all that it printed in its log."""
+        """Complete the log of the ended process."""
         self._log.close()
 
 
 def watched(argv: tuple[str, ...]) -> list[str]:
-    """`python -m MODULE` by way of `sft.launchers.local.watched_module`; anything else as it is.
+    """Return `python -m MODULE` wrapped in `sft.launchers.local.watched_module`, and other commands unchanged.
 
-    The kernel's signal is for the latter only: a module that it ends could not take along what it has started.
+    Only other commands rely on the kernel's signal, as a module ended by it could not end its own children.
     """
     if len(argv) > 2 and argv[:2] == (sys.executable, "-m"):
         return [sys.executable, *PYTHON_FLAGS, "-m", "sft.launchers.local.watched_module", str(os.getpid()), *argv[2:]]
     return list(argv)
 
 
-class Spawning:
-    """Starts each job as a fresh process."""
+class SpawnStarter:
+    """Start each job as a new process."""
 
     def ready(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def start(self, job: Job) -> FreshProcess:
-        """Start it."""
+        """Start the process of a job."""
         return FreshProcess(job)
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""

@@ -1,8 +1,8 @@
-"""`python -m MODULE ARGUMENTS`, and ended with all that it started when the process that asked for it ends.
+"""Run `python -m MODULE ARGUMENTS`, and end it with all its children when the process that requested it ends.
 
     python -m sft.launchers.local.watched_module PARENT MODULE ARGUMENTS
 
-In place of the kernel's own signal: that one ends a polite module before it can take along what it has started.
+The kernel's own signal would end the module before it could end its children.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import time
 
 from sft.launchers.local.lifetime import watch
 
-SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_CHECKS = 0.2
 
 
 def main() -> None:
-    """Watch the parent, and be the module."""
+    """Watch the parent process, and run the module."""
     parent, module, *arguments = sys.argv[1:]
 
     def wait() -> None:
         while os.getppid() == int(parent):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_CHECKS)
 
     watch(wait)
     sys.argv = [module, *arguments]

@@ -1,1 +1,1 @@
-"""Training methods, one file each; a user's own as `"module:function"`. Their names: `sft.plugins`."""
+"""Training methods, one file each. Their names are in `sft.plugins`; a user's own method is `"module:function"`."""

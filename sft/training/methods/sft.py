@@ -1,9 +1,9 @@
-"""Supervised fine-tuning on the answers, by TRL's SFTTrainer, with our token ids and masks: nothing is re-tokenised.
+"""Supervised fine-tuning on the answers with TRL's SFTTrainer, our token ids and our masks. Nothing is tokenised again.
 
-The loss is the mean cross-entropy of the answer tokens of a batch. Knows nothing of what the ids mean.
+The loss is the mean cross-entropy of the answer tokens of a batch.
 
-TRL and transformers change the model that they train (its forward, its config, an adapter's dtype on quantised
-bases); all of that is put back, so that inference right after training equals inference after a fresh load.
+TRL and transformers change the model that they train: its forward method, its config, and the dtype of an adapter on a
+quantised base. All of that is restored, so that inference right after training equals inference after a fresh load.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ from sft.training.trainer import AnswerTrainer
 
 log = get_logger(__name__)
 
-# Beside where output goes: trainings that differ in these alone share their checkpoints.
+# Trainings that differ only in these arguments, or in the arguments for output, share their checkpoints.
 SHARED_BY_CHECKPOINTS = re.compile(r"save_.*|per_device_(train|eval)_batch_size|gradient_accumulation_steps")
 
 
 def train_sft(request: TrainRequest) -> TrainOutcome:
-    """Train what is trainable on the answers of the rows, from the newest complete checkpoint in the work folder.
+    """Train the trainable parameters on the answers, resuming from the newest complete checkpoint in the work folder.
 
     Raises:
-        ConfigError: `trainer_args` that the trainer refuses, or rows longer than their `max_length`.
-        SystemExit: a signal asked to leave; a complete checkpoint has been left.
+        ConfigError: the trainer rejects `trainer_args`, or rows are longer than `max_length`.
+        SystemExit: a signal asked to stop, and a complete checkpoint was saved.
     """
     arguments = sft_config(request)
-    with quiet(), _as_found(request.model):
+    with quiet(), _restored(request.model):
         trainer = _trainer(request, arguments)
         if len(trainer.train_dataset) != len(request.rows):
-            raise RuntimeError(f"{len(request.rows)} rows were given, {len(trainer.train_dataset)} would be trained on")
+            raise RuntimeError(f"expected {len(request.rows)} training rows, got {len(trainer.train_dataset)}")
         limit = user_arguments(request.config.trainer_args).get("save_total_limit")
         checkpointing = Checkpointing(trainer, _fingerprint(request, arguments, trainer.data_collator), limit)
         resumed = checkpointing.resumed_from
         best = BestWeights(request.model, request.config.early_stopping_patience, resumed)
         trainer.add_callback(best)
         trainer.add_callback(checkpointing)
-        if best.stopped:  # left between its end and its result
+        if best.stopped:  # interrupted after the training ended, before its result was written
             trainer.args.max_steps = checkpointing.resumed_step
         if resumed is not None:
-            trainer.args.eval_on_start = False  # that was done when it did start
+            trainer.args.eval_on_start = False  # already done before the interruption
         with explained(TRAINER_ARGS, of=OF_ARGUMENTS), signals.checkpointing():
             result = trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         best.put_back()
         if request.validation and best.step is None:
-            log.warning("No validation gave a loss that is a number: the last weights are kept")
+            log.warning("Every validation loss is NaN or infinite; keeping the last weights")
     request.model.eval()
     history = trainer.state.log_history
     return TrainOutcome(
@@ -87,7 +87,7 @@ def train_sft(request: TrainRequest) -> TrainOutcome:
 
 
 def _dataset(rows: Sequence[TrainingRow]) -> Dataset:
-    """Ids and labels: the answer's tokens stand, everything before is ignored by the loss."""
+    """Return ids and labels. The labels are the answer's ids, and -100 for the prompt, which the loss ignores."""
     return Dataset.from_dict(
         {
             "input_ids": [row.prompt_ids + row.completion_ids for row in rows],
@@ -97,11 +97,11 @@ def _dataset(rows: Sequence[TrainingRow]) -> Dataset:
 
 
 def _trainer(request: TrainRequest, arguments: SFTConfig) -> AnswerTrainer:
-    tokenizer = copy.deepcopy(request.tokenizer)  # TRL sets a pad token on the one that it is given
+    tokenizer = copy.deepcopy(request.tokenizer)  # TRL sets a pad token on its tokenizer
     weights = {name: value.data for name, value in request.model.named_parameters() if value.requires_grad}
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device, as Trainer itself sets it for split models
     collator = choose_collator(request, arguments)
-    # An OSError is a file that an argument names, a RuntimeError a package that is not installed.
+    # An OSError means a missing file named in an argument, a RuntimeError a package that is not installed.
     with explained(TRAINER_ARGS, of=(*OF_ARGUMENTS, OSError, RuntimeError)):
         trainer = AnswerTrainer(
             model=request.model,
@@ -113,9 +113,9 @@ def _trainer(request: TrainRequest, arguments: SFTConfig) -> AnswerTrainer:
             callbacks=[_Reporter(request.progress)],
         )
     trainer.remove_callback(PrinterCallback)
-    # The loss here is TRL's own, over the tokens of the whole batch however it is split; so for every architecture.
+    # TRL averages the loss over the tokens of the whole batch, however it is split; so do it for every architecture.
     trainer.model_accepts_loss_kwargs = True
-    # On quantised bases TRL rounds the adapter to bfloat16, too coarse for small updates. No optimiser exists yet.
+    # On quantised bases TRL rounds the adapter to bfloat16, too coarse for small updates. There is no optimiser yet.
     for name, value in request.model.named_parameters():
         if name in weights:
             value.data = weights[name]
@@ -123,11 +123,11 @@ def _trainer(request: TrainRequest, arguments: SFTConfig) -> AnswerTrainer:
 
 
 def _fingerprint(request: TrainRequest, arguments: SFTConfig, collator: Collator) -> str:
-    """Of all that decides how the training goes, but for the base's weights (see `TrainRequest.identity`)."""
+    """Fingerprint of everything that determines training except the base weights (see `TrainRequest.identity`)."""
     rows = hashlib.sha256()
     for row in (*request.rows, *request.validation):
         rows.update(json.dumps([row.prompt_ids, row.completion_ids]).encode())
-    given = {
+    args = {
         name: value
         for name, value in arguments.to_dict().items()
         if not (OUTPUT_ONLY.fullmatch(name) or SHARED_BY_CHECKPOINTS.fullmatch(name))
@@ -138,22 +138,22 @@ def _fingerprint(request: TrainRequest, arguments: SFTConfig, collator: Collator
         "rows": rows.hexdigest(),
         "form": [type(collator).__name__, getattr(collator, "masks", None) is not None],
         "patience": request.config.early_stopping_patience,
-        "learnt": len(request.rows),
+        "learnt": len(request.rows),  # words: fixed name
         "batch": arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps,
-        "arguments": json.loads(json.dumps(given, default=_spelt)),
-        "adapters": json.loads(json.dumps(adapters, default=_spelt)),
+        "arguments": json.loads(json.dumps(args, default=_json_value)),
+        "adapters": json.loads(json.dumps(adapters, default=_json_value)),
     }
     return checkpoints.fingerprint(parts)
 
 
-def _spelt(value: object) -> object:
-    """Something that JSON lacks, spelt the same in every process."""
+def _json_value(value: object) -> object:
+    """Convert a value that JSON lacks, in the same way in every process."""
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
 
 
 @contextmanager
-def _as_found(model: Any) -> Iterator[None]:
-    """Put back what the trainer changes on the model besides its weights: forwards, configs, checkpointing."""
+def _restored(model: Any) -> Iterator[None]:
+    """Restore what the trainer changes in the model besides its weights: forward methods, configs, checkpointing."""
     base = base_of(model)
     forwards = [(owner, vars(owner).get("forward")) for owner in (model, base)]
     configs = [
@@ -176,7 +176,7 @@ def _as_found(model: Any) -> Iterator[None]:
 
 
 def _point(entry: dict[str, Any]) -> dict[str, float]:
-    """One point of the loss curve, without the trainer's other figures."""
+    """Return a point of the loss curve, without the trainer's other figures."""
     kept = ("step", "epoch", "loss", "learning_rate", "grad_norm")
     return {key: float(entry[key]) for key in kept if key in entry}
 
@@ -186,7 +186,7 @@ def _validation_point(entry: dict[str, Any]) -> dict[str, float]:
 
 
 class _Reporter(TrainerCallback):
-    """Tells our `Progress` of each step, with the latest loss."""
+    """Report each step to our `Progress`, with the latest loss."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

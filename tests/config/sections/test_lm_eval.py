@@ -146,7 +146,7 @@ def test_validate_says_that_tasks_are_not_looked_up_without_data(make_config: Ma
     file.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["no_such_task"]}})))
     result = CliRunner().invoke(app, ["validate", str(file), "--results-path", str(tmp_path / "results")])
     assert result.output.splitlines()[-2:] == [
-        "The tasks of evaluation.lm_eval were not looked up: --data does that.",
+        "The tasks of evaluation.lm_eval were not checked; --data checks them.",
         "Config valid; data and model were not opened: --data does that.",
     ]  # fmt: skip
     file.write_text(json.dumps(make_config()))

@@ -1,4 +1,4 @@
-"""Which accelerators are visible: by the variable, by the driver's program, by what the system has."""
+"""Visible accelerators: by the variable, by nvidia-smi, and by the drivers of the system."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sft.launchers.local import devices
 from sft.launchers.local.devices import visible_devices
 from sft.launchers.local.launcher import LocalLauncher, fork_is_safe
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked unasked")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="auto forks only on Linux")
 
 
 @pytest.fixture(autouse=True)
-def nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable, no program, no driver."""
+def no_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the variable, the program and the driver."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(devices, "_DRIVERS", (str(tmp_path / "driver"),))
 
 
 def program(folder: Path, script: str) -> None:
-    """An `nvidia-smi` on the path."""
+    """Put an `nvidia-smi` on the path."""
     file = folder / "bin" / "nvidia-smi"
     file.parent.mkdir()
     file.write_text(f"#!{sys.executable}\n{script}\n")
@@ -43,7 +43,7 @@ def program(folder: Path, script: str) -> None:
         ("GPU-abc", ("GPU-abc",)),
     ],
 )
-def test_the_variable_counts_as_the_driver_reads_it(
+def test_the_variable_is_read_like_the_driver_reads_it(
     value: str, names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path, "print(7)")
@@ -53,16 +53,14 @@ def test_the_variable_counts_as_the_driver_reads_it(
     assert fork_is_safe() == (sys.platform == "linux" and not names)
 
 
-def test_else_the_program_tells(tmp_path: Path) -> None:
+def test_without_the_variable_the_program_lists_the_devices(tmp_path: Path) -> None:
     program(tmp_path, "import sys; assert '--query-gpu=index' in sys.argv; print('0\\n1\\n[N/A]')")
     assert visible_devices() == ("0", "1")
     assert not fork_is_safe()
 
 
 @pytest.mark.parametrize("script", ["import sys; print(0); sys.exit(9)", "import time; time.sleep(60)", "\x00"])
-def test_a_program_that_does_not_answer_tells_of_none(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_fails_lists_none(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "SECONDS_TO_ANSWER", 0.5)
     program(tmp_path, script)
     assert visible_devices() == ()
@@ -73,7 +71,7 @@ def test_without_a_program_there_are_none() -> None:
 
 
 @linux
-def test_forking_is_safe_where_there_is_no_driver_either(tmp_path: Path) -> None:
+def test_forking_is_safe_only_without_a_driver(tmp_path: Path) -> None:
     assert fork_is_safe()
     assert LocalLauncher(isolation="auto").isolation == "fork"
     (tmp_path / "driver").touch()

@@ -1,4 +1,4 @@
-"""Jobs as processes: their log, their environment, their limits, and that none of their children outlives them."""
+"""Jobs as processes: their log, environment and limits, and the end of all their children."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ if __name__ == "__main__":
 
 @pytest.fixture(params=["spawn", "fork"])
 def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
-    """Both ways to make a process; the modules above can be run by it."""
+    """A launcher for each way to start a process, which can run the modules above."""
     for name, code in MODULES.items():
         (tmp_path / f"job_{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    found: Launcher = LAUNCHERS.resolve("local")(isolation=request.param)
-    return found
+    launcher: Launcher = LAUNCHERS.resolve("local")(isolation=request.param)
+    return launcher
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def finish(job: RunningJob) -> Status:
 def wait_for(log: Path, text: str) -> None:
     deadline = time.monotonic() + 30
     while not (log.exists() and text in log.read_text()):
-        assert time.monotonic() < deadline, f"it never said {text!r}"
+        assert time.monotonic() < deadline, f"the log never contained {text!r}"
         time.sleep(0.01)
 
 
@@ -107,7 +107,7 @@ def wait_until_gone(pids: list[int], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for pid in pids:
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline, f"{pid} lives on"
+            assert time.monotonic() < deadline, f"{pid} is still alive"
             time.sleep(0.01)
 
 
@@ -116,7 +116,7 @@ def family_of(log: Path) -> list[int]:
     return [int(word) for word in log.read_text().split()]
 
 
-def test_output_goes_to_the_log_and_the_code_comes_back(launcher: Launcher, log: Path) -> None:
+def test_output_goes_to_the_log_and_the_exit_code_is_returned(launcher: Launcher, log: Path) -> None:
     log.parent.mkdir()
     log.write_text("before\n")
     status = finish(start(launcher, log, "greet", environment={"GREETING": "hello"}))
@@ -127,7 +127,7 @@ def test_output_goes_to_the_log_and_the_code_comes_back(launcher: Launcher, log:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["fork", "spawn"])
-def test_a_job_can_set_up_its_streams_where_the_sweep_prints_into_a_file(tmp_path: Path, isolation: str) -> None:
+def test_a_job_can_reconfigure_its_streams_when_the_sweep_prints_to_a_file(tmp_path: Path, isolation: str) -> None:
     for module, code in {"setting": SETS_STREAMS, "sweeping": SWEEPS}.items():
         (tmp_path / f"{module}.py").write_text(code)
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
@@ -140,7 +140,7 @@ def test_a_job_can_set_up_its_streams_where_the_sweep_prints_into_a_file(tmp_pat
     assert (tmp_path / "output.txt").read_text() == "before\n0\n"
 
 
-def test_it_sees_the_devices_and_threads_that_it_is_given(
+def test_a_job_has_the_devices_and_threads_of_its_resources(
     launcher: Launcher, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -148,30 +148,30 @@ def test_it_sees_the_devices_and_threads_that_it_is_given(
     finish(start(launcher, log, "sees"))
     first, second = log.read_text().splitlines()
     assert first == "1,GPU-x 3"
-    assert second.split()[0] == "unset", "those of the launcher itself, though the server sees none"
+    assert second.split()[0] == "unset", "the devices of the launcher itself, though the server has none"
 
 
-def test_a_signal_is_a_negative_code(launcher: Launcher, log: Path) -> None:
+def test_a_signal_is_a_negative_exit_code(launcher: Launcher, log: Path) -> None:
     assert finish(start(launcher, log, "shoot"))[0::2] == (-9, "")
 
 
 @pytest.mark.parametrize("name", ["shoot", "shell"])
-def test_a_kill_while_the_system_was_short_of_memory_is_one_for_memory(
+def test_a_kill_while_the_system_runs_out_of_memory_has_cause_memory(
     launcher: Launcher, log: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = iter(range(100))
-    monkeypatch.setattr("sft.launchers.local.launcher.kills_for_lack_of_memory", lambda: next(kills))
+    monkeypatch.setattr("sft.launchers.local.launcher.out_of_memory_kills", lambda: next(kills))
     assert finish(start(launcher, log, name)).cause == "memory"
 
 
-def test_a_job_that_holds_too_much_memory_is_ended(launcher: Launcher, log: Path) -> None:
+def test_a_job_over_its_memory_limit_is_killed(launcher: Launcher, log: Path) -> None:
     status = finish(start(launcher, log, "eat", resources=Resources(memory=150 * 2**20)))
     assert status[0::2] == (-9, "limit")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is shared")
-def test_memory_that_processes_share_counts_once() -> None:
-    """As that of a fork server and its children, or of a model and the workers that load its data."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports shared memory")
+def test_shared_memory_counts_once() -> None:
+    """As for a fork server and its children, or for a model and its data workers."""
     code = (
         "import os, time\nheld = bytearray(b'x') * (160 * 2**20)\nos.fork()\nos.write(1, b'ready\\n'); time.sleep(60)\n"
     )
@@ -180,11 +180,11 @@ def test_memory_that_processes_share_counts_once() -> None:
     try:
         assert [holder.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         (child,) = psutil.Process(holder.pid).children()
-        both, one = ProcessGroup(holder.pid), ProcessGroup(child.pid)
-        assert not both.holds_more_than(250 * 2**20), "resident in both are 320 MiB"
-        assert both.holds_more_than(150 * 2**20)
-        assert not one.holds_more_than(150 * 2**20), "half of it is the other's"
-        assert one.holds_more_than(60 * 2**20)
+        parent_group, child_group = ProcessGroup(holder.pid), ProcessGroup(child.pid)
+        assert not parent_group.exceeds(250 * 2**20), "the sum of resident memory is 320 MiB"
+        assert parent_group.exceeds(150 * 2**20)
+        assert not child_group.exceeds(150 * 2**20), "half of it is the parent's"
+        assert child_group.exceeds(60 * 2**20)
     finally:
         os.killpg(holder.pid, signal.SIGKILL)
         holder.communicate()
@@ -195,7 +195,7 @@ def test_memory_that_processes_share_counts_once() -> None:
 def test_a_timeout_ends_the_job_with_its_children(
     launcher: Launcher, log: Path, polite: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those too that hear no signal, and one that has left for a session of its own."""
+    """Including children that ignore the signal, and one in its own session."""
     monkeypatch.setattr("sft.launchers.local.launcher.GRACE_SECONDS", 0.3)
     job = start(launcher, log, "family", polite, resources=Resources(seconds=2.0))
     status = finish(job)
@@ -204,26 +204,26 @@ def test_a_timeout_ends_the_job_with_its_children(
     wait_until_gone(family_of(log), 5)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="births are told otherwise elsewhere")
-def test_a_descendant_is_known_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems report birth times differently")
+def test_a_descendant_is_identified_after_a_clock_change(monkeypatch: pytest.MonkeyPatch) -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
-        members = ProcessGroup(os.getpid()).descendants_born()
+        members = ProcessGroup(os.getpid()).descendants_with_birth()
         monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 1e9)
         monkeypatch.setattr("time.time", lambda: 1e9)
         group = ProcessGroup(0)
         for pid, born in members:
             group.note(pid, born)
-        group.note(os.getpid(), 0.0)  # another process had that number then
-        assert child.pid in [process.pid for process in group._seen]
-        assert os.getpid() not in [process.pid for process in group._seen]
+        group.note(os.getpid(), 0.0)  # another process had that id then
+        assert child.pid in [process.pid for process in group._known]
+        assert os.getpid() not in [process.pid for process in group._known]
     finally:
         child.kill()
         child.wait()
 
 
 @pytest.mark.slow
-def test_what_hears_no_signal_is_ended_after_the_clock_was_set_back(
+def test_a_process_that_ignores_signals_is_killed_after_a_clock_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time\ntime.time = lambda now=time.time: now() - 3e7\n")
@@ -234,7 +234,7 @@ def test_what_hears_no_signal_is_ended_after_the_clock_was_set_back(
     start_process, reapers = subprocess.Popen, list[subprocess.Popen[bytes]]()
     leader = start_process([sys.executable, "-c", leads], start_new_session=True)
     try:
-        while not ProcessGroup(leader.pid).others_live():
+        while not ProcessGroup(leader.pid).others_alive():
             time.sleep(0.02)
         with monkeypatch.context() as patch:
             patch.setattr("subprocess.Popen", lambda *a, **more: reapers.append(start_process(*a, **more)))
@@ -264,18 +264,18 @@ def test_asking_twice_sends_one_signal(launcher: Launcher, log: Path) -> None:
     assert log.read_text().split() == ["ready", "asked"]
 
 
-def test_what_is_no_module_is_started_as_it_is(tmp_path: Path, launcher: Launcher, log: Path) -> None:
+def test_a_command_that_is_not_a_module_is_started_unchanged(tmp_path: Path, launcher: Launcher, log: Path) -> None:
     job = launcher.start(Job((sys.executable, "-c", "print(1 + 1)"), log))
     assert finish(job).exit_code == 0
     assert log.read_text() == "2\n"
 
 
-def test_a_program_that_is_not_there_is_an_error_of_the_system(launcher: Launcher, log: Path) -> None:
+def test_a_missing_program_raises_file_not_found(launcher: Launcher, log: Path) -> None:
     with pytest.raises(FileNotFoundError):
         launcher.start(Job(("/no/such/program",), log))
 
 
-def test_the_server_that_was_killed_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_server_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job_sleep.py").write_text("import time; print('here', flush=True); time.sleep(60)")
     (tmp_path / "job_short.py").write_text("print('short')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -293,8 +293,8 @@ def test_the_server_that_was_killed_is_started_again(tmp_path: Path, monkeypatch
 @pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["spawn", "fork", "resident"])
 @pytest.mark.parametrize("polite", [True, pytest.param(False, marks=pytest.mark.long)])
-def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path, isolation: str, polite: bool) -> None:
-    """Its children too, that hear nothing: whether it goes at once, and cannot see to them, or hears nothing itself."""
+def test_a_job_ends_when_its_parent_is_killed(tmp_path: Path, isolation: str, polite: bool) -> None:
+    """Including children that ignore signals, whether the job ends at once or ignores signals itself."""
     log = tmp_path / "log.txt"
     family = FAMILY.replace("sys.argv[1:]", "'yes'," if polite else "'no',")
     family = family.replace("print(", "print(os.getpid(), ")
@@ -320,8 +320,8 @@ def test_a_job_ends_with_a_parent_that_is_killed_outright(tmp_path: Path, isolat
 
 
 @pytest.mark.slow
-def test_a_program_without_a_guard_has_its_jobs_started_afresh(tmp_path: Path) -> None:
-    """The forked child imports the program first, which would start the sweep again."""
+def test_jobs_of_a_program_without_a_main_guard_start_as_new_processes(tmp_path: Path) -> None:
+    """The forked child first imports the program, which would start the sweep again."""
     log = tmp_path / "log.txt"
     code = (
         "import sys, time\n"
@@ -345,8 +345,8 @@ def test_a_program_without_a_guard_has_its_jobs_started_afresh(tmp_path: Path) -
     assert log.read_text().count("Beautiful is better than ugly") == 2
 
 
-def test_what_cannot_be_forked_is_started_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalLauncher, "ready", lambda _: pytest.fail("nobody needs a server"))
+def test_a_job_that_cannot_be_forked_starts_as_a_new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalLauncher, "ready", lambda _: pytest.fail("no server is needed"))
     launcher = LocalLauncher(isolation="fork")
     job = launcher.start(Job((sys.executable, "-m", "this"), tmp_path / "log.txt", forkable=False))
     assert isinstance(job._process, FreshProcess)
@@ -354,14 +354,14 @@ def test_what_cannot_be_forked_is_started_afresh(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("isolation", ["fork", "resident"])
-def test_a_system_that_cannot_fork_is_told_in_a_line(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_fork_gives_a_one_line_error(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
-    with pytest.raises(UserError, match=f"--isolation {isolation} needs Linux or macOS: use spawn"):
+    with pytest.raises(UserError, match=f"--isolation {isolation} needs Linux or macOS; use spawn"):
         LocalLauncher(isolation=isolation)
     LocalLauncher(isolation="spawn")
 
 
-def test_without_room_for_its_socket_there_is_no_fork_server_and_jobs_start_afresh(
+def test_jobs_start_as_new_processes_when_the_fork_server_has_no_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_long() -> None:

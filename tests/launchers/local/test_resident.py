@@ -1,4 +1,4 @@
-"""Processes that outlive their jobs: who goes on with whom, and when a fresh one is taken."""
+"""Processes that outlive their jobs: which job reuses one, and when a new one is started."""
 
 from __future__ import annotations
 
@@ -66,30 +66,30 @@ def pid_of(job: Job) -> int:
 
 
 def run(launcher: LocalLauncher, job: Job) -> tuple[int, int]:
-    """The exit code, and the process that did it."""
+    """Return the exit code and the process id of a job."""
     return finish(launcher.start(job)).exit_code, pid_of(job)
 
 
-def test_a_process_goes_on_with_what_shares_its_base(launcher: LocalLauncher, tmp_path: Path) -> None:
+def test_a_process_is_reused_by_jobs_that_share_its_base(launcher: LocalLauncher, tmp_path: Path) -> None:
     first, second = job(tmp_path, "one", environment={"WORD": "hello"}), job(tmp_path, "two")
     assert run(launcher, first)[1] == run(launcher, second)[1]
     assert first.log_file.read_text().split()[2:] == ["one", "hello"]
     assert second.log_file.read_text().split()[2:] == ["two", "None"]
 
 
-def test_what_shares_another_base_or_none_gets_another_process(launcher: LocalLauncher, tmp_path: Path) -> None:
+def test_jobs_that_share_another_base_or_none_get_another_process(launcher: LocalLauncher, tmp_path: Path) -> None:
     pids = [run(launcher, job(tmp_path, "go", shares=shares))[1] for shares in ("a", "b", None, "b")]
     assert len(set(pids[:3])) == 3
     assert pids[3] == pids[1]
-    assert not psutil.pid_exists(pids[0])  # made room: one base on a device
+    assert not psutil.pid_exists(pids[0])  # ended for another: one base per device
 
 
-@pytest.mark.parametrize(("how", "code"), [("fail", 1), ("spoil", 0), ("die", 7)])
-def test_a_process_in_doubt_is_replaced(launcher: LocalLauncher, tmp_path: Path, how: str, code: int) -> None:
-    doubtful = run(launcher, job(tmp_path, how))
-    assert doubtful[0] == code
-    assert run(launcher, job(tmp_path, "go"))[1] != doubtful[1]
-    assert not psutil.pid_exists(doubtful[1])
+@pytest.mark.parametrize(("command", "code"), [("fail", 1), ("spoil", 0), ("die", 7)])
+def test_an_unfit_process_is_replaced(launcher: LocalLauncher, tmp_path: Path, command: str, code: int) -> None:
+    unfit = run(launcher, job(tmp_path, command))
+    assert unfit[0] == code
+    assert run(launcher, job(tmp_path, "go"))[1] != unfit[1]
+    assert not psutil.pid_exists(unfit[1])
 
 
 def test_a_timeout_ends_the_process_too(launcher: LocalLauncher, tmp_path: Path) -> None:
@@ -100,14 +100,14 @@ def test_a_timeout_ends_the_process_too(launcher: LocalLauncher, tmp_path: Path)
     assert run(launcher, job(tmp_path, "go", resources=Resources()))[0] == 0
 
 
-def test_a_job_that_reads_its_input_finds_nothing(launcher: LocalLauncher, tmp_path: Path) -> None:
-    """And leaves the next requests alone."""
+def test_the_standard_input_of_a_job_is_empty(launcher: LocalLauncher, tmp_path: Path) -> None:
+    """Reading it does not consume the next requests."""
     reader = job(tmp_path, "read", resources=Resources(seconds=20.0))
     assert run(launcher, reader)[1] == run(launcher, job(tmp_path, "go"))[1]
     assert reader.log_file.read_text().splitlines()[-1] == "read '' b''"
 
 
-def test_closing_leaves_nobody(launcher: LocalLauncher, tmp_path: Path) -> None:
+def test_closing_ends_idle_processes(launcher: LocalLauncher, tmp_path: Path) -> None:
     _, pid = run(launcher, job(tmp_path, "go"))
     assert psutil.pid_exists(pid)
     launcher.close()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-HOLD = "from sft.launchers.local.sockets import use_own_folder; use_own_folder(); print(flush=True); input()"
+HOLDER = "from sft.launchers.local.sockets import use_own_folder; use_own_folder(); print(flush=True); input()"
 
 
-def held(folder: Path) -> subprocess.Popen[str]:
-    """A process that has a folder there."""
+def start_holder(folder: Path) -> subprocess.Popen[str]:
+    """Start a process that holds a folder there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD],
+        [sys.executable, "-c", HOLDER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -28,19 +28,19 @@ def held(folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_killed_sweeps_leave_no_folders_that_add_up(tmp_path: Path) -> None:
+def test_folders_of_killed_sweeps_are_removed_by_the_next_sweep(tmp_path: Path) -> None:
     other = tmp_path / "sft-fork-file"
-    other.write_text("no folder")
+    other.write_text("not a folder")
     (tmp_path / "sft-fork-link").symlink_to(tmp_path)
-    odd = set(tmp_path.iterdir())
-    living = held(tmp_path)
-    (of_living,) = set(tmp_path.iterdir()) - odd
+    foreign = set(tmp_path.iterdir())
+    living = start_holder(tmp_path)
+    (of_living,) = set(tmp_path.iterdir()) - foreign
     for _ in range(2):
-        killed = held(tmp_path)
+        killed = start_holder(tmp_path)
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
-        assert len(set(tmp_path.iterdir()) - odd) == 2
-    held(tmp_path).communicate("\n")
-    assert set(tmp_path.iterdir()) - odd == {of_living}, "the killed ones' are gone, and the last one's own"
+        assert len(set(tmp_path.iterdir()) - foreign) == 2
+    start_holder(tmp_path).communicate("\n")
+    assert set(tmp_path.iterdir()) - foreign == {of_living}, "the folders of killed and finished sweeps are removed"
     living.communicate("\n")
-    assert set(tmp_path.iterdir()) == odd
+    assert set(tmp_path.iterdir()) == foreign

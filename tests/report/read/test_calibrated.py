@@ -123,7 +123,7 @@ def test_runs_without_scores_have_no_metrics(results: Path, tmp_path: Path) -> N
         compare(store, Choices(calibration="batch"))
     for folder in store.folders():
         (folder.path / "label_scores.safetensors").write_bytes(json.dumps({}).encode())
-    with pytest.raises(UserError, match=r"label_scores\.safetensors is not the file that the run has written"):
+    with pytest.raises(UserError, match=r"label_scores\.safetensors is not the file that the run wrote"):
         compare(store, Choices(calibration="batch"))
     for folder in store.folders():
         result = folder.result()

@@ -1,4 +1,4 @@
-"""Fine-tuning on the answers: the mask, the arithmetic, the reproducibility, and a model left as it was found."""
+"""Fine-tuning on the answers: the mask, the arithmetic, reproducibility, and a model restored afterwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def losses(outcome: TrainOutcome) -> list[float]:
 
 
 def mean_answer_loss(model: Any, rows: list[TrainingRow]) -> float:
-    """Cross-entropy of the answer tokens, row by row, without padding: the reference."""
+    """Return the cross-entropy of the answer tokens, row by row and without padding, as the reference."""
     parts = []
     for row in rows:
         ids = torch.tensor([row.prompt_ids + row.completion_ids])
@@ -60,16 +60,18 @@ def test_first_loss_is_the_cross_entropy_of_the_answers_alone(
     assert losses(outcome)[0] == pytest.approx(expected, abs=1e-5)
     prompts = [TrainingRow(row.prompt_ids[:1], row.prompt_ids[1:] + row.completion_ids) for row in ROWS]
     unmasked = mean_answer_loss(adapted(make_model(family, **overrides)), prompts)
-    assert abs(unmasked - expected) > 1e-3  # so a lost mask would show
+    assert abs(unmasked - expected) > 1e-3  # so a missing mask would be detected
 
 
-def test_it_learns_and_tells(make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int, str]] = []
+def test_the_loss_falls_and_progress_is_reported(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    reported: list[tuple[str, int, int, str]] = []
     model = adapted(make_model())
     before = mean_answer_loss(model, ROWS)
 
     def progress(phase: str, done: int, total: int, note: str = "") -> None:
-        told.append((phase, done, total, note))
+        reported.append((phase, done, total, note))
 
     config = TrainingConfig(
         trainer_args={"num_train_epochs": 4, "learning_rate": 1e-2, "per_device_train_batch_size": 4}
@@ -81,7 +83,7 @@ def test_it_learns_and_tells(make_model: Callable[..., Any], tokenizer: Any, tmp
     assert set(outcome.loss_history[0]) == {"step", "epoch", "loss", "learning_rate", "grad_norm"}
     assert outcome.loss_history[0]["learning_rate"] == pytest.approx(1e-2)  # no warm-up step is wasted
     assert outcome.train_loss == pytest.approx(sum(losses(outcome)) / 12, rel=1e-4)
-    assert told[-1] == ("train", 12, 12, f"loss {losses(outcome)[-1]:.2f}")
+    assert reported[-1] == ("train", 12, 12, f"loss {losses(outcome)[-1]:.2f}")
     assert not model.training
 
 
@@ -104,7 +106,7 @@ def test_the_padding_id_does_not_matter(
     assert curve == losses(fit(adapted(make_model()), make_tokenizer(), tmp_path))
 
 
-def test_tokenizer_and_model_are_left_as_found(
+def test_tokenizer_and_model_are_restored(
     make_model: Callable[..., Any], make_tokenizer: Callable[..., Any], tmp_path: Path
 ) -> None:
     tokenizer = make_tokenizer(specials=("<|im_end|>",))
@@ -122,7 +124,7 @@ def test_tokenizer_and_model_are_left_as_found(
     assert all(torch.equal(named[name], value) for name, value in frozen.items())
 
 
-def test_the_users_arguments_win_and_old_names_count(
+def test_the_users_arguments_override_defaults_and_old_names_are_accepted(
     make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
 ) -> None:
     outcome = fit(adapted(make_model()), tokenizer, tmp_path, max_steps=4, warmup_ratio=0.5, logging_steps=2)
@@ -144,9 +146,9 @@ def test_checkpoints_go_to_the_work_folder_only(make_model: Callable[..., Any], 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        ({"max_length": 8}, "max_length 8 would cut answers off"),
+        ({"max_length": 8}, "max_length 8 would truncate answers"),
         ({"packing": True}, "remove packing"),
         ({"padding_free": True}, "remove packing"),
         ({"learning_rat": 1}, "learning_rat"),
@@ -155,10 +157,10 @@ def test_checkpoints_go_to_the_work_folder_only(make_model: Callable[..., Any], 
         ({"eval_strategy": "steps"}, "eval_strategy"),
     ],
 )
-def test_arguments_that_cannot_work_are_refused(
-    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, arguments: dict[str, Any], said: str
+def test_arguments_that_cannot_work_are_rejected(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         fit(adapted(make_model()), tokenizer, tmp_path, **arguments)
     assert str(caught.value).startswith("training.trainer_args")
     assert "\n" not in str(caught.value)
@@ -183,8 +185,8 @@ def test_on_a_quantised_base_the_adapter_stays_in_float32(
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gemma", "mistral"])
-@pytest.mark.parametrize("shared", [None, False], ids=["side by side", "padded"])
-def test_the_head_works_on_what_predicts_answers_alone(
+@pytest.mark.parametrize("shared", [None, False], ids=["packed", "padded"])
+def test_the_head_computes_only_the_logits_for_answers(
     make_model: Callable[..., Any],
     tokenizer: Any,
     tmp_path: Path,
@@ -210,14 +212,14 @@ def test_the_head_works_on_what_predicts_answers_alone(
             curves.append(train(request).loss_history)
         sizes.append(seen)
     assert sum(sizes[0]) == 4 * sum(len(row.completion_ids) for row in rows)  # four epochs
-    assert not sizes[1]  # it multiplies by the head's weights itself
-    for one, other in zip(*curves, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
-        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+    assert not sizes[1]  # TRL multiplies by the head's weights itself
+    for point, expected in zip(*curves, strict=True):
+        assert point["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert point["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-4)
 
 
 def hooked(method: Callable[..., Any], module: torch.nn.Module, hook: Any) -> Callable[..., Any]:
-    """A method during which a module has a forward hook."""
+    """Return the method with a forward hook on a module while it runs."""
 
     def run(*args: Any, **options: Any) -> Any:
         handle = module.register_forward_hook(hook)

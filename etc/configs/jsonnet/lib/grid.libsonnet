@@ -8,10 +8,10 @@
 //     model: [{ name: 'org/a' }, { name: 'org/a', quantization: {…} }],    // a whole section, replaced
 //   }, seeds=[13, 14, 15])
 //
-// Every combination becomes an experiment named by what varies: `shots=8 r=16 alpha=32`. Settings that cannot matter
-// make no experiments of their own: at 0 shots those of lora, adapter and training (which are left out of the config),
-// without in-context examples how these are drawn, with full_finetuning those of lora and adapter, without
-// validation_size how long to wait for it. So zero-shot rows appear once.
+// Every combination becomes an experiment named by what varies: `shots=8 r=16 alpha=32`. Settings that have no effect
+// create no experiments: at 0 shots those of lora, adapter and training (which are removed from the config), without
+// in-context examples their selection, with full_finetuning those of lora and adapter, without validation_size its
+// patience. So zero-shot rows appear once.
 
 local aliases = {
   'dataset.shots': 'shots',
@@ -34,7 +34,7 @@ local aliases = {
 
 local check(condition, message) = if condition then true else error 'grid: ' + message;
 
-// Whether no two are equal. Of long lists it is taken for granted: Jsonnet sorts slowly, and refuses equal names itself.
+// Whether all are different. Long lists are not checked: Jsonnet sorts slowly, and rejects equal names itself.
 local distinct(texts) = std.length(texts) > 100 || std.length(std.set(texts)) == std.length(texts);
 
 // `a`, `a`, `b` -> `a`, `a #2`, `b`
@@ -55,7 +55,7 @@ local number(x) =
 
 local cut(text) = if std.length(text) <= 40 then text else std.substr(text, 0, 39) + '…';
 
-// The last part of a path or hub id, without a data file's suffix: `org/model-7B` is `model-7B`.
+// The last part of a path or Hub id, without a data file's suffix: `org/model-7B` is `model-7B`.
 local basename(text) =
   local parts = [part for part in std.split(text, '/') if part != ''];
   if std.length(parts) == 0 then text else last(parts);
@@ -105,7 +105,7 @@ local starts(key, section) = key == section || std.startsWith(key, section + '.'
 local within(keys, sections) = std.all([std.any([starts(key, section) for section in sections]) for key in keys]);
 local among(keys, possible) = std.all([std.member(possible, key) for key in keys]);
 
-// When an axis cannot matter: all its keys are about training, about how examples are drawn, …
+// When an axis has no effect: all its keys concern training, the selection of examples, …
 local needs(keys) =
   local training = within(keys, ['lora', 'adapter', 'training', 'seeds.init', 'seeds.training', 'seeds.shots']);
   local examples = among(keys, ['inference.random_icl', 'inference.icl_pool', 'inference.icl_selection']);
@@ -117,7 +117,7 @@ local needs(keys) =
   { training: training, examples: examples, trainingExamples: trainingExamples, anyExamples: anyExamples,
     adapter: adapter, patience: patience };
 
-// Axes that decide what matters come first: shots, then in-context examples.
+// Axes that determine the effect of others come first: shots, then in-context examples.
 local deciding = ['training', 'training.icl_examples', 'training.full_finetuning', 'training.validation_size'];
 local rank(keys) =
   if std.any([std.member(['dataset', 'dataset.shots'], key) for key in keys]) then 0
@@ -157,7 +157,7 @@ local axis(base, key, given, keyNames) =
   local needed = needs(keys), order = rank(keys);
   { titles: titles, patches: patches, needs: needed, rank: order };
 
-// Short names of keys: alias or last part; where two would be the same, the whole key.
+// Short names of keys: alias or last part; the whole key if two would be the same.
 local shortKeys(keys) =
   local names = [std.get(aliases, key, last(std.split(key, '.'))) for key in keys];
   {
@@ -174,7 +174,7 @@ local isZero(config, section, key) =
   local found = if std.objectHas(config, section) then config[section];
   !std.isObject(found) || !std.objectHas(found, key) || found[key] == null || found[key] == 0;
 
-// What a config leaves unused.
+// The unused parts of a config.
 local unused(config) =
   local shots = isZero(config, 'dataset', 'shots');
   local examples = isZero(config, 'inference', 'icl_examples');
@@ -193,7 +193,7 @@ local isIdle(needs, unused) =
   || (needs.adapter && unused.adapter)
   || (needs.patience && unused.patience);
 
-// A config without what has no use in it.
+// A config without its unused parts.
 local used(config, unused) =
   local trained = without(config, if unused.training then ['lora', 'adapter', 'training']
                           else if unused.adapter then ['lora', 'adapter'] else []);
@@ -202,7 +202,7 @@ local used(config, unused) =
   then trained { training: without(training, ['early_stopping_patience']) }
   else trained;
 
-// Every row with every value of the next axis, where that axis matters.
+// Every row with every value of the next axis, if that axis has an effect.
 local expand(rows, axes, first) =
   if first == std.length(axes) then rows
   else
@@ -234,7 +234,7 @@ function(base, vary={}, seeds=null)
   local keyNames = shortKeys(keys);
   local nameless = if std.objectHas(base, 'name') then without(base, ['name']) else base;
   local axes = std.sort([axis(nameless, key, vary[key], keyNames) for key in std.objectFields(vary)], function(one) one.rank);
-  assert std.all([std.length(one.titles) > 0 for one in axes]);  // looked at here, an error names the caller's line
+  assert std.all([std.length(one.titles) > 0 for one in axes]);  // evaluated here so that an error names the caller's line
   local start = { config: nameless, name: '', unused: unused(nameless) };
   local rows = expand([start], axes, 0);
   local unnamed = std.get(base, 'name', if std.length(axes) == 0 then 'experiment' else 'zero-shot');
