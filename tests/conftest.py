@@ -94,7 +94,7 @@ MANY_IMPORTS = 50
 
 
 class Frozen:
-    """How many modules were imported when the garbage collector was last told to skip what is there.
+    """Number of imported modules when the garbage collector last froze the existing objects.
 
     The libraries leave millions of objects that live as long as the process. Each collection visits them all, and a
     trainer collects at the start of every training: that took half of the time of a short training.

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 Norm = Literal["l1", "l2", "max"]
 
 
-def bin_places(confidences_N: NDArray[np.floating], bins: int) -> NDArray[np.intp]:
+def bin_indices_of(confidences_N: NDArray[np.floating], bins: int) -> NDArray[np.intp]:
     """Return the bin of each row, from 0: bin m of M for a confidence in (m / M, (m + 1) / M]; 0 is in the first."""
     return np.digitize(confidences_N, np.arange(1, bins) / bins, right=True)
 
@@ -53,7 +53,7 @@ def _bin_distances(
     confidences: NDArray[np.float64], correct: NDArray[np.float64], bins: int
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the number of rows and |accuracy - mean confidence| of the bins that are not empty."""
-    bin_indices = bin_places(confidences, bins)
+    bin_indices = bin_indices_of(confidences, bins)
     counts = np.bincount(bin_indices, minlength=bins)
     filled = counts > 0
     sums = np.bincount(bin_indices, weights=correct - confidences, minlength=bins)

@@ -108,7 +108,7 @@ def _builder_arguments(config: DatasetConfig) -> dict[str, Any]:
 
 
 def _format_of(config: DatasetConfig) -> DataFormatSpec | None:
-    """Return the format of the files that `dataset.path` names, where their suffix tells it."""
+    """Return the format of the files that `dataset.path` names, if their suffix says it."""
     suffix = _form(Path(config.path))
     return None if suffix is None else DATA_FORMATS[DATA_SUFFIXES[suffix]]
 

@@ -148,8 +148,8 @@ def contrast_header(comparison: Comparison, intervals: bool = False) -> list[str
 
 def is_tested(comparison: Comparison) -> bool:
     """Whether some row's leading metric was tested against the baseline."""
-    places = range(len(comparison.rows))
-    return any(comparison.significance_of(index, comparison.metrics[0]).contrast is not None for index in places)
+    indices = range(len(comparison.rows))
+    return any(comparison.significance_of(index, comparison.metrics[0]).contrast is not None for index in indices)
 
 
 def _contrast(comparison: Comparison, index: int, intervals: bool) -> list[str]:

@@ -17,7 +17,7 @@ from sft.calibration.arithmetic import probabilities
 from sft.calibration.stored import NEEDED_OF_ROWS, SplitScores
 from sft.config.sections.inference import InferenceConfig
 from sft.errors import UserError
-from sft.evaluation.calibration_error import bin_places
+from sft.evaluation.calibration_error import bin_indices_of
 from sft.evaluation.multilabel import membership
 from sft.report.read.answers import OUTSIDE, Answers
 from sft.report.read.runs import Run
@@ -154,7 +154,7 @@ def reliability_bins(probabilities_NL: Floats, reference_N: Integers, bins: int)
     """
     confidence_N = probabilities_NL.max(axis=1)
     right_N = (probabilities_NL.argmax(axis=1) == reference_N).astype(np.float64)
-    bins_N = bin_places(confidence_N, bins)
+    bins_N = bin_indices_of(confidence_N, bins)
     rows_B = np.bincount(bins_N, minlength=bins)
     filled = np.flatnonzero(rows_B)
     confidence_B = np.bincount(bins_N, weights=confidence_N, minlength=bins)[filled] / rows_B[filled]

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sft.evaluation.calibration_error import bin_places
+from sft.evaluation.calibration_error import bin_indices_of
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats, float], Mapping[str, Floats]]
@@ -183,7 +183,7 @@ def calibration_l1(confidence_N: NDArray[np.floating], right_N: NDArray[np.bool_
     It cannot be resampled: positive and negative noise of a bin both increase the error, and resampling adds noise
     again. In simulations BCa never covers the true error of a calibrated model, and that of others in 87-94 %.
     """
-    bin_N = bin_places(confidence_N, bins)
+    bin_N = bin_indices_of(confidence_N, bins)
     gaps_NK = np.zeros((len(bin_N), bins))
     gaps_NK[np.arange(len(bin_N)), bin_N] = right_N - confidence_N.astype(np.float64)
 
