@@ -240,7 +240,7 @@ def test_every_link_leads_somewhere(repository: Path) -> None:
 
 
 def test_grids_are_valid(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sft.sweep.check import load_plan
+    from sft.sweep.planning.check import load_plan
 
     monkeypatch.chdir(repository)
     planned = {}

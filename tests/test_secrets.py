@@ -24,7 +24,7 @@ from sft.io import write_json
 from sft.secrets import PLACEHOLDER, VARIABLE, join_secrets, masked, redact_text, redacted, remember, split_secrets
 from sft.secrets.known import Known, known
 from sft.secrets.names import is_secret_variable, names_secret
-from sft.sweep.jobs import config_of
+from sft.sweep.planning.jobs import config_of
 from sft.sweep.single import load_experiment
 
 CANARY = "canary-7c1f/9a+b\"é'x"

@@ -36,8 +36,8 @@ from sft.report.statistics.sums import calibration_l1, confusion, means
 from sft.results.schema import RunState
 from sft.results.sealed import seal
 from sft.results.store import RunFolder
-from sft.sweep.check import load_plan
-from sft.sweep.jobs import config_of, write_plan
+from sft.sweep.planning.check import load_plan
+from sft.sweep.planning.jobs import config_of, write_plan
 
 PACKAGES = ("numpy", "scipy", "pyarrow")
 READ_AND_COMPARE = """

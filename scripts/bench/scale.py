@@ -22,8 +22,8 @@ from sft.config.experiment import Experiment
 from sft.results.schema import RunResult, RunState
 from sft.results.sealed import seal
 from sft.results.store import ResultStore
-from sft.sweep.check import load_plan
-from sft.sweep.jobs import config_of, write_plan
+from sft.sweep.planning.check import load_plan
+from sft.sweep.planning.jobs import config_of, write_plan
 
 METRICS = (
     "accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "mcc", "ece", "brier",
@@ -35,9 +35,9 @@ LABELS = ("negative", "neutral", "positive")
 PLAN = """
 from pathlib import Path
 from sft.results.store import ResultStore
-from sft.sweep.check import load_plan
-from sft.sweep.options import SweepOptions
-from sft.sweep.jobs import write_plan
+from sft.sweep.planning.check import load_plan
+from sft.sweep.planning.options import SweepOptions
+from sft.sweep.planning.jobs import write_plan
 from sft.sweep.run import Sweep
 plan = load_plan(Path("{grid}"), None, "run-experiment", 1_000_000)
 store = ResultStore(Path("{results}"))
@@ -156,7 +156,9 @@ def measure_all(folder: Path, number: int, seeds: int) -> dict[str, dict[str, An
     again = ("run-experiments", str(grid), "--results-path", str(results), "--max-experiments", str(number))
     bodies = {
         "plan": PLAN.format(grid=grid, results=results, number=number),
-        "status": f'from pathlib import Path; from sft.sweep.status import show_status; show_status(Path("{results}"))',
+        "status": (
+            f'from pathlib import Path; from sft.sweep.screen.status import show_status; show_status(Path("{results}"))'
+        ),
         "report": COMMAND.format(arguments=("report", str(results))),
         "parent": COMMAND.format(arguments=again),  # everything is done: it plans, checks each result, and reports
     }

@@ -26,8 +26,8 @@ from sft.log import LOGGER_NAME
 from sft.report.read.runs import run_of
 from sft.results.locks import RunBusyError
 from sft.results.store import ResultStore
-from sft.sweep import check
-from sft.sweep.jobs import Plan
+from sft.sweep.planning import check
+from sft.sweep.planning.jobs import Plan
 from sft.sweep.processes import path_argument
 
 _IN_ORDER = 128  # exit code of a command that stops in order on a signal, minus the signal's number

@@ -164,8 +164,9 @@ def run_experiments(
 
     begun = begin_evaluation(grid, max_experiments)  # runs during the imports below
     from sft.foreign import plug_paths
-    from sft.sweep import check, describe
-    from sft.sweep.jobs import only as chosen_by
+    from sft.sweep.planning import check
+    from sft.sweep.planning.jobs import only as chosen_by
+    from sft.sweep.screen import describe
 
     endpoint: Endpoint = "run-experiment" if do_eval else "train"
     plug_paths(grid.resolve().parent)  # before the plan: ids hash the content of plugins
@@ -178,8 +179,8 @@ def run_experiments(
     from sft.launchers.local.devices import visible_devices
     from sft.plugins import LAUNCHERS
     from sft.sweep import command
-    from sft.sweep.options import SweepOptions, launcher_arguments
-    from sft.sweep.slots import make_slots
+    from sft.sweep.planning.options import SweepOptions, launcher_arguments
+    from sft.sweep.planning.slots import make_slots
 
     launcher_args = launcher_arguments(launcher, launcher_arg or (), isolation)
     devices = visible_devices() if LAUNCHERS.spec(launcher).is_local else ()
@@ -214,7 +215,8 @@ def validate(
 
     begun = begin_evaluation(config, max_experiments)  # runs during the imports below
     from sft.foreign import plug_paths
-    from sft.sweep import check, describe
+    from sft.sweep.planning import check
+    from sft.sweep.screen import describe
 
     plug_paths(config.resolve().parent)
     plan = check.load_plan(config, None, None, max_experiments, begun)
@@ -222,7 +224,7 @@ def validate(
         "\n".join([describe.describe(plan), *describe.describe_names(plan), *describe.describe_duplicates(plan)])
     )
     if data:
-        from sft.sweep.options import SweepOptions
+        from sft.sweep.planning.options import SweepOptions
         from sft.sweep.preflight import check_data
 
         checked = check_data(
@@ -286,7 +288,7 @@ def status(
 
     Experiments that are done, running, failed and waiting, and the estimated remaining time.
     """
-    from sft.sweep.status import show_status
+    from sft.sweep.screen.status import show_status
 
     show_status(results, watch)
 
@@ -334,7 +336,7 @@ def serve() -> None:
 def _run(experiment: Experiment, results_path: Path, threads: int | None, models: Models | None = None) -> None:
     from sft.report.metrics import numbers
     from sft.results.store import ResultStore
-    from sft.sweep.fixed_threads import planned_threads
+    from sft.sweep.planning.fixed_threads import planned_threads
     from sft.sweep.single import held
 
     store = ResultStore(results_path)

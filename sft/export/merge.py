@@ -26,7 +26,7 @@ from sft.foreign import one_line
 from sft.log import get_logger
 from sft.model.adapters import load_adapter
 from sft.model.load import load_model
-from sft.model.quantization import quantization_method
+from sft.model.quantised.quantization import quantization_method
 from sft.model.resident import forget_adapter
 from sft.model.saving import MODEL_CONFIG, can_merge, write_model
 from sft.model.sealed import filled

@@ -16,8 +16,8 @@ from sft.initialization.initializers import maker_of
 from sft.log import get_logger
 from sft.model.full import require_decoder_only
 from sft.model.load import empty_model
-from sft.model.quantization import quantization_method
-from sft.model.quantized import packed_linear_names, require_trainable
+from sft.model.quantised.quantization import quantization_method
+from sft.model.quantised.quantized import packed_linear_names, require_trainable
 from sft.model.saving import ADAPTER, ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from sft.model.sealed import check_whole
 from sft.model.source import check_folder, import_peft, pickled, quiet

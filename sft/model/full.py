@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sft.errors import ModelError
 from sft.log import get_logger
-from sft.model.quantization import quantization_method
+from sft.model.quantised.quantization import quantization_method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -15,8 +15,8 @@ from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError
 from sft.foreign import one_line
 from sft.io import parse_json
-from sft.model.quantization import loading_config
-from sft.model.quantized import settle
+from sft.model.quantised.quantization import loading_config
+from sft.model.quantised.quantized import settle
 from sft.model.sealed import check_whole
 from sft.model.source import check_folder, reading, trusts_remote_code
 

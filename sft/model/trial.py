@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sft.errors import SftError
 from sft.foreign import one_line
 from sft.memory import is_out_of_memory
-from sft.model.quantization import quantization_method
+from sft.model.quantised.quantization import quantization_method
 from sft.model.structure import base_of, text_config
 
 # Largest difference of log-probabilities that rounding makes, relative to the largest logit: the forms sum the same

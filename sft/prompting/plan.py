@@ -16,6 +16,7 @@ from sft.dataset.task import LabelledRows, Task
 from sft.errors import DataError
 from sft.log import get_logger
 from sft.prompting.chosen import EvaluationExamples
+from sft.prompting.encoding.truncate import Row
 from sft.prompting.examples import choose_fixed, choose_for_row, hold_out, rounds_for_rows
 from sft.prompting.prompt import EvaluationPrompts, TrainingPrompts
 from sft.prompting.questions import Questions
@@ -23,7 +24,6 @@ from sft.prompting.render import Example, LabelledPrompt, Prompt, Renderer
 from sft.prompting.room import Limit, Room, evaluation_limit, training_limit
 from sft.prompting.same_labels import refuse_same_tokens, warn_of_similar
 from sft.prompting.selection import Selection, find_selection
-from sft.prompting.truncate import Row
 from sft.prompting.view import ShownRow
 
 log = get_logger(__name__)

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from sft.prompting.truncate import Row
+from sft.prompting.encoding.truncate import Row
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 

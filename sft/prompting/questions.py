@@ -17,9 +17,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sft.config.sections.prompting import PromptingConfig
+from sft.prompting.encoding.truncate import Row
 from sft.prompting.prompt import LabelledPrompt, Prompt
 from sft.prompting.render import Renderer
-from sft.prompting.truncate import Row
 from sft.sequences import common_prefix
 
 

@@ -22,10 +22,20 @@ from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError, did_you_mean
 from sft.log import get_logger
 from sft.prompting.conversation import Content, Conversation, Piece
-from sft.prompting.long_text import WHOLE, encode_data, estimate_tokens, substitute
+from sft.prompting.encoding.long_text import WHOLE, encode_data, estimate_tokens, substitute
+from sft.prompting.encoding.tokens import Tokeniser, Tokens
+from sft.prompting.encoding.truncate import (
+    Cut,
+    Item,
+    Row,
+    count_rounds,
+    cut_text,
+    keep_rounds,
+    largest,
+    rounds_that_fit,
+    share,
+)
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
-from sft.prompting.tokens import Tokeniser, Tokens
-from sft.prompting.truncate import Cut, Item, Row, count_rounds, cut_text, keep_rounds, largest, rounds_that_fit, share
 
 __all__ = ["Example", "LabelledPrompt", "Prompt", "Renderer", "Span"]
 

@@ -28,9 +28,9 @@ from sft.inference.backends.base import Backend
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, get_logger
 from sft.plugins import DOMAIN_PROBES
+from sft.prompting.encoding.truncate import Row
 from sft.prompting.probes import content_free_rows, domain_rows
 from sft.prompting.prompt import EvaluationPrompts, LabelledPrompt
-from sft.prompting.truncate import Row
 from sft.steps.provenance import TrainingRecord, of_base, rows_by_key
 from sft.steps.setup import Setup
 

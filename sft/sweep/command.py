@@ -14,15 +14,15 @@ from sft.errors import UserError
 from sft.log import some
 from sft.results.states import in_words
 from sft.results.store import QUARANTINE, RUNS, ResultStore
-from sft.sweep.describe import counted, describe, describe_duplicates
-from sft.sweep.display import Display
-from sft.sweep.fixed_threads import describe_threads, settle_threads
-from sft.sweep.jobs import Plan
-from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
-from sft.sweep.progress import duration
+from sft.sweep.planning.fixed_threads import describe_threads, settle_threads
+from sft.sweep.planning.jobs import Plan
+from sft.sweep.planning.options import SweepOptions
 from sft.sweep.reporting import report_of
 from sft.sweep.run import Sweep
+from sft.sweep.screen.describe import counted, describe, describe_duplicates
+from sft.sweep.screen.display import Display
+from sft.sweep.screen.progress import duration
 
 SECONDS_TO_START = 60.0  # enough for another sweep to plan ten thousand experiments
 _STOPPED = {

@@ -7,8 +7,8 @@ import signal
 from sft.launchers.base import Resources, Status
 from sft.results.schema import RunResult, RunState
 from sft.results.store import RunFolder
-from sft.sweep.jobs import run_status
 from sft.sweep.outcome import Failure
+from sft.sweep.planning.jobs import run_status
 
 
 def state_after(folder: RunFolder, status: Status, limits: Resources) -> RunState:

@@ -20,8 +20,8 @@ from sft.launchers.base import Job, Launcher, Status
 from sft.plugins import LAUNCHERS
 from sft.results.store import CHECKS, RunFolder
 from sft.secrets import VARIABLE, join_secrets, split_secrets
-from sft.sweep.jobs import config_of
-from sft.sweep.options import SweepOptions
+from sft.sweep.planning.jobs import config_of
+from sft.sweep.planning.options import SweepOptions
 from sft.sweep.processes import launcher_of, path_argument, take_secrets
 
 POLL_SECONDS = 0.02

@@ -18,9 +18,9 @@ from sft.launchers.base import Job, Launcher, Preparation
 from sft.plugins import BACKENDS, LAUNCHERS, METHODS
 from sft.results.store import RunFolder
 from sft.secrets import VARIABLE, split_secrets
-from sft.sweep.jobs import config_of
-from sft.sweep.options import SweepOptions
-from sft.sweep.slots import Slot
+from sft.sweep.planning.jobs import config_of
+from sft.sweep.planning.options import SweepOptions
+from sft.sweep.planning.slots import Slot
 
 MOST_HALVINGS = 4
 # Modules that a run imports besides its plugins, including late imports.

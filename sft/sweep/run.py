@@ -24,14 +24,14 @@ from sft.results.schema import RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.secrets import redact_text
 from sft.sweep.claims import Claims, held_by
-from sft.sweep.display import Display, Line
 from sft.sweep.endings import failure_of, headline, state_after
-from sft.sweep.jobs import Plan, by_model, run_status, write_plan
-from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import Failure, SweepOutcome
+from sft.sweep.planning.jobs import Plan, by_model, run_status, write_plan
+from sft.sweep.planning.options import SweepOptions
+from sft.sweep.planning.slots import Slot
 from sft.sweep.preflight import check_data
 from sft.sweep.processes import job_of, launcher_of, most_halvings, public_config
-from sft.sweep.slots import Slot
+from sft.sweep.screen.display import Display, Line
 from sft.sweep.stopping import StopSignals
 
 log = get_logger(__name__)

@@ -17,7 +17,7 @@ from sft.log import get_logger
 from sft.results.locks import RunBusyError
 from sft.results.store import ResultStore, RunFolder
 from sft.secrets import join_secrets
-from sft.sweep import check
+from sft.sweep.planning import check
 from sft.sweep.processes import take_secrets
 
 log = get_logger(__name__)

@@ -23,7 +23,7 @@ from sft.errors import ConfigError, SftError, UserError
 from sft.results.locks import RunBusyError
 from sft.results.schema import RunState
 from sft.results.store import ResultStore
-from sft.sweep.check import load_plan
+from sft.sweep.planning.check import load_plan
 
 MakeConfig = Callable[..., dict[str, Any]]
 

@@ -166,8 +166,8 @@ def test_an_odd_table_of_an_early_result_is_reported(tmp_path: Path, make_config
 def test_a_run_without_a_result_says_how_it_ended(
     make_config: MakeConfig, tmp_path: Path, state: RunState | None, text: str
 ) -> None:
-    from sft.sweep.check import load_plan
-    from sft.sweep.jobs import write_plan
+    from sft.sweep.planning.check import load_plan
+    from sft.sweep.planning.jobs import write_plan
 
     (tmp_path / "x.json").write_text(json.dumps(make_config()))
     plan, store = load_plan(tmp_path / "x.json", None, "run-experiment"), ResultStore(tmp_path / "results")

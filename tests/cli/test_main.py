@@ -25,8 +25,8 @@ def finish(grid: Path, results: Path) -> None:
     """Write the plan of a grid, and a result for each of its experiments."""
     from sft.results.schema import RunResult
     from sft.results.store import ResultStore
-    from sft.sweep.check import load_plan
-    from sft.sweep.jobs import config_of, write_plan
+    from sft.sweep.planning.check import load_plan
+    from sft.sweep.planning.jobs import config_of, write_plan
 
     store, plan = ResultStore(results), load_plan(grid, None, "run-experiment")
     write_plan(plan, store)

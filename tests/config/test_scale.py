@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from sft.sweep.check import load_plan
+from sft.sweep.planning.check import load_plan
 
 # Runs in its own process, so that its memory and imports can be measured. Prints `count MiB heavy`.
 PLAN = """
 import re, sys
 from pathlib import Path
-from sft.sweep.check import load_plan
+from sft.sweep.planning.check import load_plan
 plan = load_plan(Path(sys.argv[1]), None, "run-experiment")
 ids = {experiment.id for experiment in plan.experiments}
 heavy = [name for name in ("torch", "transformers", "datasets", "pandas", "scipy") if name in sys.modules]

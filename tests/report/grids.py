@@ -20,7 +20,7 @@ from sft.report.rows import compare
 from sft.report.significance import Contrast, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
-from sft.sweep.jobs import Plan, config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import Plan, config_of, make_plan, write_plan
 
 LABELS = ("negative", "neutral", "positive")
 SEEDS = (13, 14, 15)

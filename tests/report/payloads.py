@@ -12,7 +12,7 @@ from sft.config.reading.load import Grid
 from sft.config.sections.schema import ExperimentConfig
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
-from sft.sweep.jobs import Plan, config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import Plan, config_of, make_plan, write_plan
 
 PAYLOADS = {
     "script": "<script>alert('sft')</script>",

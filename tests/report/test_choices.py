@@ -18,7 +18,7 @@ from sft.report.formats.table import comparison_table
 from sft.report.rows import compare
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import config_of, make_plan, write_plan
 
 
 def config(shots: int, model: str = "hub/a", icl: int = 0, r: int = 8) -> ExperimentConfig:

@@ -30,7 +30,7 @@ from sft.report.significance import Interval
 from sft.report.write import NAMES, write_report
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import config_of, make_plan, write_plan
 
 LABELS = ("bad", "fine", "good")
 NESTED = {"these_models", "to_best"}

@@ -27,7 +27,7 @@ from sft.report.write import write_report
 from sft.results.locks import Kind
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
-from sft.sweep.jobs import Plan, config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import Plan, config_of, make_plan, write_plan
 
 KINDS: tuple[Kind, ...] = ("run", "claim")
 ACCURACY = {("shots=0", 13): 0.5, ("shots=4", 13): 0.6, ("shots=4", 14): 0.8, ("shots=16", 13): 0.9}

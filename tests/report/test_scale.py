@@ -22,10 +22,10 @@ from sft.report.write import write_report
 from sft.results.schema import RunResult
 from sft.results.sealed import seal
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of, make_plan, write_plan
-from sft.sweep.options import SweepOptions
+from sft.sweep.planning.jobs import config_of, make_plan, write_plan
+from sft.sweep.planning.options import SweepOptions
 from sft.sweep.run import Sweep
-from sft.sweep.status import read_progress
+from sft.sweep.screen.status import read_progress
 
 NUMBER = 300
 

@@ -23,7 +23,7 @@ from stub_sweep import plan_of
 from sft.io import write_atomic, write_json
 from sft.results.sealed import seal
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of
+from sft.sweep.planning.jobs import config_of
 
 OLD, NEW = "old", "new" * 5000
 WRITERS: dict[str, Callable[[Path], None]] = {

@@ -31,9 +31,9 @@ from sft.report.write import write_report
 from sft.results.store import ResultStore
 from sft.signals import install_handlers
 from sft.sweep import command, processes, stopping
-from sft.sweep.jobs import Plan, make_plan
-from sft.sweep.options import SweepOptions
-from sft.sweep.slots import Slot
+from sft.sweep.planning.jobs import Plan, make_plan
+from sft.sweep.planning.options import SweepOptions
+from sft.sweep.planning.slots import Slot
 
 HERE = Path(__file__).resolve().parent
 

@@ -20,12 +20,12 @@ from sft.launchers.base import Job, Status
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep import run as sweep_module
-from sft.sweep.display import Display
-from sft.sweep.jobs import Plan, make_plan, run_status
-from sft.sweep.options import SweepOptions
 from sft.sweep.outcome import SweepOutcome
+from sft.sweep.planning.jobs import Plan, make_plan, run_status
+from sft.sweep.planning.options import SweepOptions
 from sft.sweep.preflight import Checked
 from sft.sweep.run import Sweep
+from sft.sweep.screen.display import Display
 from sft.sweep.single import load_experiment
 
 

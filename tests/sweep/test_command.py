@@ -15,8 +15,8 @@ from sft.results.schema import RunState
 from sft.results.store import ResultStore
 from sft.sweep import command
 from sft.sweep import run as sweep_module
-from sft.sweep.jobs import Plan, make_plan
 from sft.sweep.outcome import Failure, SweepOutcome
+from sft.sweep.planning.jobs import Plan, make_plan
 from sft.sweep.preflight import Checked
 from sft.sweep.run import SweepOptions
 

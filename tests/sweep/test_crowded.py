@@ -19,10 +19,10 @@ from sft.launchers.base import Isolation, Job, NoProcessError, Status
 from sft.launchers.local.launcher import LocalLauncher
 from sft.results.store import ResultStore
 from sft.sweep import run as sweep_module
-from sft.sweep.display import Display
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.preflight import Checked
 from sft.sweep.run import Sweep
+from sft.sweep.screen.display import Display
 
 sys.path.insert(0, str(Path(__file__).parent))
 import stub_child

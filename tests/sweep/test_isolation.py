@@ -13,7 +13,7 @@ import pytest
 
 from sft import pipeline
 from sft.results.store import ResultStore
-from sft.sweep.check import load_plan
+from sft.sweep.planning.check import load_plan
 
 
 def outputs_of(results: Path) -> dict[str, Any]:

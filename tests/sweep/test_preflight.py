@@ -15,8 +15,8 @@ from sft.cli.main import app
 from sft.io import write_json
 from sft.launchers.base import Job, Status
 from sft.secrets import VARIABLE
-from sft.sweep.check import load_plan
-from sft.sweep.options import SweepOptions
+from sft.sweep.planning.check import load_plan
+from sft.sweep.planning.options import SweepOptions
 from sft.sweep.preflight import Checked, check_data, read_request
 
 

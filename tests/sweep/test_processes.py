@@ -14,10 +14,10 @@ from sft.config.sections.schema import ExperimentConfig
 from sft.launchers.base import Resources
 from sft.results.store import ResultStore
 from sft.secrets import VARIABLE
-from sft.sweep.options import SweepOptions
+from sft.sweep.planning.options import SweepOptions
+from sft.sweep.planning.slots import Slot
 from sft.sweep.processes import MOST_HALVINGS, job_of, most_halvings, preloaded, public_config, shared_base
 from sft.sweep.single import load_experiment
-from sft.sweep.slots import Slot
 from sft.threads import POLICY
 
 

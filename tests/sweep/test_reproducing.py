@@ -21,7 +21,7 @@ from sft.results.locks import RunBusyError
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore, RunFolder
 from sft.sweep import reproducing
-from sft.sweep.jobs import config_of
+from sft.sweep.planning.jobs import config_of
 
 Configs = Callable[..., dict[str, Any]]
 

@@ -17,10 +17,10 @@ from rich.console import Console
 from sft.launchers.base import Job, Status
 from sft.results.store import ResultStore
 from sft.sweep import run as sweep_module
-from sft.sweep.display import Display
 from sft.sweep.outcome import SweepOutcome
 from sft.sweep.preflight import Checked
 from sft.sweep.run import Sweep
+from sft.sweep.screen.display import Display
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stub_rounds import audit_lines, audited_pids, start_sweep, states_of, wait_for_audit, wait_until_gone

@@ -13,8 +13,8 @@ import pytest
 
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
-from sft.sweep.check import load_plan
-from sft.sweep.jobs import config_of
+from sft.sweep.planning.check import load_plan
+from sft.sweep.planning.jobs import config_of
 
 STREAMS = (">out 2>err", ">>out 2>&1", "2>&-", "1>&-", "0<&-", "0<&- 1>&- 2>&-", "2>/dev/full")
 LONG = [(isolation, streams) for isolation in ("fork", "spawn") for streams in STREAMS]

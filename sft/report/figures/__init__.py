@@ -10,17 +10,17 @@ from __future__ import annotations
 from sft.report.comparison import Comparison
 from sft.report.figures.base import THEMES, Figure, Spec, filled, finish, themed
 from sft.report.figures.best import best_row_figures
-from sft.report.figures.bundle import bundle, bundle_versions
 from sft.report.figures.calibrated import calibrations
 from sft.report.figures.confusion import confusion
 from sft.report.figures.curves import curves
-from sft.report.figures.export import export
 from sft.report.figures.forest import forest
 from sft.report.figures.heatmaps import heatmaps
 from sft.report.figures.labels import per_label
 from sft.report.figures.loss import loss_curve
+from sft.report.figures.output.bundle import bundle, bundle_versions
+from sft.report.figures.output.export import export
+from sft.report.figures.output.shown import with_results
 from sft.report.figures.reliability import reliability
-from sft.report.figures.shown import with_results
 
 __all__ = [
     "THEMES",

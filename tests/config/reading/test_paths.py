@@ -15,7 +15,7 @@ from sft.config.reading.load import parse_config
 from sft.config.reading.paths import resolve_paths
 from sft.errors import ConfigError
 from sft.foreign import importable, plug_paths
-from sft.sweep.check import load_plan
+from sft.sweep.planning.check import load_plan
 
 
 @pytest.fixture

@@ -119,8 +119,8 @@ import json, sys
 sys.path.remove("")  # the installed command has no working directory on its import path, its children have
 from pathlib import Path
 from sft.foreign import plug_paths
-from sft.sweep.check import load_plan
-from sft.sweep.jobs import config_of
+from sft.sweep.planning.check import load_plan
+from sft.sweep.planning.jobs import config_of
 plug_paths(Path(sys.argv[1]).parent)
 (experiment,) = load_plan(Path(sys.argv[1]), None, "run-experiment").experiments
 print(json.dumps([experiment.id, config_of(experiment)]))

@@ -19,7 +19,7 @@ from sft.config.reading.load import parse_config
 from sft.config.reading.task_files import read_task_file
 from sft.config.sections.schema import Endpoint
 from sft.errors import ConfigError, MissingPackageError
-from sft.sweep.check import load_plan
+from sft.sweep.planning.check import load_plan
 
 MakeConfig = Callable[..., dict[str, Any]]
 INSTALLED = pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm-eval is not installed")

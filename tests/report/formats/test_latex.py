@@ -16,7 +16,7 @@ from sft.report.rows import compare
 from sft.report.significance import Contrast, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import config_of, make_plan, write_plan
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sft.report.rows import compare
 from sft.report.significance import Contrast, Gap, Interval, RowSignificance, RowsTest, Significance
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import config_of, make_plan, write_plan
 
 
 def config(shots: int, rate: float = 0.00012345678) -> ExperimentConfig:

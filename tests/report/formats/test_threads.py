@@ -17,7 +17,7 @@ from sft.report.rows import compare
 from sft.report.write import NAMES, write_report
 from sft.results.schema import RunResult
 from sft.results.store import ResultStore
-from sft.sweep.jobs import config_of, make_plan, write_plan
+from sft.sweep.planning.jobs import config_of, make_plan, write_plan
 
 NOTE = "Runs used different numbers of threads, so their figures can differ in the last digits"
 WHICH = "1 thread: shots=4 seed=14; 2 threads: shots=0, shots=4 seed=13"

@@ -24,7 +24,7 @@ from sft.report.pairs.pair_text import cut, pair_json, pair_lines
 from sft.report.read.find import find_run, open_run
 from sft.results.schema import RunResult, RunState
 from sft.results.store import ResultStore, RunFolder
-from sft.sweep.jobs import config_of
+from sft.sweep.planning.jobs import config_of
 
 LABELS = ("bad", "good")
 ROWS = 60

@@ -1,0 +1,1 @@
+"""Quantised bases: how they are loaded, and what their layers need."""

@@ -1,0 +1,1 @@
+"""Chat templates: how a conversation becomes text."""
