@@ -14,7 +14,7 @@ from sft.report.read.copies import Copy
 from sft.report.read.earlier import Earlier
 from sft.report.read.runs import Run
 from sft.report.read.taken import Taken, together
-from sft.report.significance import NO_SIGNIFICANCE, SIGNIFICANT, RowSignificance, Significance
+from sft.report.significance import NO_SIGNIFICANCE, RowSignificance, Significance, is_significant
 
 _NO_ROW_SIGNIFICANCE = RowSignificance()
 
@@ -218,7 +218,7 @@ class Comparison:
         return [
             index
             for index, one in contrasts.items()
-            if one.models.p_holm <= SIGNIFICANT and one.p_holm is not None and not one.is_significant
+            if is_significant(one.models.p_holm) and one.p_holm is not None and not one.is_significant
         ]
 
     def without_seeds(self, metric: str) -> list[int]:
@@ -235,7 +235,7 @@ class Comparison:
         return [
             index
             for index, gap in gaps.items()
-            if gap.p_holm <= SIGNIFICANT and best_of(metric, (gap.difference, 0.0)) == gap.difference
+            if is_significant(gap.p_holm) and best_of(metric, (gap.difference, 0.0)) == gap.difference
         ]
 
 

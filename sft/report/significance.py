@@ -7,6 +7,11 @@ from typing import NamedTuple
 SIGNIFICANT = 0.05
 
 
+def is_significant(p_value: float | None) -> bool:
+    """Return whether a corrected p is at most `SIGNIFICANT`; False without one."""
+    return p_value is not None and p_value <= SIGNIFICANT
+
+
 class Interval(NamedTuple):
     """A 95 % confidence interval and its method in words (`t over 3 seeds`), which are shown under the table."""
 
@@ -55,7 +60,7 @@ class Contrast(NamedTuple):
     @property
     def is_significant(self) -> bool:
         """Whether the recipes differ significantly, rows and seeds both sampled."""
-        return self.p_holm is not None and self.p_holm <= SIGNIFICANT
+        return is_significant(self.p_holm)
 
 
 class Gap(NamedTuple):

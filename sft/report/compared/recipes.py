@@ -17,7 +17,7 @@ import numpy as np
 from sft.report.compared.contrasts import Tested, rows_tests
 from sft.report.compared.pairing import MetricsByRun, OutcomesByRun, Paired, paired_rows, same_rows
 from sft.report.comparison import Comparison
-from sft.report.significance import SIGNIFICANT, Contrast, Gap, Interval, RowsTest
+from sft.report.significance import Contrast, Gap, Interval, RowsTest, is_significant
 from sft.report.statistics.crossed import Recipe, crossed_variances
 from sft.report.statistics.few_seeds import Variance, half_widths, p_values
 from sft.report.statistics.paired import holm
@@ -137,7 +137,7 @@ class _PairTests:
         index = [self._position[one] for one, _ in pairs], [self._position[other] for _, other in pairs]
         variance = crossed_variances(self._table.recipes, self._table.recipes)
         p_C = p_values(self._means_R[index[0]] - self._means_R[index[1]], variance.at(index))
-        near = [pair for pair, p in zip(pairs, p_C, strict=True) if p <= SIGNIFICANT and pair not in by_rows]
+        near = [pair for pair, p in zip(pairs, p_C, strict=True) if is_significant(p) and pair not in by_rows]
         tests = rows_tests(self._table, [(self._position[one], self._position[other]) for one, other in near])
         self._test(pairs, variance.at(index), {**by_rows, **dict(zip(near, tests, strict=True))})
         others_RR = np.zeros(variance.rows_C.shape, dtype=np.bool_)
@@ -238,8 +238,8 @@ def _against_best(
     known = [corrected[pair] for pair in pairs if pair in corrected]
     if index in best or not known:
         return
-    if min(known) <= SIGNIFICANT or len(known) == len(pairs):
-        result.ties[key] = min(known) > SIGNIFICANT
+    if is_significant(min(known)) or len(known) == len(pairs):
+        result.ties[key] = not is_significant(min(known))
         pair = min((pair for pair in pairs if pair in corrected), key=lambda one: corrected[one])
         tested = family.shown[pair] if pair[0] == index else _reversed(family.shown[pair])
         result.gaps[key] = Gap(tested.difference, tested.interval, corrected[pair])

@@ -13,10 +13,13 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from sft.report.compared.assess import assess
+from sft.report.compared.assess import assess, row_intervals
+from sft.report.compared.methods import BCA, WILSON
 from sft.report.compared.outcomes import Outcomes
 from sft.report.compared.pairing import same_rows
 from sft.report.significance import Significance
+from sft.report.statistics.bootstrap import Draws
+from sft.report.statistics.sums import means
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import ROWS, Study, outcome, seeds
@@ -55,6 +58,13 @@ def test_shares_near_the_end_and_few_rows_are_wilsons() -> None:
     assert significance.runs["2-0", "accuracy"].high == 1
     assert ("2-0", "macro_f1") not in significance.runs  # all rows are right: its spread is unknown
     assert any("Wilson" in sentence for sentence in significance.methods)
+
+
+@pytest.mark.parametrize(("right", "method"), [(49, WILSON), (50, BCA), (150, BCA), (151, WILSON)])
+def test_wilson_below_fifty_right_or_wrong_rows(right: int, method: str) -> None:
+    sums = means({"accuracy": np.arange(200) < right})
+    replicated = Draws(200).replicates([sums])[0]
+    assert row_intervals(sums, replicated, {"accuracy"})["accuracy"].method == method
 
 
 def test_seeds_that_agree_have_the_interval_over_rows() -> None:
