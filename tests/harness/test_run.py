@@ -115,7 +115,7 @@ def test_accuracy_follows_from_the_log_likelihoods(
     assert torch.is_grad_enabled()
 
 
-def test_examples_are_the_harnesses_and_do_not_depend_on_the_random_state(
+def test_examples_equal_those_of_the_harness_in_any_random_state(
     write_task: WriteTask, make_model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = write_task(fewshot_split="train", metric_list=[{"metric": "brier_score"}])

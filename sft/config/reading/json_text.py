@@ -39,9 +39,7 @@ def read_json(content: bytes, source: str) -> Any:
     except UnicodeDecodeError as error:
         offset = len(content[: error.start].removeprefix(codecs.BOM_UTF8).decode("utf-8"))
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]
-        problem = "is not UTF-8 text" + (
-            "; it looks like UTF-16: save it as UTF-8" if is_utf16 else "; save it as UTF-8"
-        )
+        problem = f"is not UTF-8 text{' but looks like UTF-16' if is_utf16 else ''}; save it as UTF-8"
     except json.JSONDecodeError as error:
         offset = error.pos if text.strip() else 0
         problem = "not JSON: " + (error.msg[:1].lower() + error.msg[1:] if text.strip() else "the file is empty")
@@ -70,5 +68,5 @@ def _first_error(text: str) -> tuple[int, str] | None:
         elif word.endswith(("NaN", "Infinity")):
             return start, f"{word} is not a JSON number"
         elif word[0] != '"' and len(word) > _LONGEST_NUMBER:
-            return start, f"a number of {len(word)} digits is too large"
+            return start, f"expected a number of at most {_LONGEST_NUMBER} digits, got {len(word)}"
     return None

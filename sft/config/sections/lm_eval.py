@@ -27,7 +27,7 @@ class LmEvalConfig(Section):
 
     tasks: TaskNames = Field(
         description="Names of tasks or groups of the harness, or local task files: a path that ends in .yaml, or a "
-        "folder of such files (with a slash: `./tasks`). Their data_files are searched in the file's folder first."
+        "folder of such files (with a slash: `./tasks`). Their data_files are looked up in the file's folder first."
     )
     num_fewshot: Count | None = Field(
         default=None, description="Examples in each prompt, the same in all runs. Default: the task's own number."

@@ -2,11 +2,11 @@
 
 Two simpler tests are not valid here. With unequal numbers of runs, the differences of the rows are skewed: a run that
 is wrong on few rows differs from the mean of ten runs in large steps one way and in small steps the other way. Tests
-with sign flips assume symmetric differences. They report a difference in about 20 % of all studies without one (100 rows,
-five recipes of 1 run against one of 10, all with 95 % accuracy). A paired t test (Miller 2024, arXiv 2411.00640) has
-the same flaw: 19 % there, 20 % for the Brier score. Corrected for skewness (Hall 1992, "On the Removal of Skewness by
-Transformation"), it reports one in 4 %, but in 12 % for the Brier score and in 10 % for macro F1 with a rare label. Its
-power is also lower there: 36 %, against 53 % of the tests here.
+with sign flips assume symmetric differences. They report a difference in about 20 % of all studies without one (100
+rows, five recipes of 1 run against one of 10, all with 95 % accuracy). A paired t test (Miller 2024, arXiv 2411.00640)
+has the same flaw: 19 % there, 20 % for the Brier score. Corrected for skewness (Hall 1992, "On the Removal of Skewness
+by Transformation"), it reports one in 4 %, but in 12 % for the Brier score and in 10 % for macro F1 with a rare label.
+Its power is also lower there: 36 %, against 53 % of the tests here.
 
 The runs within each row can be exchanged. This assumes that all runs are alike. If the runs of a recipe agree with each
 other more than with the runs of the other recipe, the exchange test reports differences in up to half of all studies,
@@ -53,7 +53,7 @@ def exact_exchange(first: Runs, second: Runs) -> float | None:
 
     Each row's hits are assigned to the runs of both recipes at random. The number assigned to the first recipe is
     hypergeometric. The distribution of its sum over rows comes from the product of the characteristic functions. A sum
-    is as extreme as the observed one if it is at least as far from the expectation. At least 1e-12.
+    is as extreme as the observed one if it is at least as far from the expectation. p is at least 1e-12.
 
     Args:
         first, second: results of `runs_of_hits`, with different numbers of runs.

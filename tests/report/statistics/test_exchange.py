@@ -57,8 +57,8 @@ def test_p_from_three_moments_is_near_that_of_random_exchanges() -> None:
 
 def test_p_is_one_for_equal_runs() -> None:
     values_N = np.random.default_rng(0).random(50)
-    one, three = values_N[None], np.repeat(values_N[None], 3, axis=0)
-    assert moments_exchange(runs_of(one), runs_of(three)) == 1
+    single_SN, triple_SN = values_N[None], np.repeat(values_N[None], 3, axis=0)
+    assert moments_exchange(runs_of(single_SN), runs_of(triple_SN)) == 1
     hits_N = values_N > 0.5
     assert exact_exchange(runs_of_hits(1, hits_N), runs_of_hits(3, 3 * hits_N.astype(int))) == 1
 
