@@ -1,4 +1,4 @@
-"""What Linux says of a process in `/proc`. Imports nothing heavy."""
+"""Read the state of a process from Linux's `/proc`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 
 class ProcessStat(NamedTuple):
-    """A process's state (`R`, `S`, `Z`, …) and when it started, in clock ticks since the system did."""
+    """State of a process (`R`, `S`, `Z`, …) and its start time, in clock ticks since boot."""
 
     state: str
     start: int
 
 
 def process_stat(pid: int) -> ProcessStat | None:
-    """Read `/proc/PID/stat` (the format: proc_pid_stat(5)); None without such a process, or where the system has none.
+    """Read `/proc/PID/stat` (format: proc_pid_stat(5)); None if the process or `/proc` does not exist.
 
-    A process id is used again after its process has ended: the id and the start together name one process.
+    The system reuses the id of a process that has ended; the id and the start time together identify a process.
     """
     try:
-        # The command, which may hold anything, is in parentheses before these.
+        # The command is in parentheses before these fields and may contain any character.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return ProcessStat(fields[0].decode(), int(fields[19]))
     except (OSError, ValueError, IndexError):

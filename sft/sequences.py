@@ -1,4 +1,4 @@
-"""What sequences have in common: token ids, characters or segments. Imports nothing."""
+"""The common prefix of sequences of token ids, characters or segments. Imports nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 
 def common_prefix(sequences: Sequence[Any]) -> int:
-    """Return how many elements all of some strings, lists or tuples begin with: one type, of elements with an order."""
-    least, most = min(sequences), max(sequences)  # what these two share, all that sort between them share too
+    """Return the length of the longest common prefix of strings, lists or tuples of one type, with ordered elements."""
+    # All other sequences sort between these two, so they share their prefix.
+    least, most = min(sequences), max(sequences)
     differ = (index for index, (a, b) in enumerate(zip(least, most, strict=False)) if a != b)
     return next(differ, min(len(least), len(most)))

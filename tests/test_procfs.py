@@ -1,4 +1,4 @@
-"""What the kernel says of a process that runs, of one that has ended and of one whose name is hard to read."""
+"""State and start time of a running process, of an ended process and of one whose name is hard to parse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_process_that_runs_and_one_that_ended(tmp_path: Path) -> None:
         since_boot = psutil.Process(process.pid).create_time() - psutil.boot_time()
         assert stat.start / os.sysconf("SC_CLK_TCK") == pytest.approx(since_boot, abs=2)
         process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet asked for its exit code
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, exit code not yet collected
         ended = process_stat(process.pid)
         assert ended is not None
         assert (ended.state, ended.start) == ("Z", stat.start)

@@ -1,4 +1,4 @@
-"""How many elements sequences begin with alike."""
+"""Length of the longest common prefix."""
 
 from __future__ import annotations
 

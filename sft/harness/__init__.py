@@ -1,5 +1,5 @@
 """EleutherAI's lm-evaluation-harness on a loaded model.
 
-`catalogue` finds its tasks, `tasks` opens them before the training, `run` asks them after it, of a `language_model`.
-The package `lm_eval` is optional and heavy: functions import it, and only when they are called.
+`catalogue` finds the tasks and `tasks` loads them before the training. `run` evaluates a `language_model` after it.
+The package `lm_eval` is optional and heavy: only functions that need it import it, when they are called.
 """

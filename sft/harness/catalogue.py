@@ -1,6 +1,6 @@
-"""Which tasks a config names, told from the files alone: the package's own index of all its tasks takes many seconds.
+"""The tasks of lm-eval that a config names, from task files alone: the package's index of all tasks takes many seconds.
 
-Opens no data and imports no package, but for names that the files do not tell at a glance (tags).
+Opens no data. Imports the package only for names that a search of its files does not find (tags).
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from sft.config.reading.task_code import code_in_task
 from sft.config.reading.task_files import TaskFile, read_task_file, task_files
 from sft.config.sections.lm_eval import LM_EVAL, LmEvalConfig, is_task_path, require_lm_eval
 from sft.errors import UserError, did_you_mean
-from sft.harness.quiet import calm
+from sft.harness.quiet import quiet_harness
 
 _TASKS = f"{LM_EVAL}.tasks"
-_NAMED = re.compile(rb"^(task|group):[ \t]*['\"]?([\w.-][^'\"\n#]*)", re.MULTILINE)
+_TASK_OR_GROUP = re.compile(rb"^(task|group):[ \t]*['\"]?([\w.-][^'\"\n#]*)", re.MULTILINE)
 
 
-class Found(NamedTuple):
+class ConfigTasks(NamedTuple):
     """The tasks of a config.
 
     Args:
-        names: what the harness calls them, in the order of the config.
-        files: the files of those that are read by themselves, local or the harness's own, by name.
-        whole: whether others are among them (groups, tags), for which the harness has to read all its files.
+        names: of the tasks and groups in the harness, in the order of the config.
+        files: the task files, local or built-in, that can be loaded without the others, by name.
+        needs_all_files: whether the harness must read all its files, for other groups and for tags.
     """
 
     names: tuple[str, ...]
     files: Mapping[str, TaskFile]
-    whole: bool
+    needs_all_files: bool
 
 
-def find_tasks(config: LmEvalConfig) -> Found:
-    """The tasks that a config names.
+def find_tasks(config: LmEvalConfig) -> ConfigTasks:
+    """Return the tasks that a config names.
 
     Raises:
         MissingPackageError: the harness is not installed.
-        UserError: a task that does not exist, a file that cannot be read, rows that are missing, a local task that
-            runs code without `allow_code`, or a task that runs code that a model wrote.
+        UserError: a task does not exist, a file cannot be read, rows are missing, a local task runs code without
+            `allow_code`, or a task runs code that a model wrote.
     """
     require_lm_eval()
     names: dict[str, None] = {}
@@ -53,45 +53,45 @@ def find_tasks(config: LmEvalConfig) -> Found:
         if not is_task_path(entry):
             names[entry] = None
             continue
-        asked, read = _local(entry)
-        for task in read:
+        entry_names, entry_files = _local_tasks(entry)
+        for task in entry_files:
             if not config.allow_code:
                 _refuse_code(task)
             if (other := files.setdefault(task.name, task)).path != task.path:
-                raise UserError(f'{_TASKS}: {other.path} and {task.path} are both called "{task.name}"')
-        names |= dict.fromkeys(asked)
-    others = [name for name in names if name not in files and not _add_own(name, files)]
+                raise UserError(f'{_TASKS}: duplicate task "{task.name}" in {other.path} and {task.path}')
+        names |= dict.fromkeys(entry_names)
+    others = [name for name in names if name not in files and not _add_builtin(name, files)]
     for task in files.values():
         _check(task)
-    alone = all(_members(task.values) <= files.keys() for task in files.values() if task.is_group)
-    return Found(tuple(names), files, bool(others) or not alone)
+    complete = all(_members(task.values) <= files.keys() for task in files.values() if task.is_group)
+    return ConfigTasks(tuple(names), files, bool(others) or not complete)
 
 
-def _local(entry: str) -> tuple[list[str], list[TaskFile]]:
-    """The names that a path stands for, and the files to read for them.
+def _local_tasks(entry: str) -> tuple[list[str], list[TaskFile]]:
+    """Return the names of the tasks at a path, and the files to read for them.
 
-    A file stands for itself, a folder for all its tasks. A group's file needs those beside it that it names.
+    A file is one task, a folder all its tasks. A group also needs the tasks in its folder that it names.
     """
     path = Path(entry)
-    read = [read_task_file(file) for file in task_files(entry)]
-    read = [task for task in read if task.name]  # the others are templates, which tasks include
+    files = [read_task_file(file) for file in task_files(entry)]
+    files = [task for task in files if task.name]  # the others are templates, which tasks include
     if is_pattern(entry) or path.is_dir():
-        asked = [task.name for task in read if not task.is_group]
+        names = [task.name for task in files if not task.is_group]
     else:
-        asked = [task.name for task in read]
-        read += [task for group in read if group.is_group for task in _beside(group)]
-    if not asked:
-        raise UserError(f'{_TASKS}: "{entry}" holds no task of lm-eval (a YAML file with the key "task")')
-    return asked, read
+        names = [task.name for task in files]
+        files += [task for group in files if group.is_group for task in _tasks_of_group(group)]
+    if not names:
+        raise UserError(f'{_TASKS}: "{entry}" contains no lm-eval task; expected a YAML file with the key "task"')
+    return names, files
 
 
-def _beside(group: TaskFile) -> Iterator[TaskFile]:
-    """The tasks in the folder of a group's file that it names, by name or by tag."""
+def _tasks_of_group(group: TaskFile) -> Iterator[TaskFile]:
+    """Yield the tasks in the group's folder that the group names, directly or by a tag."""
     members = _members(group.values)
     for file in sorted(group.path.parent.glob("*.yaml")):
         try:
             task = read_task_file(file)
-        except UserError:  # it need not belong to the group
+        except UserError:  # the file may have nothing to do with the group
             continue
         tags = task.values.get("tag") or []
         if not task.is_group and members & {task.name, *([tags] if isinstance(tags, str) else map(str, tags))}:
@@ -99,7 +99,7 @@ def _beside(group: TaskFile) -> Iterator[TaskFile]:
 
 
 def _members(values: Mapping[str, Any]) -> set[str]:
-    """The names of tasks, groups and tags under the key `task` of a group, those of groups defined inside it too."""
+    """Return the tasks, groups and tags under the key `task` of a group, also those of groups defined inside it."""
     members = values.get("task")
     names: set[str] = set()
     for member in members if isinstance(members, list) else [members]:
@@ -111,43 +111,43 @@ def _members(values: Mapping[str, Any]) -> set[str]:
     return names
 
 
-def _add_own(name: str, files: dict[str, TaskFile]) -> bool:
-    """Find one of the harness's own tasks; whether it can be read by itself.
+def _add_builtin(name: str, files: dict[str, TaskFile]) -> bool:
+    """Add a built-in task to `files`; return whether it can be loaded without the harness's other files.
 
     Raises:
-        UserError: there is no such task.
+        UserError: the task does not exist.
     """
-    known = own_tasks()
+    known = builtin_tasks()
     if (file := known.get(name)) is not None:
         task = read_task_file(file)
         if task.name == name and not task.is_group:
             files[name] = task
             return True
-    elif name not in (everything := _index()):
-        near = did_you_mean(name, sorted({*known, *everything}))
+    elif name not in (index := _index()):
+        near = did_you_mean(name, sorted({*known, *index}))
         raise UserError(
-            f'{_TASKS}: lm-eval has no task "{name}"{near} (a task file of yours: a path that ends in .yaml)'
+            f'{_TASKS}: lm-eval has no task "{name}"{near} (for a local task file, give a path that ends in .yaml)'
         )
     return False
 
 
 @cache
-def own_tasks() -> Mapping[str, Path]:
-    """The files of the harness's own tasks and groups, by name, as far as a glance at the files tells."""
+def builtin_tasks() -> Mapping[str, Path]:
+    """Return the files of the harness's tasks and groups by name, from the lines that name them."""
     spec = find_spec("lm_eval")
-    places = spec.submodule_search_locations if spec is not None else None
-    found: dict[str, Path] = {}
-    for place in places or ():
-        for file in sorted((Path(place) / "tasks").rglob("*.yaml")):
-            for _, name in _NAMED.findall(file.read_bytes()):
-                found.setdefault(name.strip().decode("utf-8", errors="replace"), file)
-    return found
+    folders = spec.submodule_search_locations if spec is not None else None
+    files: dict[str, Path] = {}
+    for folder in folders or ():
+        for file in sorted((Path(folder) / "tasks").rglob("*.yaml")):
+            for _, name in _TASK_OR_GROUP.findall(file.read_bytes()):
+                files.setdefault(name.strip().decode("utf-8", errors="replace"), file)
+    return files
 
 
 @cache
 def _index() -> frozenset[str]:
-    """The names of all the harness's tasks, groups and tags. It reads all its files for that, which takes long."""
-    with calm(logging.ERROR):
+    """Return the names of the harness's tasks, groups and tags. Slow: the harness reads all its files."""
+    with quiet_harness(logging.ERROR):
         from lm_eval.tasks import TaskManager
 
         return frozenset(TaskManager().all_tasks)
@@ -161,10 +161,10 @@ def _refuse_code(task: TaskFile) -> None:
 
 
 def _check(task: TaskFile) -> None:
-    """Refuse what could only fail later, or run code that nobody has read."""
+    """Refuse a task that runs code of the model, or whose local rows are missing."""
     if task.values.get("unsafe_code"):
-        raise UserError(f'{_TASKS}: "{task.name}" runs code that the model writes, which is not done here')
-    for place in task.data:
-        path = Path.cwd() / place
-        if not path.exists() and not (is_pattern(place) and matches_something(path)):
-            raise UserError(f'{task.path}: "{place}" not found; looked in {task.path.parent}, {Path.cwd()}')
+        raise UserError(f'{_TASKS}: "{task.name}" runs code that the model writes, which is not supported')
+    for data in task.data:
+        path = Path.cwd() / data
+        if not path.exists() and not (is_pattern(data) and matches_something(path)):
+            raise UserError(f'{task.path}: "{data}" not found; searched {task.path.parent}, {Path.cwd()}')

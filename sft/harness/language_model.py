@@ -1,4 +1,4 @@
-"""The model as lm-eval is given it. Imports the package: only for who has tasks to ask.
+"""The model that lm-eval evaluates. Imports the package, so it is imported only if there are tasks to evaluate.
 
 Shapes: B rows, S tokens of the longest, V vocabulary.
 """
@@ -23,11 +23,11 @@ log = get_logger(__name__)
 _PHASE = "lm-eval"
 
 
-class Lent:
-    """A model that can be asked, and nothing else: handed the model itself the harness would tie its weights again.
+class WrappedModel:
+    """A model that can only compute outputs and generate: given the model itself, the harness would tie its weights.
 
     Args:
-        model: of transformers or PEFT, in eval mode; stays as it is.
+        model: of transformers or PEFT, in eval mode; it is not modified.
     """
 
     def __init__(self, model: Any) -> None:
@@ -35,17 +35,17 @@ class Lent:
         self.config, self.device = model.config, model.device
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Its outputs, logits [B, S, V] among them."""
+        """Return the model's outputs, with logits [B, S, V]."""
         return self._model(*args, **kwargs)
 
     def generate(self, **kwargs: Any) -> Any:
-        """The ids [B, S] of prompts and what was written after them, on a cache only where that changes nothing."""
+        """Return the ids [B, S] of prompts and answers; a cache is used only if it does not change the answers."""
         if not self.config.is_encoder_decoder and kwargs.get("use_cache") and self._cache_fault(**kwargs) is not None:
             kwargs["use_cache"] = False
         return self._model.generate(**kwargs)
 
     def _cache_fault(self, input_ids: Tensor, attention_mask: Tensor, max_length: int, **_: Any) -> str | None:
-        """What is wrong with the model's cache, tried on a text as long as the longest prompt may become."""
+        """Return the fault of the model's cache in a trial on a text as long as the longest prompt and answer."""
         own_S = input_ids[int(attention_mask.sum(dim=1).argmax())][-int(attention_mask.sum(dim=1).max()) :]
         length = len(own_S) + max(0, max_length - input_ids.shape[1])
         tried = self._trials.of(("lm-eval",), length)
@@ -62,35 +62,35 @@ class Lent:
         return tried.fault
 
 
-class LentModel(HFLM):
-    """The harness's model of transformers, on one that is lent; reports the requests that are answered.
+class HarnessModel(HFLM):
+    """The harness's transformers model around a loaded model; reports the progress of its requests.
 
     Args:
-        model: see `Lent`.
-        tokenizer: of the model; stays as it is.
-        batch_size: rows at once.
-        tasks: the harness's, that will be asked.
+        model: see `WrappedModel`.
+        tokenizer: of the model; it is not modified.
+        batch_size: rows per batch.
+        tasks: the harness's tasks to evaluate.
         progress: called after each request.
     """
 
-    # evaluate() leaves the progress bars of these on
+    # evaluate() does not turn off the progress bars of these
     loglikelihood = partialmethod(HFLM.loglikelihood, disable_tqdm=True)
     loglikelihood_rolling = partialmethod(HFLM.loglikelihood_rolling, disable_tqdm=True)
     generate_until = partialmethod(HFLM.generate_until, disable_tqdm=True)
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int, tasks: Collection[Any], progress: Progress) -> None:
         super().__init__(
-            pretrained=Lent(model),
-            tokenizer=copy.deepcopy(tokenizer),  # it is given a padding token, and pads on either side
+            pretrained=WrappedModel(model),
+            tokenizer=copy.deepcopy(tokenizer),  # the harness changes its padding token and side
             backend="seq2seq" if model.config.is_encoder_decoder else "causal",
             batch_size=batch_size,
-            softmax_dtype="float32",  # in bfloat16 answers would tie
+            softmax_dtype="float32",  # in bfloat16, answers would tie
         )
-        self.set_cache_hook(_Answers(tasks, progress))
+        self.set_cache_hook(_AnswerCounter(tasks, progress))
 
 
-class _Answers(CacheHook):
-    """Counts answers where a cache of the harness would keep them."""
+class _AnswerCounter(CacheHook):
+    """Counter of answers, at the hook where a cache of the harness would store them."""
 
     def __init__(self, tasks: Collection[Any], progress: Progress) -> None:
         super().__init__(None)
@@ -99,10 +99,10 @@ class _Answers(CacheHook):
 
     @cached_property
     def _total(self) -> int:
-        """How many are coming: the harness builds all requests before it asks the first."""
+        """Number of requests: the harness builds all of them before it runs the first."""
         return sum(request.repeats for task in self._tasks for request in task.instances)
 
     def add_partial(self, attr: str, req: Iterable[Any], res: Any) -> None:
-        """One is answered."""
+        """Count one answer."""
         self._done += 1
         self._progress(_PHASE, self._done, max(self._total, self._done))

@@ -1,4 +1,4 @@
-"""Keep lm-eval quiet: no bars of its own, its warnings in our log. Knows nothing of what it does meanwhile."""
+"""Keep lm-eval quiet: its progress bars are dropped, its warnings go to our log."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ _LOGGER = "lm_eval"
 
 
 @contextmanager
-def calm(level: int = logging.WARNING) -> Iterator[None]:
-    """Inside, what this thread prints is dropped, and what lm-eval logs from `level` on goes to our log, once each."""
-    logger, handler = logging.getLogger(_LOGGER), _Passed(level)
+def quiet_harness(level: int = logging.WARNING) -> Iterator[None]:
+    """Inside, this thread's output is dropped, and lm-eval's records from `level` on go to our log, each text once."""
+    logger, handler = logging.getLogger(_LOGGER), _ToOurLog(level)
     propagated, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        with quiet(), redirect_stdout(_Unheard(sys.stdout)), redirect_stderr(_Unheard(sys.stderr)):
+        with quiet(), redirect_stdout(_MutedStream(sys.stdout)), redirect_stderr(_MutedStream(sys.stderr)):
             yield
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagated
 
 
-class _Passed(logging.Handler):
-    """Passes lines on to our log, as information: they are about tasks that the user chose."""
+class _ToOurLog(logging.Handler):
+    """A handler that logs records as information here: they are about tasks that the user chose."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = " ".join(record.getMessage().split())
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._logged:
+            self._logged.add(text)
             log.info("lm-eval: %s", text)
 
 
-class _Unheard:
-    """A stream that drops what the thread says that made it; others (our own bars, drawn by a thread) are heard."""
+class _MutedStream:
+    """A stream that drops the output of the thread that created it; output of other threads (our bars) passes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._thread = stream, threading.get_ident()

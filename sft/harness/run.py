@@ -1,4 +1,4 @@
-"""Ask a loaded model the open tasks of lm-eval, and keep plain numbers of what it says."""
+"""Evaluate a loaded model on the loaded tasks of lm-eval, and keep its metrics as plain numbers."""
 
 from __future__ import annotations
 
@@ -11,91 +11,91 @@ from typing import Any
 from sft.config.sections.lm_eval import LM_EVAL
 from sft.errors import UserError
 from sft.foreign import one_line
-from sft.harness.quiet import calm
+from sft.harness.quiet import quiet_harness
 from sft.harness.tasks import SEED, OpenTasks
 from sft.log import Progress
 from sft.memory import halvings
 
-_CLOSED_FORM = 1000  # any number asks for standard errors; those of means are computed without drawing
+_BOOTSTRAP = 1000  # any number turns standard errors on; those of means need no bootstrap
 _STDERR = "_stderr"
 
 
-def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
-    """The harness's figures by task (of a group that has figures of its own, those), as JSON.
+def evaluate_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
+    """Return the harness's metrics by task, as JSON; a group with metrics of its own replaces its tasks.
 
-    For each its metrics, `<metric>_stderr` where it is that of a mean, `higher_is_better` by metric, `n` rows,
-    `num_fewshot` and `version`.
+    Each task has its metrics, `<metric>_stderr` for metrics that are means, `higher_is_better` by metric, the number
+    of rows `n`, `num_fewshot` and `version`.
 
     Args:
-        model: of transformers or PEFT, in eval mode; stays as it is.
-        tokenizer: of the model; stays as it is.
-        tasks: what to ask.
-        progress: told of requests.
+        model: of transformers or PEFT, in eval mode; it is not modified.
+        tokenizer: of the model; it is not modified.
+        tasks: the tasks to evaluate.
+        progress: called after each request.
 
     Raises:
-        UserError: the harness cannot ask the model that.
+        UserError: the harness cannot evaluate the model on a task.
     """
     size = max(1, tasks.config.batch_size >> halvings())
-    with calm(logging.ERROR):  # it warns of being given a model
+    with quiet_harness(logging.ERROR):  # the harness warns that it got a loaded model
         from lm_eval.evaluator import evaluate
         from transformers import set_seed
 
-        from sft.harness.language_model import LentModel
+        from sft.harness.language_model import HarnessModel
 
-        lent = LentModel(model, tokenizer, size, tasks.loaded["tasks"].values(), progress)
+        harness_model = HarnessModel(model, tokenizer, size, tasks.loaded["tasks"].values(), progress)
     set_seed(SEED)
-    with calm():
+    with quiet_harness():
         try:
             results = evaluate(
-                lm=lent,
+                lm=harness_model,
                 task_dict=tasks.loaded,
                 limit=tasks.config.limit,
-                bootstrap_iters=_CLOSED_FORM if _all_means(tasks) else 0,
+                bootstrap_iters=_BOOTSTRAP if _all_means(tasks) else 0,
                 log_samples=False,
             )
         except (AssertionError, ValueError, OSError) as error:
-            raise UserError(f"{LM_EVAL}: lm-eval cannot ask this: {one_line(error)}") from error
-    return {name: _figures(results, name) for name in _shown(results, tasks)}
+            raise UserError(f"{LM_EVAL}: lm-eval cannot evaluate the model: {one_line(error)}") from error
+    return {name: _metrics(results, name) for name in _reported(results, tasks)}
 
 
 def _all_means(tasks: OpenTasks) -> bool:
-    """Whether standard errors cost nothing: for others the harness would start processes and draw rows there."""
+    """Return whether all metrics are means: for others the harness would start processes for a bootstrap."""
     from lm_eval.api.metrics import mean
 
-    return all(one is mean for task in tasks.loaded["tasks"].values() for one in task.aggregation().values())
+    return all(metric is mean for task in tasks.loaded["tasks"].values() for metric in task.aggregation().values())
 
 
-def _shown(results: Mapping[str, Any], tasks: OpenTasks) -> list[str]:
-    """A group that was asked for stands for its tasks, where it has figures of its own; else they do."""
-    whole = {name for name in tasks.names if name in results.get("groups", {})}
-    inside = {task.task_name for name in whole for task in tasks.loaded["groups"][name].get_all_tasks()}
-    shown = whole | (tasks.loaded["tasks"].keys() - inside)
-    return [name for name in results["results"] if name in shown]
+def _reported(results: Mapping[str, Any], tasks: OpenTasks) -> list[str]:
+    """Return the tasks to report; a group that the config names replaces its tasks if it has metrics of its own."""
+    groups = {name for name in tasks.names if name in results.get("groups", {})}
+    inside = {task.task_name for name in groups for task in tasks.loaded["groups"][name].get_all_tasks()}
+    reported = groups | (tasks.loaded["tasks"].keys() - inside)
+    return [name for name in results["results"] if name in reported]
 
 
-def _figures(results: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The figures of a task. The harness's keys are `metric,filter`; a metric of one filter goes without its name."""
-    found = results["results"][name]
-    keys = [tuple(key.split(",", 1)) for key in found if "," in key]
+def _metrics(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the metrics of a task. The harness's keys are `metric,filter`; a single filter's name is left out."""
+    task = results["results"][name]
+    keys = [tuple(key.split(",", 1)) for key in task if "," in key]
     filters = Counter(metric for metric, _ in keys)
-    figures: dict[str, Any] = {}
-    better: dict[str, bool] = {}
-    for metric, kind in keys:
+    metrics: dict[str, Any] = {}
+    higher_is_better: dict[str, bool] = {}
+    for metric, filter_name in keys:
         base = metric.removesuffix(_STDERR)
-        plain = base if filters[metric] == 1 else f"{base}_{kind.replace('-', '_')}"
-        value = _number(found[f"{metric},{kind}"])
+        reported = base if filters[metric] == 1 else f"{base}_{filter_name.replace('-', '_')}"
+        value = _number(task[f"{metric},{filter_name}"])
         if value is not None:
-            figures[f"{plain}{_STDERR}" if metric != base else plain] = value
+            metrics[f"{reported}{_STDERR}" if metric != base else reported] = value
         direction = results["higher_is_better"].get(name, {}).get(base)
         if isinstance(direction, bool):
-            better[plain] = direction
-    counted = results["n-samples"].get(name, {}).get("effective", found.get("sample_len"))
-    about = {"n": counted, "num_fewshot": results["n-shot"].get(name)}
-    return {**figures, "higher_is_better": better, **about, "version": _number(results["versions"].get(name))}
+            higher_is_better[reported] = direction
+    rows = results["n-samples"].get(name, {}).get("effective", task.get("sample_len"))
+    shots, version = results["n-shot"].get(name), _number(results["versions"].get(name))
+    return {**metrics, "higher_is_better": higher_is_better, "n": rows, "num_fewshot": shots, "version": version}
 
 
 def _number(value: Any) -> float | None:
-    """A plain number; None for what is none (`N/A`), or not finite."""
+    """Return a value as a plain number; None if it is not a number (`N/A`) or not finite."""
     try:
         number = float(value)
     except (TypeError, ValueError):

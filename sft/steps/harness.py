@@ -56,10 +56,10 @@ def ask_harness(setup: Setup, backend: Backend, tasks: OpenTasks | None, progres
         raise UserError(
             f'evaluation.lm_eval needs the model in this process; inference.backend "{name}" does not have it'
         )
-    from sft.harness.run import ask_tasks
+    from sft.harness.run import evaluate_tasks
 
     with setup.clock("lm_eval"):
-        return ask_tasks(backend.model, setup.tokenizer, tasks, progress)
+        return evaluate_tasks(backend.model, setup.tokenizer, tasks, progress)
 
 
 def _lm_eval_config(setup: Setup) -> LmEvalConfig | None:

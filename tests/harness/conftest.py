@@ -1,4 +1,4 @@
-"""Tasks of lm-eval as a user writes them: YAML and rows in one folder."""
+"""Local tasks of lm-eval: YAML files and rows in one folder."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from sft.config.sections.lm_eval import LmEvalConfig
 from sft.errors import UserError
-from sft.harness.run import ask_tasks
+from sft.harness.run import evaluate_tasks
 from sft.harness.tasks import open_tasks
 from sft.log import silent
 from sft.model.resident import Fingerprint
@@ -24,12 +24,12 @@ pytest.importorskip("lm_eval")
 WriteTask = Callable[..., str]
 
 
-def asked(model: Any, tokenizer: Any, *tasks: str, **settings: Any) -> dict[str, Any]:
-    return ask_tasks(model, tokenizer, open_tasks(LmEvalConfig(tasks=tasks, **settings)), silent)
+def metrics_of(model: Any, tokenizer: Any, *tasks: str, **settings: Any) -> dict[str, Any]:
+    return evaluate_tasks(model, tokenizer, open_tasks(LmEvalConfig(tasks=tasks, **settings)), silent)
 
 
 def log_likelihood(model: Any, tokenizer: Any, context: str, continuation: str) -> float:
-    """log p of the continuation's tokens, one forward over the whole text."""
+    """Return log p of the continuation's tokens, from one forward over the whole text."""
     import torch
 
     before = tokenizer.encode(context, add_special_tokens=False)
@@ -39,16 +39,16 @@ def log_likelihood(model: Any, tokenizer: Any, context: str, continuation: str) 
     return sum(float(logprobs_SV[index - 1, ids[index]]) for index in range(len(before), len(ids)))
 
 
-def shares_right(model: Any, tokenizer: Any) -> tuple[float, float]:
-    """Compute acc and acc_norm: the likeliest option, and the likeliest by its length in characters."""
-    right, right_by_length = 0, 0
+def accuracies(model: Any, tokenizer: Any) -> tuple[float, float]:
+    """Return acc and acc_norm: accuracy of the likeliest option, and of the likeliest per character."""
+    correct, correct_by_length = 0, 0
     for row in ROWS:
         options = row["options"]
         scores = [log_likelihood(model, tokenizer, row["q"], f" {option}") for option in options]
-        right += scores.index(max(scores)) == row["gold"]
+        correct += scores.index(max(scores)) == row["gold"]
         normed = [score / len(option) for score, option in zip(scores, options, strict=True)]
-        right_by_length += normed.index(max(normed)) == row["gold"]
-    return right / len(ROWS), right_by_length / len(ROWS)
+        correct_by_length += normed.index(max(normed)) == row["gold"]
+    return correct / len(ROWS), correct_by_length / len(ROWS)
 
 
 def adapted(model: Any, **settings: Any) -> Any:
@@ -65,7 +65,7 @@ def adapted(model: Any, **settings: Any) -> Any:
     return trained
 
 
-def test_rows_replaced_with_their_time_stamp_kept_are_read_again(write_task: WriteTask, tmp_path: Path) -> None:
+def test_changed_rows_with_the_same_time_stamp_are_read_again(write_task: WriteTask, tmp_path: Path) -> None:
     config = LmEvalConfig(tasks=(write_task(),))
     rows = tmp_path / "tasks" / "rows.jsonl"
     stat = rows.stat()
@@ -77,45 +77,45 @@ def test_rows_replaced_with_their_time_stamp_kept_are_read_again(write_task: Wri
     assert after.dataset["test"][0]["q"] == "The sea is"
 
 
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # PEFT's, of the last one
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # from PEFT, for the last case
 @pytest.mark.parametrize(
     ("tied", "trained"),
     [
         (False, {}),
         (False, {"target_modules": "all-linear"}),
-        # to tie such a model's weights, as the harness does with one of its own, would undo the training
+        # tying the weights, as the harness does for models that it loads, would undo the training
         (True, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}),
     ],
 )
-def test_accuracy_is_that_of_the_log_likelihoods(
+def test_accuracy_follows_from_the_log_likelihoods(
     write_task: WriteTask, make_model: Any, make_tokenizer: Any, tied: bool, trained: dict[str, Any]
 ) -> None:
     import torch
 
-    tokenizer = make_tokenizer(specials=("<|im_start|>", "<|im_end|>"))  # nothing to pad with
+    tokenizer = make_tokenizer(specials=("<|im_start|>", "<|im_end|>"))  # without a padding token
     model = make_model("qwen2", seed=3, tie_word_embeddings=tied)
-    before = shares_right(model, tokenizer)
+    before = accuracies(model, tokenizer)
     if trained:
         model = adapted(model, **trained)
-        assert shares_right(model, tokenizer) != before, "the adapter shall make a difference"
+        assert accuracies(model, tokenizer) != before, "the adapter must change the metrics"
     fingerprint, settings = Fingerprint.of(model), str(tokenizer)
-    acc, acc_norm = shares_right(model, tokenizer)
-    likely = log_likelihood(model, tokenizer, "It is", " so")
+    acc, acc_norm = accuracies(model, tokenizer)
+    before_log_p = log_likelihood(model, tokenizer, "It is", " so")
     task = write_task()
-    metrics = {size: asked(model, tokenizer, task, batch_size=size)["mine_choice"] for size in (1, 8)}
+    metrics = {size: metrics_of(model, tokenizer, task, batch_size=size)["mine_choice"] for size in (1, 8)}
     assert (metrics[8]["acc"], metrics[8]["acc_norm"]) == (pytest.approx(acc), pytest.approx(acc_norm))
     assert metrics[8] == metrics[1]
     assert metrics[8]["acc_stderr"] == pytest.approx(math.sqrt(acc * (1 - acc) / (len(ROWS) - 1)))
     assert (metrics[8]["n"], metrics[8]["num_fewshot"], metrics[8]["version"]) == (7, 0, 2.0)
     assert metrics[8]["higher_is_better"] == {"acc": True, "acc_norm": True}
     assert Fingerprint.of(model).differs_from(fingerprint) == ""
-    assert log_likelihood(model, tokenizer, "It is", " so") == likely
+    assert log_likelihood(model, tokenizer, "It is", " so") == before_log_p
     assert not model.training
     assert str(tokenizer) == settings
     assert torch.is_grad_enabled()
 
 
-def test_examples_are_those_of_the_harness_whatever_was_drawn_before(
+def test_examples_equal_those_of_the_harness_in_any_random_state(
     write_task: WriteTask, make_model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = write_task(fewshot_split="train", metric_list=[{"metric": "brier_score"}])
@@ -123,10 +123,10 @@ def test_examples_are_those_of_the_harness_whatever_was_drawn_before(
     metrics = []
     for seed in (1, 2):
         random.seed(seed)
-        metrics.append(asked(model, tokenizer, task, num_fewshot=2)["mine_choice"])
+        metrics.append(metrics_of(model, tokenizer, task, num_fewshot=2)["mine_choice"])
     assert metrics[0] == metrics[1]
     assert metrics[0]["num_fewshot"] == 2
-    assert metrics[0]["brier_score"] != asked(model, tokenizer, task)["mine_choice"]["brier_score"]
+    assert metrics[0]["brier_score"] != metrics_of(model, tokenizer, task)["mine_choice"]["brier_score"]
     monkeypatch.chdir(Path(task).parent)
     assert metrics[0]["brier_score"] == pytest.approx(harness_alone(model, tokenizer, task), rel=1e-6)
 
@@ -147,15 +147,17 @@ def harness_alone(model: Any, tokenizer: Any, task: str) -> float:
 
 def test_a_task_with_zero_examples_gets_none(write_task: WriteTask, make_model: Any, tokenizer: Any) -> None:
     task = write_task(num_fewshot=0, fewshot_split="train")
-    assert asked(make_model(), tokenizer, task, num_fewshot=2)["mine_choice"]["num_fewshot"] == 0
+    assert metrics_of(make_model(), tokenizer, task, num_fewshot=2)["mine_choice"]["num_fewshot"] == 0
 
 
 @pytest.mark.parametrize(("limit", "rows"), [(3, 3), (0.5, 4), (100, 7)])
-def test_the_first_rows_alone(write_task: WriteTask, make_model: Any, tokenizer: Any, limit: float, rows: int) -> None:
-    assert asked(make_model(), tokenizer, write_task(), limit=limit)["mine_choice"]["n"] == rows
+def test_limit_keeps_the_first_rows(
+    write_task: WriteTask, make_model: Any, tokenizer: Any, limit: float, rows: int
+) -> None:
+    assert metrics_of(make_model(), tokenizer, write_task(), limit=limit)["mine_choice"]["n"] == rows
 
 
-def test_generated_texts_and_texts_with_likelihoods(
+def test_generation_and_rolling_log_likelihoods(
     write_task: WriteTask, make_model: Any, tokenizer: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import torch
@@ -176,7 +178,7 @@ def test_generated_texts_and_texts_with_likelihoods(
     )  # fmt: skip
     reports: list[tuple[str, int, int]] = []
     tasks = open_tasks(LmEvalConfig(tasks=(generation, reading)))
-    metrics = ask_tasks(model, tokenizer, tasks, lambda *step: reports.append(step[:3]))
+    metrics = evaluate_tasks(model, tokenizer, tasks, lambda *step: reports.append(step[:3]))
     assert metrics["mine_written"]["exact_match"] >= 1 / 7
     assert "exact_match_stderr" not in metrics["mine_written"], "the harness would start processes for the other task"
     end = tokenizer.eos_token
@@ -196,8 +198,8 @@ def test_an_unsupported_task_is_a_one_line_error(write_task: WriteTask, make_mod
         output_type="generate_until", doc_to_choice=None, metric_list=[metric],
         generation_kwargs={"until": ["x"], "max_gen_toks": 5000},
     )  # fmt: skip
-    with pytest.raises(UserError, match=r"evaluation\.lm_eval: lm-eval cannot ask this: .*5000.*2048"):
-        asked(make_model(), tokenizer, task)
+    with pytest.raises(UserError, match=r"evaluation\.lm_eval: lm-eval cannot evaluate the model: .*5000.*2048"):
+        metrics_of(make_model(), tokenizer, task)
 
 
 def test_a_group_with_its_own_metrics_replaces_its_tasks(
@@ -213,16 +215,16 @@ def test_a_group_with_its_own_metrics_replaces_its_tasks(
         "both.yaml", **nothing, group="mine_both", task=["mine_one", "mine_two"], metric_list=None,
         aggregate_metric_list=sums,
     )  # fmt: skip
-    metrics = asked(make_model(), tokenizer, both)
+    metrics = metrics_of(make_model(), tokenizer, both)
     assert list(metrics) == ["mine_both"]
     assert metrics["mine_both"]["n"] == 14
     each = write_task("each.yaml", **nothing, group="mine_each", task=["mine_one", "mine_two"], metric_list=None)
-    parts = asked(make_model(), tokenizer, each)
+    parts = metrics_of(make_model(), tokenizer, each)
     assert list(parts) == ["mine_one", "mine_two"]
     assert parts["mine_one"]["acc"] == pytest.approx(metrics["mine_both"]["acc"])
 
 
-def test_an_encoder_decoder_model_is_asked_too(write_task: WriteTask, make_tokenizer: Any) -> None:
+def test_an_encoder_decoder_model_is_evaluated_too(write_task: WriteTask, make_tokenizer: Any) -> None:
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -232,7 +234,7 @@ def test_an_encoder_decoder_model_is_asked_too(write_task: WriteTask, make_token
         pad_token_id=0, eos_token_id=258,
     )  # fmt: skip
     model, tokenizer = T5ForConditionalGeneration(config).eval(), make_tokenizer(chat_template=None)
-    right = 0
+    correct = 0
     for row in ROWS:
         scores = []
         for option in row["options"]:
@@ -240,5 +242,5 @@ def test_an_encoder_decoder_model_is_asked_too(write_task: WriteTask, make_token
             with torch.no_grad():
                 logprobs_SV = model(input_ids=read, labels=written).logits[0].log_softmax(-1)
             scores.append(float(logprobs_SV.gather(1, written[0][:, None]).sum()))
-        right += scores.index(max(scores)) == row["gold"]
-    assert asked(model, tokenizer, write_task())["mine_choice"]["acc"] == pytest.approx(right / len(ROWS))
+        correct += scores.index(max(scores)) == row["gold"]
+    assert metrics_of(model, tokenizer, write_task())["mine_choice"]["acc"] == pytest.approx(correct / len(ROWS))

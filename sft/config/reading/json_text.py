@@ -1,7 +1,7 @@
-"""Strict JSON from a file's bytes, with the line and column of whatever stands against it.
+"""Strict JSON from a file's bytes, with the line and column of any error.
 
-Python's parser gives a place for syntax errors only: for a repeated key, NaN, a number too long or nesting too deep the
-text is read a second time, here. Knows nothing of configs.
+Python's parser gives the position of syntax errors only. For a duplicate key, NaN, too long a number or too deep a
+nesting, the text is read a second time here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from sft.io import parse_json
 # A key with its colon, another string, or another part of JSON that can be wrong (true, false and null cannot).
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(rf"(?P<key>{_STRING})\s*:|{_STRING}|[{{}}\[\]]|-?Infinity|NaN|-?\d[\d.eE+-]*", re.DOTALL)
-_LONGEST_NUMBER = 4000  # digits; Python refuses to read whole numbers longer than that
+_LONGEST_NUMBER = 4000  # digits; Python refuses to read longer integers
 
 
 def read_json(content: bytes, source: str) -> Any:
-    """The value of a JSON text in UTF-8.
+    """Return the value of JSON in UTF-8.
 
     Args:
-        content: of the file.
-        source: the file, for messages.
+        content: bytes of the file.
+        source: name of the file, for messages.
 
     Raises:
-        ConfigError: it is no JSON; with `file:line:column`.
+        ConfigError: the content is not JSON; with `file:line:column`.
     """
     text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace")
     try:
@@ -38,20 +38,20 @@ def read_json(content: bytes, source: str) -> Any:
         return parse_json(text)
     except UnicodeDecodeError as error:
         offset = len(content[: error.start].removeprefix(codecs.BOM_UTF8).decode("utf-8"))
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]
-        what = "is not UTF-8 text" + (": it looks like UTF-16, save it as UTF-8" if wide else "")
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]
+        problem = f"is not UTF-8 text{' but looks like UTF-16' if is_utf16 else ''}; save it as UTF-8"
     except json.JSONDecodeError as error:
         offset = error.pos if text.strip() else 0
-        what = "not JSON: " + (error.msg[:1].lower() + error.msg[1:] if text.strip() else "the file is empty")
+        problem = "not JSON: " + (error.msg[:1].lower() + error.msg[1:] if text.strip() else "the file is empty")
     except ValueError as error:
-        offset, what = _stumble(text) or (0, f"not JSON: {error}")
+        offset, problem = _first_error(text) or (0, f"not JSON: {error}")
     line, column = text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
-    raise ConfigError(f"{source}:{line}:{column}", [Problem("", what)])
+    raise ConfigError(f"{source}:{line}:{column}", [Problem("", problem)])
 
 
-def _stumble(text: str) -> tuple[int, str] | None:
-    """The first place that strict parsing refuses in a text without a syntax error before it, and why."""
-    keys: list[set[str]] = []  # of every open object, empty for a list
+def _first_error(text: str) -> tuple[int, str] | None:
+    """Return the offset and the reason of the first strictness error, if no syntax error comes before it."""
+    keys: list[set[str]] = []  # one set per open object; an empty one per open list
     for token in _TOKEN.finditer(text):
         start, word = token.start(), token.group()
         if word in "{[":
@@ -63,10 +63,10 @@ def _stumble(text: str) -> tuple[int, str] | None:
         elif keys and token["key"]:
             key = json.loads(token["key"], strict=False)
             if key in keys[-1]:
-                return start, f"the key {quoted(key)} stands twice in one object"
+                return start, f"duplicate key {quoted(key)}"
             keys[-1].add(key)
         elif word.endswith(("NaN", "Infinity")):
             return start, f"{word} is not a JSON number"
         elif word[0] != '"' and len(word) > _LONGEST_NUMBER:
-            return start, f"a number of {len(word)} digits is too large"
+            return start, f"expected a number of at most {_LONGEST_NUMBER} digits, got {len(word)}"
     return None

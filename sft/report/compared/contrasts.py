@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sft.report.compared.pairing import Paired
-from sft.report.statistics.exchange import exchanged, exchanged_hits
+from sft.report.statistics.exchange import exact_exchange, moments_exchange
 from sft.report.statistics.paired import (
     differences,
     effect_size,
@@ -92,5 +92,5 @@ def _exact(table: Paired, mine: int, theirs: int) -> tuple[float, str]:
 def exchange_of_runs(table: Paired, one: int, other: int) -> float:
     """Return p for two rows of the table with unequal numbers of runs."""
     first, second = table.runs(one), table.runs(other)
-    exact = exchanged_hits(first, second) if table.shares else None
-    return exchanged(first, second) if exact is None else exact
+    exact = exact_exchange(first, second) if table.shares else None
+    return moments_exchange(first, second) if exact is None else exact

@@ -17,7 +17,7 @@ from sft.report.compared.outcomes import Outcomes, gradients_of, is_made
 from sft.report.comparison import Comparison, Row
 from sft.report.read.runs import Run
 from sft.report.statistics.crossed import Recipe
-from sft.report.statistics.exchange import Runs, of_hits
+from sft.report.statistics.exchange import Runs, runs_of_hits
 from sft.report.statistics.sums import Floats
 
 OutcomesByRun = Mapping[tuple[str, str], Outcomes]  # by run id and split
@@ -56,7 +56,7 @@ class Paired:
         """Return the runs of a row of the table, by its position in `indices`."""
         sums_N = self.values_RN[position] * self.seeds[position]
         if self.squares_RN is None or self.cubes_RN is None:
-            return of_hits(self.seeds[position], np.rint(sums_N).astype(np.int64))
+            return runs_of_hits(self.seeds[position], np.rint(sums_N).astype(np.int64))
         return Runs(self.seeds[position], sums_N, self.squares_RN[position], self.cubes_RN[position])
 
 

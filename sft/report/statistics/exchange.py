@@ -1,15 +1,17 @@
-"""Two recipes with unequal numbers of runs on the same test rows: tests that exchange runs. Arrays only.
+"""Exchange tests of two recipes with unequal numbers of runs on the same test rows. Arrays only.
 
-Why not a simpler test: with unequal numbers of runs the rows' differences are skewed. One run that is wrong on few rows
-differs from the mean of ten in large steps one way and in small ones the other. Sign flips take the differences for
-symmetric, and find one in about 20 % of all studies where there is none (100 rows, five recipes of 1 run against one of
-10, all right in 95 % of all cases). A paired t test (Miller 2024, arXiv 2411.00640) has the same flaw: 19 % there, 20 %
-for the Brier score. Corrected for skewness (Hall 1992, "On the Removal of Skewness by Transformation") it finds 4 %,
-but 12 % for the Brier score and 10 % for macro F1 with a rare label, and has less power there (36 % where this has
-53 %). What can be exchanged are the runs within each row. That in turn takes all runs for alike: where the runs of a
-recipe agree with each other more than with those of the other, the exchange finds differences in up to half of all
-studies, while sign flips hold their level. Hence both tests are made and the larger p counts: in all these settings it
-stays near the level or below (0.2, 0.0 and 1.6 % in the three above; tests/report/statistics/studies.py).
+Two simpler tests are not valid here. With unequal numbers of runs, the differences of the rows are skewed: a run that
+is wrong on few rows differs from the mean of ten runs in large steps one way and in small steps the other way. Tests
+with sign flips assume symmetric differences. They report a difference in about 20 % of all studies without one (100
+rows, five recipes of 1 run against one of 10, all with 95 % accuracy). A paired t test (Miller 2024, arXiv 2411.00640)
+has the same flaw: 19 % there, 20 % for the Brier score. Corrected for skewness (Hall 1992, "On the Removal of Skewness
+by Transformation"), it reports one in 4 %, but in 12 % for the Brier score and in 10 % for macro F1 with a rare label.
+Its power is also lower there: 36 %, against 53 % of the tests here.
+
+The runs within each row can be exchanged. This assumes that all runs are alike. If the runs of a recipe agree with each
+other more than with the runs of the other recipe, the exchange test reports differences in up to half of all studies,
+while sign flips keep their level. Therefore both tests are made and the larger p is used. In all these settings it
+stays near the level or below it (0.2, 0.0 and 1.6 % in the three above; tests/report/statistics/studies.py).
 Shapes: N rows.
 """
 
@@ -23,11 +25,11 @@ from numpy.typing import NDArray
 from sft.report.statistics.paired import MOST_NUMBERS, ROUNDING
 from sft.report.statistics.sums import Floats
 
-_SMALLEST = 1e-12  # what the characteristic function can tell from 0
+_SMALLEST = 1e-12  # smallest probability above the rounding error of the characteristic function
 
 
 class Runs(NamedTuple):
-    """A recipe's runs on each row: how many there are, and the sums of their values' first three powers [N]."""
+    """Runs of a recipe: their number, and the sums over runs of each row's value, its square and its cube [N]."""
 
     number: int
     sums_N: Floats
@@ -35,34 +37,32 @@ class Runs(NamedTuple):
     cubes_N: Floats
 
 
-def of_hits(number: int, hits_N: NDArray[np.integer]) -> Runs:
-    """Runs with values of 0 and 1.
+def runs_of_hits(number: int, hits_N: NDArray[np.integer]) -> Runs:
+    """Return runs with values of 0 and 1.
 
     Args:
-        number: of the runs.
-        hits_N: in how many of them each row counts.
+        number: of runs.
+        hits_N: number of runs with the value 1, for each row.
     """
     sums_N = hits_N.astype(np.float64)
     return Runs(number, sums_N, sums_N, sums_N)
 
 
-def exchanged_hits(first: Runs, second: Runs) -> float | None:
-    """p of the difference of two shares, exact: each row's hits fall to the runs of both by chance.
+def exact_exchange(first: Runs, second: Runs) -> float | None:
+    """Return the exact two-sided p of the difference of two shares; None if it would take many seconds.
 
-    How many fall to the first is hypergeometric; the distribution of their sum over rows comes from the product of the
-    characteristic functions. As extreme is what is as far from the expectation, on either side. Not below 1e-12.
+    Each row's hits are assigned to the runs of both recipes at random. The number assigned to the first recipe is
+    hypergeometric. The distribution of its sum over rows comes from the product of the characteristic functions. A sum
+    is as extreme as the observed one if it is at least as far from the expectation. p is at least 1e-12.
 
     Args:
-        first, second: as `of_hits` gives them, with different numbers of runs.
-
-    Returns:
-        None where that would take many seconds.
+        first, second: results of `runs_of_hits`, with different numbers of runs.
     """
-    few, many = sorted((first, second), key=lambda one: one.number)
-    of_row_N = np.rint(few.sums_N + many.sums_N).astype(np.int64)
-    both = few.number + many.number
-    hits, rows = np.unique(of_row_N[(of_row_N > 0) & (of_row_N < both)], return_counts=True)
-    certain = few.number * int((of_row_N == both).sum())
+    few, many = sorted((first, second), key=lambda runs: runs.number)
+    hits_N = np.rint(few.sums_N + many.sums_N).astype(np.int64)
+    total = few.number + many.number
+    hits, rows = np.unique(hits_N[(hits_N > 0) & (hits_N < total)], return_counts=True)
+    certain = few.number * int((hits_N == total).sum())
     length = 1 << int(few.number * rows.sum() + 1).bit_length()
     if length * len(hits) > MOST_NUMBERS // 4:
         return None
@@ -70,53 +70,53 @@ def exchanged_hits(first: Runs, second: Runs) -> float | None:
     for hit, count in zip(hits.tolist(), rows.tolist(), strict=True):
         product *= np.fft.rfft(_hypergeometric(few.number, many.number, hit), length) ** count
     chances = np.fft.irfft(product, length)
-    expected = few.number / both * int(hits @ rows)
-    apart = np.abs(np.arange(length) - expected)
+    expected = few.number / total * int(hits @ rows)
+    distances = np.abs(np.arange(length) - expected)
     observed = abs(float(few.sums_N.sum()) - certain - expected)
-    return float(np.clip(chances[apart >= observed - 1e-6].sum(), _SMALLEST, 1.0))
+    return float(np.clip(chances[distances >= observed - 1e-6].sum(), _SMALLEST, 1.0))
 
 
-def exchanged(first: Runs, second: Runs) -> float:
-    """p of the difference of two means, by the first three moments of all exchanges of runs within rows.
+def moments_exchange(first: Runs, second: Runs) -> float:
+    """Return the two-sided p of the difference of two means, from the moments of all exchanges of runs within rows.
 
-    Their distribution is taken for a Pearson III one (Mielke and Berry 2007), which is exact in its mean, variance and
-    skewness; two-sided.
+    Their distribution is approximated by a Pearson III distribution with the same mean, variance and skewness (Mielke
+    and Berry 2007).
     """
-    few, many = sorted((first, second), key=lambda one: one.number)
+    few, many = sorted((first, second), key=lambda runs: runs.number)
     a, b = few.number, many.number
-    both = a + b
-    mean_N = (few.sums_N + many.sums_N) / both
-    squares_N = few.squares_N + many.squares_N - both * mean_N**2
-    cubes_N = few.cubes_N + many.cubes_N - 3 * mean_N * (few.squares_N + many.squares_N) + 2 * both * mean_N**3
-    differ_N = squares_N > both * (ROUNDING * np.abs(mean_N).mean()) ** 2
-    variance = a * b / (both * (both - 1)) * float(squares_N[differ_N].sum())
+    total = a + b
+    mean_N = (few.sums_N + many.sums_N) / total
+    squares_N = few.squares_N + many.squares_N - total * mean_N**2
+    cubes_N = few.cubes_N + many.cubes_N - 3 * mean_N * (few.squares_N + many.squares_N) + 2 * total * mean_N**3
+    differ_N = squares_N > total * (ROUNDING * np.abs(mean_N).mean()) ** 2
+    variance = a * b / (total * (total - 1)) * float(squares_N[differ_N].sum())
     if variance <= 0:
         return 1.0
-    third = a * b * (b - a) / (both * (both - 1) * (both - 2)) * float(cubes_N[differ_N].sum())
+    third = a * b * (b - a) / (total * (total - 1) * (total - 2)) * float(cubes_N[differ_N].sum())
     observed = abs(float((few.sums_N - a * mean_N)[differ_N].sum())) / variance**0.5
     skewness = third / variance**1.5
-    return float(np.clip(_above(observed, skewness) + _above(observed, -skewness), _SMALLEST, 1.0))
+    return float(np.clip(_tail(observed, skewness) + _tail(observed, -skewness), _SMALLEST, 1.0))
 
 
 def _hypergeometric(few: int, many: int, hits: int) -> Floats:
-    """The chances of 0, 1, ..., few of so many hits to fall to the few."""
+    """Return the probabilities that 0, 1, ..., `few` of the hits are assigned to the `few` runs."""
     from scipy.special import gammaln
 
-    def choices(of: int, number: NDArray[np.int64]) -> Floats:
-        return np.asarray(gammaln(of + 1) - gammaln(number + 1) - gammaln(of - number + 1), dtype=np.float64)
+    def log_choices(total: int, number: NDArray[np.int64]) -> Floats:
+        return np.asarray(gammaln(total + 1) - gammaln(number + 1) - gammaln(total - number + 1), dtype=np.float64)
 
-    theirs = np.arange(max(0, hits - many), min(few, hits) + 1)
-    found = np.zeros(few + 1)
-    found[theirs] = np.exp(choices(few, theirs) + choices(many, hits - theirs))
-    return found / found.sum()
+    counts = np.arange(max(0, hits - many), min(few, hits) + 1)
+    chances = np.zeros(few + 1)
+    chances[counts] = np.exp(log_choices(few, counts) + log_choices(many, hits - counts))
+    return chances / chances.sum()
 
 
-def _above(deviates: float, skewness: float) -> float:
-    """How often a Pearson III variable with that skewness is so many standard deviations above its mean."""
+def _tail(deviates: float, skewness: float) -> float:
+    """Return the probability that a Pearson III variable is at least `deviates` standard deviations above its mean."""
     from scipy.special import gammainc, gammaincc, ndtr
 
     if abs(skewness) < 1e-4:
         return float(ndtr(-deviates))
     shape = 4 / skewness**2
-    place = max(0.0, shape + np.sign(skewness) * deviates * shape**0.5)
-    return float(gammaincc(shape, place) if skewness > 0 else gammainc(shape, place))
+    position = max(0.0, shape + np.sign(skewness) * deviates * shape**0.5)  # words: fixed name
+    return float(gammaincc(shape, position) if skewness > 0 else gammainc(shape, position))

@@ -59,7 +59,7 @@ def test_one_problem_is_one_line(data: dict[str, Any], write: Write) -> None:
         ("", ":1:1: not JSON: "),
         ('{"seed": NaN}', "NaN is not a JSON number"),
         ('{"seed": -Infinity}', "-Infinity is not a JSON number"),
-        ('{"seed": 1, "seed": 2}', 'the key "seed" stands twice'),
+        ('{"seed": 1, "seed": 2}', 'duplicate key "seed"'),
         ("[1, 2]", "expected an object at the top level, got [1, 2]"),
         ('"text"', 'expected an object at the top level, got "text"'),
         ("[" * 100_000, "nested too deeply"),

@@ -1,4 +1,4 @@
-"""Task files that run code are found: everything that a sandbox would stop, and no ordinary template."""
+"""Code in task files is detected: everything that a sandbox would stop, and no ordinary template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from sft.config.reading.task_code import code_in_task
 from sft.config.sections.lm_eval import LmEvalConfig
 from sft.errors import UserError
-from sft.harness.catalogue import find_tasks, own_tasks
+from sft.harness.catalogue import builtin_tasks, find_tasks
 
 HOSTILE = [
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
@@ -45,27 +45,27 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("template", HOSTILE)
-def test_templates_that_reach_beyond_their_rows(template: str) -> None:
+def test_templates_that_use_more_than_their_rows_are_code(template: str) -> None:
     reason = code_in_task({"task": "x", "fewshot_config": {"doc_to_text": template}})
     assert reason is not None
     assert reason.startswith("fewshot_config.doc_to_text: its template ")
 
 
 @pytest.mark.parametrize("template", HARMLESS)
-def test_ordinary_templates(template: str) -> None:
+def test_ordinary_templates_are_not_code(template: str) -> None:
     assert code_in_task({"task": "x", "doc_to_text": template}) is None
 
 
 @pytest.mark.parametrize("template", HOSTILE)
 def test_a_sandbox_would_stop_the_hostile_ones_too(template: str) -> None:
     """Check that the list holds no harmless template: each fails in a sandbox."""
-    hidden = {"text": "x", "key": "__class__", "x": 1}
+    row = {"text": "x", "key": "__class__", "x": 1}
     try:
-        shown = SandboxedEnvironment().from_string(template).render(**hidden)
+        rendered = SandboxedEnvironment().from_string(template).render(**row)
     except (SecurityError, Exception):
         return
-    assert "class" not in shown
-    assert "executed" not in shown
+    assert "class" not in rendered
+    assert "executed" not in rendered
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_sandbox_would_stop_the_hostile_ones_too(template: str) -> None:
         {"task": [{"task": "inner", "doc_to_target": "!function utils.t"}]},
     ],
 )  # fmt: skip
-def test_python_named_in_a_file(values: dict[str, Any]) -> None:
+def test_python_functions_named_in_a_file_are_code(values: dict[str, Any]) -> None:
     assert code_in_task({"task": "x", **values}) is not None
     assert code_in_task({"task": "x", "unsafe_code": False, "dataset_kwargs": {"trust_remote_code": False}}) is None
 
@@ -102,15 +102,15 @@ def test_a_local_file_with_code_is_refused_until_it_is_allowed(tmp_path: Path) -
     assert not (tmp_path / "executed").exists()
 
 
-def test_most_of_the_harness_s_own_templates_would_pass() -> None:
+def test_most_templates_of_the_harness_are_not_code() -> None:
     """Check that the rule is not so strict that ordinary files are refused."""
 
     class Loader(yaml.SafeLoader):
         pass
 
     Loader.add_constructor("!function", lambda loader, node: "")
-    files = sorted(set(own_tasks().values()))[::7]
-    values = [yaml.load(file.read_bytes(), Loader) for file in files]  # noqa: S506 - makes data alone
+    files = sorted(set(builtin_tasks().values()))[::7]
+    values = [yaml.load(file.read_bytes(), Loader) for file in files]  # noqa: S506 - it only makes data
     reasons = [code_in_task(task) for task in values if isinstance(task, dict)]
     beyond = [reason for reason in reasons if reason is not None and "its template" in reason]
     assert len(files) > 500

@@ -1,4 +1,4 @@
-"""`evaluation.lm_eval`: what may stand there, where its files are looked for, and when an experiment is another."""
+"""`evaluation.lm_eval`: valid values, the folders searched for task files, and the experiment id."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ process_docs: !function functions.clean
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a task, its rows, what it includes and its functions; the working directory is another."""
+    """A folder with a task, its rows, its include and its functions; it is not the working directory."""
     here, folder = tmp_path / "here", tmp_path / "folder"
     here.mkdir()
     folder.mkdir()
@@ -41,24 +41,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "base.yaml").write_text("dataset_path: json\ntest_split: test\n")
     (folder / "rows.jsonl").write_text('{"q": "x"}\n')
     (folder / "functions.py").write_text("def clean(rows):\n    return rows\n")
-    (folder / "other.txt").write_text("nothing to do with it\n")
+    (folder / "other.txt").write_text("not used by the task\n")
     monkeypatch.chdir(here)
     return folder
 
 
 @pytest.fixture
 def experiment(make_config: MakeConfig, folder: Path) -> Callable[..., Experiment]:
-    """`experiment(tasks=["mine.yaml"])`: the config lies in the task's folder."""
+    """Build an experiment whose config is in the task's folder: `experiment(tasks=["mine.yaml"])`."""
 
-    def build(endpoint: Endpoint = "evaluate", **given: Any) -> Experiment:
-        changes = {"evaluation": {"lm_eval": given}} if given else {}
+    def build(endpoint: Endpoint = "evaluate", **lm_eval: Any) -> Experiment:
+        changes = {"evaluation": {"lm_eval": lm_eval}} if lm_eval else {}
         return Experiment("x", parse_config(make_config(**changes), "x", folder), 13, endpoint)
 
     return build
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("lm_eval", "message"),
     [
         ({}, "evaluation.lm_eval.tasks is missing; expected a non-empty list of strings"),
         ({"tasks": []}, "a non-empty list of strings"),
@@ -71,21 +71,23 @@ def experiment(make_config: MakeConfig, folder: Path) -> Callable[..., Experimen
         ({"tasks": ["mine.yml"]}, 'did you mean "mine.yaml"'),
     ],
 )
-def test_what_cannot_stand_there(make_config: MakeConfig, folder: Path, given: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as refusal:
-        parse_config(make_config(evaluation={"lm_eval": given}), "x", folder)
-    assert said in str(refusal.value).replace("tasks: ", "tasks ")
+def test_an_invalid_section_is_an_error(
+    make_config: MakeConfig, folder: Path, lm_eval: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_config(make_config(evaluation={"lm_eval": lm_eval}), "x", folder)
+    assert message in str(raised.value).replace("tasks: ", "tasks ")
 
 
-def test_files_become_absolute_and_names_stay(experiment: Callable[..., Experiment], folder: Path) -> None:
+def test_paths_become_absolute_and_names_do_not_change(experiment: Callable[..., Experiment], folder: Path) -> None:
     (folder / "hellaswag").mkdir()  # a folder that happens to have a task's name
     config = experiment(tasks=["hellaswag", "mine.yaml", "../folder", "*.yaml"]).config
     assert config.evaluation.lm_eval is not None
-    places = (str(folder / "mine.yaml"), str(folder), str(folder / "*.yaml"))
-    assert config.evaluation.lm_eval.tasks == ("hellaswag", *places)
+    paths = (str(folder / "mine.yaml"), str(folder), str(folder / "*.yaml"))
+    assert config.evaluation.lm_eval.tasks == ("hellaswag", *paths)
 
 
-def test_an_experiment_is_another_when_its_task_is(experiment: Callable[..., Experiment], folder: Path) -> None:
+def test_the_id_changes_with_the_files_of_a_task(experiment: Callable[..., Experiment], folder: Path) -> None:
     plain = experiment().id
     first = experiment(tasks=["mine.yaml"]).id
     assert first != plain
@@ -104,18 +106,20 @@ def test_an_experiment_is_another_when_its_task_is(experiment: Callable[..., Exp
     assert experiment(tasks=[str(elsewhere / "mine.yaml")]).id == first
 
 
-def test_commands_that_judge_nothing_do_not_ask(experiment: Callable[..., Experiment]) -> None:
+def test_the_section_does_not_change_the_id_of_commands_without_evaluation(
+    experiment: Callable[..., Experiment],
+) -> None:
     for endpoint in ("train", "predict"):
         assert experiment(endpoint, tasks=["mine.yaml"]).id == experiment(endpoint).id
 
 
-def test_a_zero_shot_run_is_one_whatever_the_seed(make_config: MakeConfig, folder: Path) -> None:
+def test_zero_shot_runs_of_all_seeds_have_the_same_id(make_config: MakeConfig, folder: Path) -> None:
     config = make_config(dataset__shots=0, evaluation={"lm_eval": {"tasks": ["mine.yaml"], "num_fewshot": 2}})
     parsed = parse_config(config, "x", folder)
     assert Experiment("x", parsed, 13, "evaluate").id == Experiment("x", parsed, 14, "evaluate").id
 
 
-def test_a_file_is_read_and_nothing_in_it_is_run(folder: Path) -> None:
+def test_reading_a_task_file_runs_no_code(folder: Path) -> None:
     (folder / "functions.py").write_text("raise SystemExit('was run')\n")
     task = read_task_file(folder / "mine.yaml")
     assert (task.name, task.is_group, task.values["test_split"]) == ("mine", False, "test")
@@ -136,12 +140,12 @@ def test_validate_imports_no_harness(make_config: MakeConfig, folder: Path) -> N
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "print([name for name in ('lm_eval', 'torch', 'datasets') if name in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert answer.stdout.splitlines()[-1] == "[]", answer.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.stdout.splitlines()[-1] == "[]", process.stderr
 
 
 @INSTALLED
-def test_validate_says_that_tasks_are_not_looked_up_without_data(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_validate_without_data_reports_that_tasks_were_not_checked(make_config: MakeConfig, tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(json.dumps(make_config(evaluation={"lm_eval": {"tasks": ["no_such_task"]}})))
     result = CliRunner().invoke(app, ["validate", str(file), "--results-path", str(tmp_path / "results")])
@@ -154,7 +158,7 @@ def test_validate_says_that_tasks_are_not_looked_up_without_data(make_config: Ma
     assert "lm_eval" not in result.output
 
 
-def test_without_the_package_validate_says_so(
+def test_a_missing_package_is_an_error_in_validate(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
@@ -163,4 +167,4 @@ def test_without_the_package_validate_says_so(
     for endpoint in (None, "evaluate", "run-experiment"):
         with pytest.raises(MissingPackageError, match=r"pip install 'sft\[lm-eval\]'"):
             load_plan(file, None, endpoint)
-    assert load_plan(file, None, "train").experiments  # it asks nothing
+    assert load_plan(file, None, "train").experiments  # it evaluates nothing
