@@ -39,7 +39,7 @@ WORDS: tuple[tuple[str, str], ...] = (
         r"(?<!in )(?<!in the )(?<!in its )(?<!takes the )(?<!takes its )(?<!decimal )places?",
         "index, folder, path, layer",
     ),
-    (r"signs?(?! flip)(?! test)(?! of life)", "character"),
+    (r"(?<!np\.)signs?(?![ _-]flip)(?! test)", "character"),
     (r"beginnings?", "prefix, start"),
     (r"outlasts?", "survive, last longer than"),
     (r"dear", "expensive"),

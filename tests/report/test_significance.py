@@ -1,4 +1,4 @@
-"""The level decides at one place, and a p of exactly .05 is significant."""
+"""One function applies the level, and a p of exactly .05 is significant."""
 
 from __future__ import annotations
 
