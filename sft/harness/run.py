@@ -15,12 +15,13 @@ from sft.harness.quiet import calm
 from sft.harness.tasks import SEED, OpenTasks
 from sft.log import Progress
 from sft.memory import halvings
+from sft.protocols import LanguageModel, Tokenizer
 
 _CLOSED_FORM = 1000  # any number asks for standard errors; those of means are computed without drawing
 _STDERR = "_stderr"
 
 
-def ask_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
+def ask_tasks(model: LanguageModel, tokenizer: Tokenizer, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
     """The harness's figures by task (of a group that has figures of its own, those), as JSON.
 
     For each its metrics, `<metric>_stderr` where it is that of a mean, `higher_is_better` by metric, `n` rows,

@@ -9,6 +9,7 @@ import copy
 from typing import Any, NamedTuple
 
 from sft.inference.decoder import Decoder
+from sft.protocols import LanguageModel
 
 BARE = "without a cache"
 _NEED_CACHE = ("prompt_lookup_num_tokens", "prefill_chunk_size", "cache_implementation", "cache_config")
@@ -40,7 +41,7 @@ class Way(NamedTuple):
         return bool(self.config.cache_implementation == "quantized")
 
 
-def ways(model: Any, longest: int, config: Any) -> list[Way]:
+def ways(model: LanguageModel, longest: int, config: Any) -> list[Way]:
     """Return the ways to generate texts of up to `longest` tokens, the fastest first; the last one is always exact."""
     decoder = Decoder(model, longest)
     possible = [Way(decoder, config)]

@@ -29,6 +29,7 @@ from sft.inference.generating.shared_prefix_attention import reading, sharing
 from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, common_prefix
 from sft.inference.ways import Way
 from sft.log import Progress, get_logger
+from sft.protocols import LanguageModel
 
 logger = get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Writer:
         way: the way of generating.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Ids], settings: GenerationSettings, way: Way) -> None:
+    def __init__(self, model: LanguageModel, prompts: Sequence[Ids], settings: GenerationSettings, way: Way) -> None:
         self.model, self.prompts, self.settings = model, prompts, settings
         self.way, self.decoder, self.config = way, way.decoder, way.config
         self.shared = self._read_prefix()
