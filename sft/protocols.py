@@ -8,7 +8,7 @@ Imports nothing heavy at run time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -56,22 +56,22 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Return the ids of a text."""
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        """Return the text of ids."""
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> Any:
+        """Return the text of ids, a string; transformers declares a union, as it also decodes batches."""
 
     def get_chat_template(self) -> str:
         """Return the source of the chat template that a plain conversation uses."""
 
     def apply_chat_template(
         self,
-        conversation: Sequence[Mapping[str, Any]],
+        conversation: list[dict[str, Any]],
         *,
         chat_template: str,
         tokenize: Literal[False],
         add_generation_prompt: bool,
         **variables: Any,
-    ) -> str:
-        """Render a conversation to text."""
+    ) -> Any:
+        """Render a conversation to a string; transformers declares a union, as it also returns ids."""
 
     def save_pretrained(self, save_directory: Path) -> object:
         """Write the files of the tokenizer to a folder."""
@@ -94,13 +94,14 @@ class Encoding(Protocol):
 class LanguageModel(Protocol):
     """A language model of torch, causal or encoder-decoder.
 
-    Stands for `transformers.PreTrainedModel` and for `peft.PeftModel`, which has the members of the model inside it.
+    Stands for `transformers.PreTrainedModel` and for `peft.PeftModel`, which has the members of the
+    model inside it.
 
     Attributes:
-        generation_config: the defaults of `generate`.
+        generation_config: the defaults of `generate`; None on some models, though transformers does not declare it.
     """
 
-    generation_config: GenerationConfig | None
+    generation_config: GenerationConfig
 
     @property
     def config(self) -> ArchitectureConfig:
@@ -118,17 +119,16 @@ class LanguageModel(Protocol):
     def forward(self) -> Callable[..., ModelOutput]:
         """The function behind a call, whose signature says what the architecture accepts."""
 
+    # not a method: transformers declares it in a mixin that `PreTrainedModel` itself lacks
+    @property
+    def generate(self) -> Any:
+        """The function that generates ids [B, S]; with `return_dict_in_generate` they are the output's `sequences`."""
+
     def __call__(self, **inputs: Any) -> ModelOutput:
         """Run the model once."""
 
-    def generate(self, **arguments: Any) -> Any:
-        """Generate ids [B, S]; with `return_dict_in_generate` an object that has them as `sequences`."""
-
     def eval(self) -> Self:
         """Switch to evaluation, and return the model."""
-
-    def to(self, dtype: torch.dtype, /) -> Self:
-        """Change the dtype of the weights, and return the model."""
 
     def zero_grad(self, set_to_none: bool) -> None:
         """Remove the gradients."""
@@ -138,9 +138,6 @@ class LanguageModel(Protocol):
 
     def named_parameters(self) -> Iterable[tuple[str, torch.nn.Parameter]]:
         """Iterate over all weights by name."""
-
-    def num_parameters(self) -> int:
-        """Return the number of weights."""
 
     def named_buffers(self) -> Iterable[tuple[str, Tensor]]:
         """Iterate over all buffers by name."""
@@ -163,7 +160,7 @@ class LanguageModel(Protocol):
     def set_attn_implementation(self, attn_implementation: str) -> None:
         """Use another implementation of attention."""
 
-    def save_pretrained(self, save_directory: Path) -> object:
+    def save_pretrained(self, save_directory: str) -> object:
         """Write config and weights to a folder."""
 
 

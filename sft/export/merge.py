@@ -77,6 +77,7 @@ def write_merged(
     """
     with filled(folder, MODEL_CONFIG, record) as temporary, _enough_memory():
         log.info("Loading the base and merging" if trained.is_adapter else "Loading the model")
+        model: Any  # transformers declares `to` and `num_parameters` in a way that no protocol matches
         model, is_quantized = _merged(trained)
         merged_A = probes.scores(model)  # running a model without quantised weights does not change it
         model = model.to(getattr(torch, dtype))

@@ -213,13 +213,13 @@ def complete(
     )
 
 
-def _is_whole(ids: Sequence[int], settings: GenerationSettings) -> bool:
+def _is_whole(ids: list[int], settings: GenerationSettings) -> bool:
     """Whether an answer satisfies the constraint, cut off neither by max_new_tokens nor by a stop string."""
     cut = settings.stop_texts is not None and settings.stop_texts.end(ids) is not None
     return not cut and settings.constraint is not None and settings.constraint.is_met(ids)
 
 
-def _text(tokenizer: Tokenizer, ids: Sequence[int], settings: GenerationSettings) -> str:
+def _text(tokenizer: Tokenizer, ids: list[int], settings: GenerationSettings) -> str:
     """Decode the ids, up to the first stop string."""
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
     if settings.stop_texts is not None:

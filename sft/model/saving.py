@@ -86,7 +86,7 @@ def write_model(model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> Non
         if own is not None:  # saving refuses settings that loading accepts (a temperature without sampling)
             model.generation_config = GenerationConfig()
         try:
-            model.save_pretrained(folder)
+            model.save_pretrained(str(folder))
         finally:
             model.generation_config = own
         if own is not None:
