@@ -1,8 +1,8 @@
 """What this package uses of a tokenizer and of a language model, as protocols.
 
 Classes of transformers and PEFT fit them without inheriting, and so does any other class with these members. The type
-checker does not read transformers, PEFT or torch; with these protocols it checks our own code nevertheless. They list
-no private members and none of a single architecture or library: code that needs one treats the object as `Any` there.
+checker does not read transformers, PEFT and torch, so it checks our code against these protocols instead. They list no
+private members and no members of one architecture or library; code that uses one declares the object as `Any` there.
 Imports nothing heavy at run time.
 """
 
@@ -25,7 +25,6 @@ class Tokenizer(Protocol):
 
     Attributes:
         chat_template: the Jinja source, or several by name; None for a base model.
-        added_tokens_decoder: the tokens beyond the learnt vocabulary, by id.
     """
 
     chat_template: str | dict[str, str] | None
@@ -94,8 +93,7 @@ class Encoding(Protocol):
 class LanguageModel(Protocol):
     """A language model of torch, causal or encoder-decoder.
 
-    Stands for `transformers.PreTrainedModel` and for `peft.PeftModel`, which has the members of the
-    model inside it.
+    Stands for `transformers.PreTrainedModel` and for `peft.PeftModel`, which also has the members of its base.
 
     Attributes:
         generation_config: the defaults of `generate`; None on some models, though transformers does not declare it.
@@ -173,7 +171,7 @@ class ModelOutput(Protocol):
 
 
 class ArchitectureConfig(Protocol):
-    """The config of an architecture (config.json); stands for `transformers.PretrainedConfig`.
+    """The config of an architecture (config.json); stands for `transformers.PreTrainedConfig`.
 
     Settings that only some architectures have are read with `getattr`.
     """

@@ -189,7 +189,13 @@ class Writer:
         return output_BS[:, start:].tolist(), steps.table()
 
     def _generate(
-        self, ids_BS: Tensor, mask_BS: Tensor, config: Any, steps: StepLogprobs, criteria: list[Any], processors: Any
+        self,
+        ids_BS: Tensor,
+        mask_BS: Tensor,
+        config: GenerationConfig,
+        steps: StepLogprobs,
+        criteria: list[Any],
+        processors: list[Any],
     ) -> Tensor:
         # a PEFT model would insert its virtual tokens a second time
         model = self.model if self.shared is None or not has_virtual_tokens(self.model) else self.decoder.base

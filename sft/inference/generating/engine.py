@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -87,7 +87,7 @@ class _Run(NamedTuple):
     batch_size: BatchSize
     progress: Progress
 
-    def answers(self, config: Any) -> list[Written]:
+    def answers(self, config: GenerationConfig) -> list[Written]:
         """Return the answers of the first way that agrees with plain forwards."""
         longest = max(map(len, self.prompts)) + config.max_new_tokens
         generators, fault = _generators(), None
