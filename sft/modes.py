@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-if TYPE_CHECKING:
-    from torch import nn
+from sft.protocols import LanguageModel
 
 
 @contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
+def at_rest(model: LanguageModel) -> Iterator[None]:
     """Set evaluation mode in the block, except for 4-bit layers; restore every module's mode afterwards.
 
     On some CPUs bitsandbytes repacks 4-bit weights in place when they run in evaluation mode; afterwards they can
@@ -28,14 +26,14 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: LanguageModel) -> Iterator[None]:
     """Set evaluation mode without gradients in the block; restore every module's mode afterwards."""
     with _evaluation_mode(model), torch.inference_mode():
         yield
 
 
 @contextmanager
-def _evaluation_mode(model: Any) -> Iterator[None]:
+def _evaluation_mode(model: LanguageModel) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -19,6 +19,7 @@ from sft.log import ProgressBars, also_logged, both, get_logger
 from sft.model.adapters import check_adapter
 from sft.model.resident import Models
 from sft.prompting.view import ShownRow
+from sft.protocols import Tokenizer
 from sft.results.partial import PartialAnswers
 from sft.results.recording import recording
 from sft.results.schema import RunResult
@@ -113,7 +114,7 @@ def predict(experiment: Experiment, results_path: Path) -> Path:
     return target
 
 
-def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownRow], Any]:
+def prompts(experiment: Experiment, split: str, count: int) -> tuple[list[ShownRow], Tokenizer]:
     """Return the first prompts for training (`train`) or evaluation (`test`, `validation`), and the tokenizer."""
     setup = prepare(experiment)
     if split == "train":

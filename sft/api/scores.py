@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sft.calibration.arithmetic import probabilities
 from sft.errors import UserError
+from sft.protocols import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -60,11 +61,11 @@ class LabelScores:
 
 
 def score_labels(
-    model: Any,
+    model: LanguageModel | str | os.PathLike[str],
     prompts: Sequence[str],
     labels: Sequence[str],
     *,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     instruction: str = "",
     scoring: Literal["sum", "mean", "first"] = "sum",
     batch_size: int | Literal["auto"] = "auto",
@@ -116,7 +117,7 @@ def score_labels(
         tokenizer = tokenizer or load_tokenizer(config)
         model = load_model(config)
     prompting = PromptingConfig(instruction=instruction, input_columns=(_COLUMN,), output_column="label")
-    renderer = Renderer(tokenizer, prompting)
+    renderer = Renderer(cast("Tokenizer", tokenizer), prompting)
     rendered = [renderer.render_labels({_COLUMN: prompt}, (), labels) for prompt in prompts]
     found = score_prompts(model, rendered, len(labels), batch_size)
     return LabelScores(
@@ -129,7 +130,13 @@ def score_labels(
     )
 
 
-def _check(model: Any, prompts: Sequence[str], labels: Sequence[str], tokenizer: Any, scoring: str) -> None:
+def _check(
+    model: LanguageModel | str | os.PathLike[str],
+    prompts: Sequence[str],
+    labels: Sequence[str],
+    tokenizer: Tokenizer | None,
+    scoring: str,
+) -> None:
     for name, texts in (("prompts", prompts), ("labels", labels)):
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{name}: expected a list of strings")

@@ -13,17 +13,15 @@ from sft.foreign import one_line
 from sft.model.saving import ADAPTER_CONFIG, ADAPTER_WEIGHTS, vllm_obstacle
 from sft.model.sealed import check_whole, filled
 from sft.model.source import quiet
+from sft.protocols import Tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
 OLDER_WEIGHTS = "adapter_model.bin"
 
 
-def write_adapter(
-    trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path, record: dict[str, Any] | None
-) -> str:
+def write_adapter(trained: Trained, tokenizer: Tokenizer, folder: Path, record: dict[str, Any] | None) -> str:
     """Write the adapter with the base `trained.base` to `folder`, which may be its own folder.
 
     Returns:

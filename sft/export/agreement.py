@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from sft.config.experiment import Experiment
 from sft.errors import UserError
 from sft.inference.classification import score_labels
 from sft.log import get_logger
+from sft.protocols import LanguageModel, Tokenizer
 from sft.steps.setup import prepare
 
 log = get_logger(__name__)
@@ -45,13 +46,13 @@ class Probes:
     probes: Sequence[Probe]
     description: str
 
-    def scores(self, model: Any) -> NDArray[np.float32]:
+    def scores(self, model: LanguageModel) -> NDArray[np.float32]:
         """Return the log-probabilities [A] of all answers, in nats. The model is not changed."""
         rows = [score_labels(model, [p.prompt], p.answers, batch_size=1).sum_logprob_NL[0] for p in self.probes]
         return np.concatenate(rows)
 
 
-def probes_for(experiment: Experiment | None, tokenizer: Any) -> Probes:
+def probes_for(experiment: Experiment | None, tokenizer: Tokenizer) -> Probes:
     """Return rows of the run's test split with all labels, or plain sentences if the data cannot be opened.
 
     Args:

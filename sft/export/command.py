@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sft.errors import UserError
 from sft.export.adapter import write_adapter
@@ -15,10 +15,8 @@ from sft.log import get_logger
 from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, check_output_folder
 from sft.model.sealed import RECORD, listed_files
 from sft.model.tokenizer import load_tokenizer
+from sft.protocols import Tokenizer
 from sft.steps.provenance import TrainingRecord, of_base
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 log = get_logger(__name__)
 
@@ -103,16 +101,14 @@ def _check_folder(folder: Path, config_name: str) -> None:
     check_writable(existing, "choose another --output-dir")
 
 
-def _tokenizer(trained: Trained) -> PreTrainedTokenizerBase:
+def _tokenizer(trained: Trained) -> Tokenizer:
     """Load the tokenizer in the trained folder, with its chat template, else the base's."""
     if (trained.folder / "tokenizer_config.json").exists():
         return load_tokenizer(trained.base.model_copy(update={"name": str(trained.folder), "chat_template_from": None}))
     return load_tokenizer(trained.base)
 
 
-def _write_adapter(
-    request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
-) -> tuple[str, ...]:
+def _write_adapter(request: ExportRequest, trained: Trained, tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
     record = TrainingRecord.in_folder(trained.folder)
     if request.from_state_dict is None:
         obstacle = write_adapter(trained, tokenizer, folder, None if record is None else record.as_dict())
@@ -127,9 +123,7 @@ def _write_adapter(
     return (f"vLLM does not load it as a LoRA: {obstacle}",) if obstacle else ("vLLM loads it as a LoRA",)
 
 
-def _write_whole(
-    request: ExportRequest, trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path
-) -> tuple[str, ...]:
+def _write_whole(request: ExportRequest, trained: Trained, tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
     from sft.export.agreement import probes_for
     from sft.export.merge import write_merged
     from sft.model.load import dtype_of

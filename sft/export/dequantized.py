@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,13 +11,11 @@ from torch import nn
 from sft.errors import ModelError
 from sft.initialization.dequantize import dequantize
 from sft.model.source import quiet
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from sft.protocols import LanguageModel
 
 
 @torch.no_grad()
-def dequantized(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+def dequantized(model: LanguageModel, dtype: torch.dtype) -> LanguageModel:
     """Return a new model with the dequantised weights, on the same device, in eval mode.
 
     Args:
@@ -32,7 +30,8 @@ def dequantized(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     config = copy.deepcopy(model.config)
     vars(config).pop("quantization_config", None)
     with quiet(), init_empty_weights(include_buffers=False):
-        plain = type(model)(config)
+        kind: Any = type(model)
+        plain = kind(config)
     for name, module in plain.named_modules():
         source = model.get_submodule(name)
         for key, empty in list(module.named_parameters(recurse=False)):

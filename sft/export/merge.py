@@ -31,10 +31,10 @@ from sft.model.resident import forget_adapter
 from sft.model.saving import MODEL_CONFIG, can_merge, write_model
 from sft.model.sealed import filled
 from sft.model.source import quiet
+from sft.protocols import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = get_logger(__name__)
 
@@ -57,7 +57,7 @@ class Compared(NamedTuple):
 
 def write_merged(
     trained: Trained,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     folder: Path,
     dtype: str,
     probes: Probes,
@@ -77,6 +77,7 @@ def write_merged(
     """
     with filled(folder, MODEL_CONFIG, record) as temporary, _enough_memory():
         log.info("Loading the base and merging" if trained.is_adapter else "Loading the model")
+        model: Any  # transformers declares `to` and `num_parameters` in a way that no protocol matches
         model, is_quantized = _merged(trained)
         merged_A = probes.scores(model)  # running a model without quantised weights does not change it
         model = model.to(getattr(torch, dtype))
@@ -103,7 +104,7 @@ def _require(change: float, tolerance: float, description: str) -> None:
         raise ModelError(f"{description} by up to {change:.2g} nats, more than {tolerance:g}; nothing was written")
 
 
-def _merged(trained: Trained) -> tuple[PreTrainedModel, bool]:
+def _merged(trained: Trained) -> tuple[LanguageModel, bool]:
     """Return the merged model, and whether the base was quantised."""
     base, is_quantized = _plain(trained.base)
     if not trained.is_adapter:
@@ -140,7 +141,7 @@ def _untie(adapted: PeftModel) -> None:
     base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = False
 
 
-def _plain(config: ModelConfig) -> tuple[PreTrainedModel, bool]:
+def _plain(config: ModelConfig) -> tuple[LanguageModel, bool]:
     """Load the base in float32; return it, and whether it was dequantised."""
     base = load_model(config if config.quantization is not None else _in_dtype(config, "float32"))
     if not quantization_method(base):
@@ -154,16 +155,16 @@ def _plain(config: ModelConfig) -> tuple[PreTrainedModel, bool]:
     return plain, True
 
 
-def _unmerged(trained: Trained) -> Any:
+def _unmerged(trained: Trained) -> LanguageModel:
     return load_adapter(_plain(trained.base)[0], trained.folder)
 
 
-def _as_trained(trained: Trained) -> Any:
+def _as_trained(trained: Trained) -> LanguageModel:
     base = load_model(trained.base)
     return load_adapter(base, trained.folder) if trained.is_adapter else base
 
 
-def _again(folder: Path, dtype: str, base: ModelConfig) -> PreTrainedModel:
+def _again(folder: Path, dtype: str, base: ModelConfig) -> LanguageModel:
     """Load the written model as users will load it."""
     base_only = ("revision", "subfolder")
     kept = {key: value for key, value in base.model_args.items() if key not in base_only}
@@ -177,7 +178,7 @@ def _in_dtype(config: ModelConfig, dtype: str) -> ModelConfig:
     return config.model_copy(update={"model_args": {**arguments, "dtype": dtype}})
 
 
-def _scores(model: Any, probes: Probes) -> NDArray[np.float32]:
+def _scores(model: LanguageModel, probes: Probes) -> NDArray[np.float32]:
     scores_A = probes.scores(model)
     del model
     gc.collect()

@@ -18,11 +18,11 @@ from sft.foreign import one_line
 from sft.initialization.hold import HELD, fold_tensors
 from sft.model.saving import ADAPTER
 from sft.model.source import import_peft, quiet, reading, trusts_remote_code
+from sft.protocols import LanguageModel
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
 INNER = ("module", "model", "state_dict", "model_state_dict")  # keys of the weights in trainers' files
 # Prefixes of DDP and DeepSpeed, FSDP, torch.compile, activation checkpointing.
@@ -87,11 +87,11 @@ def read_state(file: Path) -> Mapping[str, torch.Tensor]:
     return tensors
 
 
-def _named(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _named(model: LanguageModel) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
-def _empty_base(trained: Trained) -> PreTrainedModel:
+def _empty_base(trained: Trained) -> LanguageModel:
     """Return the base with uninitialised weights, whose memory is never touched and so not used."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -106,7 +106,7 @@ def _empty_base(trained: Trained) -> PreTrainedModel:
     return base.to_empty(device="cpu")
 
 
-def _adapter_on(base: PreTrainedModel, trained: Trained) -> PeftModel:
+def _adapter_on(base: LanguageModel, trained: Trained) -> PeftModel:
     peft = import_peft()
     try:
         with quiet():

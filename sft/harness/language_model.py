@@ -17,6 +17,7 @@ from torch import Tensor
 from sft.inference.answer_trial import require_exact_steps
 from sft.log import Progress, get_logger
 from sft.model.trial import FAILURES, Trials, failed
+from sft.protocols import LanguageModel, Tokenizer
 
 log = get_logger(__name__)
 
@@ -30,7 +31,7 @@ class WrappedModel:
         model: of transformers or PEFT, in eval mode; it is not modified.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: LanguageModel) -> None:
         self._model, self._trials = model, Trials(model)
         self.config, self.device = model.config, model.device
 
@@ -78,7 +79,9 @@ class HarnessModel(HFLM):
     loglikelihood_rolling = partialmethod(HFLM.loglikelihood_rolling, disable_tqdm=True)
     generate_until = partialmethod(HFLM.generate_until, disable_tqdm=True)
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, tasks: Collection[Any], progress: Progress) -> None:
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, batch_size: int, tasks: Collection[Any], progress: Progress
+    ) -> None:
         super().__init__(
             pretrained=WrappedModel(model),
             tokenizer=copy.deepcopy(tokenizer),  # the harness changes its padding token and side

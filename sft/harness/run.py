@@ -15,12 +15,13 @@ from sft.harness.quiet import quiet_harness
 from sft.harness.tasks import SEED, OpenTasks
 from sft.log import Progress
 from sft.memory import halvings
+from sft.protocols import LanguageModel, Tokenizer
 
 _BOOTSTRAP = 1000  # any number turns standard errors on; those of means need no bootstrap
 _STDERR = "_stderr"
 
 
-def evaluate_tasks(model: Any, tokenizer: Any, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
+def evaluate_tasks(model: LanguageModel, tokenizer: Tokenizer, tasks: OpenTasks, progress: Progress) -> dict[str, Any]:
     """Return the harness's metrics by task, as JSON; a group with metrics of its own replaces its tasks.
 
     Each task has its metrics, `<metric>_stderr` for metrics that are means, `higher_is_better` by metric, the number

@@ -26,6 +26,7 @@ from sft.inference.generating.engine import GenerationSettings, generate
 from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress, silent
 from sft.prompting.render import LabelledPrompt, Prompt
+from sft.protocols import LanguageModel, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def best_labels(scores_NL: NDArray[Any], labels: Sequence[str]) -> tuple[str, ..
 
 
 def score_prompts(
-    model: Any,
+    model: LanguageModel,
     prompts: Sequence[LabelledPrompt],
     labels: int,
     batch_size: BatchSize = "auto",
@@ -185,8 +186,8 @@ class TextAnswers:
 
 
 def complete(
-    model: Any,
-    tokenizer: Any,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
     prompts: Sequence[Prompt],
     settings: GenerationSettings,
     batch_size: BatchSize,
@@ -212,13 +213,13 @@ def complete(
     )
 
 
-def _is_whole(ids: Sequence[int], settings: GenerationSettings) -> bool:
+def _is_whole(ids: list[int], settings: GenerationSettings) -> bool:
     """Whether an answer satisfies the constraint, cut off neither by max_new_tokens nor by a stop string."""
     cut = settings.stop_texts is not None and settings.stop_texts.end(ids) is not None
     return not cut and settings.constraint is not None and settings.constraint.is_met(ids)
 
 
-def _text(tokenizer: Any, ids: Sequence[int], settings: GenerationSettings) -> str:
+def _text(tokenizer: Tokenizer, ids: list[int], settings: GenerationSettings) -> str:
     """Decode the ids, up to the first stop string."""
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
     if settings.stop_texts is not None:

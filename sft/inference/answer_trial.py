@@ -26,6 +26,7 @@ from sft.model.trial import (
     require_agreement,
     tolerance,
 )
+from sft.protocols import LanguageModel
 
 Ids = Sequence[int]
 _STEPS = 3  # tokens; the first needs no cache
@@ -40,7 +41,7 @@ class AnswerTrial:
         form: key of this way of generating.
     """
 
-    def __init__(self, model: Any, decoder: Decoder, form: tuple[Any, ...]) -> None:
+    def __init__(self, model: LanguageModel, decoder: Decoder, form: tuple[Any, ...]) -> None:
         self._decoder, self._form = decoder, form
         self._trials, self._tolerance = Trials(model), tolerance(model)
 
@@ -94,7 +95,7 @@ class AnswerTrial:
         require_agreement(torch.tensor(steps)[first : len(answer)], logprobs_T[first:], allowed, "log-probabilities")
 
 
-def require_exact_steps(model: Any, ids_1S: torch.Tensor, **options: Any) -> None:
+def require_exact_steps(model: LanguageModel, ids_1S: torch.Tensor, **options: Any) -> None:
     """Generate some ids after a text, and compare their log-probabilities with those of a plain forward.
 
     Args:

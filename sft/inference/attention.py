@@ -24,6 +24,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from sft.inference.packing import Blocks
+from sft.protocols import LanguageModel
 
 NAME = "sft_packed"
 _UNKNOWN = ("softcap", "s_aux", "position_bias", "cache")  # arguments that change the attention
@@ -34,7 +35,7 @@ _OPERATOR = "_scaled_dot_product_flash_attention_for_cpu"
 
 
 @contextlib.contextmanager
-def attending(base: Any) -> Iterator[None]:
+def attending(base: LanguageModel) -> Iterator[None]:
     """Inside, a model with `sdpa` attention uses `packed_attention` instead."""
     if not hasattr(torch.ops.aten, _OPERATOR):
         yield

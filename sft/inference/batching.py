@@ -14,6 +14,7 @@ import torch
 
 from sft.log import get_logger
 from sft.memory import halvings, is_out_of_memory
+from sft.protocols import LanguageModel
 
 logger = get_logger(__name__)
 
@@ -44,7 +45,7 @@ class Costs:
     logits: int
 
     @classmethod
-    def of(cls, model: Any) -> Costs:
+    def of(cls, model: LanguageModel) -> Costs:
         """Estimate the costs of a transformers or PEFT model."""
         config = model.config.get_text_config(decoder=True)
         size = torch.empty((), dtype=model.dtype).element_size()

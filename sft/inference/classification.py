@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import torch
-
 from sft.inference.batching import BatchSize, Capacity
 from sft.inference.decoder import Decoder
 from sft.inference.encoder_decoder import EncoderDecoder
@@ -27,16 +25,17 @@ from sft.log import Progress, get_logger, silent
 from sft.model.structure import base_of
 from sft.model.trial import FAILURES, Trials
 from sft.modes import evaluating
+from sft.protocols import LanguageModel
 
 logger = get_logger(__name__)
 
 Ids = Sequence[int]
 PACKED, ROWS, WHOLE = "prompts and label tree in one sequence", "each label in a row of its own", "whole re-runs"
-_logged: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # each fallback of a model is logged once
+_logged: WeakKeyDictionary[LanguageModel, str] = WeakKeyDictionary()  # each fallback of a model is logged once
 
 
 def score_labels(
-    model: torch.nn.Module,
+    model: LanguageModel,
     prompts: Sequence[Ids],
     labels: Sequence[Ids],
     *,
@@ -104,7 +103,7 @@ class Form(NamedTuple):
         return self.name and f"{self.name}: {self.why or fault}"
 
 
-def scoring_forms(model: Any, longest: int) -> list[Form]:
+def scoring_forms(model: LanguageModel, longest: int) -> list[Form]:
     """Return the ways to score texts of `longest` tokens, the fastest first; the last one is always exact."""
     decoder = open_decoder(model, longest)
     forms = []
@@ -121,7 +120,7 @@ def scoring_forms(model: Any, longest: int) -> list[Form]:
     return [*forms, Form(WholeScorer, decoder, WHOLE, decoder.obstacle)]
 
 
-def open_decoder(model: Any, longest: int) -> Decoder | EncoderDecoder:
+def open_decoder(model: LanguageModel, longest: int) -> Decoder | EncoderDecoder:
     """Wrap the model for the scorers, for texts of up to `longest` tokens."""
     encodes = getattr(base_of(model).config, "is_encoder_decoder", False)
     return EncoderDecoder(model) if encodes else Decoder(model, longest)
@@ -131,7 +130,7 @@ def open_decoder(model: Any, longest: int) -> Decoder | EncoderDecoder:
 class _Run:
     """One call of `score_labels`."""
 
-    model: torch.nn.Module
+    model: LanguageModel
     prompts: Sequence[Ids]
     labels: Sequence[Ids]
     table: ScoreTable
@@ -180,7 +179,7 @@ class _Run:
         return None
 
 
-def _log_once(model: torch.nn.Module, text: str | None) -> None:
+def _log_once(model: LanguageModel, text: str | None) -> None:
     if text is not None and _logged.get(model) != text:
         _logged[model] = text
         logger.info("Labels are scored by %s. %s", text, "Exact" if text.startswith(PACKED) else "Slower, but exact")

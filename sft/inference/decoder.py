@@ -23,8 +23,9 @@ from sft.errors import ModelError
 from sft.inference.attention import attending, blocks_of
 from sft.inference.caches import BufferCache, branched_cache, expanded_cache
 from sft.inference.packing import Feed
-from sft.model.structure import base_of, cache_layers, refuses_masks, rope_grows, text_config, windows
+from sft.model.structure import attention_of, base_of, cache_layers, refuses_masks, rope_grows, text_config, windows
 from sft.model.trial import plain_logits
+from sft.protocols import LanguageModel
 
 SHAREABLE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 
@@ -56,7 +57,7 @@ class Decoder:
         ModelError: the model is an encoder-decoder model.
     """
 
-    def __init__(self, model: Any, longest: int, windowed: bool = True) -> None:
+    def __init__(self, model: LanguageModel, longest: int, windowed: bool = True) -> None:
         self.base, self.windowed = base_of(model), windowed
         if getattr(self.base.config, "is_encoder_decoder", False):
             raise ModelError(
@@ -75,7 +76,7 @@ class Decoder:
         self.grows = rope_grows(self.base, longest)
         self.obstacle = self._obstacle(longest)
         self.shares_prefix = not self.slides  # padding between prefix and prompt would use up the window
-        self._attention = getattr(self.base.config, "_attn_implementation", None)
+        self._attention = attention_of(self.base)
         self.apart = self._apart()
         # eager attention adds the mask to its scores; so does torch on a CPU, which rebuilds that mask in every layer
         plain_cpu = self.device.type == "cpu" and self.base.dtype == torch.float32
@@ -135,7 +136,8 @@ class Decoder:
         """Return a one-row cache of the adapter's virtual tokens and then `prefix` (either may be empty)."""
         cache = self.empty_cache()
         if self._virtual:
-            virtual = self._model.get_prompt(batch_size=1)
+            adapted: Any = self._model  # a PEFT model
+            virtual = adapted.get_prompt(batch_size=1)
             if isinstance(virtual, Tensor):
                 embedded_1SD = virtual.to(self.base.dtype)
                 self.base(inputs_embeds=embedded_1SD, past_key_values=cache, use_cache=True, **self._keep(1))
@@ -251,6 +253,6 @@ def positions(mask_BK: Tensor, count: int) -> Tensor:
     return (mask_BK.cumsum(dim=1) - 1).clamp(min=0)[:, -count:]
 
 
-def has_virtual_tokens(model: Any) -> bool:
+def has_virtual_tokens(model: LanguageModel) -> bool:
     """Whether the active adapter inserts virtual tokens before every text (prompt tuning and similar methods)."""
     return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))

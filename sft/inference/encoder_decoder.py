@@ -18,6 +18,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from sft.errors import ModelError
 from sft.inference.caches import ReadOnlyLayer, branched_cache
+from sft.model.structure import base_of
+from sft.protocols import LanguageModel
 
 
 class Encoded(NamedTuple):
@@ -48,8 +50,9 @@ class EncoderDecoder:
     windowed, slides, has_virtual_tokens = True, False, False
     shares_prefix = False  # an encoder reads in both directions: the states of a prefix depend on the rest
 
-    def __init__(self, model: Any) -> None:
-        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    def __init__(self, model: LanguageModel) -> None:
+        base: Any = base_of(model)  # has members that causal models lack
+        self.base = base
         if bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)):
             raise ModelError(f"labels cannot be scored with virtual tokens on {type(self.base).__name__}")
         self._start = self.base.config.decoder_start_token_id

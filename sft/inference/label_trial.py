@@ -27,6 +27,7 @@ from sft.model.trial import (
     require_agreement,
     tolerance,
 )
+from sft.protocols import LanguageModel
 
 Ids = Sequence[int]
 _FEW = 32  # tokens for the trial of an empty cache
@@ -55,7 +56,7 @@ class LabelTrial:
         wanted: whether a trial is needed; False if such rows were tried before.
     """
 
-    def __init__(self, model: Any, scorer: OnTrial, wanted: bool) -> None:
+    def __init__(self, model: LanguageModel, scorer: OnTrial, wanted: bool) -> None:
         self._scorer, self._decoder, self._wanted = scorer, scorer.decoder, wanted
         self._label = scorer.labels[scorer.last_label]
         self._tolerance, self._trials = tolerance(model), Trials(model)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
+from transformers import GenerationConfig
+
 from sft.inference.decoder import Decoder
+from sft.protocols import LanguageModel
 
 BARE = "without a cache"
 _NEED_CACHE = ("prompt_lookup_num_tokens", "prefill_chunk_size", "cache_implementation", "cache_config")
@@ -25,7 +28,7 @@ class Way(NamedTuple):
     """
 
     decoder: Decoder
-    config: Any
+    config: GenerationConfig
     plain: bool = False
     name: str | None = None
 
@@ -40,7 +43,7 @@ class Way(NamedTuple):
         return bool(self.config.cache_implementation == "quantized")
 
 
-def ways(model: Any, longest: int, config: Any) -> list[Way]:
+def ways(model: LanguageModel, longest: int, config: GenerationConfig) -> list[Way]:
     """Return the ways to generate texts of up to `longest` tokens, the fastest first; the last one is always exact."""
     decoder = Decoder(model, longest)
     possible = [Way(decoder, config)]

@@ -29,6 +29,7 @@ from sft.inference.generating.shared_prefix_attention import reading, sharing
 from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, common_prefix
 from sft.inference.ways import Way
 from sft.log import Progress, get_logger
+from sft.protocols import LanguageModel
 
 logger = get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Writer:
         way: the way of generating.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Ids], settings: GenerationSettings, way: Way) -> None:
+    def __init__(self, model: LanguageModel, prompts: Sequence[Ids], settings: GenerationSettings, way: Way) -> None:
         self.model, self.prompts, self.settings = model, prompts, settings
         self.way, self.decoder, self.config = way, way.decoder, way.config
         self.shared = self._read_prefix()
@@ -188,7 +189,13 @@ class Writer:
         return output_BS[:, start:].tolist(), steps.table()
 
     def _generate(
-        self, ids_BS: Tensor, mask_BS: Tensor, config: Any, steps: StepLogprobs, criteria: list[Any], processors: Any
+        self,
+        ids_BS: Tensor,
+        mask_BS: Tensor,
+        config: GenerationConfig,
+        steps: StepLogprobs,
+        criteria: list[Any],
+        processors: list[Any],
     ) -> Tensor:
         # a PEFT model would insert its virtual tokens a second time
         model = self.model if self.shared is None or not has_virtual_tokens(self.model) else self.decoder.base

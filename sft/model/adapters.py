@@ -23,10 +23,10 @@ from sft.model.sealed import check_whole
 from sft.model.source import check_folder, import_peft, pickled, quiet
 from sft.model.targets import ALL_LINEAR, check_targets
 from sft.plugins import PEFT_INITIALIZERS, Maker, initializer_problem, initializer_spec
+from sft.protocols import LanguageModel
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
-    from transformers import PreTrainedModel
 
     from sft.prompting.prompt import Prompt
 
@@ -34,7 +34,7 @@ logger = get_logger(__name__)
 
 
 def create_adapter(
-    model: PreTrainedModel,
+    model: LanguageModel,
     lora: LoraSection | None,
     adapter: AdapterSection | None,
     seed: int,
@@ -86,7 +86,7 @@ def check_adapter(config: ModelConfig, lora: LoraSection | None, adapter: Adapte
 
 
 def _wanted(
-    model: PreTrainedModel, lora: LoraSection | None, adapter: AdapterSection | None
+    model: LanguageModel, lora: LoraSection | None, adapter: AdapterSection | None
 ) -> tuple[str, dict[str, Any], _Start]:
     """Return the section, its PEFT arguments, and the initialisation.
 
@@ -110,7 +110,7 @@ class _Start(NamedTuple):
     settings: dict[str, Any]
 
 
-def _start_of(model: PreTrainedModel, section: str, arguments: dict[str, Any]) -> _Start:
+def _start_of(model: LanguageModel, section: str, arguments: dict[str, Any]) -> _Start:
     """Return the requested initialisation, and remove its settings from the arguments of LoraConfig.
 
     Raises:
@@ -134,7 +134,7 @@ def _start_of(model: PreTrainedModel, section: str, arguments: dict[str, Any]) -
     return start
 
 
-def _refuse_quantized_dora(model: PreTrainedModel, config: PeftConfig, key: str) -> None:
+def _refuse_quantized_dora(model: LanguageModel, config: PeftConfig, key: str) -> None:
     """Refuse DoRA on a bitsandbytes base on the CPU.
 
     DoRA reads the base's weights in every forward. On the CPU, bitsandbytes has repacked 4-bit weights by then (outputs
@@ -168,7 +168,7 @@ def _initialize(made: PeftModel, start: _Start, examples: Sequence[Prompt]) -> N
     check_step_zero(made, f"init_lora_weights {start.init!r}")
 
 
-def load_adapter(model: PreTrainedModel, path: str | Path) -> PeftModel:
+def load_adapter(model: LanguageModel, path: str | Path) -> PeftModel:
     """Load a trained adapter on its base, in eval mode.
 
     Raises:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sft.errors import ModelError
 from sft.log import get_logger
 from sft.model.quantised.quantization import quantization_method
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from sft.protocols import LanguageModel
 
 log = get_logger(__name__)
 
 WHERE = "training.full_finetuning"
 
 
-def require_decoder_only(model: PreTrainedModel) -> None:
+def require_decoder_only(model: LanguageModel) -> None:
     """Refuse to train a model that is not decoder-only.
 
     Raises:
@@ -29,7 +25,7 @@ def require_decoder_only(model: PreTrainedModel) -> None:
         )
 
 
-def open_to_training(model: PreTrainedModel) -> PreTrainedModel:
+def open_to_training(model: LanguageModel) -> LanguageModel:
     """Make every weight of a freshly loaded model trainable.
 
     Raises:

@@ -19,15 +19,15 @@ from sft.model.quantised.quantization import loading_config
 from sft.model.quantised.quantized import settle
 from sft.model.sealed import check_whole
 from sft.model.source import check_folder, reading, trusts_remote_code
+from sft.protocols import LanguageModel
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 OWN_ARGUMENTS = ("parallelize", "no_split_module_classes", "trust_remote_code", "dtype", "torch_dtype")
 
 
-def load_model(config: ModelConfig) -> PreTrainedModel:
+def load_model(config: ModelConfig) -> LanguageModel:
     """Load the base model of a config, causal or encoder-decoder, in eval mode, on the best device.
 
     Device: the first CUDA device, else MPS, else the CPU; `parallelize` spreads the layers over all devices. Dtype
@@ -52,7 +52,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     return model.eval()
 
 
-def empty_model(config: ModelConfig) -> PreTrainedModel:
+def empty_model(config: ModelConfig) -> LanguageModel:
     """Return the base model of a config without weights, on the meta device: its layers, their names and shapes.
 
     Raises:

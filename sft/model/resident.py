@@ -13,18 +13,18 @@ import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sft.config.sections.model import ModelConfig, base_key
 from sft.io import hash_path
 from sft.log import get_logger
 from sft.model.load import load_model
 from sft.model.source import import_peft
+from sft.protocols import LanguageModel
 from sft.results.environment import cpu_seconds
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 log = get_logger(__name__)
 
@@ -44,10 +44,10 @@ class Models(Protocol):
 
     cpu_before: float
 
-    def load(self, config: ModelConfig) -> PreTrainedModel:
+    def load(self, config: ModelConfig) -> LanguageModel:
         """Return the base of a config, equal to a freshly loaded one."""
 
-    def give_back(self, model: Any) -> None:
+    def give_back(self, model: LanguageModel) -> None:
         """Take back a base after the run, with or without an adapter on it."""
 
 
@@ -56,11 +56,11 @@ class FreshModels:
 
     cpu_before = 0.0
 
-    def load(self, config: ModelConfig) -> PreTrainedModel:
+    def load(self, config: ModelConfig) -> LanguageModel:
         """Load the base of a config."""
         return load_model(config)
 
-    def give_back(self, model: Any) -> None:
+    def give_back(self, model: LanguageModel) -> None:
         """Do nothing."""
 
 
@@ -71,13 +71,13 @@ class ResidentModel:
         self.cpu_before = 0.0
         self._changed = ""
         self._key = ("", "")
-        self._model: PreTrainedModel | None = None
+        self._model: LanguageModel | None = None
         self._fingerprint: Fingerprint | None = None
         self._trainable: frozenset[str] = frozenset()
         self._memory: Memory | None = None  # with a base, before the first run on it
         self._modules_before = frozenset(sys.modules)
 
-    def load(self, config: ModelConfig) -> PreTrainedModel:
+    def load(self, config: ModelConfig) -> LanguageModel:
         """Return the base of a config: the kept one, if it is the same."""
         key = base_key(config), content_hash(config)
         if self._model is None or self._changed or key != self._key:
@@ -92,7 +92,7 @@ class ResidentModel:
             log.info("The base model is still loaded")
         return self._model
 
-    def give_back(self, model: Any) -> None:
+    def give_back(self, model: LanguageModel) -> None:
         """Remove the adapter, and check that the base is unchanged."""
         base = without_adapter(model)
         if self._model is None or self._fingerprint is None or base is not self._model:
@@ -152,7 +152,7 @@ def _installed() -> tuple[Path, ...]:
     return tuple(folders | {folder.resolve() for folder in folders})
 
 
-def without_adapter(model: Any) -> Any:
+def without_adapter(model: LanguageModel) -> LanguageModel:
     """Return the base under an adapter; a model without adapter unchanged."""
     peft = import_peft()
     if not isinstance(model, peft.PeftModel):
@@ -162,7 +162,7 @@ def without_adapter(model: Any) -> Any:
     return base
 
 
-def forget_adapter(base: Any) -> None:
+def forget_adapter(base: LanguageModel) -> None:
     """Remove attributes that PEFT and TRL leave on a base."""
     for name in _LEFT_BEHIND:
         vars(base).pop(name, None)
@@ -183,7 +183,7 @@ class Fingerprint:
     settings: tuple[str, str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Fingerprint:
+    def of(cls, model: LanguageModel) -> Fingerprint:
         """Compute the fingerprint of a model."""
         named = [*model.named_parameters(), *model.named_buffers()]
         tensors = {n: (str(t.dtype), tuple(t.shape), str(t.device), checksum(t)) for n, t in named}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sft.errors import ModelError
 from sft.model.sealed import filled, listed_files
 from sft.model.source import import_peft, quiet
+from sft.protocols import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER = "default"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -23,7 +23,7 @@ MODEL_CONFIG = "config.json"
 
 def save_adapter(
     peft_model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     folder: Path,
     base_name: str,
     record: Mapping[str, Any] | None = None,
@@ -57,8 +57,8 @@ def save_adapter(
 
 
 def save_model(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
     folder: Path,
     record: Mapping[str, Any] | None = None,
 ) -> None:
@@ -77,7 +77,7 @@ def save_model(
         write_model(model, tokenizer, temporary)
 
 
-def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def write_model(model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Write the files of a whole model to an empty folder."""
     from transformers import GenerationConfig
 
@@ -86,7 +86,7 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
         if own is not None:  # saving refuses settings that loading accepts (a temperature without sampling)
             model.generation_config = GenerationConfig()
         try:
-            model.save_pretrained(folder)
+            model.save_pretrained(str(folder))
         finally:
             model.generation_config = own
         if own is not None:

@@ -6,19 +6,17 @@ PEFT ignores names that match nothing if another name matches, so a misspelt nam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sft.config.checking.arguments import HEAD
 from sft.errors import ModelError, did_you_mean
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from sft.protocols import LanguageModel
 
 ALL_LINEAR = "all-linear"
 MOST_LISTED = 20
 
 
-def check_targets(model: PreTrainedModel, section: str, arguments: Mapping[str, Any]) -> None:
+def check_targets(model: LanguageModel, section: str, arguments: Mapping[str, Any]) -> None:
     """Refuse names of layers or parameters that the model does not have.
 
     Args:
@@ -54,7 +52,7 @@ def _described(absent: list[str], existing: list[str]) -> str:
     return f'the model has no layer named "{absent[0]}"{did_you_mean(absent[0], existing)} (it has: {listed})'
 
 
-def _linear(model: PreTrainedModel) -> list[str]:
+def _linear(model: LanguageModel) -> list[str]:
     """Return the last parts of the names of all layers that can have an adapter, each once."""
     layers = [name for name, module in model.named_modules() if getattr(getattr(module, "weight", None), "ndim", 0) > 1]
     return [name for name in dict.fromkeys(name.rpartition(".")[2] for name in layers) if name != HEAD]

@@ -6,20 +6,18 @@ the effect of `skip_special_tokens` or grow the vocabulary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sft.config.sections.model import ModelConfig
 from sft.errors import ModelError
 from sft.model.source import check_folder, reading, trusts_remote_code
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from sft.protocols import Tokenizer
 
 HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
 OF_THE_MODEL = ("revision", "subfolder")
 
 
-def load_tokenizer(config: ModelConfig, name: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(config: ModelConfig, name: str | None = None) -> Tokenizer:
     """Load the tokenizer of the model, or another one by Hub id or folder, with the chat template of the config.
 
     Args:
@@ -39,7 +37,7 @@ def load_tokenizer(config: ModelConfig, name: str | None = None) -> PreTrainedTo
     return tokenizer
 
 
-def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+def padding_id(tokenizer: Tokenizer) -> int:
     """Return an id for padding: the pad token's, else the end-of-sequence token's, else 0.
 
     Its value does not matter: padding is masked in attention and in the loss.
@@ -50,7 +48,7 @@ def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
-def _read(config: ModelConfig, key: str, name: str) -> PreTrainedTokenizerBase:
+def _read(config: ModelConfig, key: str, name: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     wanted = HUB_ARGUMENTS if name != config.name else (*HUB_ARGUMENTS, *OF_THE_MODEL)

@@ -16,13 +16,14 @@ from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sft.errors import SftError
 from sft.foreign import one_line
 from sft.memory import is_out_of_memory
 from sft.model.quantised.quantization import quantization_method
-from sft.model.structure import base_of, text_config
+from sft.model.structure import attention_of, base_of, text_config
+from sft.protocols import LanguageModel
 
 # Largest difference of log-probabilities that rounding makes, relative to the largest logit: the forms sum the same
 # numbers in another order. Measured with two trained models and random ones of up to 32 layers: 1.9e-6 in float32,
@@ -40,7 +41,7 @@ class DisagreementError(SftError):
 FAILURES = (DisagreementError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
-def plain_logits(model: Any, ids_BS: Tensor, keep: int) -> Tensor:
+def plain_logits(model: LanguageModel, ids_BS: Tensor, keep: int) -> Tensor:
     """Compute the logits [B, keep, V] at the last tokens of rows of equal length: no cache, padding or positions."""
     accepts = inspect.signature(base_of(model).forward).parameters
     hands_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepts.values())
@@ -56,7 +57,7 @@ def chosen_logprobs(logits_TV: Tensor, ids: Sequence[int]) -> Tensor:
     return logits_TV.float().log_softmax(dim=-1)[range(len(ids)), list(ids)]
 
 
-def tolerance(model: Any, dtype: torch.dtype | None = None) -> float:
+def tolerance(model: LanguageModel, dtype: torch.dtype | None = None) -> float:
     """Return the largest difference from a plain forward, relative to the largest logit, that rounding explains.
 
     Args:
@@ -76,7 +77,7 @@ def _cuda_precisions() -> tuple[str, str]:
     return torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision
 
 
-def _quantises_activations(base: Any) -> bool:
+def _quantises_activations(base: LanguageModel) -> bool:
     """Whether activations are quantised too: True unless the method is known to quantise weights only."""
     method = quantization_method(base)
     if method == "bitsandbytes":
@@ -145,9 +146,9 @@ class Trials:
         model: a transformers or PEFT model.
     """
 
-    _all: ClassVar[WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Tried]]] = WeakKeyDictionary()
+    _all: ClassVar[WeakKeyDictionary[LanguageModel, dict[tuple[Any, ...], Tried]]] = WeakKeyDictionary()
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: LanguageModel) -> None:
         self._found = self._all.setdefault(model, {})
         self._model = _fingerprint(model)
         self._numbers = sorted(set(_numbers(text_config(base_of(model)).to_dict())))
@@ -172,13 +173,13 @@ class Trials:
         return near or low == high
 
 
-def _fingerprint(model: Any) -> str:
+def _fingerprint(model: LanguageModel) -> str:
     """Fingerprint of everything but the weights that determines which form of a model is exact."""
     base = base_of(model)
     adapter = getattr(model, "active_peft_config", None)
     return json.dumps(
         [
-            base.config.to_dict(), base.config._attn_implementation, str(base.dtype), str(base.device),
+            base.config.to_dict(), attention_of(base), str(base.dtype), str(base.device),
             getattr(model, "active_adapters", None) if adapter is not None else None,
             adapter.to_dict() if adapter is not None else None,
         ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sft.config.experiment import Experiment
 from sft.config.sections.inference import InferenceConfig
@@ -25,6 +25,7 @@ from sft.prompting.room import Limit, Room, evaluation_limit, training_limit
 from sft.prompting.same_labels import refuse_same_tokens, warn_of_similar
 from sft.prompting.selection import Selection, find_selection
 from sft.prompting.view import ShownRow
+from sft.protocols import Tokenizer
 
 log = get_logger(__name__)
 
@@ -48,7 +49,7 @@ class PromptPlan:
         context: context length of the model in tokens; None: unknown.
     """
 
-    def __init__(self, experiment: Experiment, task: Task, tokenizer: Any, context: int | None) -> None:
+    def __init__(self, experiment: Experiment, task: Task, tokenizer: Tokenizer, context: int | None) -> None:
         self._experiment, self._task = experiment, task
         self._config = experiment.config
         self._inference = self._config.inference or InferenceConfig()

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache, partial
-from typing import Any
 
 from sft.config.sections.prompting import PromptingConfig
 from sft.errors import DataError, did_you_mean
@@ -36,6 +35,7 @@ from sft.prompting.encoding.truncate import (
     share,
 )
 from sft.prompting.prompt import Example, LabelledPrompt, Prompt, Span
+from sft.protocols import Tokenizer
 
 __all__ = ["Example", "LabelledPrompt", "Prompt", "Renderer", "Span"]
 
@@ -59,7 +59,7 @@ class Renderer:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         prompting: PromptingConfig,
         max_seq_length: int | None = None,
         *,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from sft.prompting.prompt import Prompt
+from sft.protocols import Tokenizer
 from sft.secrets import redact_text
 from sft.sequences import common_prefix
 
@@ -77,7 +78,7 @@ def json_lines(rows: Sequence[ShownRow]) -> Iterator[str]:
         )
 
 
-def coloured(rows: Sequence[ShownRow], tokenizer: Any) -> Iterator[Text]:
+def coloured(rows: Sequence[ShownRow], tokenizer: Tokenizer) -> Iterator[Text]:
     """Yield each row's header, its prompt with the loss mask in colour, and its labels' ids."""
     for shown in rows:
         yield Text(_header(shown), style="bold underline")
@@ -101,7 +102,7 @@ def _header(shown: ShownRow) -> str:
     return " · ".join(parts)
 
 
-def in_pieces(prompt: Prompt, tokenizer: Any) -> list[Piece]:
+def in_pieces(prompt: Prompt, tokenizer: Tokenizer) -> list[Piece]:
     """Return the text of the prompt's ids in pieces, exactly as the model reads them; no piece is empty."""
     boundaries, kinds = [], []
     for span in prompt.spans:
@@ -112,7 +113,7 @@ def in_pieces(prompt: Prompt, tokenizer: Any) -> list[Piece]:
     return [Piece(text, kind) for text, kind in pieces if text]
 
 
-def kept_row(role: str, shown: ShownRow, tokenizer: Any) -> dict[str, Any]:
+def kept_row(role: str, shown: ShownRow, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return a row's prompt for storage, as JSON, without secrets and without the middle of a very long prompt.
 
     Args:
@@ -153,14 +154,14 @@ def _part(pieces: Sequence[Piece], start: int, stop: int) -> list[Piece]:
     return [piece for piece in cut if piece.text]
 
 
-def _prompt(prompt: Prompt, tokenizer: Any) -> Text:
+def _prompt(prompt: Prompt, tokenizer: Tokenizer) -> Text:
     text = Text()
     for piece in in_pieces(prompt, tokenizer):
         text.append(_printable(piece.text), _STYLES[piece.kind])
     return text
 
 
-def _pieces(tokenizer: Any, ids: Sequence[int], boundaries: Sequence[int]) -> list[str]:
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int], boundaries: Sequence[int]) -> list[str]:
     """Return the text of all `ids`, split at token `boundaries`.
 
     A character of several tokens belongs to the piece that completes it.
@@ -170,7 +171,7 @@ def _pieces(tokenizer: Any, ids: Sequence[int], boundaries: Sequence[int]) -> li
     return [whole[start:end] for start, end in pairwise([0, *ends, len(whole)])]
 
 
-def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+def _decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(list(ids), skip_special_tokens=False)) if ids else ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sft.config.sections.training import TrainingConfig
 from sft.dataset.task import train_key
@@ -15,6 +14,7 @@ from sft.model.adapters import create_adapter
 from sft.model.full import open_to_training
 from sft.model.saving import ADAPTER_CONFIG, MODEL_CONFIG, can_merge, check_output_folder, save_adapter, save_model
 from sft.prompting.prompt import TrainingPrompts
+from sft.protocols import LanguageModel
 from sft.steps.provenance import TrainingRecord, of_base
 from sft.steps.setup import Setup
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest, train
@@ -35,7 +35,7 @@ class Adapted:
         is_earlier_known: whether `earlier` is complete; False where the adapter has no record.
     """
 
-    trained: Any | None = None
+    trained: LanguageModel | None = None
     outcome: TrainOutcome | None = None
     prompts: TrainingPrompts = TrainingPrompts((), (), 0)  # noqa: RUF009 - frozen
     folder: Path | None = None
@@ -83,7 +83,7 @@ def adapt(setup: Setup, work: Path, folder: Path, progress: Progress) -> Adapted
         outcome = train(request)
     adapted = Adapted(model, outcome, prompts, folder, of_base(config.model))
     with setup.clock("save"):
-        _save(setup, adapted, folder)
+        _save(setup, model, adapted, folder)
     return adapted
 
 
@@ -94,7 +94,7 @@ def _check_folder(setup: Setup, folder: Path) -> None:
     check_output_folder(folder, MODEL_CONFIG if setup.experiment.trains_whole else ADAPTER_CONFIG)
 
 
-def _trainable(setup: Setup, base: Any, prompts: TrainingPrompts) -> Any:
+def _trainable(setup: Setup, base: LanguageModel, prompts: TrainingPrompts) -> LanguageModel:
     """Return the base with all weights trainable, or with a new adapter on it."""
     config = setup.config
     if config.model.adapter is not None:
@@ -110,13 +110,13 @@ def _rows(prompts: TrainingPrompts | None) -> list[TrainingRow]:
     return [TrainingRow(list(prompt.ids), list(prompt.completion_ids)) for prompt in prompts.prompts]
 
 
-def _save(setup: Setup, adapted: Adapted, folder: Path) -> None:
+def _save(setup: Setup, model: LanguageModel, adapted: Adapted, folder: Path) -> None:
     config, record = setup.config, _record(setup, adapted)
     if setup.experiment.trains_whole:
         whole = replace(record, earlier=adapted.earlier)  # the base of an adapter has its own record
-        save_model(adapted.trained, setup.tokenizer, folder, whole.as_dict())
-    elif obstacle := save_adapter(adapted.trained, setup.tokenizer, folder, config.model.name, record.as_dict()):
-        way_out = "; `export --merge` writes a merged model" if can_merge(adapted.trained) else ""
+        save_model(model, setup.tokenizer, folder, whole.as_dict())
+    elif obstacle := save_adapter(model, setup.tokenizer, folder, config.model.name, record.as_dict()):
+        way_out = "; `export --merge` writes a merged model" if can_merge(model) else ""
         log.info("vLLM cannot load this adapter as a LoRA: %s%s", obstacle, way_out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sft.config.checking.constrain import require_package
 from sft.config.experiment import Experiment
@@ -15,6 +15,7 @@ from sft.model.context import context_length
 from sft.model.resident import FreshModels, Models
 from sft.model.tokenizer import load_tokenizer
 from sft.prompting.plan import PromptPlan
+from sft.protocols import Tokenizer
 from sft.results.environment import Clock
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Setup:
 
     experiment: Experiment
     task: Task
-    tokenizer: Any
+    tokenizer: Tokenizer
     plan: PromptPlan
     clock: Clock
     models: Models = field(default_factory=FreshModels)
@@ -83,7 +84,7 @@ def prepare(experiment: Experiment, models: Models | None = None) -> Setup:
     return Setup(experiment, task, tokenizer, plan, clock, models or FreshModels())
 
 
-def tokenizer_of(config: ExperimentConfig) -> Any:
+def tokenizer_of(config: ExperimentConfig) -> Tokenizer:
     """Return the model's tokenizer, or the one that `inference.tokenizer_name` names."""
     name = config.inference.tokenizer_name if config.inference is not None else None
     return load_tokenizer(config.model, name)

@@ -10,17 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sft.config.sections.training import TrainingConfig
 from sft.errors import DataError, ModelError
 from sft.log import Progress, silent
 from sft.model.source import quiet
 from sft.plugins import METHODS
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from sft.protocols import LanguageModel, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ class TrainRequest:
             Checkpoints in `work_dir` with another identity are not resumed from.
     """
 
-    model: PeftModel | PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: LanguageModel
+    tokenizer: Tokenizer
     rows: Sequence[TrainingRow]
     config: TrainingConfig
     work_dir: Path

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sft.log import get_logger
+from sft.protocols import LanguageModel
 
 FILE = "best.safetensors"  # within a checkpoint
 
@@ -35,7 +35,7 @@ class BestWeights(TrainerCallback):
         stopped: whether patience is exhausted.
     """
 
-    def __init__(self, model: torch.nn.Module, patience: int | None, resumed_from: Path | None) -> None:
+    def __init__(self, model: LanguageModel, patience: int | None, resumed_from: Path | None) -> None:
         self._trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self._patience = patience
         self._weights: dict[str, Tensor] = {}

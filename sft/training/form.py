@@ -22,6 +22,7 @@ from sft.model.structure import base_of, refuses_masks, rope_grows, text_config,
 from sft.model.tokenizer import padding_id
 from sft.model.trial import FAILURES, chosen_logprobs, failed, largest, plain_logits, require_agreement, tolerance
 from sft.modes import at_rest
+from sft.protocols import LanguageModel
 from sft.training.base import TrainRequest
 from sft.training.collators import IGNORED, CompletionCollator, Masks, PartsCollator, packed
 from sft.training.parts import Costs, Part, Row, Splitter, common_prefix
@@ -75,7 +76,7 @@ def _parts(request: TrainRequest, masks: Masks | None, pad_id: int) -> PartsColl
     return PartsCollator(splitter, masks, pad_id)
 
 
-def _split_obstacle(model: Any, arguments: Any) -> str | None:
+def _split_obstacle(model: LanguageModel, arguments: Any) -> str | None:
     """Return the reason why TRL itself must compute the loss of whole batches, or None."""
     base = base_of(model)
     config = text_config(base)
@@ -121,12 +122,12 @@ def _packing_obstacle(request: TrainRequest, arguments: Any) -> str | None:
     return None
 
 
-def _no_positions(base: Any) -> str | None:
+def _no_positions(base: LanguageModel) -> str | None:
     accepts = inspect.signature(type(base).forward).parameters
     return None if "position_ids" in accepts else "the model does not accept position ids"
 
 
-def _stateful(base: Any) -> str | None:
+def _stateful(base: LanguageModel) -> str | None:
     kinds = set(getattr(text_config(base), "layer_types", None) or ())
     other = sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"})
     if getattr(base, "_is_stateful", False) or other:
@@ -134,7 +135,7 @@ def _stateful(base: Any) -> str | None:
     return None
 
 
-def _dropout(model: nn.Module) -> str | None:
+def _dropout(model: LanguageModel) -> str | None:
     """Return the rate and name of a dropout layer or setting that is active, or None."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
@@ -158,7 +159,7 @@ def _longest(request: TrainRequest) -> int:
     return max(map(len, (*request.rows, *request.validation)))
 
 
-def _mask_dtype(model: Any, arguments: Any) -> torch.dtype:
+def _mask_dtype(model: LanguageModel, arguments: Any) -> torch.dtype:
     """Return the dtype of the attention scores."""
     if arguments.bf16:
         return torch.bfloat16
@@ -229,6 +230,6 @@ def _accepts_logits_mask(request: TrainRequest, collator: PartsCollator) -> bool
         return False
 
 
-def _logits(model: Any, inputs: dict[str, Any]) -> Tensor:
+def _logits(model: LanguageModel, inputs: dict[str, Any]) -> Tensor:
     logits_BTV: Tensor = model(**send_to_device(inputs, model.device), use_cache=False).logits
     return logits_BTV.float()

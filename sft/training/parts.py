@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sft import sequences
+from sft.protocols import ArchitectureConfig
 
 MAX_ROWS = 128  # in a part: a longer search would take more time than it saves
 # Fixed cost of a forward and backward pass, in multiplications by the weights of one layer. Measured on a CPU with
@@ -47,7 +48,7 @@ class Costs(NamedTuple):
     pair: float
 
     @classmethod
-    def of(cls, config: Any, on_cpu: bool) -> Costs:
+    def of(cls, config: ArchitectureConfig, on_cpu: bool) -> Costs:
         """Estimate the costs from the text config of a transformers model."""
         hidden = int(config.hidden_size)
         inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden

@@ -19,6 +19,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from sft import signals
 from sft.log import get_logger
+from sft.protocols import LanguageModel
 from sft.training import checkpoints
 from sft.training.weights import save_trained
 
@@ -144,14 +145,16 @@ def _epoch_is_whole(state: TrainerState) -> bool:
     return float(state.epoch or 0.0).is_integer()
 
 
-def _activity(model: Any) -> tuple[list[str], dict[str, bool]]:
+def _activity(model: LanguageModel) -> tuple[list[str], dict[str, bool]]:
     """Return the active adapters, and whether each parameter is trained."""
-    active = list(model.active_adapters) if hasattr(model, "peft_config") else []
+    adapted: Any = model
+    active = list(adapted.active_adapters) if hasattr(model, "peft_config") else []
     return active, {name: value.requires_grad for name, value in model.named_parameters()}
 
 
-def _restore_activity(model: Any, active: list[str], trained: Mapping[str, bool]) -> None:
-    if active and list(model.active_adapters) != active:
-        model.base_model.set_adapter(active)
+def _restore_activity(model: LanguageModel, active: list[str], trained: Mapping[str, bool]) -> None:
+    adapted: Any = model
+    if active and list(adapted.active_adapters) != active:
+        adapted.base_model.set_adapter(active)
     for name, value in model.named_parameters():
         value.requires_grad_(trained[name])

@@ -18,6 +18,7 @@ from transformers import TrainerControl
 from trl import SFTTrainer
 
 from sft.modes import at_rest
+from sft.protocols import LanguageModel
 from sft.training.collators import IGNORED
 from sft.training.sampling import LengthSampler
 from sft.training.weights import FILE, load_trained
@@ -35,7 +36,7 @@ class AnswerTrainer(SFTTrainer):
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write no model card. The run folder has more information."""
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: LanguageModel, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Run the forward and backward pass of each part and return their summed loss."""
         if "parts" not in inputs:
             return super().training_step(model, inputs, num_items_in_batch)
@@ -43,7 +44,7 @@ class AnswerTrainer(SFTTrainer):
         return torch.stack(losses).sum()
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: LanguageModel, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the summed cross-entropy of a part's target tokens, divided by `num_items_in_batch`."""
         if "targets" not in inputs:
@@ -52,7 +53,7 @@ class AnswerTrainer(SFTTrainer):
         logits_MV = model(**inputs, use_cache=False).logits.flatten(0, -2)
         return cross_entropy(logits_MV.float(), targets_M, reduction="sum") / num_items_in_batch
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: LanguageModel | None = None) -> None:
         """Load adapters from our own file, which has all their weights (see `weights`)."""
         if (Path(resume_from_checkpoint) / FILE).exists():
             load_trained(self.model, Path(resume_from_checkpoint))

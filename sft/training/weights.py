@@ -10,25 +10,26 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from sft.initialization.hold import HELD
+from sft.protocols import LanguageModel
 
 FILE = "trained.safetensors"  # within a checkpoint
 
 
-def save_trained(model: nn.Module, folder: Path) -> None:
+def save_trained(model: LanguageModel, folder: Path) -> None:
     """Write the trained weights and the held start."""
     save_file({name: value.detach().cpu().contiguous() for name, value in _changed(model).items()}, folder / FILE)
 
 
 @torch.no_grad()
-def load_trained(model: nn.Module, folder: Path) -> None:
+def load_trained(model: LanguageModel, folder: Path) -> None:
     """Load the weights that `save_trained` wrote into a model of the same kind."""
     saved = load_file(folder / FILE)
     for name, value in _changed(model).items():
         value.copy_(saved[name])
 
 
-def _changed(model: nn.Module) -> dict[str, Tensor]:
+def _changed(model: LanguageModel) -> dict[str, Tensor]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad or f".{HELD}." in name}

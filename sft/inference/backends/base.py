@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from sft.config.sections.model import ModelConfig
 from sft.inference.answer import TextAnswers
@@ -19,6 +19,7 @@ from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress
 from sft.model.resident import Models
 from sft.prompting.render import LabelledPrompt, Prompt
+from sft.protocols import LanguageModel, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Opening:
 
     model: ModelConfig
     adapter: Path | None
-    tokenizer: Any
+    tokenizer: Tokenizer
     batch_size: BatchSize
     models: Models
-    trained: Any | None = None
+    trained: LanguageModel | None = None
 
 
 class Backend(Protocol):
@@ -47,11 +48,13 @@ class Backend(Protocol):
 
     Attributes:
         engine: the way of scoring labels, if `LabelScores.fallback` is None.
-        model: the torch model, which lm-eval needs; None if it is not in this process.
     """
 
     engine: str
-    model: Any | None
+
+    @property
+    def model(self) -> LanguageModel | None:
+        """The torch model, which lm-eval needs; None if it is not in this process."""
 
     def score_labels(self, prompts: Sequence[LabelledPrompt], labels: int, progress: Progress) -> LabelScores:
         """Score every label after every prompt, in nats.

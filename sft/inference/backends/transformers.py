@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sft.inference.answer import TextAnswers, complete, score_prompts
 from sft.inference.backends.base import Opening
@@ -12,6 +11,7 @@ from sft.inference.scoring.scores import LabelScores
 from sft.log import Progress
 from sft.model.adapters import load_adapter
 from sft.prompting.render import LabelledPrompt, Prompt
+from sft.protocols import LanguageModel
 
 
 class TransformersBackend:
@@ -42,6 +42,6 @@ class TransformersBackend:
             self._opening.models.give_back(self.model)
 
 
-def _loaded(opening: Opening) -> Any:
+def _loaded(opening: Opening) -> LanguageModel:
     base = opening.models.load(opening.model)
     return base if opening.adapter is None else load_adapter(base, opening.adapter)

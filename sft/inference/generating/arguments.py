@@ -56,7 +56,7 @@ class GenerationSettings:
         return any(self.arguments.get(name) is not None for name in _READS_PADDING)
 
 
-def configured(settings: GenerationSettings) -> Any:
+def configured(settings: GenerationSettings) -> GenerationConfig:
     """Build the GenerationConfig: greedy unless the arguments say otherwise.
 
     Raises:

@@ -22,6 +22,7 @@ from torch import Tensor
 from sft.config.checking.constrain import CONSTRAIN, grammar
 from sft.config.sections.inference import ConstrainConfig
 from sft.errors import ModelError
+from sft.protocols import Tokenizer
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -41,11 +42,12 @@ class Constraint:
         ModelError: llguidance cannot read the tokenizer.
     """
 
-    def __init__(self, config: ConstrainConfig, tokenizer: Any) -> None:
+    def __init__(self, config: ConstrainConfig, tokenizer: Tokenizer) -> None:
         self._grammar = grammar(config)
-        if not hasattr(getattr(tokenizer, "backend_tokenizer", None), "to_str"):
+        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if not hasattr(backend, "to_str"):
             raise ModelError(f"{CONSTRAIN} needs a fast tokenizer, got {type(tokenizer).__name__}")
-        self._core = tokenizer.backend_tokenizer
+        self._core = backend
         self._compiled: tuple[int, tuple[int, ...], LLMatcher] | None = None
 
     def batch(self, start: int, stop_ids: Sequence[int]) -> ConstrainedBatch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -25,9 +25,9 @@ class StopTexts(NamedTuple):
     """
 
     texts: tuple[str, ...]
-    decode: Callable[[Sequence[int]], str]
+    decode: Callable[[list[int]], str]
 
-    def end(self, ids: Sequence[int]) -> int | None:
+    def end(self, ids: list[int]) -> int | None:
         """Return the number of ids until one of the texts is complete; None if none is."""
         if not self._in(ids):
             return None
@@ -38,12 +38,12 @@ class StopTexts(NamedTuple):
         starts = [start for stop in self.texts if (start := text.find(stop)) >= 0]
         return text[: min(starts, default=None)]
 
-    def ends_now(self, ids: Sequence[int]) -> bool:
+    def ends_now(self, ids: list[int]) -> bool:
         """Whether the last id completes one of the texts. Checks the end first, since it is called at every step."""
         longest = max(len(stop.encode("utf-8", errors="replace")) for stop in self.texts)
         return self._in(ids[-longest - _SLACK :]) and self._in(ids)
 
-    def _in(self, ids: Sequence[int]) -> bool:
+    def _in(self, ids: list[int]) -> bool:
         text = self.decode(ids)
         return any(stop in text for stop in self.texts)
 

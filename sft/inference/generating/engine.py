@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -30,19 +30,21 @@ from sft.inference.scoring.packed_scorer import SHORTEST_PREFIX, common_prefix
 from sft.inference.ways import BARE, Way, ways
 from sft.inference.writing import Writer, Written
 from sft.log import Progress, get_logger, silent
+from sft.model.structure import base_of
 from sft.model.trial import FAILURES, DisagreementError
 from sft.modes import evaluating
+from sft.protocols import LanguageModel
 
 __all__ = ["GenerationSettings", "Written", "generate", "own_defaults_set_aside"]
 
 logger = get_logger(__name__)
 
 Ids = Sequence[int]
-_logged: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()  # each fallback of a model is logged once
+_logged: WeakKeyDictionary[LanguageModel, str] = WeakKeyDictionary()  # each fallback of a model is logged once
 
 
 def generate(
-    model: torch.nn.Module,
+    model: LanguageModel,
     prompts: Sequence[Ids],
     settings: GenerationSettings,
     *,
@@ -79,13 +81,13 @@ def generate(
 class _Run(NamedTuple):
     """One call of `generate`."""
 
-    model: Any
+    model: LanguageModel
     prompts: Sequence[Ids]
     settings: GenerationSettings
     batch_size: BatchSize
     progress: Progress
 
-    def answers(self, config: Any) -> list[Written]:
+    def answers(self, config: GenerationConfig) -> list[Written]:
         """Return the answers of the first way that agrees with plain forwards."""
         longest = max(map(len, self.prompts)) + config.max_new_tokens
         generators, fault = _generators(), None
@@ -122,7 +124,7 @@ class _Run(NamedTuple):
         return Writer(self.model, self.prompts, self.settings, way).run(self.batch_size, self.progress, trial)
 
 
-def _log_once(model: Any, text: str | None) -> None:
+def _log_once(model: LanguageModel, text: str | None) -> None:
     if text is not None and _logged.get(model) != text:
         _logged[model] = text
         logger.info("Answers are generated %s. %s", text, "Slower, but exact" if text.startswith(BARE) else "Exact")
@@ -141,9 +143,9 @@ def _restore(states: Sequence[Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def own_defaults_set_aside(model: Any) -> Iterator[None]:
+def own_defaults_set_aside(model: LanguageModel) -> Iterator[None]:
     """Inside, the model's own `generation_config`, which sets the defaults of `generate`, is empty."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     holders = [holder for holder in (base, model) if "generation_config" in vars(holder)]
     own = [holder.generation_config for holder in holders]
     for holder in holders:

@@ -23,6 +23,8 @@ from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 from sft.inference.generating.growing_cache import SharedPrefixLayer, shared_prefix_cache
+from sft.model.structure import attention_of
+from sft.protocols import LanguageModel
 
 NAME = "sft_shared_prefix"
 REPLACED = "sdpa"
@@ -94,7 +96,7 @@ AttentionMaskInterface.register(NAME, _mask)
 
 
 @contextmanager
-def sharing(model: Any, prefix_cache: DynamicCache) -> Iterator[bool]:
+def sharing(model: LanguageModel, prefix_cache: DynamicCache) -> Iterator[bool]:
     """Inside, the model attends to the shared prefix of all rows at once; yield whether it does.
 
     Args:
@@ -106,7 +108,7 @@ def sharing(model: Any, prefix_cache: DynamicCache) -> Iterator[bool]:
         return
     model.set_attn_implementation(NAME)
     try:
-        yield model.config._attn_implementation == NAME and _finds_all(model, prefix_cache)
+        yield attention_of(model) == NAME and _finds_all(model, prefix_cache)
     finally:
         model.set_attn_implementation(REPLACED)
 
@@ -122,16 +124,16 @@ def reading(prefix_cache: DynamicCache) -> Iterator[DynamicCache]:
         _reading.reset(token)
 
 
-def _may_share(model: Any, prefix_cache: DynamicCache) -> bool:
+def _may_share(model: LanguageModel, prefix_cache: DynamicCache) -> bool:
     return (
         prefix_cache.get_seq_length() >= _SHORTEST
-        and model.config._attn_implementation == REPLACED
+        and attention_of(model) == REPLACED
         and getattr(model, "_supports_attention_backend", False)
         and all(type(layer) is DynamicLayer for layer in prefix_cache.layers)
     )
 
 
-def _finds_all(model: Any, prefix_cache: DynamicCache) -> bool:
+def _finds_all(model: LanguageModel, prefix_cache: DynamicCache) -> bool:
     """Whether every layer passes on the keys that the cache returns, tried with one token."""
     device = model.get_input_embeddings().weight.device
     length = prefix_cache.get_seq_length()

@@ -16,10 +16,10 @@ from sft.foreign import explained
 from sft.log import get_logger
 from sft.model.quantised.torchao import torchao_type
 from sft.model.source import quiet
+from sft.protocols import LanguageModel
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 # Quantisation method of transformers -> {module to look for: what to install}. AWQ and GPTQ load through gptqmodel,
 # with which PEFT wants optimum too; gptqmodel 7.7 would pull in another torch than the one that is tested.
@@ -96,7 +96,7 @@ def loading_config(config: ModelConfig, device: torch.device) -> Any | None:
     return kind(bits=stored.get("bits", 4), backend=backend)
 
 
-def quantization_method(model: PreTrainedModel) -> str:
+def quantization_method(model: LanguageModel) -> str:
     """Return the quantisation method of the base (`bitsandbytes`, `gptq`, …); empty if it is not quantised."""
     return _name(getattr(model, "quantization_method", None))
 

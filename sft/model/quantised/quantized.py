@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from sft.errors import ModelError
 from sft.model.quantised.quantization import quantization_method
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from sft.protocols import LanguageModel
 
 
-def settle(model: PreTrainedModel) -> None:
+def settle(model: LanguageModel) -> None:
     """Make a freshly loaded base compute with its stored weights.
 
     On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights at the first eval forward. Afterwards, reading, merging
@@ -30,7 +27,7 @@ def settle(model: PreTrainedModel) -> None:
             vars(module).pop("dequantize_weight", None)  # the compiled method hides the method of the class
 
 
-def require_trainable(model: PreTrainedModel) -> None:
+def require_trainable(model: LanguageModel) -> None:
     """Refuse a quantised base through which no gradient flows.
 
     Raises:
@@ -46,7 +43,7 @@ def require_trainable(model: PreTrainedModel) -> None:
         raise ModelError(f"model.quantization: a base of this kind ({kind}) supports inference only, no training")
 
 
-def packed_linear_names(model: PreTrainedModel) -> list[str]:
+def packed_linear_names(model: LanguageModel) -> list[str]:
     """Return the names of all linear layers but the output head, if some are of gptqmodel; else none.
 
     PEFT's `all-linear` misses the layers of gptqmodel.

@@ -7,13 +7,13 @@ the template (markup, white space at its ends). This module only compares; it us
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sft.errors import ModelError
 from sft.prompting.conversation import Conversation, Layout, text_of
 from sft.prompting.encoding.encode import Encoder
 from sft.prompting.encoding.words import OwnWords, Words
 from sft.prompting.encoding.write import Written
+from sft.protocols import Tokenizer
 from sft.sequences import common_prefix
 
 _ALWAYS_CHECKED = 3
@@ -28,7 +28,7 @@ class Checker:
         encoder: encoder of the tokenizer.
     """
 
-    def __init__(self, tokenizer: Any, words: OwnWords | None, encoder: Encoder) -> None:
+    def __init__(self, tokenizer: Tokenizer, words: OwnWords | None, encoder: Encoder) -> None:
         self._tokenizer = tokenizer
         self._words = words
         self._encoder = encoder

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sft.errors import ModelError
+from sft.protocols import Tokenizer
 
 _FIRST_ALIAS = 0x10E000  # the end of Unicode's last private-use plane: 8,190 aliases that no real text contains
 _MAX_ALIASES = 0x10FFFE - _FIRST_ALIAS
@@ -59,7 +60,7 @@ class Encoder:
         ModelError: the tokenizer has no `tokenizers` backend.
     """
 
-    def __init__(self, tokenizer: Any, template: str = "") -> None:
+    def __init__(self, tokenizer: Tokenizer, template: str = "") -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ModelError(
@@ -141,7 +142,7 @@ class Encoder:
         return Encoded(encoding.ids, [start for start, _ in offsets], [end for _, end in offsets])
 
 
-def control_tokens(tokenizer: Any, template: str) -> list[str]:
+def control_tokens(tokenizer: Tokenizer, template: str) -> list[str]:
     """Return the added tokens that data must never become: special tokens, and added tokens in the template.
 
     White space and single characters are excluded: if a tokenizer lists them ("!" as padding, "\\n\\n"), they are
@@ -158,14 +159,14 @@ def control_tokens(tokenizer: Any, template: str) -> list[str]:
 
 def _private_copy(description: dict[str, Any], aliases: Mapping[str, str], ids: Mapping[str, int]) -> Any:
     """Return the tokenizer with renamed control tokens, without truncation, padding and post-processing."""
-    from tokenizers import Tokenizer
+    import tokenizers
 
     renamed = dict(description, truncation=None, padding=None, post_processor=None)
     renamed["added_tokens"] = [
         dict(token, content=aliases.get(token["content"], token["content"])) for token in description["added_tokens"]
     ]
     renamed["model"] = _renamed_model(description["model"], aliases)
-    copy = Tokenizer.from_str(json.dumps(renamed, ensure_ascii=False))
+    copy = tokenizers.Tokenizer.from_str(json.dumps(renamed, ensure_ascii=False))
     for text, alias in aliases.items():
         if copy.token_to_id(alias) != ids[text]:
             raise ModelError(

@@ -17,17 +17,17 @@ comes first if the tokenizer adds one. This module uses no rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sft.prompting.conversation import Content, Conversation, Layout, Slot, Trim
 from sft.prompting.encoding.words import Words, clip
 from sft.prompting.templates.template import Shape
+from sft.protocols import Tokenizer
 
 
 class PlainTemplate:
     """Writes conversations in the plain form; replaces a `ChatTemplate`."""
 
-    def __init__(self, tokenizer: Any, single_column: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, single_column: bool) -> None:
         self._end = tokenizer.eos_token or "\n"
         self._opening = "Input: " if single_column else ""
         self.bos_ids = _leading_ids(tokenizer)
@@ -57,7 +57,7 @@ class PlainTemplate:
         return Layout(tuple(parts), " ", Trim("whitespace", "whitespace"), self._end, "")
 
 
-def _leading_ids(tokenizer: Any) -> tuple[int, ...]:
+def _leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     """Return the begin-of-text token if the tokenizer adds one, else nothing."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a", add_special_tokens=True)["input_ids"]

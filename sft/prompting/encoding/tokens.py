@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sft.config.sections.prompting import PromptingConfig
 from sft.prompting.conversation import Conversation, Layout, text_of
@@ -19,6 +19,7 @@ from sft.prompting.encoding.words import OwnWords, Words
 from sft.prompting.encoding.write import Ending, Finish, Written, finish, write
 from sft.prompting.prompt import Prompt, Span
 from sft.prompting.templates.template import ChatTemplate, Shape
+from sft.protocols import Tokenizer
 
 
 class Tokens(NamedTuple):
@@ -49,7 +50,7 @@ class Tokeniser:
         ModelError: the tokenizer or its chat template cannot be used.
     """
 
-    def __init__(self, tokenizer: Any, prompting: PromptingConfig) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompting: PromptingConfig) -> None:
         self._source = tokenizer.get_chat_template() if tokenizer.chat_template else ""
         self.encoder = Encoder(tokenizer, self._source)
         self._template: ChatTemplate | PlainTemplate
@@ -110,7 +111,7 @@ class Tokeniser:
                 spans.append(Span(start, min(stop, len(ids)), mark.kind))
         return Tokens(Prompt(ids, [], tuple(spans), written.shown), ending, completion_text)
 
-    def _stop_ids(self, tokenizer: Any) -> tuple[int, ...]:
+    def _stop_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the stop tokens: the last token of the end of turn (unless that is a longer text), and eos."""
         ids = self.encoder.encode(self.encoder.control(self.end_of_turn)).ids
         is_token = len(ids) == 1 or bool(self.encoder.controls.search(self.end_of_turn))

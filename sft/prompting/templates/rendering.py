@@ -17,6 +17,7 @@ from sft.foreign import one_line
 from sft.prompting.templates.bounds import bounded
 from sft.prompting.templates.outside import draws, fixed_draws, with_date
 from sft.prompting.templates.syntax import refuse_unbounded
+from sft.protocols import Tokenizer
 
 # Errors of templates on unsupported conversations. TypeError: the template expects another form of content.
 _REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -43,7 +44,7 @@ class TemplateRenderer:
         system_in_parts: whether the content of the system turn is; set by the caller.
     """
 
-    def __init__(self, tokenizer: Any, variables: Mapping[str, Any], day: date) -> None:
+    def __init__(self, tokenizer: Tokenizer, variables: Mapping[str, Any], day: date) -> None:
         self._tokenizer = tokenizer
         self._variables = dict(variables)
         self.source: str = tokenizer.get_chat_template()

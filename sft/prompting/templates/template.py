@@ -35,6 +35,7 @@ from sft.prompting.conversation import Conversation, Layout, Slot, Trim
 from sft.prompting.templates.ending import Endings, Surroundings
 from sft.prompting.templates.outside import prints_address
 from sft.prompting.templates.rendering import TemplateRenderer
+from sft.protocols import Tokenizer
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 _PAD_LEFT, _PAD_RIGHT = "\n\t\n", "\n  \n"
@@ -75,7 +76,9 @@ class ChatTemplate:
 
     bos_ids: tuple[int, ...] = ()  # the template's own text includes it
 
-    def __init__(self, tokenizer: Any, variables: Mapping[str, Any], controls: re.Pattern[str], day: date) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, variables: Mapping[str, Any], controls: re.Pattern[str], day: date
+    ) -> None:
         self._renderer = TemplateRenderer(tokenizer, variables, day)
         self._endings = Endings(controls, tokenizer.eos_token or "")
         self.source = self._renderer.source

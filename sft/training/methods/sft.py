@@ -27,6 +27,7 @@ from sft.foreign import OF_ARGUMENTS, explained
 from sft.log import Progress, get_logger
 from sft.model.source import quiet
 from sft.model.structure import base_of
+from sft.protocols import LanguageModel
 from sft.training import checkpoints
 from sft.training.arguments import sft_config, user_arguments
 from sft.training.base import TrainingRow, TrainOutcome, TrainRequest
@@ -152,10 +153,11 @@ def _json_value(value: object) -> object:
 
 
 @contextmanager
-def _restored(model: Any) -> Iterator[None]:
+def _restored(model: LanguageModel) -> Iterator[None]:
     """Restore what the trainer changes in the model besides its weights: forward methods, configs, checkpointing."""
-    base = base_of(model)
-    forwards = [(owner, vars(owner).get("forward")) for owner in (model, base)]
+    base: Any = base_of(model)
+    owners: tuple[Any, ...] = (model, base)
+    forwards = [(owner, vars(owner).get("forward")) for owner in owners]
     configs = [
         (owner, copy.deepcopy(vars(owner))) for owner in (base.config, base.generation_config) if owner is not None
     ]

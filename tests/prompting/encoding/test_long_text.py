@@ -195,7 +195,7 @@ def test_prompts_of_long_rows_equal_those_of_rows_that_are_encoded_whole(
     examples = [Example({"text": "a", "more": "b"}, "good"), Example({"text": "c " * 20_000, "more": "d"}, "good")]
     prompts = []
     for whole in (WHOLE, 10**7):
-        for module in ("long_text", "truncate", "render"):
+        for module in ("encoding.long_text", "encoding.truncate", "render"):
             monkeypatch.setattr(f"sft.prompting.{module}.WHOLE", whole)
         monkeypatch.setattr("sft.prompting.encoding.truncate.cut_text.__defaults__", (whole,))
         monkeypatch.setattr("sft.prompting.encoding.long_text.substitute.__defaults__", (whole,))
