@@ -64,7 +64,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Command]:
     return build
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_runs_in_a_thread_and_where_standard_output_is_no_file(
     here: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

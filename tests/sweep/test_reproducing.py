@@ -115,7 +115,7 @@ def test_agreement_is_exit_code_0_and_disagreement_is_1(
     assert f"Run again: {tmp_path}/results-reproduced/runs/{run.path.name}" in output
     code, output = run_cli("reproduce", run.path)
     assert (code, redone["times"]) == (0, 1)
-    assert "(--again does it once more)" in output
+    assert "(--again repeats it)" in output
     redone["results"] = {"accuracy": 0.25}
     code, output = run_cli("reproduce", run.path, "--again")
     assert (code, redone["times"]) == (1, 2)

@@ -94,7 +94,7 @@ def test_validate_finds_what_needs_no_data_without_opening_it(tmp_path: Path, ma
     command = [sys.executable, "-m", "sft.cli", "validate", "--data", "mine.json"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert is_one_line(Answer(answer.returncode, answer.stderr, 0.0)), answer.stderr
-    assert "training.validation_size: 6 leaves none of the 2 shots to train on" in answer.stderr
+    assert "training.validation_size: 6 leaves none of the 2 shots for training" in answer.stderr
 
 
 @pytest.mark.long
