@@ -64,7 +64,7 @@ def test_the_record_of_the_build_shows_no_leak(repository: Path) -> None:
         assert audit["held_out_texts_found_in_pretraining"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_build_script_runs_again(repository: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 

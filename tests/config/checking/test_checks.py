@@ -22,6 +22,12 @@ def test_a_good_config_has_none(data: dict[str, Any]) -> None:
     assert config_notices(data) == []
 
 
+def test_only_settings_that_a_calibration_ignores_are_noticed(data: dict[str, Any]) -> None:
+    calibration = {"calibration_fn": "batch", "num_estimations": 3, "gamma_steps": 9, "unknown": 1}
+    notices = config_notices({**data, "inference": {"calibration_args": calibration}})
+    assert notices == ['inference.calibration_args.gamma_steps has no effect: calibration_fn is "batch"']
+
+
 def test_data_of_any_type_does_not_crash() -> None:
     for odd in (None, 3, "text", [], [1], {"a": 1}):
         data = dict.fromkeys(("dataset", "model", "lora", "adapter", "training", "inference", "prompting"), odd)
