@@ -110,4 +110,4 @@ class Registry(Mapping[str, S], Generic[S]):
         plug = getattr(imported, attribute)
         if isinstance(plug, _NO_PLUGS):
             raise UserError(f"{what}: expected a function, got {type(plug).__name__}")
-        return guarded(plug, what) if callable(plug) and not isinstance(plug, type) else plug
+        return guarded(plug, what) if callable(plug) else plug

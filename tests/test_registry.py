@@ -65,3 +65,11 @@ def test_looking_up_a_name_imports_nothing() -> None:
     absent = Registry("thing", (PluginSpec("one", "no_such_module:one"),), own=PluginSpec(""))
     assert "one" in absent
     assert "two" not in absent
+
+
+def test_an_error_in_the_constructor_of_a_users_class_is_one_line(plugs: Path) -> None:
+    (plugs / "class_plug.py").write_text("class Own:\n    def __init__(self, *, level):\n        self.level = level\n")
+    make = REGISTRY.resolve("class_plug:Own")
+    assert make(level=3).level == 3
+    with pytest.raises(UserError, match=r'shape "class_plug:Own" raised TypeError: .*unexpected keyword argument'):
+        make(levle=3)

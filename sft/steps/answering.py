@@ -14,11 +14,13 @@ from sft.inference.answer import TextAnswers
 from sft.inference.backends.base import Backend, MakeBackend, Opening
 from sft.inference.generating.engine import GenerationSettings
 from sft.inference.scoring.scores import LabelScores
-from sft.log import Progress
+from sft.log import Progress, get_logger
 from sft.plugins import BACKENDS
 from sft.prompting.render import LabelledPrompt, Prompt
 from sft.steps.adapt import Adapted
 from sft.steps.setup import Setup
+
+log = get_logger(__name__)
 
 DEFAULT = "transformers"
 
@@ -39,7 +41,10 @@ def answering(setup: Setup, adapted: Adapted) -> Iterator[Backend]:
     try:
         yield backend
     except BaseException:
-        backend.close(succeeded=False)
+        try:
+            backend.close(succeeded=False)
+        except Exception as error:  # the error of the run is the one to report
+            log.warning("The backend could not be closed: %s", error)
         raise
     backend.close(succeeded=True)
 
@@ -56,26 +61,34 @@ class _UsersBackend:
     def score_labels(self, prompts: Sequence[LabelledPrompt], labels: int, progress: Progress) -> LabelScores:
         with users_code(self._what):
             scores = self._backend.score_labels(prompts, labels, progress)
-        expected = (len(prompts), labels)
-        for name in ("sum_logprob", "end_logprob", "first_logprob"):
+        self._check_type(scores, LabelScores)
+        shapes = dict.fromkeys(("sum_logprob", "end_logprob", "first_logprob"), (len(prompts), labels))
+        for name, shape in {**shapes, "token_count": (labels,)}.items():
             array = scores.tensors()[name]
-            if array.shape != expected or not np.isfinite(array).all():
-                raise UserError(
-                    f"{self._what}: expected {name} as finite numbers of shape {list(expected)}, got shape "
-                    f"{list(array.shape)}"
-                )
+            if array.shape != shape:
+                raise UserError(f"{self._what}: expected {name} of shape {list(shape)}, got {list(array.shape)}")
+            if not np.isfinite(array).all():
+                raise UserError(f"{self._what}: expected finite numbers in {name}, got NaN or infinity")
         return scores
 
     def generate(self, prompts: Sequence[Prompt], settings: GenerationSettings, progress: Progress) -> TextAnswers:
         with users_code(self._what):
             answers = self._backend.generate(prompts, settings, progress)
-        if len(answers.predictions) != len(prompts):
-            raise UserError(f"{self._what}: expected {len(prompts)} answers, got {len(answers.predictions)}")
+        self._check_type(answers, TextAnswers)
+        lengths = {len(values) for values in (answers.predictions, answers.logprob_N, answers.tokens_N)}
+        if lengths != {len(prompts)}:
+            raise UserError(
+                f"{self._what}: expected {len(prompts)} answers, got {', '.join(map(str, sorted(lengths)))}"
+            )
         return answers
 
     def close(self, succeeded: bool) -> None:
         with users_code(self._what):
             self._backend.close(succeeded)
+
+    def _check_type(self, value: object, expected: type) -> None:
+        if not isinstance(value, expected):
+            raise UserError(f"{self._what}: expected {expected.__name__}, got {type(value).__name__}")
 
 
 def _opening(setup: Setup, adapted: Adapted) -> Opening:

@@ -65,6 +65,26 @@ class Broken(ByLength):
         raise RuntimeError("no answer")
 
 
+class Unfinished(Broken):
+    def close(self, succeeded):
+        raise RuntimeError("not closed")
+
+
+class Nothing(ByLength):
+    def score_labels(self, prompts, labels, progress):
+        return None
+
+    def generate(self, prompts, settings, progress):
+        return list(prompts)
+
+
+class Infinite(ByLength):
+    def score_labels(self, prompts, labels, progress):
+        scores = super().score_labels(prompts, labels, progress)
+        scores.sum_logprob_NL[0, 0] = -np.inf
+        return scores
+
+
 class Short(ByLength):
     def score_labels(self, prompts, labels, progress):
         return super().score_labels(prompts[1:], labels, progress)
@@ -133,11 +153,33 @@ def test_it_is_closed_when_the_run_fails(run_own: Callable[..., Any], tmp_path: 
     assert calls(tmp_path)[-1] == {"succeeded": False}
 
 
-def test_what_it_returns_is_checked(run_own: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'"own_backend:Short": expected sum_logprob as finite numbers of shape \['):
-        run_own("Short", **ZERO)
-    with pytest.raises(UserError, match=r'"own_backend:Short": expected \d+ answers, got \d+'):
-        run_own("Short", **ZERO, dataset__task_type="generation", prompting__max_output_length=3)
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("Short", r"expected sum_logprob of shape \[\d+, 3\], got"),
+        ("Nothing", "expected LabelScores, got NoneType"),
+        ("Infinite", "expected finite numbers in sum_logprob"),
+    ],
+)
+def test_its_label_scores_are_checked(run_own: Callable[..., Any], backend: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf'"own_backend:{backend}": {message}'):
+        run_own(backend, **ZERO)
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"), [("Short", r"expected \d+ answers, got \d+"), ("Nothing", "expected TextAnswers, got list")]
+)
+def test_its_answers_are_checked(run_own: Callable[..., Any], backend: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf'"own_backend:{backend}": {message}'):
+        run_own(backend, **ZERO, dataset__task_type="generation", prompting__max_output_length=3)
+
+
+def test_an_error_while_closing_does_not_hide_the_error_of_the_run(
+    run_own: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UserError, match="no answer"):
+        run_own("Unfinished", **ZERO)
+    assert "The backend could not be closed" in caplog.text
 
 
 def test_the_backend_is_part_of_the_work_unless_it_is_the_default(make_config: MakeConfig) -> None:
